@@ -1,0 +1,104 @@
+"""Residual blocks: of the generators, with PP-Res as its extension (section 3.2), and of the discriminators."""
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ppcd.layers import ClassConditionalBatchNorm, LayerMaker
+from ppcd.masks import ChannelMask
+
+NormMaker = Callable[[int], ClassConditionalBatchNorm]
+
+
+class GeneratorBlock(nn.Module):
+    """CBN-ReLU-up-conv3x3-CBN-[mask]-ReLU-conv3x3-[mask]-[1x1 transition], plus a 1x1 skip of up(x).
+
+    The parts in brackets make it a PP-Res block (figure 2, right). The first mask sits behind the CBN, so
+    that a pruned channel is exactly zero: conv1's filter, its CBN entries and conv2's input channel can go.
+    The transition brings what is left of conv2's channels back to the width of the block.
+
+    Args:
+        hidden: channels of conv1 and of conv2; (out_channels, out_channels) unless slimmed.
+        masked: with the two masks.
+        transition: with the 1x1 transition, as masked and slim blocks have it.
+    """
+
+    mask1: ChannelMask | None
+    mask2: ChannelMask | None
+    transition: nn.Conv2d | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        hidden: tuple[int, int],
+        make: LayerMaker,
+        make_norm: NormMaker,
+        masked: bool,
+        transition: bool,
+    ) -> None:
+        super().__init__()
+        self.bn1 = make_norm(in_channels)
+        self.conv1 = make.conv(in_channels, hidden[0], 3)
+        self.bn2 = make_norm(hidden[0])
+        self.mask1 = ChannelMask(hidden[0]) if masked else None
+        self.conv2 = make.conv(hidden[0], hidden[1], 3)
+        self.mask2 = ChannelMask(hidden[1]) if masked else None
+        self.transition = make.conv(hidden[1], out_channels, 1) if transition else None
+        self.conv_sc = make.conv(in_channels, out_channels, 1)
+
+    def forward(
+        self, x: Float[Tensor, "batch channel height width"], condition: Tensor
+    ) -> Float[Tensor, "batch out_channel height2 width2"]:
+        h = F.relu(self.bn1(x, condition))
+        h = self.conv1(F.interpolate(h, scale_factor=2))
+        h = self.bn2(h, condition)
+        if self.mask1 is not None:
+            h = self.mask1(h)
+        h = self.conv2(F.relu(h))
+        if self.mask2 is not None:
+            h = self.mask2(h)
+        if self.transition is not None:
+            h = self.transition(h)
+        return h + self.conv_sc(F.interpolate(x, scale_factor=2))
+
+
+class DiscriminatorBlock(nn.Module):
+    """[ReLU]-conv3x3-ReLU-conv3x3-[pool], plus a skip: identity, or a 1x1 where channels or size change.
+
+    The first block of a discriminator has no pre-activation and pools before its 1x1 skip; the others pool after.
+
+    Args:
+        wide: conv1 has out_channels channels; else ("thin", SN-GAN) those of its input.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, make: LayerMaker, first: bool, downsample: bool, wide: bool
+    ) -> None:
+        super().__init__()
+        hidden = out_channels if wide else in_channels
+        self.first, self.downsample = first, downsample
+        self.conv1 = make.conv(in_channels, hidden, 3)
+        self.conv2 = make.conv(hidden, out_channels, 3)
+        learnable = in_channels != out_channels or downsample
+        self.conv_sc = make.conv(in_channels, out_channels, 1) if learnable else None
+
+    def skip(self, x: Tensor) -> Tensor:
+        if self.first and self.downsample:
+            x = F.avg_pool2d(x, 2)
+        if self.conv_sc is not None:
+            x = self.conv_sc(x)
+        if not self.first and self.downsample:
+            x = F.avg_pool2d(x, 2)
+        return x
+
+    def forward(
+        self, x: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch out_channel height2 width2"]:
+        h = self.conv1(x if self.first else F.relu(x))
+        h = self.conv2(F.relu(h))
+        if self.downsample:
+            h = F.avg_pool2d(h, 2)
+        return h + self.skip(x)

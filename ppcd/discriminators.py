@@ -1,0 +1,91 @@
+"""Projection discriminators of BigGAN and SA-GAN (Miyato and Koyama 2018), from one table."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ppcd.blocks import DiscriminatorBlock
+from ppcd.errors import PpcdError
+from ppcd.generators import check_network
+from ppcd.initialisation import initialise
+from ppcd.layers import LayerMaker, SelfAttention
+
+# Output channels of each block as multiples of the width, and which blocks halve the size.
+BLOCKS: dict[int, tuple[tuple[int, bool], ...]] = {
+    32: ((4, True), (4, True), (4, False), (4, False)),
+    64: ((1, True), (2, True), (4, True), (8, True), (16, False)),
+    128: ((1, True), (2, True), (4, True), (8, True), (16, True), (16, False)),
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What tells one discriminator from another."""
+
+    width: int  # at paper scale
+    wide: bool  # conv1 of a block has as many channels as its output
+    attention_at: int | None
+    init: Literal["orthogonal", "xavier"]
+    eps: float
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "biggan": Architecture(96, True, 64, "orthogonal", 1e-6),
+    "sagan": Architecture(64, True, 64, "xavier", 1e-8),
+}
+
+
+class Discriminator(nn.Module):
+    """D(I, y) = linear(h) + <embed(y), h>, h the ReLU'd, sum-pooled features; all under spectral norm."""
+
+    def __init__(self, arch: str, resolution: int, num_classes: int, width: int) -> None:
+        super().__init__()
+        reference = ARCHITECTURES[arch]
+        make = LayerMaker(True, reference.eps)
+        self.resolution, self.num_classes = resolution, num_classes
+        blocks, channels, size = [], 3, resolution
+        self.attention: SelfAttention | None = None
+        self.attention_after: int | None = None
+        for index, (multiple, downsample) in enumerate(BLOCKS[resolution]):
+            out = multiple * width
+            blocks.append(DiscriminatorBlock(channels, out, make, index == 0, downsample, reference.wide))
+            channels, size = out, size // 2 if downsample else size
+            if size == reference.attention_at and downsample:
+                self.attention, self.attention_after = SelfAttention(channels, make), index
+        self.blocks = nn.ModuleList(blocks)
+        self.linear = make.linear(channels, 1)
+        self.embed = make.embedding(num_classes, channels)
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"], y: Int[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """Scores [batch]: high for real.
+
+        Raises:
+            PpcdError: the images are not of this discriminator's resolution.
+        """
+        if images.shape[2:] != (self.resolution, self.resolution):
+            raise PpcdError(f"this discriminator takes {self.resolution} px images; got {list(images.shape)}")
+        h = images
+        for index, block in enumerate(self.blocks):
+            h = block(h)
+            if self.attention is not None and index == self.attention_after:
+                h = self.attention(h)
+        h = F.relu(h).sum(dim=(2, 3))  # [batch, channel]
+        return self.linear(h).squeeze(1) + (self.embed(y) * h).sum(dim=1)
+
+
+def build_discriminator(
+    arch: str, resolution: int, num_classes: int, width: int | None = None, *, seed: int = 0
+) -> Discriminator:
+    """A freshly initialised discriminator; arguments and errors as `build_generator`."""
+    check_network(arch, ARCHITECTURES, resolution, num_classes, 1 if width is None else width)
+    reference = ARCHITECTURES[arch]
+    discriminator = Discriminator(arch, resolution, num_classes, reference.width if width is None else width)
+    initialise(discriminator, reference.init, seed)
+    return discriminator
+
+

@@ -1,0 +1,233 @@
+"""BigGAN and SA-GAN generators, plain or with PP-Res blocks: one class, driven by one table.
+
+Source of the tables: BigGAN-PyTorch, `BigGAN.py` `G_arch`, and DESIGN facts on the reference networks.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, overload
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ppcd.blocks import GeneratorBlock
+from ppcd.errors import PpcdError
+from ppcd.initialisation import initialise
+from ppcd.layers import ClassConditionalBatchNorm, LayerMaker, SelfAttention
+from ppcd.masks import ChannelMask
+
+# Channels of each block's input and of the last block's output, as multiples of the width.
+CHANNELS: dict[int, tuple[int, ...]] = {
+    32: (4, 4, 4, 4),
+    64: (16, 16, 8, 4, 2),
+    128: (16, 16, 8, 4, 2, 1),
+}
+BASE = 4  # every generator starts from 4x4
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What tells one ResNet generator from another."""
+
+    width: int  # at paper scale
+    dim_z: int
+    hierarchical: bool  # BigGAN: the noise enters in chunks, one to the first linear and one to each block
+    shared_dim: int | None  # BigGAN: size of the class embedding that all CBNs share
+    attention_at: int | None  # pixels of the feature map behind which self-attention stands
+    init: Literal["orthogonal", "xavier"]
+    eps: float  # of the spectral norm
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "biggan": Architecture(96, 120, True, 128, 64, "orthogonal", 1e-6),
+    "sagan": Architecture(64, 128, False, None, 64, "xavier", 1e-8),
+}
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """All that is needed to build a generator again; stored with its weights."""
+
+    arch: str
+    resolution: int
+    num_classes: int
+    width: int
+    dim_z: int
+    masked: bool = False
+    transition: bool = False  # PP-Res blocks, masked or slim
+    hidden: tuple[tuple[int, int], ...] | None = None  # channels of conv1 and conv2 of each block, once slim
+    spectral_norm: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "GeneratorConfig":
+        """The inverse of `to_dict`, also behind JSON, where tuples are lists.
+
+        Raises:
+            PpcdError: the fields are not those of a GeneratorConfig.
+        """
+        try:
+            hidden = values.get("hidden")
+            hidden = None if hidden is None else tuple((int(a), int(b)) for a, b in hidden)
+            return GeneratorConfig(**{**values, "hidden": hidden})
+        except (TypeError, ValueError) as error:
+            raise PpcdError(f"not the configuration of a generator: {error}") from None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Channels of one network, worked out of its table."""
+
+    channels: tuple[int, ...]
+    hidden: tuple[tuple[int, int], ...]
+    attention: int | None = field(default=None)  # index of the block behind which attention stands
+
+    @staticmethod
+    def of(config: GeneratorConfig, arch: Architecture) -> "_Plan":
+        channels = tuple(multiple * config.width for multiple in CHANNELS[config.resolution])
+        blocks = len(channels) - 1
+        hidden = config.hidden or tuple((c, c) for c in channels[1:])
+        sizes = [BASE * 2 ** (index + 1) for index in range(blocks)]
+        attention = sizes.index(arch.attention_at) if arch.attention_at in sizes else None
+        return _Plan(channels, hidden, attention)
+
+
+class Generator(nn.Module):
+    """G(z, y) of BigGAN or SA-GAN: linear, residual blocks that double the size, BN-ReLU-conv3x3-tanh.
+
+    Attributes:
+        config: what it was built from.
+        dim_z, num_classes, resolution: of the noise, the labels and the images.
+        blocks: the residual blocks (PP-Res blocks where `config.transition`).
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        arch = ARCHITECTURES[config.arch]
+        plan = _Plan.of(config, arch)
+        make = LayerMaker(config.spectral_norm, arch.eps)
+        self.config = config
+        self.dim_z, self.num_classes, self.resolution = config.dim_z, config.num_classes, config.resolution
+        self.hierarchical, self.attention_after = arch.hierarchical, plan.attention
+        blocks = len(plan.channels) - 1
+        self.chunk = config.dim_z // (blocks + 1) if arch.hierarchical else config.dim_z
+
+        def make_norm(channels: int) -> ClassConditionalBatchNorm:
+            if arch.shared_dim is None:
+                gain, bias = (nn.Embedding(config.num_classes, channels) for _ in range(2))
+                return ClassConditionalBatchNorm(channels, gain, bias)
+            condition = arch.shared_dim + self.chunk
+            return ClassConditionalBatchNorm(
+                channels, *(make.linear(condition, channels, bias=False) for _ in range(2))
+            )
+
+        self.shared = nn.Embedding(config.num_classes, arch.shared_dim) if arch.shared_dim else None
+        self.linear = make.linear(self.chunk, plan.channels[0] * BASE**2)
+        self.blocks = nn.ModuleList(
+            GeneratorBlock(c_in, c_out, hidden, make, make_norm, config.masked, config.transition)
+            for c_in, c_out, hidden in zip(plan.channels, plan.channels[1:], plan.hidden, strict=False)
+        )
+        self.attention = None if plan.attention is None else SelfAttention(plan.channels[plan.attention + 1], make)
+        self.output_norm = nn.BatchNorm2d(plan.channels[-1])
+        self.output_conv = make.conv(plan.channels[-1], 3, 3)
+
+    def masks(self) -> dict[str, ChannelMask]:
+        """The 2N mask layers by name ("blocks.0.mask1", ...), first to last; empty if there are none."""
+        return {name: module for name, module in self.named_modules() if isinstance(module, ChannelMask)}
+
+    def conditions(
+        self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch chunk"], list[Tensor]]:
+        """The input of the first linear layer, and the condition of each block's CBNs."""
+        if self.shared is None:
+            return z, [y] * len(self.blocks)
+        first, *chunks = z.split(self.chunk, dim=1)
+        embedded = self.shared(y)
+        return first, [torch.cat([embedded, chunk], dim=1) for chunk in chunks]
+
+    @overload
+    def __call__(self, z: Tensor, y: Tensor, return_features: Literal[False] = False) -> Tensor: ...
+    @overload
+    def __call__(self, z: Tensor, y: Tensor, return_features: Literal[True]) -> tuple[Tensor, list[Tensor]]: ...
+    def __call__(self, z: Tensor, y: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+        return super().__call__(z, y, return_features)
+
+    def forward(
+        self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"], return_features: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Images [batch, 3, R, R] in [-1, 1]; with `return_features` also the output of each block.
+
+        Raises:
+            PpcdError: z has not dim_z entries a row, or y is not one label for each row.
+        """
+        if z.dim() != 2 or z.shape[1] != self.dim_z or y.shape != z.shape[:1]:
+            raise PpcdError(
+                f"this generator takes z [batch, {self.dim_z}] and y [batch]; got {list(z.shape)} and {list(y.shape)}"
+            )
+        first, conditions = self.conditions(z, y)
+        h = self.linear(first).unflatten(1, (-1, BASE, BASE))
+        features = []
+        for index, (block, condition) in enumerate(zip(self.blocks, conditions, strict=True)):
+            h = block(h, condition)
+            features.append(h)
+            if self.attention is not None and index == self.attention_after:
+                h = self.attention(h)
+        images = torch.tanh(self.output_conv(F.relu(self.output_norm(h))))
+        return (images, features) if return_features else images
+
+
+def check_network(arch: str, known: dict[str, Any], resolution: int, num_classes: int, width: int) -> None:
+    """One line for what cannot be built.
+
+    Raises:
+        PpcdError: unknown architecture or resolution, or a number that is not positive.
+    """
+    if arch not in known:
+        raise PpcdError(f"unknown architecture {arch!r}; expected one of: {', '.join(known)}")
+    if resolution not in CHANNELS:
+        raise PpcdError(f"resolution must be one of {', '.join(map(str, CHANNELS))}; got {resolution!r}")
+    for name, value in (("num_classes", num_classes), ("width", width)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise PpcdError(f"{name} must be a positive integer; got {value!r}")
+
+
+def build_generator(
+    arch: str,
+    resolution: int,
+    num_classes: int,
+    width: int | None = None,
+    masked: bool = False,
+    *,
+    dim_z: int | None = None,
+    seed: int = 0,
+) -> Generator:
+    """A freshly initialised generator.
+
+    Args:
+        arch: "biggan" or "sagan".
+        resolution: 32, 64 or 128 pixels.
+        num_classes: number of labels.
+        width: multiplies the table of channels; None is the width at paper scale (BigGAN 96, SA-GAN 64).
+        masked: PP-Res blocks with masks instead of plain residual blocks.
+        dim_z: size of the noise; None is the reference (BigGAN 120, SA-GAN 128). BigGAN splits it into one
+            chunk for the first layer and one for each block.
+        seed: of the initial weights. A weight depends on the seed and its own name only, so a masked and a
+            plain generator of one seed start from the same weights where both have them.
+
+    Raises:
+        PpcdError: an argument is impossible; one line says which and what is expected.
+    """
+    check_network(arch, ARCHITECTURES, resolution, num_classes, 1 if width is None else width)
+    reference = ARCHITECTURES[arch]
+    chunks = len(CHANNELS[resolution]) if reference.hierarchical else 1
+    size = reference.dim_z if dim_z is None else dim_z
+    if size < 1 or size % chunks:
+        raise PpcdError(f"dim_z of {arch} at {resolution} px must be a positive multiple of {chunks}; got {size}")
+    width = reference.width if width is None else width
+    config = GeneratorConfig(arch, resolution, num_classes, width, size, masked, transition=masked)
+    generator = Generator(config)
+    initialise(generator, reference.init, seed)
+    return generator

@@ -1,0 +1,33 @@
+"""Initial weights that depend on the seed and on the parameter's own name, and on nothing else.
+
+Two networks of one seed start from the same weights wherever they have the same parameter, whatever was built
+before and whatever else they have. Comparisons between recipes are paired because of it.
+"""
+
+import hashlib
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ppcd.layers import SpectralNorm
+
+
+def named_generator(seed: int, name: str) -> torch.Generator:
+    """A random generator of its own for each name: sha256(seed/name)."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def initialise(network: nn.Module, kind: Literal["orthogonal", "xavier"], seed: int) -> None:
+    """Fill weights (orthogonal or xavier uniform), zero biases, and the vectors of the spectral norm."""
+    fill = {"orthogonal": nn.init.orthogonal_, "xavier": nn.init.xavier_uniform_}[kind]
+    with torch.no_grad():
+        for name, module in network.named_modules():
+            if not isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+                continue
+            fill(module.weight, generator=named_generator(seed, f"{name}.weight"))
+            if getattr(module, "bias", None) is not None:
+                module.bias.zero_()
+            if isinstance(module, SpectralNorm):
+                module.u.copy_(torch.randn(module.u.shape, generator=named_generator(seed, f"{name}.u")))

@@ -1,0 +1,157 @@
+"""Layers of the reference networks: spectral norm, class-conditional batch norm, self-attention.
+
+The spectral norm follows BigGAN-PyTorch's `layers.py`: one power iteration in every forward pass from the
+stored vector u, written back in training only. torch's own parametrisation gives another answer at
+evaluation, so public checkpoints would not give the same images with it.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def power_iteration(
+    weight: Float[Tensor, "rows ..."], u: Float[Tensor, "1 rows"], eps: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, "1 rows"]]:
+    """One power iteration: v = normalize(u W), u' = normalize(v W^T), sigma = v W^T u'^T = ||v W^T||.
+
+    Returns:
+        sigma (differentiable in the weight) and u'. W is the weight with all but its first dimension flattened.
+    """
+    matrix = weight.flatten(1)
+    with torch.no_grad():
+        v = F.normalize(u @ matrix, eps=eps)
+        u_next = F.normalize(v @ matrix.t(), eps=eps)
+    sigma = (v @ matrix.t() @ u_next.t()).squeeze()
+    return sigma, u_next
+
+
+class SpectralNorm(nn.Module):
+    """Mixin of a layer with a `weight`: W / sigma(W) * scale.
+
+    `scale` is 1 but in a slim network whose training goes on (two-step PPCD-GAN*): removing channels
+    lowers sigma, and the scale keeps the function as it was.
+    """
+
+    weight: Tensor
+    u: Tensor
+    scale: Tensor
+
+    def add_spectral_norm(self, eps: float) -> None:
+        self.eps = eps
+        self.register_buffer("u", torch.ones(1, self.weight.shape[0]))
+        self.register_buffer("scale", torch.ones(()))
+
+    def normalized_weight(self) -> Tensor:
+        """The weight that the layer uses; in training mode u moves on by one power iteration."""
+        sigma, u = power_iteration(self.weight, self.u, self.eps)
+        if self.training:
+            self.u.copy_(u)
+        return self.weight * (self.scale / sigma)
+
+
+class SNConv2d(nn.Conv2d, SpectralNorm):
+    """A convolution under spectral norm (stride 1, 'same' padding)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool, eps: float) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+        self.add_spectral_norm(eps)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.normalized_weight(), self.bias)
+
+
+class SNLinear(nn.Linear, SpectralNorm):
+    """A linear layer under spectral norm."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool, eps: float) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        self.add_spectral_norm(eps)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.normalized_weight(), self.bias)
+
+
+class SNEmbedding(nn.Embedding, SpectralNorm):
+    """An embedding under spectral norm."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, eps: float) -> None:
+        super().__init__(num_embeddings, embedding_dim)
+        self.add_spectral_norm(eps)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.embedding(input, self.normalized_weight())
+
+
+class LayerMaker:
+    """Makes convolutions, linear layers and embeddings of one network: with or without spectral norm."""
+
+    def __init__(self, spectral_norm: bool, eps: float) -> None:
+        self.spectral_norm, self.eps = spectral_norm, eps
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True) -> nn.Conv2d:
+        if self.spectral_norm:
+            return SNConv2d(in_channels, out_channels, kernel_size, bias, self.eps)
+        return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+
+    def linear(self, in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
+        if self.spectral_norm:
+            return SNLinear(in_features, out_features, bias, self.eps)
+        return nn.Linear(in_features, out_features, bias=bias)
+
+    def embedding(self, num_embeddings: int, embedding_dim: int) -> nn.Embedding:
+        if self.spectral_norm:
+            return SNEmbedding(num_embeddings, embedding_dim, self.eps)
+        return nn.Embedding(num_embeddings, embedding_dim)
+
+
+class ClassConditionalBatchNorm(nn.Module):
+    """Batch norm whose gain (1 + gain(c)) and bias (bias(c)) come from the condition c.
+
+    Args:
+        gain, bias: layers from the condition to [batch, channels]: embeddings of the label (SA-GAN) or
+            bias-free linear layers of cat[class embedding, noise chunk] (BigGAN).
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, gain: nn.Module, bias: nn.Module, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.gain, self.bias = gain, bias
+        self.eps, self.momentum = eps, 0.1
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(
+        self, x: Float[Tensor, "batch channel height width"], condition: Tensor
+    ) -> Float[Tensor, "batch channel height width"]:
+        x = F.batch_norm(
+            x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps
+        )
+        gain, bias = 1 + self.gain(condition), self.bias(condition)  # [batch, channel] each
+        return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
+
+
+class SelfAttention(nn.Module):
+    """Self-attention of SA-GAN as BigGAN-PyTorch has it: 1x1 convolutions without bias, gamma starts at 0."""
+
+    def __init__(self, channels: int, make: LayerMaker) -> None:
+        super().__init__()
+        self.theta = make.conv(channels, max(1, channels // 8), 1, bias=False)
+        self.phi = make.conv(channels, max(1, channels // 8), 1, bias=False)
+        self.g = make.conv(channels, max(1, channels // 2), 1, bias=False)
+        self.o = make.conv(max(1, channels // 2), channels, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(
+        self, x: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel height width"]:
+        height, width = x.shape[2:]
+        theta = self.theta(x).flatten(2)  # [B, C/8, HW]
+        phi = F.max_pool2d(self.phi(x), 2).flatten(2)  # [B, C/8, HW/4]
+        g = F.max_pool2d(self.g(x), 2).flatten(2)  # [B, C/2, HW/4]
+        beta = torch.softmax(theta.transpose(1, 2) @ phi, dim=-1)  # [B, HW, HW/4]
+        o = (g @ beta.transpose(1, 2)).unflatten(2, (height, width))  # [B, C/2, H, W]
+        return x + self.gamma * self.o(o)

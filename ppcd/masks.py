@@ -1,0 +1,105 @@
+"""The learnable mask layer of PP-Res (section 3.2, eqs. 1-3)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ppcd.errors import PpcdError
+
+
+class ChannelMask(nn.Module):
+    """Multiplies every channel of a feature map with m_i = sigmoid(delta * w_i) (eq. 1).
+
+    Once `binarize` found more than alpha of the channels at or below the pivot, the mask is frozen:
+    its values are exactly 0 or 1 and its parameters get no more gradient (eq. 3).
+
+    Args:
+        channels: n, the number of channels.
+        delta: steepness of the sigmoid (section 4.2: 1e3).
+        pivot: a channel with m_i <= pivot counts as pruned (section 3.2: 5e-3).
+        start: initial w_i of every channel. The paper gives none; the mask starts open (m ~ 1).
+
+    Attributes:
+        weight: w, [channels].
+        rescued: 1 if freezing would have removed every channel and the one with the largest w was kept.
+
+    Raises:
+        PpcdError: no channels, delta <= 0, or a pivot outside (0, 1).
+    """
+
+    kept: Tensor
+
+    def __init__(self, channels: int, delta: float = 1e3, pivot: float = 5e-3, start: float = 0.05) -> None:
+        super().__init__()
+        if channels < 1:
+            raise PpcdError(f"a channel mask needs at least one channel; got {channels}")
+        if delta <= 0 or not 0 < pivot < 1:
+            raise PpcdError(f"a channel mask needs delta > 0 and a pivot in (0, 1); got {delta} and {pivot}")
+        self.channels, self.delta, self.pivot, self.start = channels, delta, pivot, start
+        self.weight = nn.Parameter(torch.full((channels,), start))
+        self.register_buffer("kept", torch.ones(channels, dtype=torch.bool))
+        self._frozen = False
+        self.rescued = 0
+
+    @property
+    def frozen(self) -> bool:
+        """Whether eq. 3 has set the values to 0 and 1 for good."""
+        return self._frozen
+
+    def values(self) -> Float[Tensor, " channel"]:
+        """m (eq. 1), in [0, 1]; exactly 0 or 1 once frozen."""
+        if self._frozen:
+            return self.kept.to(self.weight.dtype)
+        return torch.sigmoid(self.delta * self.weight)
+
+    def pruned_ratio(self) -> float:
+        """c / n, where c counts the channels with m_i <= pivot (section 3.2)."""
+        with torch.no_grad():
+            return float((self.values() <= self.pivot).float().mean())
+
+    def sparsity(self) -> Float[Tensor, ""]:
+        """sum_i |w_i + 1| (eq. 2)."""
+        return (self.weight + 1).abs().sum()
+
+    def binarize(self, alpha: float) -> bool:
+        """Eq. 3: freeze the mask if c / n > alpha (strictly). True on the call that froze it.
+
+        A layer never loses its last channel: if all are at or below the pivot, the one with the
+        largest w stays, and `rescued` says so.
+
+        Raises:
+            PpcdError: alpha is not in (0, 1).
+        """
+        if not 0 < alpha < 1:
+            raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {alpha!r}")
+        if self._frozen or not self.pruned_ratio() > alpha:
+            return False
+        self.freeze(self.values().detach() > self.pivot)
+        return True
+
+    def freeze(self, kept: Tensor) -> None:
+        """Fix the values to `kept` ([channels], bool), at least one channel; the parameters stop learning."""
+        kept = kept.to(self.kept.device, torch.bool).clone()
+        if not bool(kept.any()):
+            kept[self.weight.detach().argmax()] = True
+            self.rescued = 1
+        self.kept.copy_(kept)
+        self._frozen = True
+        self.weight.requires_grad_(False)
+        self.weight.grad = None
+
+    def forward(
+        self, x: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel height width"]:
+        return x * self.values().to(x.dtype).view(1, -1, 1, 1)
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor([int(self._frozen), self.rescued])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        frozen, self.rescued = (int(value) for value in state)
+        self._frozen = bool(frozen)
+        self.weight.requires_grad_(not self._frozen)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, delta={self.delta:g}, pivot={self.pivot:g}, frozen={self._frozen}"

@@ -1,0 +1,156 @@
+"""Profiles: what data, how big, how long. The same code and notebooks run at every one of them."""
+
+from dataclasses import dataclass
+
+from ppcd.errors import PpcdError
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One budget. Widths multiply the architecture tables (DESIGN: 32 px generator 4-4-4-4 x width)."""
+
+    name: str
+    purpose: str
+    # data
+    dataset: str  # "mnist" or "cifar10"
+    resolution: int
+    num_classes: int
+    images_per_class: int | None  # None: all
+    flip: bool  # random horizontal flips
+    # networks
+    teacher_width: int
+    teacher_discriminator_width: int
+    student_width: int
+    discriminator_width: int
+    teacher_dim_z: int  # the teacher sees the first teacher_dim_z entries of the student's noise
+    dim_z: int
+    # training
+    batch_size: int
+    accumulations: int
+    teacher_iterations: int
+    iterations: int  # of every other recipe
+    learning_rate_scale: float  # multiplies the reference learning rates of G and D
+    ema_decay: float
+    ema_start: int
+    # measurement
+    backbone: str  # "classifier", "efficientnet-lite0" or "inception"
+    evaluation_samples: int
+    classifier_epochs: int
+
+
+PROFILES: dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="smoke",
+            purpose="seconds per run: for tests, says nothing about quality",
+            dataset="mnist",
+            resolution=32,
+            num_classes=10,
+            images_per_class=20,
+            flip=False,
+            teacher_width=2,
+            teacher_discriminator_width=2,
+            student_width=2,
+            discriminator_width=2,
+            teacher_dim_z=16,
+            dim_z=16,
+            batch_size=8,
+            accumulations=1,
+            teacher_iterations=12,
+            iterations=24,
+            learning_rate_scale=1.0,
+            ema_decay=0.9,
+            ema_start=2,
+            backbone="classifier",
+            evaluation_samples=100,
+            classifier_epochs=2,
+        ),
+        Profile(
+            name="mnist",
+            purpose="real training in minutes on two CPU cores, offline",
+            dataset="mnist",
+            resolution=32,
+            num_classes=10,
+            images_per_class=None,
+            flip=False,
+            teacher_width=16,
+            teacher_discriminator_width=12,
+            student_width=8,
+            discriminator_width=8,
+            teacher_dim_z=32,
+            dim_z=32,
+            batch_size=32,
+            accumulations=1,
+            teacher_iterations=1000,
+            iterations=1200,
+            learning_rate_scale=1.0,
+            ema_decay=0.99,
+            ema_start=100,
+            backbone="classifier",
+            evaluation_samples=5000,
+            classifier_epochs=8,
+        ),
+        Profile(
+            name="cifar10-lite",
+            purpose="natural images at widths that two CPU cores train in hours",
+            dataset="cifar10",
+            resolution=32,
+            num_classes=10,
+            images_per_class=None,
+            flip=True,
+            teacher_width=16,
+            teacher_discriminator_width=16,
+            student_width=8,
+            discriminator_width=16,
+            teacher_dim_z=80,
+            dim_z=80,
+            batch_size=32,
+            accumulations=1,
+            teacher_iterations=20000,
+            iterations=10000,
+            learning_rate_scale=1.0,
+            ema_decay=0.999,
+            ema_start=500,
+            backbone="efficientnet-lite0",
+            evaluation_samples=10000,
+            classifier_epochs=30,
+        ),
+        Profile(
+            name="cifar10",
+            purpose="the reference widths on one GPU",
+            dataset="cifar10",
+            resolution=32,
+            num_classes=10,
+            images_per_class=None,
+            flip=True,
+            teacher_width=96,
+            teacher_discriminator_width=96,
+            student_width=64,
+            discriminator_width=64,
+            teacher_dim_z=80,
+            dim_z=128,
+            batch_size=64,
+            accumulations=1,
+            teacher_iterations=100000,
+            iterations=50000,
+            learning_rate_scale=1.0,
+            ema_decay=0.9999,
+            ema_start=1000,
+            backbone="inception",
+            evaluation_samples=50000,
+            classifier_epochs=30,
+        ),
+    )
+}
+
+
+def get_profile(name: str) -> Profile:
+    """The profile of that name.
+
+    Raises:
+        PpcdError: there is none; the line lists those there are.
+    """
+    if name not in PROFILES:
+        raise PpcdError(f"unknown profile {name!r}; expected one of: {', '.join(PROFILES)}")
+    return PROFILES[name]

@@ -1,0 +1,88 @@
+"""Recipes: every compared system of the paper, as a declaration of which parts of the method it uses."""
+
+import re
+from dataclasses import dataclass, replace
+
+from ppcd.errors import PpcdError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One system. The fields follow the paper: section 3 for the method, section 4.4 for its ablations."""
+
+    name: str
+    title: str  # as the paper's tables call it
+    generator: str  # "biggan" or "sagan"
+    masked: bool = False  # PP-Res blocks with masks (L_PP)
+    distil: bool = False  # class-aware distillation (L_CD) from the teacher
+    two_step: bool = False  # first prune without L_CD, then slim and distil (PPCD-GAN*)
+    alpha: float | None = None  # compression ratio threshold of eq. 3
+    mask_rule: str = "scheduled"  # "scheduled", or the literal readings "paper-adam", "paper-sgd"
+    adversarial: str = "hinge"  # "hinge" (the reference code) or "minimax" (eq. 7)
+    lambda_pp: float = 0.01  # weight of L_PP in eq. 8
+    lambda_cd: float = 1.0  # weight of L_CD in eq. 8
+    normalisation: str = "teacher"  # class-conditional normalisation of the teacher's features, or "none"
+
+    @property
+    def needs_teacher(self) -> bool:
+        return self.distil
+
+
+TEACHER = "biggan"
+ALPHA = 0.7  # the paper's default (section 4.2)
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("biggan", "Big-GAN (teacher)", "biggan"),
+        Recipe("sagan", "SA-GAN", "sagan"),
+        Recipe("ppcd", "PPCD-GAN", "sagan", masked=True, distil=True, alpha=ALPHA),
+        Recipe("ppcd-no-pp", "PPCD-GAN w/o L_PP", "sagan", distil=True),
+        Recipe("ppcd-no-cd", "PPCD-GAN w/o L_CD", "sagan", masked=True, alpha=ALPHA),
+        Recipe("ppcd-two-step", "PPCD-GAN*", "sagan", masked=True, distil=True, two_step=True, alpha=ALPHA),
+        Recipe("ppcd-literal-adam", "PPCD-GAN, masks by Adam at 0.1", "sagan", masked=True, distil=True,
+               alpha=ALPHA, mask_rule="paper-adam"),
+        Recipe("ppcd-literal-sgd", "PPCD-GAN, masks by SGD at 0.1", "sagan", masked=True, distil=True,
+               alpha=ALPHA, mask_rule="paper-sgd"),
+    )
+}  # fmt: skip
+
+
+def check_alpha(alpha: float) -> float:
+    """Alpha of eq. 3 as a float.
+
+    Raises:
+        PpcdError: it is not a number in (0, 1).
+    """
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
+        raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {alpha!r}")
+    return float(alpha)
+
+
+def get_recipe(name: str, alpha: float | None = None) -> Recipe:
+    """The recipe of that name; `ppcd-a0.5` is `ppcd` at alpha 0.5.
+
+    Args:
+        name: a name from RECIPES, with `-a<alpha>` behind it where alpha is not the recipe's default.
+        alpha: the same, as a number; ignored by recipes that prune nothing.
+
+    Raises:
+        PpcdError: no such recipe, or alpha is not in (0, 1).
+    """
+    match = re.fullmatch(r"(.+?)(?:-a([0-9.]+))?", name if isinstance(name, str) else "")
+    base = match.group(1) if match else ""
+    if base not in RECIPES or match is None:
+        raise PpcdError(f"unknown recipe {name!r}; expected one of: {', '.join(RECIPES)} (-a<alpha> where masked)")
+    recipe = RECIPES[base]
+    if match.group(2):
+        if recipe.alpha is None:
+            raise PpcdError(f"recipe {base!r} prunes nothing and takes no alpha; ask for {base!r}")
+        try:
+            alpha = float(match.group(2))
+        except ValueError:
+            raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {match.group(2)!r}") from None
+    if alpha is None or recipe.alpha is None:
+        return recipe
+    alpha = check_alpha(alpha)
+    suffix = "" if alpha == recipe.alpha else f"-a{alpha:g}"
+    return replace(recipe, name=base + suffix, alpha=alpha)
