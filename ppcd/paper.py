@@ -1,0 +1,168 @@
+"""What the paper says, as data: its numbers and its settings, each with its place.
+
+Vo, Sugimoto and Nakayama, "PPCD-GAN: Progressive Pruning and Class-Aware Distillation for Large-Scale
+Conditional GANs Compression", WACV 2022, arXiv 2203.08456. All numbers are for ImageNet at 128x128 with
+the Inception network; they stand beside ours to be compared in direction, never in size.
+"""
+
+import re
+from dataclasses import dataclass
+
+from ppcd.errors import PpcdError
+
+CITATION = "Vo, Sugimoto and Nakayama, PPCD-GAN, WACV 2022 (arXiv 2203.08456)"
+SETTING = "ImageNet 128x128, Inception features"
+
+
+@dataclass(frozen=True)
+class Published:
+    """One cell of one of the paper's tables."""
+
+    table: int
+    row: str
+    column: str
+    text: str  # as printed, "70.4M (1.0x)"
+    value: float  # in units: parameters, multiply-accumulates, seconds per batch of 64
+    factor: float | None = None  # the reduction against Big-GAN that is printed beside it
+
+    @property
+    def where(self) -> str:
+        return f"Table {self.table}, row {self.row!r}, column {self.column!r}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of the paper's experiments, in its own words."""
+
+    name: str
+    value: str
+    where: str
+    sentence: str
+
+
+_UNITS = {"M": 1e6, "B": 1e9, "": 1.0}
+
+
+def _cell(table: int, row: str, column: str, text: str) -> Published:
+    match = re.fullmatch(r"([0-9.]+)([MB]?)(?: \(([0-9.]+)x\))?", text)
+    if match is None:
+        raise ValueError(f"table {table}, row {row}, column {column}: cannot read {text!r}")
+    factor = float(match[3]) if match[3] else None
+    return Published(table, row, column, text, round(float(match[1]) * _UNITS[match[2]], 6), factor)
+
+
+def _table(
+    number: int, columns: tuple[str, ...], rows: dict[str, tuple[str, ...]]
+) -> dict[str, dict[str, Published]]:
+    return {
+        row: {column: _cell(number, row, column, text) for column, text in zip(columns, texts, strict=True)}
+        for row, texts in rows.items()
+    }
+
+
+TABLES: dict[int, dict[str, dict[str, Published]]] = {
+    # SN-GAN's MACs are printed as 2.2x, yet 21.3B / 9.1B is 2.3; kept as printed.
+    1: _table(
+        1,
+        ("IS", "FID", "LPIPS", "#Par.", "MACs", "GPU", "CPU"),
+        {
+            "Big-GAN": ("98.8", "8.70", "0.58", "70.4M (1.0x)", "21.3B (1.0x)", "2.42", "4.59"),
+            "SA-GAN": ("52.52", "18.65", "0.63", "42M (1.7x)", "9.6B (2.2x)", "1.63", "2.65"),
+            "SN-GAN": ("36.80", "27.62", "0.62", "42M (1.7x)", "9.1B (2.2x)", "1.47", "2.35"),
+            "Tiny-GAN": ("15.66", "76.74", "0.40", "3.1M (22.7x)", "0.44B (48.4x)", "0.45", "3.62"),
+            "PPCD-GAN (alpha=0.7)": (
+                "83.13", "12.76", "0.62", "13.6M (5.2x)", "1.6B (13.3x)", "1.19", "2.05",
+            ),
+        },
+    ),
+    2: _table(
+        2,
+        ("IS", "FID", "LPIPS", "#Par.", "GPU"),
+        {
+            "Distill + NAS": ("6.98", "217", "0.13", "37M", "1.41"),
+            "Distill only": ("3.34", "272", "0.09", "3.5M", "0.46"),
+            "PPCD-GAN (alpha=0.7)": ("83.13", "12.76", "0.62", "13.6M", "1.19"),
+        },
+    ),
+    3: _table(
+        3,
+        ("IS", "FID", "#Par."),
+        {
+            "PPCD-GAN (complete)": ("81.47", "14.26", "25M"),
+            "PPCD-GAN w/o L_PP": ("82.29", "13.02", "42M"),
+            "PPCD-GAN w/o L_CD": ("53.75", "18.23", "25M"),
+            "PPCD-GAN*": ("78.65", "15.76", "25M"),
+        },
+    ),
+}
+
+TABLE3_ALPHA = 0.5  # "We used alpha=0.5 for all the models except for PPCD-GAN w/o L_PP" (Table 3)
+TABLE3_ROWS: dict[str, str] = {  # recipe -> row, in the paper's order
+    "ppcd": "PPCD-GAN (complete)",
+    "ppcd-no-pp": "PPCD-GAN w/o L_PP",
+    "ppcd-no-cd": "PPCD-GAN w/o L_CD",
+    "ppcd-two-step": "PPCD-GAN*",
+}
+FIGURE5_CLASSES = ("brambling", "jellyfish", "ladybug", "bearskin", "catamaran", "pizza")
+FIGURE5_CAPTION = "Example results by the ablation models."
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("epochs", "100", "section 4.2",
+            "The network was trained for 100 epochs using Adam optimizer."),
+    Setting("optimizer", "Adam", "section 4.2",
+            "The network was trained for 100 epochs using Adam optimizer."),
+    Setting("learning rate", "0.1, divided by 10 at epochs 30, 60 and 90", "section 4.2",
+            "We set the initial learning rate of 0.1, which was dropped by a factor of 10 at the 30th, 60th, "
+            "and 90th epochs."),
+    Setting("batch", "128 x 2 accumulations", "section 4.2",
+            "the network was with the batch size of 128, and 2 gradient accumulations"),
+    Setting("delta", "1000", "section 4.2, eq. 1",
+            "Empirically, we set delta=10^3 (Eq. (1)) and alpha=0.7 (Eq. (3))."),
+    Setting("alpha", "0.7", "section 4.2, eq. 3",
+            "Empirically, we set delta=10^3 (Eq. (1)) and alpha=0.7 (Eq. (3))."),
+    Setting("pivot", "0.005", "section 3.2, eq. 3", "a pivot (we choose 0.005 in our experiments)"),
+    Setting("weight of L_PP", "0.01", "section 3.4, eq. 8",
+            "We set an empirically determined small hyperparameter for L_PP to prevent quick convergence of "
+            "mask layers."),
+    Setting("weight of L_CD", "1", "section 3.4, eq. 8", "L = 0.01 x L_PP + L_CD + L_ADV"),
+    Setting("PP-Res blocks", "5", "section 3.4, eq. 5",
+            "where N is the number of PP-Res(es). N is set to 5 in experiments."),
+    Setting("distilled blocks", "4, the second to the fifth", "section 3.4, eq. 6",
+            "we set L=4 because we execute the distillation from the second to the fifth (residual) blocks."),
+    Setting("adversarial loss", "minimax", "section 3.4, eq. 7",
+            "log(D(I_real, cls)) + log(1 - D(G(z, cls), cls))"),
+    Setting("data", "ImageNet, 1,000 classes, 128x128", "section 4.1",
+            "all the models are designed to generate images with the size of 3x128x128."),
+    Setting("hardware", "two GTX 3090, about 10 days a model", "section 4.2",
+            "All the networks were trained from scratch on a PC with GTX3090x2 [...] It took about 10 days "
+            "to train each model."),
+)  # fmt: skip
+
+
+def published(table: int, row: str, column: str) -> Published:
+    """The paper's cell at that place.
+
+    Raises:
+        PpcdError: the paper has no such table, row or column.
+    """
+    if table not in TABLES:
+        raise PpcdError(f"the paper has no table {table!r}; expected one of: {', '.join(map(str, TABLES))}")
+    if row not in TABLES[table]:
+        rows = ", ".join(TABLES[table])
+        raise PpcdError(f"Table {table} of the paper has no row {row!r}; expected one of: {rows}")
+    if column not in TABLES[table][row]:
+        columns = ", ".join(TABLES[table][row])
+        raise PpcdError(f"Table {table} of the paper has no column {column!r}; expected one of: {columns}")
+    return TABLES[table][row][column]
+
+
+def setting(name: str) -> Setting:
+    """The paper's setting of that name.
+
+    Raises:
+        PpcdError: none is recorded.
+    """
+    for candidate in SETTINGS:
+        if candidate.name == name:
+            return candidate
+    raise PpcdError(f"no setting {name!r}; expected one of: {', '.join(entry.name for entry in SETTINGS)}")
