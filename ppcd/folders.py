@@ -1,0 +1,155 @@
+"""Folders of class folders of images: what is in them, and their images decoded to one size."""
+
+import hashlib
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from ppcd import paths
+from ppcd.errors import PpcdError
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+def class_files(folder: Path) -> dict[str, list[str]]:
+    """Class name -> its images, as sorted paths relative to `folder`.
+
+    Raises:
+        PpcdError: fewer than two class folders, or one without images.
+    """
+    names = sorted(each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    if len(names) < 2:
+        found = f"only {names[0]}" if names else "none"
+        raise PpcdError(f"expected at least two folders of images, one per class, in {folder}; found {found}")
+    classes = {name: _images_below(folder / name, folder) for name in names}
+    empty = [name for name, files in classes.items() if not files]
+    if empty:
+        raise PpcdError(f"no images in class folder {some(empty)} of {folder}; add some or remove the folder")
+    return classes
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the images' relative names and bytes: the same for the same images on every machine.
+
+    The bytes are read once for as long as the files' names, sizes and times stay the same.
+
+    Raises:
+        PpcdError: as class_files.
+    """
+    files = [name for names in class_files(folder).values() for name in names]
+    listing = hashlib.sha256(str(folder.resolve()).encode())
+    for name in files:
+        try:
+            stat = os.stat(f"{folder}/{name}")
+            listing.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        except OSError:
+            listing.update(f"{name}\0unreadable\n".encode())
+    known = paths.cache() / "data" / f"listing-{listing.hexdigest()[:32]}.txt"
+    if known.is_file():
+        return known.read_text().strip()
+    content_hash = hashlib.sha256()
+    for name in tqdm(files, desc=f"reading {len(files):,} files", unit="file", disable=None, leave=False):
+        try:
+            content = (folder / name).read_bytes()
+        except OSError:
+            content = b""  # `prepare` warns of it
+        content_hash.update(f"{name}\0{len(content)}\0".encode() + content)
+    paths.write_atomic(known, content_hash.hexdigest() + "\n")
+    return content_hash.hexdigest()
+
+
+def prepare(folder: Path, resolution: int) -> dict[str, Any]:
+    """Decode every image of the class folders; files that cannot be read are skipped with one warning line.
+
+    Returns:
+        images [n, 3, resolution, resolution] uint8, labels [n] int64, classes (names), note (text), as numpy.
+
+    Raises:
+        PpcdError: as class_files; a class of which nothing can be read; an image that cannot serve as it is.
+    """
+    classes = class_files(folder)
+    files = [(label, name) for label, names in enumerate(classes.values()) for name in names]
+    images = np.empty((len(files), 3, resolution, resolution), np.uint8)
+    labels: list[int] = []
+    formats: list[str | None] = []
+    unreadable: list[str] = []
+    for label, name in tqdm(files, desc=f"preparing {len(files):,} images", unit="image", disable=None):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd metadata, on which no pixel depends
+                images[len(labels)], kind = decode(folder / name, resolution)
+        except PpcdError:
+            raise
+        except Exception:  # decoders raise all sorts of things on damaged files
+            unreadable.append(name)
+        else:
+            labels.append(label)
+            formats.append(kind)
+    lost = [name for label, name in enumerate(classes) if label not in set(labels)]
+    if lost:
+        raise PpcdError(f"no image can be read in class folder {some(lost)} of {folder}")
+    notes = ["JPEG source"] if formats.count("JPEG") > len(formats) / 2 else []
+    if unreadable:
+        skipped = f"skipped {len(unreadable)} unreadable of {len(files)} images"
+        log.warning("%s in %s: %s", skipped, folder, some(unreadable))
+        notes.append(skipped)
+    return {
+        "images": images[: len(labels)],
+        "labels": np.array(labels, np.int64),
+        "classes": np.array(list(classes)),
+        "note": np.array("; ".join(notes)),
+    }
+
+
+def decode(path: Path, resolution: int) -> tuple[np.ndarray, str | None]:
+    """One image as uint8 [3, resolution, resolution], and the format of its file.
+
+    Greyscale, palette and CMYK become RGB; another size is cropped around the centre to a square and resized
+    by an antialiasing (Lanczos) filter.
+
+    Raises:
+        PpcdError: it is transparent in places, has floating-point pixels, or a side under resolution/4.
+        Exception: of many kinds, where the file is damaged.
+    """
+    with Image.open(path) as opened:
+        image, kind = ImageOps.exif_transpose(opened), opened.format
+    if image.mode == "F":
+        raise PpcdError(f"{path} has floating-point pixels; make it an 8-bit image or remove it")
+    if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip instead of scale
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if np.asarray(image)[..., 3].min() < 255:
+            raise PpcdError(f"{path} is transparent in places; put it on a background or remove it")
+    image = image.convert("RGB")
+    if min(image.size) < resolution / 4:
+        raise PpcdError(f"{path} is too small for {resolution} px ({image.width}x{image.height}); remove it")
+    if image.size != (resolution, resolution):
+        image = ImageOps.fit(image, (resolution, resolution), Image.Resampling.LANCZOS)
+    return np.asarray(image).transpose(2, 0, 1), kind
+
+
+def some(names: Sequence[str]) -> str:
+    """The first five names, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+def _images_below(class_folder: Path, folder: Path) -> list[str]:
+    """Paths relative to `folder`, sorted; as plain strings, since a data set has many files."""
+    found = []
+    for top, _, files in os.walk(class_folder, followlinks=True):
+        below = os.path.relpath(top, folder).replace(os.sep, "/")
+        for file in files:
+            if os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith("."):
+                found.append(f"{below}/{file}")
+    return sorted(found)
