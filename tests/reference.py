@@ -340,7 +340,7 @@ def parameters(network: nn.Module) -> int:
 def randomise(network: nn.Module, seed: int) -> nn.Module:
     """Random values wherever fresh networks have zeros and ones, so that nothing is right by being zero.
 
-    The vectors of the spectral norm are neither of unit length nor near a singular vector; masks are half open.
+    The vectors of the spectral norm are neither of unit length nor singular vectors; masks are half open.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -352,7 +352,7 @@ def randomise(network: nn.Module, seed: int) -> nn.Module:
             if last == "running_var":
                 noise = 0.5 + noise.abs()
             elif last == "gamma":
-                noise = torch.full(tensor.shape, 0.7)
+                noise = torch.full_like(noise, 0.7)
             elif name == "output_norm.weight":
                 noise = 1 + 0.3 * noise
             elif "mask" in name:
@@ -375,7 +375,7 @@ def noise_and_labels(
 
 
 def largest_difference(a: Tensor, b: Tensor) -> float:
-    return float((a - b).abs().max())
+    return (a - b).detach().abs().max().item()
 
 
 @contextmanager

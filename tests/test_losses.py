@@ -1,0 +1,303 @@
+"""Eqs. 2 and 4-8, hinge and minimax, against loops over the paper's formulas."""
+
+import math
+
+import pytest
+import reference
+import torch
+from reference import refused
+from torch import Tensor
+
+from ppcd import losses
+from ppcd.masks import ChannelMask
+
+
+def features(seed: int, channels: int, size: int = 3, batch: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, channels, size, size, generator=generator, dtype=torch.float64)
+
+
+def teacher_and_student(seed: int, blocks: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Features of `blocks` blocks at 2, 4, ... pixels; the student has fewer channels (C^S < C^T)."""
+    teacher = [features(seed + k, channels=5 - k, size=2 * (k + 1)) for k in range(blocks)]
+    student = [features(seed + 100 + k, channels=3 - k % 2, size=2 * (k + 1)) for k in range(blocks)]
+    return teacher, student
+
+
+def scores(seed: int, batch: int, shift: float = 0.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 2 * torch.randn(batch, generator=generator, dtype=torch.float64) + shift
+
+
+# ------------------------------------------------------------ equations 4 and 6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_attention_map_sums_squares_over_channels(seed: int) -> None:
+    o = features(seed, channels=4, size=5)
+    maps = losses.attention_map(o)
+    assert maps.shape == (3, 5, 5)
+    for image in range(3):
+        expected = torch.tensor(reference.attention_map(o[image]), dtype=torch.float64)
+        assert reference.largest_difference(maps[image], expected) < 1e-12
+        without_square = torch.tensor(reference.attention_map(o[image], power=1), dtype=torch.float64)
+        assert reference.largest_difference(maps[image], without_square) > 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("blocks", [1, 2, 4])
+def test_class_aware_distillation_is_eqs_4_and_6(seed: int, blocks: int) -> None:
+    teacher, student = teacher_and_student(seed, blocks)
+    loss = losses.class_aware_distillation(teacher, student)
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(reference.class_aware_distillation(teacher, student), abs=1e-12)
+
+
+def test_wrong_readings_of_eqs_4_and_6_are_told_apart() -> None:
+    teacher, student = teacher_and_student(seed=7, blocks=3)
+    loss = losses.class_aware_distillation(teacher, student).item()
+    right = reference.class_aware_distillation(teacher, student)
+    batch = teacher[0].shape[0]
+    assert abs(loss - reference.class_aware_distillation(teacher, student, power=1)) > 1e-2
+    assert abs(loss - reference.class_aware_distillation(teacher, student, normalise=False)) > 1e-2
+    assert abs(loss - 3 * right) > 1e-2  # a sum over the blocks
+    assert abs(loss - batch * right) > 1e-2  # a sum over the batch
+    one_by_one = [
+        reference.attention_distance(t[i], s[i])
+        for t, s in zip(teacher, student, strict=True)
+        for i in range(batch)
+    ]
+    squares = sum(distance**2 for distance in one_by_one) / len(one_by_one)
+    assert abs(loss - squares) > 1e-2  # a squared norm
+    assert abs(loss - math.sqrt(squares)) > 1e-3  # one norm over the whole batch
+
+
+def test_equal_features_have_no_distance_and_a_finite_gradient() -> None:
+    teacher, _ = teacher_and_student(seed=0, blocks=2)
+    student = [o.clone().requires_grad_() for o in teacher]
+    loss = losses.class_aware_distillation(teacher, student)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(torch.isfinite(o.grad).all() for o in student)
+
+
+def test_distance_does_not_see_scale_or_order_of_the_channels() -> None:
+    teacher, student = teacher_and_student(seed=0, blocks=2)
+    loss = losses.class_aware_distillation(teacher, student).item()
+    moved = [37 * o.flip(1) for o in student]
+    assert losses.class_aware_distillation(teacher, moved).item() == pytest.approx(loss, abs=1e-12)
+    mirrored = [o.flip(2) for o in student]
+    assert abs(losses.class_aware_distillation(teacher, mirrored).item() - loss) > 1e-3
+
+
+def test_a_channel_of_zeros_equals_a_removed_one() -> None:
+    """Section 3.3: summing along all feature maps ignores the contributions of removed channels."""
+    teacher, student = teacher_and_student(seed=0, blocks=1)
+    pruned = student[0].clone()
+    pruned[:, 1] = 0
+    removed = pruned[:, [0, 2]]
+    with_zeros = losses.class_aware_distillation(teacher, [pruned])
+    assert with_zeros.item() == losses.class_aware_distillation(teacher, [removed]).item()
+    assert abs(with_zeros.item() - losses.class_aware_distillation(teacher, student).item()) > 1e-3
+
+
+def test_the_largest_distance_is_that_of_disjoint_maps() -> None:
+    teacher, student = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    teacher[:, :, :2], student[:, :, 2:] = 1, 5
+    assert losses.class_aware_distillation([teacher], [student]).item() == pytest.approx(math.sqrt(2))
+
+
+def test_a_map_of_zeros_gives_finite_numbers() -> None:
+    teacher, _ = teacher_and_student(seed=0, blocks=1)
+    student = torch.zeros_like(teacher[0], requires_grad=True)
+    loss = losses.class_aware_distillation(teacher, [student])
+    loss.backward()
+    assert loss.item() == pytest.approx(1)
+    assert torch.isfinite(student.grad).all()
+
+
+def test_the_mean_over_the_batch_does_not_depend_on_how_it_is_split() -> None:
+    teacher, student = features(0, 4, batch=6), features(1, 2, batch=6)
+    whole = losses.class_aware_distillation([teacher], [student]).item()
+    halves = [losses.class_aware_distillation([teacher[i : i + 3]], [student[i : i + 3]]) for i in (0, 3)]
+    assert sum(half.item() for half in halves) / 2 == pytest.approx(whole, abs=1e-12)
+
+
+def test_following_the_gradient_brings_the_maps_together() -> None:
+    teacher, student = features(0, 4), features(1, 2).requires_grad_()
+    optimizer = torch.optim.SGD([student], lr=1.0)
+    first = losses.class_aware_distillation([teacher], [student]).item()
+    for _ in range(50):
+        optimizer.zero_grad()
+        losses.class_aware_distillation([teacher], [student]).backward()
+        optimizer.step()
+    assert losses.class_aware_distillation([teacher], [student]).item() < 0.5 * first
+
+
+@pytest.mark.parametrize(("teacher", "student"), [(0, 0), (2, 1), (1, 2)])
+def test_lists_of_different_lengths_are_refused(teacher: int, student: int) -> None:
+    o = features(0, 2)
+    with refused("as many teacher as student features", f"{teacher} and {student}"):
+        losses.class_aware_distillation([o] * teacher, [o] * student)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4, 3), (3, 2, 3, 4), (2, 2, 3, 3), (1, 2, 3, 3)])
+def test_maps_of_different_sizes_are_refused(shape: tuple[int, ...]) -> None:
+    o = features(0, 2)
+    with refused("features 1 differ", "(3, 2, 3, 3)", str(shape)):
+        losses.class_aware_distillation([o, o], [o, torch.zeros(shape, dtype=torch.float64)])
+
+
+# ------------------------------------------------------------ equations 2 and 5
+
+
+def masks_of(seed: int, channels: list[int]) -> list[ChannelMask]:
+    generator = torch.Generator().manual_seed(seed)
+    masks = []
+    for n in channels:
+        mask = ChannelMask(n).double()
+        with torch.no_grad():
+            mask.weight.copy_(torch.randn(n, generator=generator, dtype=torch.float64))
+        masks.append(mask)
+    return masks
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_progressive_pruning_is_eq_5(seed: int) -> None:
+    masks = masks_of(seed, [4, 7, 2, 5])  # N = 2 blocks, 2N masks
+    w = [mask.weight.tolist() for mask in masks]
+    loss = losses.progressive_pruning(masks)
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(reference.progressive_pruning(w), abs=1e-12)
+    total = sum(reference.l1_to_minus_one(w_k) for w_k in w)
+    per_channel = sum(reference.l1_to_minus_one(w_k) / len(w_k) for w_k in w) / 4
+    for wrong in (total, total / 2, total / 8, per_channel):
+        assert abs(loss.item() - wrong) > 1e-2
+
+
+def test_every_channel_is_pulled_with_the_same_force() -> None:
+    """d L_PP / d w_i = 1 / (2N) above -1, in wide and narrow layers alike."""
+    masks = [ChannelMask(n) for n in (3, 8, 5, 1)]
+    losses.progressive_pruning(masks).backward()
+    for mask in masks:
+        assert mask.weight.grad.tolist() == [0.25] * mask.channels
+
+
+def test_weights_multiply_the_terms_of_their_masks() -> None:
+    masks = masks_of(0, [4, 7, 2])
+    weights = [0.0, 2.0, 0.5]
+    w = [mask.weight.tolist() for mask in masks]
+    expected = (
+        sum(weight * reference.l1_to_minus_one(w_k) for weight, w_k in zip(weights, w, strict=True)) / 3
+    )
+    assert losses.progressive_pruning(masks, weights).item() == pytest.approx(expected, abs=1e-12)
+    ones = losses.progressive_pruning(masks, [1.0, 1.0, 1.0])
+    assert ones.item() == losses.progressive_pruning(masks).item()
+
+
+def test_frozen_masks_are_constants_of_the_loss() -> None:
+    masks = masks_of(0, [4, 7])
+    before = losses.progressive_pruning(masks).item()
+    masks[0].freeze(torch.tensor([True, False, True, False]))
+    loss = losses.progressive_pruning(masks)
+    assert loss.item() == before
+    loss.backward()
+    assert masks[0].weight.grad is None
+    assert masks[1].weight.grad.abs().tolist() == [0.5] * 7
+
+
+def test_no_masks_are_refused() -> None:
+    with refused("at least one mask", "none"):
+        losses.progressive_pruning([])
+
+
+@pytest.mark.parametrize("weights", [[], [1.0], [1.0] * 3])
+def test_another_number_of_weights_is_refused(weights: list[float]) -> None:
+    with refused("2 masks", f"got {len(weights)}"):
+        losses.progressive_pruning([ChannelMask(2), ChannelMask(3)], weights)
+
+
+# ------------------------------------------------------------ equation 7 and hinge
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_minimax_is_eq_7(seed: int) -> None:
+    real, fake = scores(seed, 5), scores(seed + 100, 8)
+    value = reference.minimax_value(real.tolist(), fake.tolist())
+    assert losses.discriminator_minimax(real, fake).item() == pytest.approx(-value, abs=1e-12)
+    generator_part = reference.minimax_generator(fake.tolist())
+    assert losses.generator_minimax(fake).item() == pytest.approx(generator_part, abs=1e-12)
+    swapped = reference.minimax_value(fake.tolist(), real.tolist())
+    assert abs(losses.discriminator_minimax(real, fake).item() + swapped) > 1e-2
+
+
+def test_minimax_of_an_undecided_discriminator() -> None:
+    zeros = torch.zeros(3)
+    assert losses.discriminator_minimax(zeros, zeros).item() == pytest.approx(2 * math.log(2))
+    assert losses.generator_minimax(zeros).item() == pytest.approx(-math.log(2))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_hinge(seed: int) -> None:
+    real, fake = scores(seed, 6), scores(seed + 100, 9)
+    expected = reference.hinge_discriminator(real.tolist(), fake.tolist())
+    assert losses.discriminator_hinge(real, fake).item() == pytest.approx(expected, abs=1e-12)
+    expected = -sum(fake.tolist()) / 9
+    assert losses.generator_hinge(fake).item() == pytest.approx(expected, abs=1e-12)
+    swapped = reference.hinge_discriminator(fake.tolist(), real.tolist())
+    assert abs(losses.discriminator_hinge(real, fake).item() - swapped) > 1e-2
+
+
+def test_hinge_rests_behind_the_margin() -> None:
+    real = torch.tensor([1.5, 0.5], requires_grad=True)
+    fake = torch.tensor([-1.5, -0.5], requires_grad=True)
+    losses.discriminator_hinge(real, fake).backward()
+    assert real.grad.tolist() == [0.0, -0.5]
+    assert fake.grad.tolist() == [0.0, 0.5]
+
+
+@pytest.mark.parametrize("kind", ["hinge", "minimax"])
+def test_the_discriminator_parts_and_the_generator_joins(kind: str) -> None:
+    """Descending on D's loss raises real and lowers fake scores, descending on G's raises fake ones."""
+    d_loss, g_loss = losses.ADVERSARIAL[kind]
+    real, fake = torch.zeros(4, requires_grad=True), torch.zeros(4, requires_grad=True)
+    d_loss(real, fake).backward()
+    assert (real.grad < 0).all()
+    assert (fake.grad > 0).all()
+    fake.grad = None
+    g_loss(fake).backward()
+    assert (fake.grad < 0).all()
+
+
+@pytest.mark.parametrize("kind", ["hinge", "minimax"])
+def test_adversarial_losses_are_finite_for_extreme_scores(kind: str) -> None:
+    d_loss, g_loss = losses.ADVERSARIAL[kind]
+    extreme = torch.tensor([-1e4, 1e4])
+    assert torch.isfinite(d_loss(extreme, extreme))
+    assert torch.isfinite(g_loss(extreme))
+
+
+def test_adversarial_names_its_losses() -> None:
+    assert set(losses.ADVERSARIAL) == {"hinge", "minimax"}
+    assert losses.ADVERSARIAL["hinge"] == (losses.discriminator_hinge, losses.generator_hinge)
+    assert losses.ADVERSARIAL["minimax"] == (losses.discriminator_minimax, losses.generator_minimax)
+
+
+# ------------------------------------------------------------ equation 8
+
+
+def test_total_is_eq_8() -> None:
+    l_adv, l_cd, l_pp = torch.tensor(2.0), torch.tensor(3.0), torch.tensor(500.0)
+    total = losses.total(l_adv, l_cd, l_pp, lambda_cd=1.0, lambda_pp=0.01)
+    assert total.item() == pytest.approx(0.01 * 500 + 3 + 2)
+
+
+def test_total_weighs_its_own_terms() -> None:
+    terms = [torch.tensor(value, requires_grad=True) for value in (2.0, 3.0, 5.0)]
+    losses.total(*terms, lambda_cd=7.0, lambda_pp=0.25).backward()
+    assert [term.grad.item() for term in terms] == [1.0, 7.0, 0.25]
+
+
+def test_total_takes_a_missing_term_as_zero() -> None:
+    l_adv = torch.tensor(2.0)
+    assert losses.total(l_adv, 0.0, 0.0, lambda_cd=1.0, lambda_pp=0.01).item() == 2.0
