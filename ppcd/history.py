@@ -1,0 +1,83 @@
+"""CSV files that grow while a run trains, and that survive being killed and resumed."""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ppcd import paths
+
+HISTORY_COLUMNS = (
+    "iteration", "phase", "seconds", "loss_d", "loss_adv", "loss_cd", "loss_pp", "images_per_second", "pruned",
+)  # fmt: skip
+MASK_COLUMNS = (
+    "iteration", "layer", "lambda", "ratio", "kept", "frozen", "w_min", "w_q25", "w_median", "w_q75", "w_max",
+)  # fmt: skip
+
+Value = str | int | float | None
+
+
+class HistoryWriter:
+    """Appends rows to a CSV file, each call's rows in one write.
+
+    Args:
+        path: the file; an existing one is kept only where `resume_after` says so.
+        columns: its columns; the first is the iteration.
+        resume_after: the iteration of the checkpoint that training resumes from: later rows, and a last line
+            that was cut off, are dropped. None: start anew.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], resume_after: int | None = None) -> None:
+        self.path = path
+        self.columns = tuple(columns)
+        kept: list[str] = []
+        if resume_after is not None and path.is_file():
+            kept = [line for line in self._whole_lines() if int(line.split(",", 1)[0]) <= resume_after]
+        paths.write_atomic(path, "".join([_csv_line(self.columns), *kept]))
+
+    def append(self, rows: Iterable[Mapping[str, Value]]) -> None:
+        """Add rows; a column that a row lacks, None and NaN are left empty.
+
+        Raises:
+            ValueError: a row has something else than the columns.
+        """
+        lines = []
+        for row in rows:
+            unknown = set(row) - set(self.columns)
+            if unknown:
+                raise ValueError(f"{self.path.name} has no column {', '.join(sorted(unknown))}")
+            lines.append(_csv_line([_text(row.get(column)) for column in self.columns]))
+        # One write to a file opened for appending: a killed process leaves whole lines, or a last one cut off.
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(handle, "".join(lines).encode())
+        finally:
+            os.close(handle)
+
+    def sync(self) -> None:
+        """Have the rows on the disk before a checkpoint that relies on them is written."""
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+
+    def _whole_lines(self) -> list[str]:
+        header, *lines = self.path.read_text().splitlines(keepends=True) or [""]
+        if header != _csv_line(self.columns):
+            return []  # another version's columns
+        return [line for line in lines if line.endswith("\n")]
+
+
+def _csv_line(values: Iterable[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(values)
+    return buffer.getvalue()
+
+
+def _text(value: Value) -> str:
+    """Six significant digits for floats; True and False as 1 and 0."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

