@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ppcd.errors import PpcdError
-from ppcd.generators import ARCHITECTURES, CHANNELS, Generator, GeneratorConfig
+from ppcd.generators import Generator, GeneratorConfig
 from ppcd.paths import write_atomic
 
 FORMAT = "ppcd-generator-1"
@@ -48,10 +48,10 @@ def load_generator(path: str | Path) -> Generator:
         config = GeneratorConfig.from_dict(json.loads(metadata["config"]))
     except (KeyError, json.JSONDecodeError):
         raise PpcdError(f"{path} does not say how to build its generator") from None
-    if config.arch not in ARCHITECTURES or config.resolution not in CHANNELS:
-        raise PpcdError(f"{path} holds an unknown network: {config.arch} at {config.resolution} px")
-    generator = Generator(config)
-    expected = {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
+    except PpcdError as error:
+        raise PpcdError(f"{path}: {error}") from None
+    with torch.device("meta"):  # shapes only: a wrong description must not allocate
+        expected = {name: tuple(tensor.shape) for name, tensor in Generator(config).state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if expected != found:
         name = sorted(set(expected.items()) ^ set(found.items()))[0][0]
@@ -60,7 +60,8 @@ def load_generator(path: str | Path) -> Generator:
             f"expected {expected.get(name, 'nothing')}, found {found.get(name, 'nothing')}"
         )
     floating = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
-    generator.to(floating).load_state_dict(tensors)
+    generator = Generator(config).to(floating)
+    generator.load_state_dict(tensors)
     return generator.eval()
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -43,6 +44,10 @@ class Discriminator(nn.Module):
 
     def __init__(self, arch: str, resolution: int, num_classes: int, width: int) -> None:
         super().__init__()
+        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made
+            self._build(arch, resolution, num_classes, width)
+
+    def _build(self, arch: str, resolution: int, num_classes: int, width: int) -> None:
         reference = ARCHITECTURES[arch]
         make = LayerMaker(True, reference.eps)
         self.resolution, self.num_classes = resolution, num_classes
@@ -65,10 +70,13 @@ class Discriminator(nn.Module):
         """Scores [batch]: high for real.
 
         Raises:
-            PpcdError: the images are not of this discriminator's resolution.
+            PpcdError: the images are not of this discriminator's resolution, or y is not one label for each.
         """
-        if images.shape[2:] != (self.resolution, self.resolution):
-            raise PpcdError(f"this discriminator takes {self.resolution} px images; got {list(images.shape)}")
+        if images.shape[2:] != (self.resolution, self.resolution) or y.shape != images.shape[:1]:
+            raise PpcdError(
+                f"this discriminator takes images [batch, 3, {self.resolution}, {self.resolution}] and y [batch]; "
+                f"got {list(images.shape)} and {list(y.shape)}"
+            )
         h = images
         for index, block in enumerate(self.blocks):
             h = block(h)
@@ -85,7 +93,7 @@ def build_discriminator(
     check_network(arch, ARCHITECTURES, resolution, num_classes, 1 if width is None else width)
     reference = ARCHITECTURES[arch]
     discriminator = Discriminator(arch, resolution, num_classes, reference.width if width is None else width)
-    initialise(discriminator, reference.init, seed)
+    initialise(discriminator, reference.init, seed, "discriminator")
     return discriminator
 
 

@@ -72,9 +72,30 @@ class GeneratorConfig:
         try:
             hidden = values.get("hidden")
             hidden = None if hidden is None else tuple((int(a), int(b)) for a, b in hidden)
-            return GeneratorConfig(**{**values, "hidden": hidden})
-        except (TypeError, ValueError) as error:
+            config = GeneratorConfig(**{**values, "hidden": hidden})
+        except (AttributeError, TypeError, ValueError) as error:
             raise PpcdError(f"not the configuration of a generator: {error}") from None
+        config.check()
+        return config
+
+    def check(self) -> None:
+        """One line for what cannot be built.
+
+        Raises:
+            PpcdError: unknown architecture or resolution, or an impossible number.
+        """
+        check_network(self.arch, ARCHITECTURES, self.resolution, self.num_classes, self.width)
+        chunks = len(CHANNELS[self.resolution]) if ARCHITECTURES[self.arch].hierarchical else 1
+        if isinstance(self.dim_z, bool) or not isinstance(self.dim_z, int) or self.dim_z < 1 or self.dim_z % chunks:
+            raise PpcdError(
+                f"dim_z of {self.arch} at {self.resolution} px must be a positive multiple of {chunks}; "
+                f"got {self.dim_z!r}"
+            )
+        blocks = len(CHANNELS[self.resolution]) - 1
+        if self.hidden is not None and (len(self.hidden) != blocks or min(map(min, self.hidden)) < 1):
+            raise PpcdError(
+                f"hidden must be {blocks} pairs of at least one channel at {self.resolution} px; got {self.hidden}"
+            )
 
 
 @dataclass(frozen=True)
@@ -106,6 +127,10 @@ class Generator(nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
+        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made
+            self._build(config)
+
+    def _build(self, config: GeneratorConfig) -> None:
         arch = ARCHITECTURES[config.arch]
         plan = _Plan.of(config, arch)
         make = LayerMaker(config.spectral_norm, arch.eps)
@@ -187,7 +212,7 @@ def check_network(arch: str, known: dict[str, Any], resolution: int, num_classes
     """
     if arch not in known:
         raise PpcdError(f"unknown architecture {arch!r}; expected one of: {', '.join(known)}")
-    if resolution not in CHANNELS:
+    if not isinstance(resolution, int) or resolution not in CHANNELS:
         raise PpcdError(f"resolution must be one of {', '.join(map(str, CHANNELS))}; got {resolution!r}")
     for name, value in (("num_classes", num_classes), ("width", width)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -220,14 +245,17 @@ def build_generator(
     Raises:
         PpcdError: an argument is impossible; one line says which and what is expected.
     """
-    check_network(arch, ARCHITECTURES, resolution, num_classes, 1 if width is None else width)
-    reference = ARCHITECTURES[arch]
-    chunks = len(CHANNELS[resolution]) if reference.hierarchical else 1
-    size = reference.dim_z if dim_z is None else dim_z
-    if size < 1 or size % chunks:
-        raise PpcdError(f"dim_z of {arch} at {resolution} px must be a positive multiple of {chunks}; got {size}")
-    width = reference.width if width is None else width
-    config = GeneratorConfig(arch, resolution, num_classes, width, size, masked, transition=masked)
+    reference = ARCHITECTURES.get(arch, ARCHITECTURES["sagan"])
+    config = GeneratorConfig(
+        arch,
+        resolution,
+        num_classes,
+        reference.width if width is None else width,
+        reference.dim_z if dim_z is None else dim_z,
+        masked,
+        transition=masked,
+    )
+    config.check()
     generator = Generator(config)
-    initialise(generator, reference.init, seed)
+    initialise(generator, reference.init, seed, "generator")
     return generator

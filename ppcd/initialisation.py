@@ -14,20 +14,24 @@ from ppcd.layers import SpectralNorm
 
 
 def named_generator(seed: int, name: str) -> torch.Generator:
-    """A random generator of its own for each name: sha256(seed/name)."""
+    """A random generator of its own for each seed and purpose: seeded with sha256("seed/name")."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def initialise(network: nn.Module, kind: Literal["orthogonal", "xavier"], seed: int) -> None:
-    """Fill weights (orthogonal or xavier uniform), zero biases, and the vectors of the spectral norm."""
+def initialise(network: nn.Module, kind: Literal["orthogonal", "xavier"], seed: int, scope: str) -> None:
+    """Fill weights (orthogonal or xavier uniform), zero biases, and the vectors of the spectral norm.
+
+    Args:
+        scope: what the network is ("generator", "discriminator"), so that two networks do not share weights.
+    """
     fill = {"orthogonal": nn.init.orthogonal_, "xavier": nn.init.xavier_uniform_}[kind]
     with torch.no_grad():
         for name, module in network.named_modules():
             if not isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
                 continue
-            fill(module.weight, generator=named_generator(seed, f"{name}.weight"))
+            fill(module.weight, generator=named_generator(seed, f"{scope}/{name}.weight"))
             if getattr(module, "bias", None) is not None:
                 module.bias.zero_()
             if isinstance(module, SpectralNorm):
-                module.u.copy_(torch.randn(module.u.shape, generator=named_generator(seed, f"{name}.u")))
+                module.u.copy_(torch.randn(module.u.shape, generator=named_generator(seed, f"{scope}/{name}.u")))

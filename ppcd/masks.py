@@ -55,7 +55,7 @@ class ChannelMask(nn.Module):
     def pruned_ratio(self) -> float:
         """c / n, where c counts the channels with m_i <= pivot (section 3.2)."""
         with torch.no_grad():
-            return float((self.values() <= self.pivot).float().mean())
+            return int((self.values() <= self.pivot).sum()) / self.channels
 
     def sparsity(self) -> Float[Tensor, ""]:
         """sum_i |w_i + 1| (eq. 2)."""
@@ -78,7 +78,17 @@ class ChannelMask(nn.Module):
         return True
 
     def freeze(self, kept: Tensor) -> None:
-        """Fix the values to `kept` ([channels], bool), at least one channel; the parameters stop learning."""
+        """Fix the values to `kept` ([channels], bool), at least one channel; the parameters stop learning.
+
+        Raises:
+            PpcdError: `kept` has another shape, or the mask is frozen already.
+        """
+        if self._frozen or kept.shape != self.kept.shape:
+            raise PpcdError(
+                "this mask is frozen for good"
+                if self._frozen
+                else f"freezing a mask of {self.channels} channels needs as many flags; got {list(kept.shape)}"
+            )
         kept = kept.to(self.kept.device, torch.bool).clone()
         if not bool(kept.any()):
             kept[self.weight.detach().argmax()] = True

@@ -1,0 +1,106 @@
+"""How fast the masks close: the rule that decides lambda of every layer (eqs. 2, 3, 5, 8).
+
+The paper trains everything with Adam at 0.1 and lambda = 0.01. On the masks that reading does not work
+(README, "Deviations and readings"). The default here, "scheduled", keeps eqs. 1-5 and 8 and gives each layer a
+lambda_k of its own that follows a schedule of its pruned fraction.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppcd.errors import PpcdError
+from ppcd.losses import progressive_pruning
+from ppcd.masks import ChannelMask
+
+RULES = ("scheduled", "paper-adam", "paper-sgd")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Constants of the "scheduled" rule, as fractions of the training where they are times."""
+
+    learning_rate: float = 1e-3  # of the masks, by plain SGD
+    warm_up: float = 0.1  # no channel is asked for before
+    target: float = 0.55  # the schedule reaches alpha here
+    deadline: float = 0.65  # a layer that has not frozen by then is frozen by rank of w, and counted as forced
+    growth: float = 1.05  # of lambda_k per iteration, while the layer is behind its schedule
+    lambda_max: float = 30.0
+
+
+def channels_to_prune(channels: int, alpha: float) -> int:
+    """The smallest c with c / channels > alpha (eq. 3 is strict), but never all of them."""
+    return next((c for c in range(1, channels) if c / channels > alpha), channels - 1)
+
+
+class MaskRule:
+    """Owns the masks' optimiser and the lambda_k.
+
+    In every iteration: `loss()` before the backward pass, `step(iteration)` behind it.
+    """
+
+    def __init__(
+        self, masks: dict[str, ChannelMask], rule: str, alpha: float, lambda_pp: float, total: int,
+        schedule: Schedule | None = None,
+    ) -> None:
+        if rule not in RULES:
+            raise PpcdError(f"unknown mask rule {rule!r}; expected one of: {', '.join(RULES)}")
+        self.masks, self.rule, self.alpha, self.base, self.total = masks, rule, alpha, lambda_pp, total
+        self.schedule = schedule or Schedule()
+        self.lambdas = dict.fromkeys(masks, lambda_pp)
+        self.frozen_at: dict[str, int] = {}
+        self.forced: dict[str, int] = dict.fromkeys(masks, 0)
+        weights = [mask.weight for mask in masks.values()]
+        if rule == "scheduled":
+            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(weights, lr=self.schedule.learning_rate)
+        elif rule == "paper-sgd":
+            self.optimizer = torch.optim.SGD(weights, lr=0.1)
+        else:
+            self.optimizer = torch.optim.Adam(weights, lr=0.1)
+
+    def loss(self) -> Tensor:
+        masks = list(self.masks.values())
+        return progressive_pruning(masks, list(self.lambdas.values()))
+
+    def step(self, iteration: int) -> None:
+        progress = (iteration + 1) / self.total
+        if self.rule != "scheduled":
+            for group in self.optimizer.param_groups:
+                group["lr"] = 0.1 * 0.1 ** sum(progress > drop for drop in (0.3, 0.6, 0.9))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        for name, mask in self.masks.items():
+            if mask.frozen:
+                continue
+            if mask.binarize(self.alpha):
+                self.frozen_at[name] = iteration + 1
+            elif self.rule == "scheduled":
+                self._follow(name, mask, progress)
+                if mask.frozen:
+                    self.frozen_at[name] = iteration + 1
+
+    def _follow(self, name: str, mask: ChannelMask, progress: float) -> None:
+        s = self.schedule
+        goal = channels_to_prune(mask.channels, self.alpha)
+        wanted = goal * min(1.0, max(0.0, (progress - s.warm_up) / (s.target - s.warm_up)))
+        pruned = round(mask.pruned_ratio() * mask.channels)
+        if pruned < wanted:
+            self.lambdas[name] = min(self.lambdas[name] * s.growth, s.lambda_max)
+        else:
+            self.lambdas[name] = max(self.lambdas[name] / s.growth**4, self.base)
+        if progress >= s.deadline:
+            order = mask.weight.detach().argsort(descending=True)
+            kept = torch.zeros(mask.channels, dtype=torch.bool)
+            kept[order[: mask.channels - goal]] = True
+            self.forced[name] = goal - pruned
+            mask.freeze(kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict(), "lambdas": dict(self.lambdas),
+                "frozen_at": dict(self.frozen_at), "forced": dict(self.forced)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.lambdas, self.frozen_at, self.forced = state["lambdas"], state["frozen_at"], state["forced"]

@@ -1,0 +1,354 @@
+"""The training of every recipe: one loop, read from top to bottom.
+
+Teacher and plain SA-GAN train with the adversarial loss alone; PPCD-GAN adds L_CD and L_PP (eq. 8) in the same
+loop; the two-step variant first prunes without L_CD, then slims and distils.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppcd import losses
+from ppcd.callbacks import Callback, TrainingState
+from ppcd.checkpoints import file_on_cpu
+from ppcd.data import BatchSampler, ImageSet
+from ppcd.discriminators import Discriminator, build_discriminator
+from ppcd.ema import Ema
+from ppcd.errors import PpcdError
+from ppcd.generators import Generator, GeneratorConfig, build_generator
+from ppcd.initialisation import named_generator
+from ppcd.profiles import Profile
+from ppcd.recipes import TEACHER, Recipe
+from ppcd.rule import MaskRule
+from ppcd.slim import slim
+from ppcd.teacher import Teacher
+
+CHECKPOINT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Reference settings of a network's training (BigGAN-PyTorch's launch scripts)."""
+
+    lr_g: float
+    lr_d: float
+    betas: tuple[float, float]
+    eps: float
+
+
+OPTIMISATION = {
+    "biggan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-6),
+    "sagan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
+}
+
+
+class NonFiniteLoss(PpcdError):
+    """A loss was not finite; the last checkpoint is still good."""
+
+
+class Trainer:
+    """Everything that changes during a training, and how it is saved and restored.
+
+    Args:
+        profile, recipe, seed: what to train. Initial weights, data order and noise depend on the seed alone, so
+            recipes of one seed are paired.
+        data: the training images.
+        teacher: the frozen teacher, for recipes that distil.
+        device: where the networks live. Noise and order are drawn on the CPU, the same for every device.
+
+    Raises:
+        PpcdError: a recipe that distils without a teacher, or with one of other classes or resolution.
+    """
+
+    def __init__(
+        self, profile: Profile, recipe: Recipe, seed: int, data: ImageSet, teacher: Generator | None, device: str
+    ) -> None:
+        self.profile, self.recipe, self.device = profile, recipe, torch.device(device)
+        first = recipe.name == TEACHER
+        self.total = profile.teacher_iterations if first else profile.iterations
+        self.settings = OPTIMISATION[recipe.generator]
+
+        # Networks: initial weights by seed and name
+        self.generator = build_generator(
+            recipe.generator, profile.resolution, profile.num_classes,
+            profile.teacher_width if first else profile.student_width, recipe.masked,
+            dim_z=profile.teacher_dim_z if first else profile.dim_z, seed=seed,
+        ).to(self.device)  # fmt: skip
+        self.discriminator: Discriminator = build_discriminator(
+            recipe.generator, profile.resolution, profile.num_classes,
+            profile.teacher_discriminator_width if first else profile.discriminator_width, seed=seed,
+        ).to(self.device)  # fmt: skip
+        for network in (self.generator, self.discriminator):  # faster on CPU and GPU, the same function
+            network.to(memory_format=torch.channels_last)
+        self.ema = Ema(self.generator, profile.ema_decay, profile.ema_start)
+        self.teacher = self._teacher(teacher, seed)
+
+        # Optimisers: the networks keep their reference settings, the masks have their rule
+        self.optimizer_g = self._adam(self.generator, self.settings.lr_g)
+        self.optimizer_d = self._adam(self.discriminator, self.settings.lr_d)
+        self.rule: MaskRule | None = None
+        if recipe.masked and recipe.alpha is not None:
+            pruning = self.switch_at if recipe.two_step else self.total
+            self.rule = MaskRule(
+                self.generator.masks(), recipe.mask_rule, recipe.alpha, recipe.lambda_pp, pruning
+            )
+
+        # Randomness: one generator for each purpose
+        self.noise = named_generator(seed, "noise")
+        flips = named_generator(seed, "flips") if profile.flip else None
+        self.sampler = BatchSampler(data, profile.batch_size, named_generator(seed, "order"), flips, device)
+        self.labels = data.labels
+
+        self.iteration = 0
+        self.phase = "prune" if recipe.two_step else "train"
+        self.seconds = 0.0
+        self.mask_report: list[dict[str, Any]] = []
+
+    @property
+    def switch_at(self) -> int:
+        """Two-step training: the iteration at which pruning ends and distillation begins."""
+        return self.total // 2
+
+    def _teacher(self, generator: Generator | None, seed: int) -> Teacher | None:
+        if not self.recipe.distil:
+            return None
+        if generator is None:
+            raise PpcdError(f"recipe {self.recipe.name!r} distils and needs a trained teacher")
+        if (generator.num_classes, generator.resolution) != (self.profile.num_classes, self.profile.resolution):
+            raise PpcdError(
+                f"the teacher knows {generator.num_classes} classes at {generator.resolution} px; the profile has "
+                f"{self.profile.num_classes} at {self.profile.resolution} px"
+            )
+        generator = generator.to(self.device, memory_format=torch.channels_last)
+        return Teacher(generator, self.recipe.normalisation, seed)
+
+    def _adam(self, network: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
+        masks = {id(mask.weight) for mask in network.masks().values()} if isinstance(network, Generator) else set()
+        return torch.optim.Adam(
+            [parameter for parameter in network.parameters() if id(parameter) not in masks],
+            lr=learning_rate * self.profile.learning_rate_scale,
+            betas=self.settings.betas,
+            eps=self.settings.eps,
+        )
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Noise z [batch, dim_z] and labels y [batch], y with the frequencies of the training data."""
+        batch = self.profile.batch_size
+        z = torch.randn(batch, self.generator.dim_z, generator=self.noise)
+        y = self.labels[torch.randint(len(self.labels), (batch,), generator=self.noise)]
+        return z.to(self.device), y.to(self.device)
+
+    def step(self) -> dict[str, Tensor]:
+        """One iteration: a step of D, a step of G and its masks, the average. Returns the losses, detached."""
+        discriminator_loss, generator_loss = losses.ADVERSARIAL[self.recipe.adversarial]
+        pieces = self.profile.accumulations
+        self.generator.train()
+        self.discriminator.train()
+
+        # Discriminator (eq. 7)
+        self.discriminator.requires_grad_(True)
+        self.optimizer_d.zero_grad(set_to_none=True)
+        loss_d = torch.zeros((), device=self.device)
+        for _ in range(pieces):
+            images, labels = next(self.sampler)
+            z, y = self.draw()
+            with torch.no_grad():
+                fakes = self.generator(z, y)
+            scores = self.discriminator(torch.cat([images, fakes]), torch.cat([labels, y]))
+            loss = discriminator_loss(scores[: len(images)], scores[len(images) :])
+            (loss / pieces).backward()
+            loss_d += loss.detach() / pieces
+        self.optimizer_d.step()
+
+        # Generator: adversarial, class-aware distillation (eqs. 4, 6), progressive pruning (eqs. 2, 5)
+        self.discriminator.requires_grad_(False)
+        self.optimizer_g.zero_grad(set_to_none=True)
+        pruning = self.rule is not None and self.phase != "distil"
+        distilling = self.teacher is not None and self.phase != "prune"
+        zero = torch.zeros((), device=self.device)
+        l_adv, l_cd, l_pp = zero.clone(), zero.clone(), zero
+        for _ in range(pieces):
+            z, y = self.draw()
+            fakes, features = self.generator(z, y, return_features=True)
+            adversarial = generator_loss(self.discriminator(fakes, y))
+            distance = zero
+            if distilling and self.teacher is not None:
+                distance = losses.class_aware_distillation(self.teacher.features(z, y), features[1:])
+            ((adversarial + self.recipe.lambda_cd * distance) / pieces).backward()
+            l_adv += adversarial.detach() / pieces
+            l_cd += distance.detach() / pieces
+        if pruning and self.rule is not None:
+            l_pp = self.rule.loss()
+            if l_pp.requires_grad:
+                l_pp.backward()
+        self.optimizer_g.step()
+        if pruning and self.rule is not None:
+            self.rule.step(self.iteration)
+            self.ema.follow_masks(self.generator)
+
+        # Average
+        self.ema.update(self.generator, self.iteration)
+        self.iteration += 1
+        if self.recipe.two_step and self.iteration == self.switch_at:
+            self.slim_and_distil()
+        return {"loss_d": loss_d, "loss_adv": l_adv, "loss_cd": l_cd, "loss_pp": l_pp.detach()}
+
+    def report_masks(self) -> list[dict[str, Any]]:
+        """What became of each mask layer: for run.json."""
+        if self.rule is None or self.phase == "distil":
+            return self.mask_report
+        return [
+            {
+                "layer": name,
+                "channels": mask.channels,
+                "kept": int(mask.kept.sum()) if mask.frozen else mask.channels,
+                "frozen_at": self.rule.frozen_at.get(name),
+                "forced": self.rule.forced[name],
+                "rescued": mask.rescued,
+            }
+            for name, mask in self.rule.masks.items()
+        ]
+
+    def slim_and_distil(self) -> None:
+        """The second step of PPCD-GAN*: the pruned channels go, and the slim network learns from the teacher."""
+        self.mask_report = self.report_masks()
+        self._second_step(slim(self.generator, for_training=True))
+
+    def _second_step(self, generator: Generator) -> None:
+        self.generator = generator.to(self.device, memory_format=torch.channels_last)
+        self.optimizer_g = self._adam(self.generator, self.settings.lr_g)
+        self.ema = Ema(self.generator, self.profile.ema_decay, self.iteration + self.profile.ema_start)
+        self.phase = "distil"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the training depends on: tensors and plain values only."""
+        return {
+            "format": CHECKPOINT_FORMAT,
+            "iteration": self.iteration,
+            "phase": self.phase,
+            "seconds": self.seconds,
+            "generator_config": self.generator.config.to_dict(),
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "ema": self.ema.generator.state_dict(),
+            "ema_start": self.ema.start,
+            "optimizer_g": self.optimizer_g.state_dict(),
+            "optimizer_d": self.optimizer_d.state_dict(),
+            "rule": None if self.rule is None else self.rule.state_dict(),
+            "mask_report": self.mask_report,
+            "noise": self.noise.get_state(),
+            "sampler": self.sampler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`.
+
+        Raises:
+            PpcdError: the state is of another format.
+        """
+        if state.get("format") != CHECKPOINT_FORMAT:
+            raise PpcdError(f"a checkpoint of format {state.get('format')!r} cannot be resumed; start the run anew")
+        self.iteration, self.seconds = state["iteration"], state["seconds"]
+        if state["phase"] == "distil":
+            self._second_step(Generator(GeneratorConfig.from_dict(state["generator_config"])))
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.ema.generator.load_state_dict(state["ema"])
+        self.ema.generator.requires_grad_(False)
+        self.ema.start = state["ema_start"]
+        self.optimizer_g.load_state_dict(state["optimizer_g"])
+        self.optimizer_d.load_state_dict(state["optimizer_d"])
+        if self.rule is not None:
+            self.rule.load_state_dict(state["rule"])
+        self.mask_report = state["mask_report"]
+        self.noise.set_state(state["noise"])
+        self.sampler.load_state_dict(state["sampler"])
+
+
+def save_checkpoint(trainer: Trainer, path: Path) -> None:
+    """Write the trainer's state, atomically."""
+    import io
+
+    from ppcd.paths import write_atomic
+
+    buffer = io.BytesIO()
+    torch.save(trainer.state_dict(), buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def fit(
+    trainer: Trainer,
+    checkpoint: Path,
+    callbacks: Iterable[Callback] = (),
+    checkpoint_every: float = 60.0,
+    stop_at: int | None = None,
+) -> None:
+    """Train to the end, from the checkpoint if there is one.
+
+    Args:
+        trainer: what to train.
+        checkpoint: file to resume from and to save to.
+        callbacks: what watches.
+        checkpoint_every: seconds between two checkpoints.
+        stop_at: stop (with a checkpoint) behind this iteration.
+
+    Raises:
+        NonFiniteLoss: a loss is NaN or infinite; the last checkpoint is kept.
+        PpcdError: the checkpoint cannot be read.
+    """
+    watchers = list(callbacks)
+    if checkpoint.is_file():
+        trainer.load_state_dict(file_on_cpu(checkpoint))  # type: ignore[arg-type]
+    end = trainer.total if stop_at is None else min(stop_at, trainer.total)
+    state = TrainingState(iteration=trainer.iteration, total=trainer.total, phase=trainer.phase)
+    state.generator = trainer.generator
+    began, before = time.perf_counter(), trainer.seconds
+    first, saved = trainer.iteration, began
+    images = trainer.profile.batch_size * trainer.profile.accumulations
+    for watcher in watchers:
+        watcher.on_start(state)
+    try:
+        while trainer.iteration < end:
+            current = trainer.step()
+            now = time.perf_counter()
+
+            # What the callbacks see
+            trainer.seconds = before + now - began
+            state.iteration, state.phase, state.generator = trainer.iteration, trainer.phase, trainer.generator
+            state.losses, state.seconds = dict(current), trainer.seconds
+            state.rate = (trainer.iteration - first) * images / max(now - began, 1e-9)
+            state.lambdas = {} if trainer.rule is None else trainer.rule.lambdas
+
+            # A loss that is not finite ends the run before it is logged or saved
+            if trainer.iteration % 10 == 0 or trainer.iteration == end or now - saved > checkpoint_every:
+                check_finite(trainer.iteration, current, checkpoint)
+            for watcher in watchers:
+                watcher.on_step(state)
+
+            # Checkpoint
+            if now - saved > checkpoint_every or trainer.iteration == end:
+                save_checkpoint(trainer, checkpoint)
+                saved = time.perf_counter()
+                for watcher in watchers:
+                    watcher.on_checkpoint(state)
+    finally:
+        for watcher in watchers:
+            watcher.on_end(state)
+
+
+def check_finite(iteration: int, current: dict[str, Tensor], checkpoint: Path) -> None:
+    """Raise NonFiniteLoss, naming the loss, if one of them is not finite."""
+    names = list(current)
+    finite = torch.isfinite(torch.stack([current[name].float() for name in names])).tolist()
+    if not all(finite):
+        bad = ", ".join(name for name, good in zip(names, finite, strict=True) if not good)
+        kept = f"the last good checkpoint is {checkpoint.name}" if checkpoint.is_file() else "no checkpoint yet"
+        raise NonFiniteLoss(
+            f"training stopped at iteration {iteration}: {bad} is not finite ({kept}); "
+            "lower the learning rate or take another mask rule"
+        )
