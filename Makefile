@@ -1,0 +1,79 @@
+# Everything runs from here; `make help` lists it. Only Python 3.11 to 3.13 and make are needed.
+
+PYTHON  ?=
+PROFILE ?= mnist
+SEEDS   ?= 0
+DEVICE  ?= auto
+DATA    ?=
+REUSE   ?=
+TESTS   ?=
+UPGRADE ?=
+
+VENV    := .venv
+PY      := $(VENV)/bin/python
+READY   := $(VENV)/.complete
+PLAN     = $(PY) -m ppcd.reproduce --seeds "$(SEEDS)" --device "$(DEVICE)"$(if $(REUSE), --reuse)
+
+ifneq ($(strip $(DATA)),)
+export PPCD_DATA := $(if $(filter /% ~%,$(DATA)),$(patsubst ~/%,$(HOME)/%,$(DATA)),$(CURDIR)/$(DATA))
+endif
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL: # each target uses all the cores it should by itself
+.DELETE_ON_ERROR:
+.PHONY: help setup reproduce smoke report lab test lint lock clean distclean FORCE
+
+help: ## this list
+	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n\n'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
+	@printf '\n'
+	@printf '  %-26s %s\n' \
+	  'PROFILE=$(PROFILE)' 'what is trained, and how long: smoke, mnist, cifar10-lite, cifar10' \
+	  'SEEDS="$(SEEDS)"' 'one or several: SEEDS="0 1 2" or SEEDS=0,1,2' \
+	  'DEVICE=$(DEVICE)' 'auto, cpu, cuda or mps' \
+	  'DATA=$(DATA)' 'folder of class folders with images, for the cifar10 profiles' \
+	  'REUSE=$(REUSE)' '1: build from the runs that are there, whichever code trained them' \
+	  'TESTS=$(TESTS)' 'passed on to pytest: TESTS="-k masks"' \
+	  'PYTHON=$(PYTHON)' 'the interpreter that .venv is made from; empty: the first that fits'
+
+setup: $(READY) ## .venv with every package of requirements.lock
+
+reproduce: $(READY) ## train, prune, distil, evaluate; make every table, figure and the report
+	$(PLAN) --profile "$(PROFILE)"
+
+smoke: $(READY) ## the same in a minute or two, at the smoke profile: says nothing about quality
+	$(PLAN) --profile smoke
+
+report: $(READY) ## tables, figures and the report again, from the runs that are there
+	$(PLAN) --profile "$(PROFILE)" --report-only
+
+lab: $(READY) ## JupyterLab on the notebooks
+	$(PY) -m jupyterlab notebooks/
+
+test: $(READY) ## everything the project checks about itself
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(TESTS)
+
+lint: $(READY) ## ruff (notebooks too) and the type checker
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+
+# Not by way of an up-to-date .venv: it could not come about before the lock has what pyproject.toml newly asks.
+lock: $(if $(wildcard $(READY)),,$(READY)) ## requirements.lock and environment.yml from pyproject.toml (UPGRADE=1: the newest of everything)
+	$(PY) tools/lock.py $(if $(UPGRADE),--upgrade)
+
+clean: ## remove caches and partial runs; complete runs, tables and figures stay
+	@python=$$(sh tools/find_python.sh "$(PYTHON)") && "$$python" tools/clean.py
+
+distclean: clean ## remove .venv and .cache as well
+	rm -rf $(VENV) .venv.lock .cache
+
+# The stamp is the last thing that tools/setup.py writes. It is looked at again where an interpreter was asked
+# for, and where the folder is not the one that it was made in: the editable install holds its path.
+$(READY): requirements.lock pyproject.toml
+	@python=$$(sh tools/find_python.sh "$(PYTHON)") && "$$python" tools/setup.py
+
+ifneq ($(PYTHON)$(filter-out $(shell head -n 1 $(READY) 2>/dev/null),$(CURDIR)),)
+$(READY): FORCE
+endif
+FORCE:
