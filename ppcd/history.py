@@ -10,7 +10,8 @@ from pathlib import Path
 from ppcd import paths
 
 HISTORY_COLUMNS = (
-    "iteration", "phase", "seconds", "loss_d", "loss_adv", "loss_cd", "loss_pp", "images_per_second", "pruned",
+    "iteration", "phase", "seconds", "loss_d", "loss_adv", "loss_cd", "loss_pp",
+    "images_per_second", "pruned",
 )  # fmt: skip
 MASK_COLUMNS = (
     "iteration", "layer", "lambda", "ratio", "kept", "frozen", "w_min", "w_q25", "w_median", "w_q75", "w_max",
@@ -49,7 +50,7 @@ class HistoryWriter:
             if unknown:
                 raise ValueError(f"{self.path.name} has no column {', '.join(sorted(unknown))}")
             lines.append(_csv_line([_text(row.get(column)) for column in self.columns]))
-        # One write to a file opened for appending: a killed process leaves whole lines, or a last one cut off.
+        # One write, at the end of the file: a killed process leaves whole lines, or a last one cut off.
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         try:
             os.write(handle, "".join(lines).encode())
@@ -57,7 +58,7 @@ class HistoryWriter:
             os.close(handle)
 
     def sync(self) -> None:
-        """Have the rows on the disk before a checkpoint that relies on them is written."""
+        """Have the rows on the disk, as a checkpoint is."""
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
 
