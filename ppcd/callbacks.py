@@ -243,9 +243,7 @@ class ProgressFile(Callback):
             "phase": state.phase,
             "rate": state.rate,
             "eta": self._pace.left(state) if self._pace else None,
-            "losses": {
-                name: repr(value) if value != value else value for name, value in state.loss_values().items()
-            },
+            "losses": {name: value if isfinite(value) else None for name, value in losses.items()},
             "masks": state.masks,
             "checkpoint": self._checkpoint,
             "updated": utc_now(),
