@@ -1,0 +1,244 @@
+"""Residual blocks: PP-Res as figure 2 has it, and the discriminators' blocks."""
+
+import copy
+
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+from reference import largest_difference
+from torch import Tensor, nn
+
+from ppcd.blocks import DiscriminatorBlock, GeneratorBlock
+from ppcd.layers import ClassConditionalBatchNorm, LayerMaker
+from ppcd.masks import ChannelMask
+
+CLASSES = 3
+
+
+def make_norm(channels: int) -> ClassConditionalBatchNorm:
+    return ClassConditionalBatchNorm(channels, *(nn.Embedding(CLASSES, channels) for _ in range(2)))
+
+
+def generator_block(
+    hidden: tuple[int, int] = (4, 4),
+    masked: bool = False,
+    transition: bool = False,
+    spectral_norm: bool = False,
+) -> GeneratorBlock:
+    """A block from 3 to 4 channels, in float64, random and in evaluation mode."""
+    block = GeneratorBlock(3, 4, hidden, LayerMaker(spectral_norm, 1e-8), make_norm, masked, transition)
+    return reference.randomise(block.double(), seed=0).eval()
+
+
+def block_input(batch: int = 2) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(batch, 3, 4, 4, generator=generator, dtype=torch.float64)
+    return x, torch.arange(batch) % CLASSES
+
+
+def record(network: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
+    """Name -> (input, output) of each direct child at its next call, in the order of the calls."""
+    calls: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, child in network.named_children():
+        child.register_forward_hook(
+            lambda _, inputs, output, name=name: calls.update({name: (inputs[0].detach(), output.detach())})
+        )
+    return calls
+
+
+# ------------------------------------------------------------ PP-Res
+
+
+def test_order_of_a_pp_res_block() -> None:
+    """CBN-ReLU-up-conv1-CBN-mask-ReLU-conv2-mask-transition, plus a 1x1 skip of the raw input."""
+    block = generator_block(masked=True, transition=True)
+    calls = record(block)
+    x, y = block_input()
+    output = block(x, y)
+    assert list(calls) == ["bn1", "conv1", "bn2", "mask1", "conv2", "mask2", "transition", "conv_sc"]
+
+    def given(name: str) -> Tensor:
+        return calls[name][0]
+
+    def made(name: str) -> Tensor:
+        return calls[name][1]
+
+    assert torch.equal(given("bn1"), x)
+    assert torch.equal(given("conv1"), reference.up(made("bn1").clamp(min=0)))
+    assert torch.equal(given("bn2"), made("conv1"))
+    assert torch.equal(given("mask1"), made("bn2"))
+    assert torch.equal(given("conv2"), made("mask1").clamp(min=0))
+    assert torch.equal(given("mask2"), made("conv2"))
+    assert torch.equal(given("transition"), made("mask2"))
+    assert torch.equal(given("conv_sc"), reference.up(x))
+    assert torch.equal(output, made("transition") + made("conv_sc"))
+    assert output.shape == (2, 4, 8, 8)
+    for name, kernel in (("conv1", 3), ("conv2", 3), ("transition", 1), ("conv_sc", 1)):
+        assert getattr(block, name).kernel_size == (kernel, kernel)
+
+
+def test_order_of_a_plain_block() -> None:
+    block = generator_block()
+    calls = record(block)
+    x, y = block_input()
+    output = block(x, y)
+    assert list(calls) == ["bn1", "conv1", "bn2", "conv2", "conv_sc"]
+    assert torch.equal(calls["conv2"][0], calls["bn2"][1].clamp(min=0))
+    assert torch.equal(output, calls["conv2"][1] + calls["conv_sc"][1])
+
+
+def test_two_masks_and_a_transition() -> None:
+    block = generator_block(hidden=(5, 6), masked=True, transition=True)
+    masks = [module for module in block.modules() if isinstance(module, ChannelMask)]
+    assert [mask.channels for mask in masks] == [5, 6]
+    assert block.transition.weight.shape == (4, 6, 1, 1)
+    assert block.transition.bias is not None
+    plain = generator_block()
+    assert (plain.mask1, plain.mask2, plain.transition) == (None, None, None)
+
+
+@pytest.mark.parametrize("spectral_norm", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_masks_of_ones_change_nothing(spectral_norm: bool, training: bool) -> None:
+    block = generator_block(masked=True, transition=True, spectral_norm=spectral_norm).train(training)
+    without = copy.deepcopy(block)
+    without.mask1 = without.mask2 = None
+    x, y = block_input()
+    half_open = block(x, y)
+    block.load_state_dict({**block.state_dict(), **without.state_dict()})
+    for mask in (block.mask1, block.mask2):
+        mask.freeze(torch.ones(4, dtype=torch.bool))
+    expected = without(x, y)
+    assert torch.equal(block(x, y), expected)
+    assert largest_difference(half_open, expected) > 1e-2
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_nothing_of_a_pruned_channel_is_seen(training: bool) -> None:
+    """Its filters, its CBN entries and the weights that read it may be anything."""
+    block = generator_block(masked=True, transition=True).train(training)
+    block.mask1.freeze(torch.tensor([True, False, True, False]))
+    block.mask2.freeze(torch.tensor([False, False, True, True]))
+    x, y = block_input()
+
+    def changed(first: int, second: int) -> Tensor:
+        other = copy.deepcopy(block)
+        with torch.no_grad():
+            other.conv1.weight[first] += 3
+            other.conv1.bias[first] += 3
+            other.bn2.gain.weight[:, first] += 3
+            other.bn2.bias.weight[:, first] += 3
+            other.bn2.running_mean[first] += 3
+            other.bn2.running_var[first] *= 3
+            other.conv2.weight[:, first] += 3
+            other.conv2.weight[second] += 3
+            other.conv2.bias[second] += 3
+            other.transition.weight[:, second] += 3
+        return other(x, y)
+
+    expected = copy.deepcopy(block)(x, y)
+    assert torch.equal(changed(1, 0), expected)
+    assert torch.equal(changed(3, 1), expected)
+    assert largest_difference(changed(1, 2), expected) > 0.1
+    assert largest_difference(changed(2, 0), expected) > 0.1
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_zeroed_channel_equals_a_removed_one(training: bool) -> None:
+    """Without spectral norm a smaller block with the kept entries only, put together by hand."""
+    block = generator_block(masked=True, transition=True).train(training)
+    one, two = torch.tensor([0, 2, 3]), torch.tensor([1])
+    block.mask1.freeze(torch.tensor([True, False, True, True]))
+    block.mask2.freeze(torch.tensor([False, True, False, False]))
+    small = generator_block(hidden=(3, 1), transition=True).train(training)
+    state = {name: value for name, value in block.state_dict().items() if "mask" not in name}
+    for name in ("conv1.weight", "conv1.bias", "bn2.running_mean", "bn2.running_var"):
+        state[name] = state[name][one]
+    for name in ("bn2.gain.weight", "bn2.bias.weight"):
+        state[name] = state[name][:, one]
+    state["conv2.weight"], state["conv2.bias"] = state["conv2.weight"][two][:, one], state["conv2.bias"][two]
+    state["transition.weight"] = state["transition.weight"][:, two]
+    small.load_state_dict(state)
+    x, y = block_input(3)
+    expected = copy.deepcopy(block)(x, y)
+    assert largest_difference(copy.deepcopy(small)(x, y), expected) < 1e-12
+    with torch.no_grad():
+        small.bn2.bias.weight.copy_(block.bn2.bias.weight[:, :3])  # another channel's entries
+    assert largest_difference(small(x, y), expected) > 1e-2
+
+
+def test_the_skip_is_not_masked() -> None:
+    """With everything in the branch closed but its last bias, the block still passes its input on."""
+    block = generator_block(masked=True, transition=True)
+    with torch.no_grad():
+        block.mask2.weight.fill_(-1)
+    x, y = block_input()
+    expected = block.transition.bias[None, :, None, None] + block.conv_sc(reference.up(x))
+    assert largest_difference(block(x, y), expected) < 1e-12
+
+
+# ------------------------------------------------------------ blocks of a discriminator
+
+
+def discriminator_block(
+    in_channels: int = 3,
+    out_channels: int = 5,
+    first: bool = False,
+    downsample: bool = True,
+    wide: bool = True,
+) -> DiscriminatorBlock:
+    make = LayerMaker(True, 1e-8)
+    block = DiscriminatorBlock(in_channels, out_channels, make, first, downsample, wide)
+    return reference.randomise(block.double(), seed=0).eval()
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("downsample", [True, False])
+def test_discriminator_block(first: bool, downsample: bool) -> None:
+    block = discriminator_block(first=first, downsample=downsample)
+    x, _ = block_input()
+    given = x.clone()
+
+    def conv(name: str, h: Tensor) -> Tensor:
+        return reference.sn_conv(block.state_dict(), name, h, 1e-8)
+
+    def pool(h: Tensor) -> Tensor:
+        return reference.pool(h) if downsample else h
+
+    def expected(pre_activation: bool) -> Tensor:
+        branch = conv("conv1", x.clamp(min=0) if pre_activation else x)
+        return pool(conv("conv2", branch.clamp(min=0))) + pool(conv("conv_sc", x))
+
+    output = block(x)
+    assert largest_difference(output, expected(pre_activation=not first)) < 1e-12
+    assert largest_difference(output, expected(pre_activation=first)) > 1e-2
+    assert torch.equal(x, given)  # no ReLU in place: the skip sees the raw input
+
+
+def test_the_first_block_pools_before_its_skip_and_later_ones_after() -> None:
+    """The same numbers, as both steps are linear, at a quarter of the work; so the sizes tell."""
+    x, _ = block_input()
+    for first, size in ((True, 2), (False, 4)):
+        block = discriminator_block(first=first)
+        calls = record(block)
+        block(x)
+        assert calls["conv_sc"][0].shape == (2, 3, size, size)
+        skip = F.avg_pool2d(x, 2) if first else x
+        assert torch.equal(calls["conv_sc"][0], skip)
+
+
+def test_the_skip_is_the_identity_where_channels_and_size_agree() -> None:
+    block = discriminator_block(3, 3, downsample=False)
+    x, _ = block_input()
+    assert block.conv_sc is None
+    assert torch.equal(block.skip(x), x)
+    for other in (discriminator_block(3, 4, downsample=False), discriminator_block(3, 3, downsample=True)):
+        assert other.conv_sc is not None
+
+
+@pytest.mark.parametrize(("wide", "hidden"), [(True, 5), (False, 3)])
+def test_channels_between_the_convolutions(wide: bool, hidden: int) -> None:
+    block = discriminator_block(wide=wide)
+    assert block.conv1.weight.shape == (hidden, 3, 3, 3)
+    assert block.conv2.weight.shape == (5, hidden, 3, 3)
