@@ -1,0 +1,92 @@
+"""What artifacts are made of: the records (`run.json`) of complete runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppcd import paths
+from ppcd.errors import PpcdError
+from ppcd.profiles import get_profile
+from ppcd.runs import Run, run_config
+
+Record = dict[str, Any]  # a run.json, schema 1
+NOT_RUN = "not run"
+
+
+def find_record(profile: str, recipe: str, seed: int, alpha: float | None = None) -> Record | None:
+    """The record of a run, or None when it is not complete.
+
+    A run that was trained with other settings than the code has now is another run.
+
+    Raises:
+        PpcdError: unknown profile or recipe, impossible seed or alpha, or a run directory that was changed.
+    """
+    run = Run(run_config(profile, recipe, seed, alpha))
+    return run.read() if run.state == "complete" else None
+
+
+def find_records(profile: str, recipe: str, seeds: Sequence[int], alpha: float | None = None) -> list[Record]:
+    """The records of the complete runs among those of several seeds."""
+    found = [find_record(profile, recipe, seed, alpha) for seed in seeds]
+    return [record for record in found if record is not None]
+
+
+def directory(record: Record) -> Path:
+    """The directory of the run that the record is of."""
+    return paths.results(record["profile"]) / "runs" / record["id"]
+
+
+def alpha_of(record: Record) -> float | None:
+    """The compression ratio threshold of a run, None where nothing was pruned."""
+    return record["config"]["recipe"]["alpha"]
+
+
+def common_protocol(records: Sequence[Record]) -> dict[str, Any]:
+    """The measurement protocol that all the records share; {} for no records.
+
+    The seed of the noise and the accuracy of the classifier may differ.
+
+    Raises:
+        PpcdError: the records were measured in different ways and must not stand in one table.
+    """
+    keys = ("backbone", "samples", "reference", "reference_images")
+    protocols = [record["metrics"]["protocol"] for record in records]
+    for record, protocol in zip(records, protocols, strict=True):
+        for key in keys:
+            if protocol.get(key) != protocols[0].get(key):
+                raise PpcdError(
+                    f"run {record['id']} was measured with {key} {protocol.get(key)!r} and run "
+                    f"{records[0]['id']} with {protocols[0].get(key)!r}; they cannot stand in one table"
+                )
+    return protocols[0] if protocols else {}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What stands on every table and figure, so that a small result cannot pass as the paper's."""
+
+    profile: str
+    seeds: tuple[int, ...]
+    alpha: float | None = None
+
+    @property
+    def backbone(self) -> str:
+        return get_profile(self.profile).backbone
+
+    @property
+    def line(self) -> str:
+        """For example `profile mnist · seeds 0, 1 · backbone classifier · alpha 0.5`."""
+        parts = [f"profile {self.profile}", f"seed{'s' * (len(self.seeds) != 1)} {listed(self.seeds)}"]
+        parts.append(f"backbone {self.backbone}")
+        return " · ".join(parts if self.alpha is None else [*parts, f"alpha {self.alpha:g}"])
+
+
+def listed(seeds: Sequence[int]) -> str:
+    """`0, 1, 2`; `none` for no seeds."""
+    return ", ".join(map(str, seeds)) or "none"
+
+
+def alpha_suffix(alpha: float, default: float) -> str:
+    """What keeps a product for another alpha from overwriting the paper's: `` or `-a0.6`."""
+    return "" if alpha == default else f"-a{alpha:g}"

@@ -1,0 +1,185 @@
+"""Small tables of the notebooks and the report: scores, layers, headline numbers, provenance, deviations."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ppcd import paths
+from ppcd.artifacts.curves import RULES
+from ppcd.artifacts.render import write_number
+from ppcd.artifacts.sources import NOT_RUN, Record, find_record
+from ppcd.artifacts.tables import kept_channels, score_names
+from ppcd.profiles import get_profile
+from ppcd.recipes import TEACHER, get_recipe
+from ppcd.runs import find_runs
+
+HEADLINE_RECIPES = (TEACHER, "ppcd-a0.5", "ppcd")
+HEADLINE_COLUMNS = (
+    "conditional accuracy",
+    "FD",
+    "#Par.",
+    "residual blocks left",
+    "channels kept",
+    "last layer frozen at",
+)
+RULE_COLUMNS = ("layers frozen", "last at", "channels kept", "forced", "rescued", "conditional accuracy")
+DEVIATIONS_HEADING = "Deviations and readings"
+
+
+def when_run(record: Record | None, make: Callable[[Record], Any]) -> Any:
+    """What `make` makes of a run, or a line that says that it is not run."""
+    return make(record) if record is not None else f"**{NOT_RUN}**"
+
+
+def when_masked(record: Record | None, make: Callable[[Record], Any]) -> Any:
+    """The same for what only a pruned run has."""
+    if record is not None and not record["masks"]:
+        return f"Nothing was pruned: {record['title']} has no masks."
+    return when_run(record, make)
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f}%"
+
+
+def scores(record: Record) -> pd.DataFrame:
+    """The scores of a run, one row for the EMA weights and one for the raw ones."""
+    names = score_names(record["metrics"]["protocol"]["backbone"])
+    rows = []
+    for weights in ("ema", "raw"):
+        measured = record["metrics"][weights]
+        if measured is None:
+            rows.append({"weights": weights, names["is"]: "not measured"})
+            continue
+        row: dict[str, Any] = {"weights": weights}
+        for key, score in measured.items():
+            if not key.endswith("_std"):
+                row[names.get(key, key)] = "n/a" if score is None else f"{score:.4g}"
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("–")
+
+
+def layers(record: Record) -> pd.DataFrame:
+    """What the masks of a run removed, layer by layer.
+
+    `forced` counts channels that were ranked by w because training alone had not pruned them, `rescued` those
+    that were kept because their layer would have lost all.
+    """
+    iterations = record["training"]["iterations"]
+    return pd.DataFrame(
+        {
+            "layer": mask["layer"],
+            "channels": mask["channels"],
+            "kept": mask["kept"],
+            "pruned": _percent(mask["channels"] - mask["kept"], mask["channels"]),
+            "frozen at iteration": "never" if mask["frozen_at"] is None else str(mask["frozen_at"]),
+            "of the training": "–" if mask["frozen_at"] is None else _percent(mask["frozen_at"], iterations),
+            "forced": mask["forced"],
+            "rescued": mask["rescued"],
+        }
+        for mask in record["masks"]
+    )
+
+
+def size(record: Record) -> pd.DataFrame:
+    """Parameters and MACs of the slim generator and of the same network before pruning."""
+    complexity = record["complexity"]
+    kinds = {
+        "parameters": "params",
+        "of them in residual blocks": "block_params",
+        "MACs of one image": "macs",
+    }
+    return pd.DataFrame(
+        {
+            "": title,
+            "slim": write_number(complexity[key], "count"),
+            "before pruning": write_number(complexity[f"{key}_dense"], "count"),
+            "left": _percent(complexity[key], complexity[f"{key}_dense"]),
+        }
+        for title, key in kinds.items()
+    )
+
+
+def _last_freeze(record: Record) -> str:
+    """When the last layer froze, as a share of the training."""
+    frozen = [mask["frozen_at"] for mask in record["masks"]]
+    if not frozen:
+        return "–"
+    if None in frozen:
+        return "never"
+    return f"{_percent(max(frozen), record['training']['iterations'])} of the training"
+
+
+def _headline_row(record: Record | None) -> dict[str, Any]:
+    if record is None:
+        return dict.fromkeys(HEADLINE_COLUMNS, NOT_RUN)
+    measured, complexity = record["metrics"]["ema"], record["complexity"]
+    accuracy, distance = measured["accuracy"], measured["fd"]
+    values = (
+        "n/a" if accuracy is None else write_number(accuracy, "percent"),
+        "n/a" if distance is None else write_number(distance, "number"),
+        write_number(complexity["params"], "count"),
+        _percent(complexity["block_params"], complexity["block_params_dense"]),
+        "{}/{}".format(*kept_channels(record)) if record["masks"] else "all",
+        _last_freeze(record),
+    )
+    return dict(zip(HEADLINE_COLUMNS, values, strict=True))
+
+
+def headline(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+    """The teacher and PPCD-GAN at alpha 0.5 and 0.7, seed by seed: the numbers that say whether it worked."""
+    rows = []
+    for name in HEADLINE_RECIPES:
+        recipe = get_recipe(name)
+        for seed in seeds:
+            row = {"run": recipe.title, "alpha": f"{recipe.alpha:g}" if recipe.alpha else "–", "seed": seed}
+            rows.append(row | _headline_row(find_record(profile, name, seed)))
+    return pd.DataFrame(rows).rename(columns={"FD": score_names(get_profile(profile).backbone)["fd"]})
+
+
+def rules(records: Mapping[str, Record | None]) -> pd.DataFrame:
+    """What each rule for the masks came to: one row per recipe of `records`."""
+    rows = []
+    for name, record in records.items():
+        row: dict[str, Any] = {"rule": RULES.get(name, get_recipe(name).title)}
+        if record is None:
+            rows.append(row | dict.fromkeys(RULE_COLUMNS, NOT_RUN))
+            continue
+        masks, short = record["masks"], _headline_row(record)
+        row["layers frozen"] = f"{sum(mask['frozen_at'] is not None for mask in masks)}/{len(masks)}"
+        row |= {"last at": short["last layer frozen at"], "channels kept": short["channels kept"]}
+        row |= {key: sum(mask[key] for mask in masks) for key in ("forced", "rescued")}
+        rows.append(row | {"conditional accuracy": short["conditional accuracy"]})
+    return pd.DataFrame(rows)
+
+
+def provenance(profile: str) -> pd.DataFrame | str:
+    """Every complete run of a profile: what made it, on what, from which data, and how long it took."""
+    rows = []
+    for record in find_runs(profile):
+        made = record["provenance"]
+        rows.append(
+            {
+                "run": record["id"],
+                "commit": str(made["commit"])[:10] + (" with changes" if made["dirty"] else ""),
+                "ppcd": made["ppcd"],
+                "torch": made["libraries"].get("torch", "unknown"),
+                "device": f"{made['device']}, {made['threads']} threads",
+                "data": f"{record['data']['identity']} ({record['data']['images']} images)",
+                "teacher": record["teacher"]["id"] if record["teacher"] else "–",
+                "started": made["started"],
+                "minutes": f"{record['training']['seconds'] / 60:.1f}",
+            }
+        )
+    return pd.DataFrame(rows) if rows else f"Runs of profile {profile}: **{NOT_RUN}**"
+
+
+def deviations() -> str:
+    """The section 'Deviations and readings' of the README, in Markdown: written once, shown twice."""
+    readme = paths.repository() / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    pattern = rf"^(#+) {DEVIATIONS_HEADING}[^\n]*\n(.*?)(?=^#{{1,2}} |\Z)"
+    match = re.search(pattern, text, re.MULTILINE | re.DOTALL)
+    return match[2].strip() if match else f"The README has no section '{DEVIATIONS_HEADING}'."

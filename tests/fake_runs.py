@@ -1,0 +1,133 @@
+"""Run directories that look trained but were not: for tests of what is built from them."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from ppcd.checkpoints import save_generator
+from ppcd.generators import build_generator
+from ppcd.history import HISTORY_COLUMNS, MASK_COLUMNS
+from ppcd.recipes import Recipe
+from ppcd.runs import Run, run_config
+
+LAYERS = tuple(f"blocks.{block}.mask{mask}" for block in range(3) for mask in (1, 2))
+TEACHER = {"id": "biggan-s0-00000000", "generator_sha256": "0" * 64}
+LAST = {"loss_d": 1.0}
+PROTOCOL = {
+    "backbone": "classifier",
+    "samples": 100,
+    "reference": "training images",
+    "reference_images": 200,
+    "seed": 0,
+    "accuracy_classifier": 0.99,
+}
+PROVENANCE = {
+    "commit": "0123456789abcdef0123456789abcdef01234567",
+    "dirty": False,
+    "ppcd": "0.1.0",
+    "python": "3.11.0",
+    "libraries": {"torch": "2.14.1"},
+    "platform": "Linux",
+    "cpu": "a processor",
+    "device": "cpu",
+    "threads": 1,
+    "started": "2025-01-01T12:00:00Z",
+    "finished": "2025-01-01T12:01:00Z",
+}
+
+
+def fake_run(
+    recipe: str,
+    seed: int = 0,
+    profile: str = "smoke",
+    backbone: str = "classifier",
+    kept: int = 3,
+    frozen_at: int | None = 12,
+    **scores: float | None,
+) -> dict[str, Any]:
+    """A complete run directory with these scores of the EMA weights; returns its record."""
+    config = run_config(profile, recipe, seed)
+    budget, method, run = config.profile, config.recipe, Run(config)
+    run.directory.mkdir(parents=True, exist_ok=True)
+    teacher = recipe == "biggan"
+    generator = build_generator(
+        method.generator, budget.resolution, budget.num_classes,
+        budget.teacher_width if teacher else budget.student_width,
+        dim_z=budget.teacher_dim_z if teacher else budget.dim_z, seed=seed,
+    )  # fmt: skip
+    save_generator(generator, run.path("generator.safetensors"))
+    total = budget.teacher_iterations if teacher else budget.iterations
+    run.write_file("history.csv", _history(total, method))
+    run.write_file("samples.png", _picture())
+    masks = []
+    if method.masked:
+        run.write_file("masks.csv", _mask_history(total, kept, frozen_at))
+        masks = [
+            {"layer": layer, "channels": 8, "kept": kept, "frozen_at": frozen_at, "forced": 1, "rescued": 0}
+            for layer in LAYERS
+        ]
+    ema = {"is": 5.0, "is_std": 0.1, "fd": 12.0, "kid": 0.1, "kid_std": 0.01, "precision": 0.5, "recall": 0.4}
+    ema |= {"diversity": 0.3, "accuracy": 0.9} | scores
+    params = 50_000 if method.masked else 80_000
+    return run.finish(
+        {
+            "provenance": PROVENANCE,
+            "data": {
+                "identity": config.data_identity,
+                "sha256": "0" * 64,
+                "images": 200,
+                "classes": [str(digit) for digit in range(10)],
+                "note": "",
+            },
+            "teacher": TEACHER if method.distil else None,
+            "training": {"iterations": total, "seconds": 6.0, "images_per_second": 30.0, "last": LAST},
+            "masks": masks,
+            "complexity": {
+                "params": params, "macs": 10 * params, "params_dense": 80_000, "macs_dense": 800_000,
+                "block_params": params // 2, "block_params_dense": 40_000, "convention": "torchprofile",
+            },
+            "metrics": {
+                "protocol": PROTOCOL | {"backbone": backbone}, "ema": ema, "raw": None if teacher else ema,
+            },
+            "runtime": {
+                "cpu": {"seconds_per_batch": 0.1, "batch": 64, "threads": 1, "repeats": 5}, "gpu": None,
+            },
+        }
+    )  # fmt: skip
+
+
+def _history(total: int, recipe: Recipe) -> str:
+    two_step, distil, masked = recipe.two_step, recipe.distil, recipe.masked
+    iterations = np.arange(1, total + 1)
+    second = iterations > total // 2
+    frame = pd.DataFrame(0.0, index=range(total), columns=list(HISTORY_COLUMNS)).astype(object)
+    frame["iteration"] = iterations
+    frame["phase"] = np.where(second, "distil", "prune") if two_step else "train"
+    frame["loss_d"], frame["loss_adv"] = 2 / iterations + 1, -1 / iterations
+    frame["loss_cd"] = np.where(second | (not two_step), 0.5 / iterations, 0.0) if distil else 0.0
+    frame["loss_pp"] = 1.0 if masked else 0.0
+    return frame.to_csv(index=False)
+
+
+def _mask_history(total: int, kept: int, frozen_at: int | None) -> str:
+    rows = []
+    for iteration in range(1, total + 1):
+        for index, layer in enumerate(LAYERS):
+            frozen = frozen_at is not None and iteration >= frozen_at
+            middle = 0.05 - 0.1 * iteration / total + 0.002 * index
+            ratio = 1 - kept / 8 if frozen else 0.0
+            weights = [middle + offset for offset in (-0.03, -0.01, 0.0, 0.01, 0.03)]
+            values = (iteration, layer, 0.01, ratio, kept if frozen else 8, int(frozen), *weights)
+            rows.append(dict(zip(MASK_COLUMNS, values, strict=True)))
+    return pd.DataFrame(rows).to_csv(index=False)
+
+
+def _picture() -> bytes:
+    buffer = io.BytesIO()
+    noise = torch.rand(32, 32, 3, generator=torch.Generator().manual_seed(0))
+    Image.fromarray((255 * noise).to(torch.uint8).numpy()).save(buffer, format="png")
+    return buffer.getvalue()

@@ -1,0 +1,377 @@
+"""Tables, figures and the report are build products of run directories."""
+
+import base64
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fake_runs import LAYERS, fake_run
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from ppcd.artifacts import curves, figures, render, report, sources, summary, tables
+from ppcd.errors import PpcdError
+
+
+@pytest.fixture(autouse=True)
+def _own_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPCD_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("PPCD_FIGURES", str(tmp_path / "figures"))
+
+
+def ablation(alpha: str = "-a0.5", seed: int = 0) -> None:
+    """All five runs of Table 3 with scores that are easy to rank."""
+    fake_run("biggan", seed, **{"is": 9.0, "fd": 1.0, "accuracy": 0.99, "diversity": 0.9})
+    fake_run(f"ppcd{alpha}", seed, **{"is": 7.0 + seed, "fd": 4.0, "accuracy": 0.95})
+    fake_run("ppcd-no-pp", seed, **{"is": 8.5, "fd": 3.0, "accuracy": 0.96})
+    fake_run(f"ppcd-no-cd{alpha}", seed, **{"is": 5.0, "fd": 9.0, "accuracy": 0.91})
+    fake_run(f"ppcd-two-step{alpha}", seed, **{"is": 6.0, "fd": 4.0, "accuracy": 0.93})
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def markdown_rows(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Model -> heading -> cell of the Markdown table."""
+    head, _, *body = [line for line in tables.markdown(frame).splitlines() if line.startswith("|")]
+    rows = [dict(zip(cells(head), cells(line), strict=True)) for line in body]
+    return {row["Model"]: row for row in rows}
+
+
+# --- Table 3 ---
+
+
+def test_missing_runs_are_not_run_and_never_blank() -> None:
+    frame = tables.table3("smoke", [0])
+    assert list(frame["status"]) == ["not run"] * 5
+    for row in markdown_rows(frame).values():
+        ours = {cell for heading, cell in row.items() if heading != "Model" and "paper" not in heading}
+        assert ours == {"not run"}
+    csv, markdown, latex = (path.read_text() for path in tables.write_table3(frame))
+    assert ",," not in csv and ",\n" not in csv
+    assert "**" not in markdown and "<u>" not in markdown
+    assert r"\textbf" not in latex and latex.count("not run") == 5 * 7
+
+
+def test_mean_and_spread_over_seeds_and_a_missing_seed() -> None:
+    for seed in (0, 1, 2):
+        fake_run("ppcd-a0.5", seed, **{"is": (7.0, 8.0, 12.0)[seed], "fd": 4.0})
+    fake_run("ppcd-no-pp", 1, **{"is": 6.0})
+    frame = tables.table3("smoke", [0, 1, 2]).set_index("recipe")
+    assert frame.loc["ppcd", "is"] == pytest.approx(9.0)
+    assert frame.loc["ppcd", "is sd"] == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
+    assert frame.loc["ppcd", "status"] == "complete"
+    assert frame.loc["ppcd-no-pp", "status"] == "1 of 3 seeds" and frame.loc["ppcd-no-pp", "seeds"] == "1"
+    assert math.isnan(frame.loc["ppcd-no-pp", "is sd"])
+    shown = markdown_rows(tables.table3("smoke", [0, 1, 2]))
+    assert shown["PPCD-GAN (complete)"]["IS (classifier) ↑"] == "**9.00** ± 2.65"
+    assert shown["PPCD-GAN w/o L<sub>PP</sub>"]["IS (classifier) ↑"] == "<u>6.00</u>"
+
+
+def test_best_is_bold_second_underlined_and_the_teacher_is_not_ranked() -> None:
+    ablation()
+    rows = markdown_rows(tables.table3("smoke", [0]))
+    scores = {name: (row["IS (classifier) ↑"], row["FD (classifier) ↓"]) for name, row in rows.items()}
+    assert scores == {
+        "PPCD-GAN (complete)": ("<u>7.00</u>", "<u>4.00</u>"),
+        "PPCD-GAN w/o L<sub>PP</sub>": ("**8.50**", "**3.00**"),
+        "PPCD-GAN w/o L<sub>CD</sub>": ("5.00", "9.00"),
+        r"PPCD-GAN\*": ("6.00", "<u>4.00</u>"),  # as good as the other second, so marked like it
+        "Big-GAN (teacher) (reference)": ("9.00", "1.00"),
+    }
+    latex = tables.write_table3(tables.table3("smoke", [0]))[2].read_text()
+    assert r"\textbf{8.50}" in latex and r"\underline{7.00}" in latex and r"\textbf{9.00}" not in latex
+    assert latex.count(r"\midrule") == 2, "the reference is set apart"
+    assert r"$\mathcal{L}_{\rm PP}$" in latex and "L_PP" not in latex
+
+
+def test_what_is_shown_as_equal_is_ranked_as_equal() -> None:
+    column = render.Column("is", "IS", "high")
+    frame = pd.DataFrame({"is": [7.001, 7.004, 6.0, math.nan], "reference": False})
+    assert render.ranks(frame, column) == {0: 1, 1: 1, 2: 2}
+    frame["is"] = [7.001, 7.014, 6.0, math.nan]
+    assert render.ranks(frame, column) == {1: 1, 0: 2}
+
+
+def test_the_papers_numbers_stand_beside_ours_as_printed() -> None:
+    rows = markdown_rows(tables.table3("smoke", [0]))
+    columns = ("paper's IS", "paper's FID", "paper's #Par.")
+    printed = {name: tuple(row[column] for column in columns) for name, row in rows.items()}
+    assert printed == {
+        "PPCD-GAN (complete)": ("81.47", "14.26", "25M"),
+        "PPCD-GAN w/o L<sub>PP</sub>": ("82.29", "13.02", "42M"),
+        "PPCD-GAN w/o L<sub>CD</sub>": ("53.75", "18.23", "25M"),
+        r"PPCD-GAN\*": ("78.65", "15.76", "25M"),
+        "Big-GAN (teacher) (reference)": ("98.8", "8.70", "70.4M"),
+    }
+
+
+def test_caption_says_profile_seeds_backbone_and_alpha() -> None:
+    ablation()
+    frame = tables.table3("smoke", [0, 3])
+    for path in tables.write_table3(frame)[1:]:
+        for said in ("profile smoke", "seeds 0, 3", "backbone classifier", "alpha 0.5", "100 samples"):
+            assert said in path.read_text(), (said, path.suffix)
+    read = pd.read_csv(tables.write_table3(frame)[0], keep_default_na=False)
+    assert set(read["profile"]) == {"smoke"} and set(read["asked seeds"]) == {"0, 3"}
+    assert set(read["backbone"]) == {"classifier"} and set(read["alpha"]) == {0.5}
+
+
+def test_a_frechet_distance_is_called_fid_with_the_papers_network_only() -> None:
+    assert tables.score_names("classifier")["fd"] == "FD (classifier)"
+    assert tables.score_names("efficientnet-lite0")["is"] == "IS (efficientnet-lite0)"
+    assert tables.score_names("inception")["fd"] == "FID"
+
+
+def test_ways_of_measuring_are_never_mixed() -> None:
+    fake_run("ppcd-a0.5")
+    fake_run("ppcd-no-pp", backbone="efficientnet-lite0")
+    with pytest.raises(PpcdError, match="measured with backbone 'efficientnet-lite0'"):
+        tables.table3("smoke", [0])
+
+
+def test_another_alpha_has_its_own_runs_and_its_own_files() -> None:
+    ablation()
+    first = {path: path.read_bytes() for path in tables.write_table3(tables.table3("smoke", [0]))}
+    other = tables.table3("smoke", [0], alpha=0.6)
+    assert list(other["status"]) == ["not run", "complete", "not run", "not run", "complete"]
+    names = [path.name for path in tables.write_table3(other)]
+    assert names == ["table3-a0.6.csv", "table3-a0.6.md", "table3-a0.6.tex"]
+    assert {path: path.read_bytes() for path in first} == first
+    with pytest.raises(PpcdError, match="alpha must be a number in"):
+        tables.table3("smoke", [0], alpha=1.2)
+    with pytest.raises(PpcdError, match="unknown profile 'mnits'"):
+        tables.table3("mnits", [0])
+
+
+def test_the_csv_has_every_number_in_full() -> None:
+    third = 1 / 3
+    fake_run("ppcd-a0.5", 0, **{"is": 10 * third})
+    read = pd.read_csv(tables.write_table3(tables.table3("smoke", [0]))[0], keep_default_na=False)
+    assert float(read.loc[0, "is"]) == 10 * third
+    assert read.loc[0, "kept"] == "18/48" and read.loc[0, "kept per layer"] == " ".join(["3/8"] * 6)
+    assert read.loc[0, "runs"].startswith("ppcd-a0.5-s0-")
+
+
+# --- Figures ---
+
+
+def texts(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def test_figure_5_has_the_teacher_first_and_says_what_is_missing() -> None:
+    ablation()
+    whole = figures.fig5("smoke")
+    assert len(whole.axes) == 5 * 6 and "not run" not in texts(whole)
+    assert [axes.get_title() for axes in whole.axes[:6]] == ["0", "2", "3", "5", "7", "8"]
+    labels = [whole.axes[6 * row].get_ylabel() for row in range(5)]
+    assert labels[0] == "Big-GAN\n(teacher)" and labels[4] == "PPCD-GAN*"
+    assert "profile smoke · seed 0 · backbone classifier · alpha 0.5" in texts(whole)
+    assert texts(figures.fig5("smoke", alpha=0.6)).count("not run") == 3 * 6
+
+
+def test_figures_are_the_same_bytes_every_time_and_no_global_seed_matters() -> None:
+    ablation()
+    torch.manual_seed(1)
+    paths = figures.write_fig5("smoke")
+    first = [path.read_bytes() for path in paths]
+    torch.manual_seed(2)
+    np.random.seed(2)
+    assert [path.read_bytes() for path in figures.write_fig5("smoke")] == first
+    assert [path.name for path in paths] == ["fig5.png", "fig5.pdf"]
+    assert figures.png(figures.fig5("smoke", seed=0)) == first[0]
+    ablation(seed=1)
+    assert figures.png(figures.fig5("smoke", seed=1)) != first[0], "another seed is another picture"
+    assert b"CreationDate" not in first[1]
+    names = [path.name for path in figures.write_fig5("smoke", alpha=0.6)]
+    assert names == ["fig5-a0.6.png", "fig5-a0.6.pdf"]
+
+
+def test_every_model_gets_the_first_entries_of_the_same_noise() -> None:
+    ablation()
+    record = sources.find_record("smoke", "biggan", 0)
+    assert record is not None
+    z = torch.randn(2, 24, generator=torch.Generator().manual_seed(0))
+    images = figures.examples(record, z, [1, 2])
+    longer = torch.cat([z[:, :16], torch.zeros(2, 3)], dim=1)
+    assert torch.equal(images, figures.examples(record, longer, [1, 2]))
+    assert not torch.equal(images, figures.examples(record, z.flip(1), [1, 2]))
+    assert float(images.min()) >= 0 and float(images.max()) <= 1
+
+
+def test_masks_figure_marks_alpha_the_freeze_and_two_thirds() -> None:
+    record = fake_run("ppcd", frozen_at=13)
+    figure = curves.masks_figure(record)
+    assert len(figure.axes) == 2 * len(LAYERS)
+    assert [axes.get_title() for axes in figure.axes[:6]] == list(LAYERS)
+    lower = figure.axes[6]
+    ratio, dashed, freeze, dotted = lower.lines
+    assert list(ratio.get_ydata()[[0, -1]]) == [0.0, 0.625]
+    assert list(dashed.get_ydata()) == [0.7, 0.7] and dashed.get_linestyle() == "--"
+    assert (list(freeze.get_xdata()), list(freeze.get_ydata())) == ([13], [0.625])
+    assert list(dotted.get_xdata()) == [pytest.approx(16.0)] * 2
+    assert "profile smoke · seed 0 · backbone classifier · alpha 0.7" in texts(figure)
+
+
+def test_a_layer_that_never_froze_has_no_mark() -> None:
+    figure = curves.masks_figure(fake_run("ppcd-literal-sgd", kept=8, frozen_at=None))
+    assert len(figure.axes[6].lines) == 3
+
+
+@pytest.mark.parametrize(("layers", "columns", "hidden"), [(10, 5, 0), (7, 4, 2), (2, 2, 0)])
+def test_masks_figure_of_any_number_of_layers(
+    layers: int, columns: int, hidden: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fake_runs.LAYERS", tuple(f"layer {index}" for index in range(layers)))
+    figure = curves.masks_figure(fake_run("ppcd"))
+    visible = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(figure.axes) % (2 * columns) == 0 and len(figure.axes) - len(visible) == hidden
+    assert [axes.get_title() for axes in visible if axes.get_title()] == [f"layer {n}" for n in range(layers)]
+
+
+def test_masks_of_a_run_without_masks_are_refused_in_one_line() -> None:
+    with pytest.raises(PpcdError, match=r"has no masks\.csv"):
+        curves.masks_figure(fake_run("ppcd-no-pp"))
+
+
+def test_mask_rules_side_by_side_with_one_missing() -> None:
+    runs = {"ppcd": fake_run("ppcd"), "ppcd-literal-adam": None}
+    runs |= {"ppcd-literal-sgd": fake_run("ppcd-literal-sgd")}
+    figure = curves.mask_rules(runs)
+    assert [axes.get_title() for axes in figure.axes[:3]] == list(curves.RULES.values())
+    assert texts(figure).count("not run") == 2
+    assert texts(curves.mask_rules(dict.fromkeys(runs))).count("not run") == 6
+    assert summary.rules(runs)["layers frozen"].tolist() == ["6/6", "not run", "6/6"]
+
+
+def test_curves_show_the_losses_that_a_recipe_has() -> None:
+    shown: dict[str, list[str]] = {}
+    for recipe in ("biggan", "ppcd-no-pp", "ppcd", "ppcd-two-step"):
+        figure = curves.curves_figure(fake_run(recipe))
+        shown[recipe] = [axes.get_title() for axes in figure.axes]
+    names = list(curves.LOSSES.values())
+    assert shown == {
+        "biggan": names[:2], "ppcd-no-pp": names[:3], "ppcd": names, "ppcd-two-step": names,
+    }  # fmt: skip
+    phases = [line for line in figure.axes[0].lines if line.get_linestyle() == "-."]
+    assert [line.get_xdata()[0] for line in phases] == [13]
+
+
+def test_masks_are_written_under_the_recipes_name() -> None:
+    assert [path.name for path in curves.write_masks(fake_run("ppcd"))] == ["masks.png", "masks.pdf"]
+    names = [path.name for path in curves.write_masks(fake_run("ppcd-no-cd"))]
+    assert names == ["masks-ppcd-no-cd.png", "masks-ppcd-no-cd.pdf"]
+
+
+# --- Small tables ---
+
+
+def test_headline_numbers() -> None:
+    fake_run("biggan", accuracy=0.987)
+    fake_run("ppcd-a0.5", frozen_at=None)
+    frame = summary.headline("smoke", [0])
+    assert list(frame["conditional accuracy"]) == ["98.7%", "90.0%", "not run"]
+    assert list(frame["last layer frozen at"]) == ["–", "never", "not run"]
+    assert list(frame["residual blocks left"]) == ["100.0%", "62.5%", "not run"]
+    assert "FD (classifier)" in frame
+
+
+def test_layers_and_size_and_scores() -> None:
+    record = fake_run("ppcd", kept=2, frozen_at=6)
+    layers = summary.layers(record)
+    assert layers.loc[0, ["kept", "pruned", "of the training"]].tolist() == [2, "75.0%", "25.0%"]
+    assert summary.size(record)["left"].tolist() == ["62.5%"] * 3
+    assert summary.scores(record)["weights"].tolist() == ["ema", "raw"]
+    assert summary.scores(fake_run("biggan")).iloc[1, 1] == "not measured"
+
+
+def test_absent_and_unmasked_runs_are_said_to_be_so() -> None:
+    assert summary.when_run(None, summary.scores) == "**not run**"
+    assert "Nothing was pruned" in summary.when_masked(fake_run("biggan"), summary.layers)
+    assert len(summary.when_masked(fake_run("ppcd"), summary.layers)) == 6
+
+
+def test_provenance_of_every_run() -> None:
+    assert summary.provenance("smoke") == "Runs of profile smoke: **not run**"
+    fake_run("ppcd")
+    fake_run("biggan")
+    frame = summary.provenance("smoke")
+    assert [run.split("-s0-")[0] for run in frame["run"]] == ["biggan", "ppcd"]
+    assert frame["commit"].tolist() == ["0123456789"] * 2 and frame["torch"].tolist() == ["2.14.1"] * 2
+
+
+def test_deviations_are_the_readmes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ppcd.paths.repository", lambda: tmp_path)
+    assert "has no section" in summary.deviations()
+    (tmp_path / "README.md").write_text(
+        "# PPCD\n\n## Deviations and readings\n\n| a | b |\n\n### More\n\nmore\n\n## Licence\n\nMIT\n"
+    )
+    assert summary.deviations() == "| a | b |\n\n### More\n\nmore"
+
+
+# --- Report ---
+
+
+def executed(tmp_path: Path, change: Callable[[nbformat.NotebookNode], None] | None = None) -> Path:
+    """A notebook as papermill leaves it, with a picture, a table and a line of text."""
+    buffer = io.BytesIO()
+    Figure(figsize=(1, 1)).savefig(buffer, format="png")
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    picture = nbformat.v4.new_output("display_data", {"image/png": encoded})
+    table = nbformat.v4.new_output("display_data", {"text/html": tables.html(tables.table3("smoke", [0]))})
+    cell = nbformat.v4.new_code_cell("secret_code = 1", execution_count=1, outputs=[picture, table], id="b")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Report of it", id="a"), cell])
+    if change:
+        change(notebook)
+    path = tmp_path / "09_report.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+def test_report_is_one_file_without_code_that_loads_nothing(tmp_path: Path) -> None:
+    ablation()
+    path = report.build_report(executed(tmp_path), "smoke")
+    page = path.read_text()
+    assert path.parts[-2:] == ("smoke", "report.html") and path.parent.parent == tmp_path / "results"
+    assert "Report of it" in page
+    assert "<strong>8.50</strong>" in page and "<u>7.00</u>" in page
+    assert "data:image/png;base64," in page
+    assert "secret_code" not in page and "http://" not in page and "https://" not in page
+    assert "<script" not in page
+    assert report.build_report(executed(tmp_path), "smoke").read_text() == page
+
+
+def unexecuted(notebook: nbformat.NotebookNode) -> None:
+    notebook.cells[1].execution_count = None
+
+
+def failed(notebook: nbformat.NotebookNode) -> None:
+    notebook.cells[1].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="v", traceback=[]))
+
+
+def external(notebook: nbformat.NotebookNode) -> None:
+    notebook.cells[0].source = '<img src="https://example.org/picture.png">'
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(unexecuted, "not executed"), (failed, "a cell that failed"), (external, "would load")],
+)
+def test_a_report_is_made_of_whole_notebooks_only(
+    tmp_path: Path, change: Callable[[nbformat.NotebookNode], None], said: str
+) -> None:
+    good = report.build_report(executed(tmp_path), "smoke")
+    before = good.read_bytes()
+    with pytest.raises(PpcdError, match=said):
+        report.build_report(executed(tmp_path, change), "smoke")
+    assert good.read_bytes() == before
+    with pytest.raises(PpcdError, match="no executed notebook"):
+        report.build_report(tmp_path / "absent.ipynb", "smoke")
