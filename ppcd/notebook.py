@@ -1,0 +1,300 @@
+"""What every notebook calls first, what shows things in it, and how the notebooks are run from make.
+
+papermill only warns about a parameter that a notebook does not have, so a typing mistake would run the
+defaults. `check_parameters` stops it before anything runs; `start` stops it inside the notebook, for those
+who type papermill themselves.
+"""
+
+import ast
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from ppcd import paths
+from ppcd.artifacts import figures
+from ppcd.artifacts.render import Html
+from ppcd.artifacts.sources import Record, find_record, listed
+from ppcd.errors import PpcdError
+from ppcd.profiles import get_profile
+from ppcd.recipes import check_alpha, get_recipe
+
+INJECTED = "# Parameters"  # papermill writes this line before the parameters that it was given
+_ABSENT = object()  # a notebook that has no such parameter
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of a notebook, checked."""
+
+    profile: str
+    seed: int
+    seeds: tuple[int, ...]  # the seed alone, unless the notebook was given several
+    recipe: str | None  # by its full name, "ppcd-a0.5"
+    alpha: float | None
+    device: str
+    train_missing: bool
+
+
+def start(
+    *,
+    profile: Any,
+    seed: Any,
+    seeds: Any = _ABSENT,
+    recipe: Any = _ABSENT,
+    alpha: Any = _ABSENT,
+    device: Any = _ABSENT,
+    train_missing: Any = _ABSENT,
+) -> Settings:
+    """Check what a notebook was given, and print it. A notebook passes exactly the parameters that it has.
+
+    Args:
+        profile: name of a profile.
+        seed: a whole number from 0 on.
+        seeds: several seeds, `[0, 1]` or `"0 1"`; None or "" for `seed` alone.
+        recipe: name of a recipe, with `-a<alpha>` behind it or with `alpha`.
+        alpha: compression ratio threshold of eq. 3, in (0, 1); None for the recipe's own.
+        device: "cpu", "cuda" or "cuda:<index>".
+        train_missing: whether runs that are not there are trained.
+
+    Raises:
+        PpcdError: papermill injected a parameter that the notebook does not have, or a value is impossible.
+    """
+    given = {"profile": profile, "seed": seed, "seeds": seeds, "recipe": recipe, "alpha": alpha}
+    given |= {"device": device, "train_missing": train_missing}
+    _refuse_unknown(_injected_names(), [name for name, value in given.items() if value is not _ABSENT])
+    name = get_profile(_text("profile", profile)).name
+    first = _seed("seed", seed)
+    several = (first,) if seeds in (_ABSENT, None, "") else _seeds(seeds)
+    threshold = None if alpha in (_ABSENT, None) else check_alpha(alpha)
+    settings = Settings(
+        profile=name,
+        seed=first,
+        seeds=several,
+        recipe=None if recipe is _ABSENT else _recipe(recipe, threshold),
+        alpha=threshold,
+        device="cpu" if device is _ABSENT else _device(device),
+        train_missing=train_missing is not _ABSENT and _flag("train_missing", train_missing),
+    )
+    print(_line(settings))
+    return settings
+
+
+def _line(settings: Settings) -> str:
+    """For example `profile mnist (real training in minutes ...) · seed 0 · recipe ppcd`."""
+    parts = [f"profile {settings.profile} ({get_profile(settings.profile).purpose})", f"seed {settings.seed}"]
+    if settings.seeds != (settings.seed,):
+        parts.append(f"seeds {listed(settings.seeds)}")
+    if settings.recipe is not None:
+        parts.append(f"recipe {settings.recipe}")
+    elif settings.alpha is not None:
+        parts.append(f"alpha {settings.alpha:g}")
+    return " · ".join(parts)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise PpcdError(f"{name} must be a name; got {value!r}")
+    return value
+
+
+def _seed(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise PpcdError(f"{name} must be a whole number from 0 on, for example 0; got {value!r}")
+    return value
+
+
+def _seeds(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str):
+        words = value.replace(",", " ").split()
+        value = [int(word) if re.fullmatch(r"\d+", word) else word for word in words]
+    values = [value] if isinstance(value, int) else value
+    if not isinstance(values, list | tuple) or not values:
+        raise PpcdError(f'seeds must be a list of whole numbers, for example [0, 1] or "0 1"; got {value!r}')
+    return tuple(dict.fromkeys(_seed("each of seeds", entry) for entry in values))
+
+
+def _recipe(value: Any, alpha: float | None) -> str:
+    recipe = get_recipe(_text("recipe", value))
+    if alpha is None:
+        return recipe.name
+    if recipe.alpha is None:
+        raise PpcdError(f"recipe {value!r} prunes nothing and takes no alpha; leave alpha at None")
+    if recipe.name != get_recipe(recipe.name, alpha).name and re.search(r"-a[0-9.]+$", value):
+        raise PpcdError(f"recipe {value!r} and alpha {alpha:g} disagree; give one of them")
+    return get_recipe(value, alpha).name
+
+
+def _device(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", value):
+        raise PpcdError(f"device must be one of: cpu, cuda, cuda:<index>; got {value!r}")
+    if value != "cpu" and torch.device(value).index not in (None, *range(torch.cuda.device_count())):
+        raise PpcdError(f"device {value!r} is not there; there are {torch.cuda.device_count()} CUDA devices")
+    if value != "cpu" and not torch.cuda.is_available():
+        raise PpcdError(f"device {value!r} is not there: torch sees no CUDA device; use device cpu")
+    return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise PpcdError(f"{name} must be True or False; got {value!r}")
+    return value
+
+
+def _refuse_unknown(given: Iterable[str], expected: Sequence[str]) -> None:
+    unknown = [name for name in given if name not in expected]
+    if unknown:
+        names = ", ".join(repr(name) for name in unknown)
+        raise PpcdError(f"unknown parameter {names}; expected one of: {', '.join(expected)}")
+
+
+def _injected_names() -> list[str]:
+    """Names in the cell that papermill injected into the running notebook; none outside one."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    cells = [] if shell is None else shell.user_ns.get("In", [])
+    injected = [cell for cell in cells if cell.lstrip().startswith(INJECTED + "\n")]
+    return assigned_names(injected[-1]) if injected else []
+
+
+def assigned_names(source: str) -> list[str]:
+    """The names that a cell of assignments assigns, in order."""
+    names = []
+    for statement in ast.parse(source).body:
+        targets: list[ast.expr] = []
+        if isinstance(statement, ast.Assign):
+            targets = statement.targets
+        elif isinstance(statement, ast.AnnAssign):
+            targets = [statement.target]
+        names += [target.id for target in targets if isinstance(target, ast.Name)]
+    return names
+
+
+def runs(settings: Settings, recipes: Iterable[str], train: bool = False) -> dict[str, Record | None]:
+    """Recipe -> its complete run for the notebook's seed, at the notebook's alpha if it has one.
+
+    Args:
+        settings: what `start` returned.
+        recipes: names of recipes.
+        train: train those that are missing, for all of the notebook's seeds, whatever `train_missing` says.
+
+    Returns:
+        None stands for a run that is not complete.
+    """
+    names = {recipe: get_recipe(recipe, settings.alpha).name for recipe in recipes}
+    if train or settings.train_missing:
+        from ppcd.reproduce import ensure_runs
+
+        ensure_runs(settings.profile, list(names.values()), list(settings.seeds), device=settings.device)
+    return {recipe: find_record(settings.profile, name, settings.seed) for recipe, name in names.items()}
+
+
+def show(*things: Any, alt: str = "") -> None:
+    """Show tables, figures, picture files and Markdown in the notebook, the same in every front end.
+
+    Args:
+        things: a DataFrame, a matplotlib Figure, the path of a PNG, `render.Html`, or Markdown as a string.
+        alt: what a picture shows, for those who do not see it.
+    """
+    from IPython.display import HTML, Image, Markdown, display
+
+    for thing in things:
+        if isinstance(thing, pd.DataFrame):
+            display(HTML(thing.to_html(index=False, border=0, na_rep="n/a")))
+        elif isinstance(thing, Figure):
+            display(Image(data=figures.png(thing), alt=alt))
+        elif isinstance(thing, Path):
+            display(Image(data=thing.read_bytes(), alt=alt))
+        elif isinstance(thing, Html):
+            display(HTML(thing))
+        elif isinstance(thing, str):
+            display(Markdown(thing))
+        else:
+            kind = type(thing).__name__
+            raise PpcdError(f"show takes a DataFrame, a Figure, a path or Markdown; got a {kind}")
+
+
+def notebook_parameters(notebook: Path) -> list[str]:
+    """The parameters that a notebook has: the names in its cell with the tag `parameters`.
+
+    Raises:
+        PpcdError: there is no such notebook, or it does not have exactly one such cell.
+    """
+    if not notebook.is_file():
+        raise PpcdError(f"no notebook at {notebook}")
+    cells = [
+        cell
+        for cell in nbformat.read(notebook, as_version=4).cells
+        if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", [])
+    ]
+    if len(cells) != 1:
+        raise PpcdError(f"{notebook.name} must have one cell with the tag 'parameters'; it has {len(cells)}")
+    return assigned_names(cells[0].source)
+
+
+def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters that the notebook does not have.
+
+    Raises:
+        PpcdError: the line names the parameter and those that there are.
+    """
+    _refuse_unknown(parameters, notebook_parameters(notebook))
+
+
+def execute(
+    notebook: Path,
+    output: Path,
+    parameters: Mapping[str, Any],
+    cwd: Path | None = None,
+    progress_bar: bool = False,
+) -> Path:
+    """Run a notebook with papermill; the output appears when it has run to its end, and not before.
+
+    When a cell fails, what there is is kept as `<name>.failed.ipynb` and an older output stays as it is.
+
+    Args:
+        notebook: the notebook to run.
+        output: where the executed notebook goes.
+        parameters: name -> value; checked against the notebook's own first.
+        cwd: working directory of the kernel; None for the repository's root.
+        progress_bar: whether papermill shows its bar of cells.
+
+    Raises:
+        PpcdError: an unknown parameter, or a cell failed; the line says how.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    check_parameters(notebook, parameters)
+    output = output.resolve()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.stem}.{os.getpid()}.ipynb")
+    failed = output.with_name(f"{output.stem}.failed.ipynb")
+    try:
+        papermill.execute_notebook(
+            notebook.resolve(),
+            temporary,
+            parameters=dict(parameters),
+            cwd=cwd or paths.repository(),
+            progress_bar=progress_bar,
+            kernel_name="python3",
+        )
+        os.replace(temporary, output)
+        failed.unlink(missing_ok=True)
+    except PapermillExecutionError as error:
+        os.replace(temporary, failed)
+        said = error.evalue if error.ename == "PpcdError" else f"{error.ename}: {error.evalue}"
+        first = (said.strip().splitlines() or [""])[0]
+        place = f"{notebook.name} stopped in cell {error.exec_count}"
+        raise PpcdError(f"{place}: {first} (see {failed})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return output
