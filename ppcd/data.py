@@ -214,7 +214,7 @@ def _prepared(name: str, prepare: Callable[[], dict[str, Any]]) -> dict[str, Any
     with FileLock(path.with_suffix(".lock")):
         if path.is_file():
             try:
-                with np.load(path) as stored:
+                with path.open("rb") as file, np.load(file) as stored:
                     return {key: stored[key] for key in ("images", "labels", "classes", "note")}
             except Exception:  # a damaged file, on which numpy raises many things
                 path.unlink()

@@ -1,0 +1,66 @@
+"""What every test has: shapes checked, one thread, and directories of its own."""
+
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import jaxtyping
+import pytest
+import torch
+from beartype import BeartypeConf, beartype
+
+_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))
+
+
+def _has_shapes(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, jaxtyping.AbstractArray):
+        return True
+    return any(_has_shapes(each) for each in get_args(annotation))
+
+
+def check_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Check calls of a function with shapes in its signature.
+
+    Others are left alone: mypy checks them, and some are there to refuse what a user gives them, which a type
+    check before them would hide.
+    """
+    annotations = getattr(function, "__annotations__", {}).values()
+    return _beartype(function) if any(_has_shapes(each) for each in annotations) else function
+
+
+# jaxtyping takes the name of the checker, which must be importable under it.
+sys.modules["ppcd_test_shapes"] = types.ModuleType("ppcd_test_shapes")
+sys.modules["ppcd_test_shapes"].check_shapes = check_shapes  # type: ignore[attr-defined]
+jaxtyping.install_import_hook("ppcd", "ppcd_test_shapes.check_shapes")
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One cache for the session: prepared data and classifiers are made once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PPCD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for name in ("RESULTS", "FIGURES"):
+            patch.setenv(f"PPCD_{name}", str(tmp_path_factory.mktemp(name.lower())))
+        patch.delenv("PPCD_DATA", raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _directories(_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results and figures of each test are its own."""
+    monkeypatch.setenv("PPCD_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("PPCD_FIGURES", str(tmp_path / "figures"))
+
+
+@pytest.fixture
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, for a test that is about the cache."""
+    monkeypatch.setenv("PPCD_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
