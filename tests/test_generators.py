@@ -443,6 +443,36 @@ def test_another_configuration_is_refused(values: dict[str, object], named: str)
         GeneratorConfig.from_dict(values)
 
 
+SAGAN = {"arch": "sagan", "resolution": 32, "num_classes": 3, "width": 1, "dim_z": 4}
+
+
+@pytest.mark.parametrize("values", [[], 3, None, "sagan"])
+def test_a_configuration_that_is_no_object_is_refused(values: object) -> None:
+    unchecked = getattr(GeneratorConfig.from_dict, "__wrapped__", GeneratorConfig.from_dict)
+    with refused("not the configuration of a generator"):
+        unchecked(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"arch": "vqgan"}, ["'vqgan'", "biggan, sagan"]),
+        ({"resolution": 16}, ["32, 64, 128", "got 16"]),
+        ({"num_classes": 0}, ["num_classes", "positive integer", "got 0"]),
+        ({"width": -2}, ["width", "positive integer", "got -2"]),
+        ({"dim_z": 0}, ["dim_z of sagan", "positive multiple of 1", "got 0"]),
+        ({"arch": "biggan", "dim_z": 6}, ["dim_z of biggan", "multiple of 4", "got 6"]),
+        ({"hidden": [[1, 1]]}, ["hidden must be 3 pairs", "((1, 1),)"]),
+        ({"hidden": []}, ["hidden must be 3 pairs", "()"]),
+        ({"hidden": [[1, 1], [1, 0], [1, 1]]}, ["at least one channel", "(1, 0)"]),
+    ],
+)
+def test_an_impossible_configuration_is_refused(values: dict[str, object], parts: list[str]) -> None:
+    GeneratorConfig.from_dict(SAGAN)
+    with refused(*parts):
+        GeneratorConfig.from_dict({**SAGAN, **values})
+
+
 @pytest.mark.parametrize("build", [build_generator, build_discriminator])
 def test_unknown_networks_are_refused(build: object) -> None:
     with refused("'bigan'", "biggan, sagan"):
@@ -491,6 +521,14 @@ def test_noise_of_another_size_is_refused() -> None:
     z, y = inputs(generator)
     with refused("z [batch, 7] and y [batch]", "[2, 6]", "[2]"):
         generator(z[:, :6], y)
+
+
+def test_another_number_of_labels_is_refused() -> None:
+    generator = tiny("sagan", 32)
+    z, y = inputs(generator)
+    unchecked = getattr(Generator.forward, "__wrapped__", Generator.forward)
+    with refused("z [batch, 7] and y [batch]", "[2, 7]", "[1]"):
+        unchecked(generator, z, y[:1])
 
 
 def test_unknown_arguments_are_refused() -> None:

@@ -333,3 +333,18 @@ def test_an_impossible_alpha_is_refused(alpha: float) -> None:
     with refused("alpha", "(0, 1)", str(alpha)):
         mask.binarize(alpha)
     assert not mask.frozen
+
+
+@pytest.mark.parametrize("flags", [1, 2, 4])
+def test_another_number_of_flags_is_refused(flags: int) -> None:
+    mask = ChannelMask(3)
+    with refused("3 channels", f"[{flags}]"):
+        mask.freeze(torch.ones(flags, dtype=torch.bool))
+    assert not mask.frozen
+
+
+def test_freezing_a_frozen_mask_is_refused() -> None:
+    mask = frozen_mask()
+    with refused("frozen for good"):
+        mask.freeze(torch.ones(4, dtype=torch.bool))
+    check_same(mask)

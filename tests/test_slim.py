@@ -1,0 +1,332 @@
+"""Slimming: the same images with pruned channels gone, at all resolutions, in both forms."""
+
+import copy
+
+import pytest
+import reference
+import torch
+from reference import largest_difference, noise_and_labels, parameters, refused
+from torch import Tensor, nn
+
+from ppcd.generators import Generator, build_generator
+from ppcd.layers import SpectralNorm
+from ppcd.slim import effective_weight, slim
+
+RESOLUTIONS = [32, 64, 128]
+ARCHS = ["biggan", "sagan"]
+DIM_Z = {"biggan": 60, "sagan": 7}
+CLASSES = 3
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
+
+
+def freeze(generator: Generator, seed: int) -> list[tuple[int, int]]:
+    """Random masks: a single channel stays in two layers, about half in the others. How many, by block."""
+    random = torch.Generator().manual_seed(seed)
+    masks = list(generator.masks().values())
+    for index, mask in enumerate(masks):
+        kept = torch.rand(mask.channels, generator=random) < 0.5
+        if index in (1, 2):  # the last layer of block 0, the first of block 1
+            kept[:] = False
+        if not kept.any():
+            kept[torch.randint(mask.channels, (), generator=random)] = True
+        mask.freeze(kept)
+    kept = [int(mask.kept.sum()) for mask in masks]
+    assert kept[1] == kept[2] == 1
+    assert sum(kept) < sum(mask.channels for mask in masks)
+    return list(zip(kept[::2], kept[1::2], strict=True))
+
+
+def masked(
+    arch: str = "sagan",
+    resolution: int = 32,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    width: int = 1,
+) -> tuple[Generator, list[tuple[int, int]]]:
+    """A random masked generator with frozen masks, and the numbers of channels they keep."""
+    generator = build_generator(arch, resolution, CLASSES, width, masked=True, dim_z=DIM_Z[arch])
+    reference.randomise(generator.to(dtype), seed).eval()
+    return generator, freeze(generator, seed)
+
+
+def inputs(generator: Generator, batch: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
+    return noise_and_labels(batch, generator.dim_z, CLASSES, seed, generator.linear.weight.dtype)
+
+
+@torch.no_grad()
+def difference(a: Generator, b: Generator) -> float:
+    """Of images and of every feature, at the same noise and labels."""
+    z, y = inputs(a)
+    images_a, features_a = a(z, y, return_features=True)
+    images_b, features_b = b(z, y, return_features=True)
+    assert images_a.std(dim=(2, 3)).min() > 1e-3  # not dead
+    of_features = [
+        largest_difference(o_a, o_b) / o_a.abs().max().item()
+        for o_a, o_b in zip(features_a, features_b, strict=True)
+    ]
+    return max(largest_difference(images_a, images_b), *of_features)
+
+
+# ------------------------------------------------------------ the same images
+
+
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("for_training", [False, True])
+def test_a_slim_generator_computes_the_same_images(
+    resolution: int, arch: str, dtype: torch.dtype, for_training: bool
+) -> None:
+    generator, kept = masked(arch, resolution, 1, dtype, width=2 if resolution == 128 else 1)
+    result = slim(generator, for_training=for_training)
+    assert difference(generator, result) < TOLERANCE[dtype]
+    assert result.config.hidden == tuple(kept)
+    assert not result.training
+    assert {tensor.dtype for tensor in result.parameters()} == {dtype}
+
+
+@pytest.mark.parametrize("seed", range(2, 8))
+@pytest.mark.parametrize("arch", ARCHS)
+def test_random_networks_with_random_masks(arch: str, seed: int) -> None:
+    generator, _ = masked(arch, seed=seed, width=3)
+    assert difference(generator, slim(generator)) < 1e-10
+    assert difference(generator, slim(generator, for_training=True)) < 1e-10
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_after_a_few_steps_of_training(arch: str) -> None:
+    """Statistics and vectors of the spectral norm as training leaves them."""
+    generator = build_generator(arch, 32, CLASSES, 2, masked=True, dim_z=DIM_Z[arch]).train()
+    optimizer = torch.optim.Adam(generator.parameters(), lr=1e-2)
+    for seed in range(3):
+        optimizer.zero_grad()
+        generator(*inputs(generator, batch=6, seed=seed)).square().mean().backward()
+        optimizer.step()
+    freeze(generator, seed=0)
+    generator.eval()
+    assert difference(generator, slim(generator)) < 1e-4
+    assert difference(generator.double(), slim(generator)) < 1e-10
+
+
+def test_every_layer_with_a_single_channel_left() -> None:
+    generator = build_generator("sagan", 32, CLASSES, 1, masked=True, dim_z=7).double()
+    reference.randomise(generator, 1).eval()
+    for index, mask in enumerate(generator.masks().values()):
+        mask.freeze(torch.arange(4) == index % 4)
+    result = slim(generator)
+    assert result.config.hidden == ((1, 1),) * 3
+    assert difference(generator, result) < 1e-10
+
+
+@pytest.mark.parametrize("for_training", [False, True])
+def test_masks_that_keep_everything(for_training: bool) -> None:
+    generator = reference.randomise(build_generator("sagan", 32, CLASSES, 1, masked=True).double(), 0).eval()
+    for mask in generator.masks().values():
+        mask.freeze(torch.ones(4, dtype=torch.bool))
+    result = slim(generator, for_training=for_training)
+    assert difference(generator, result) < 1e-10
+    assert parameters(result) == parameters(generator) - 6 * 4
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("resolution", [32, 64])
+@pytest.mark.parametrize("for_training", [False, True])
+def test_a_plain_generator_stays_what_it_is(arch: str, resolution: int, for_training: bool) -> None:
+    generator = build_generator(arch, resolution, CLASSES, 1, dim_z=DIM_Z[arch]).double()
+    reference.randomise(generator, 1).eval()
+    result = slim(generator, for_training=for_training)
+    assert difference(generator, result) < 1e-10
+    assert parameters(result) == parameters(generator)
+    assert result.config.hidden is None
+    assert result.config.transition is False
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("second", [False, True])
+def test_slimming_twice(first: bool, second: bool) -> None:
+    """Two-step PPCD-GAN*: slim for training, and slim again when training is over."""
+    generator, kept = masked(seed=1)
+    result = slim(slim(generator, for_training=first), for_training=second)
+    assert difference(generator, result) < 1e-10
+    assert result.config.hidden == tuple(kept)
+    assert result.config.spectral_norm == second
+
+
+# ------------------------------------------------------------ each tolerance tells a mistake
+
+
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+@pytest.mark.parametrize("arch", ARCHS)
+def test_sigma_must_be_worked_out_before_channels_go(arch: str, resolution: int) -> None:
+    generator, _ = masked(arch, resolution, seed=1, width=2 if resolution == 128 else 1)
+    result = slim(generator, for_training=True)
+    changed = 0
+    for name, layer in result.named_modules():
+        if isinstance(layer, SpectralNorm) and name.rsplit(".", 1)[-1] in ("conv1", "conv2", "transition"):
+            changed += abs(layer.scale.item() - 1) > 1e-2
+            layer.scale.fill_(1.0)  # W / sigma(W) of what is left
+    assert changed > 3
+    assert difference(generator, result) > 1e-2
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("part", ["gain.weight", "bias.weight", "running_mean", "running_var"])
+def test_the_norm_entries_must_be_those_of_the_channels_left(arch: str, part: str) -> None:
+    generator, _ = masked(arch, seed=1, width=3)
+    result = slim(generator)
+    for source, target in zip(generator.blocks, result.blocks, strict=True):
+        first = range(target.conv1.out_channels)  # the first ones in place of the kept ones
+        if part.startswith("running"):
+            getattr(target.bn2, part).copy_(getattr(source.bn2, part)[first])
+        else:
+            name = part.split(".")[0]
+            weight = effective_weight(getattr(source.bn2, name))
+            wrong = weight[first] if arch == "biggan" else weight[:, first]
+            getattr(target.bn2, name).weight.data.copy_(wrong)
+    assert difference(generator, result) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "mistake", ["conv1 bias", "conv2 bias", "conv2 rows", "conv2 columns", "transition columns", "gamma"]
+)
+def test_other_mistakes_are_seen(mistake: str) -> None:
+    generator, _ = masked(
+        "sagan", 64 if mistake == "gamma" else 32, seed=1, width=1 if mistake == "gamma" else 3
+    )
+    result = slim(generator)
+    with torch.no_grad():
+        for source, target in zip(generator.blocks, result.blocks, strict=True):
+            k1, k2 = (mask.kept.nonzero().squeeze(1) for mask in (source.mask1, source.mask2))
+            conv2, transition = effective_weight(source.conv2), effective_weight(source.transition)
+            if mistake == "conv1 bias":
+                target.conv1.bias.copy_(source.conv1.bias[: len(k1)])
+            elif mistake == "conv2 bias":
+                target.conv2.bias.zero_()
+            elif mistake == "conv2 rows":
+                target.conv2.weight.copy_(conv2[: len(k2)][:, k1])
+            elif mistake == "conv2 columns":
+                target.conv2.weight.copy_(conv2[k2][:, : len(k1)])
+            elif mistake == "transition columns":
+                target.transition.weight.copy_(transition[:, : len(k2)])
+        if mistake == "gamma":
+            result.attention.gamma.zero_()
+    assert difference(generator, result) > 1e-3
+
+
+# ------------------------------------------------------------ what is gone
+
+
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("for_training", [False, True])
+def test_pruned_parameters_are_gone(arch: str, resolution: int, for_training: bool) -> None:
+    generator, kept = masked(arch, resolution, width=2)
+    result = slim(generator, for_training=for_training)
+    expected = reference.generator_parameters(
+        arch, resolution, CLASSES, 2, DIM_Z[arch], hidden=kept, transition=True
+    )
+    assert parameters(result) == expected < parameters(generator)
+    for block, (one, two) in zip(result.blocks, kept, strict=True):
+        assert block.conv1.weight.shape[0] == block.conv2.weight.shape[1] == one
+        assert block.conv2.weight.shape[0] == block.transition.weight.shape[1] == two
+        assert block.bn2.running_mean.shape == (one,)
+    assert result.masks() == {}
+    assert not any("mask" in name for name in result.state_dict())
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_finished_generator_is_plain(arch: str) -> None:
+    """No spectral norm, no masks: convolutions, linear layers, embeddings and norms of torch."""
+    generator, _ = masked(arch)
+    result = slim(generator)
+    assert not any(isinstance(module, SpectralNorm) for module in result.modules())
+    for module in result.modules():
+        if not isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+            continue
+        assert type(module) in (nn.Conv2d, nn.Linear, nn.Embedding)
+    z, y = inputs(result)
+    assert torch.equal(result(z, y), result(z, y))
+
+
+def test_slimming_does_not_change_its_input() -> None:
+    generator, _ = masked()
+    generator.train()
+    before = copy.deepcopy(generator.state_dict())
+    needing = [p.requires_grad for p in generator.parameters()]
+    for for_training in (False, True):
+        result = slim(generator, for_training=for_training)
+        with torch.no_grad():
+            for tensor in result.state_dict().values():
+                tensor.zero_()  # would show in the input if the two shared memory
+        assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
+    assert generator.training
+    assert [p.requires_grad for p in generator.parameters()] == needing
+    assert all(mask.frozen for mask in generator.masks().values())
+
+
+def test_slimming_leaves_the_global_random_state_alone() -> None:
+    generator, _ = masked()
+    before = torch.random.get_rng_state()
+    slim(generator)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# ------------------------------------------------------------ training goes on
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_training_goes_on_under_spectral_norm(arch: str) -> None:
+    generator, _ = masked(arch, seed=1)
+    result = slim(generator, for_training=True)
+    layers = {name: m for name, m in result.named_modules() if isinstance(m, SpectralNorm)}
+    assert {name for name, m in result.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)} == set(layers)
+    with torch.no_grad():
+        for layer in layers.values():
+            largest = torch.linalg.svdvals(layer.normalized_weight().flatten(1))[0].item()
+            assert largest == pytest.approx(layer.scale.item(), rel=1e-9)
+            layer.weight.mul_(10)  # under spectral norm only the direction of a weight counts
+    assert difference(generator, result) < 1e-10
+
+    z, y = inputs(result, batch=6)
+    target = torch.linspace(-1, 1, 32, dtype=torch.float64).expand(6, 3, 32, 32)
+    optimizer = torch.optim.Adam(result.train().parameters(), lr=1e-2)
+    scales = {name: layer.scale.item() for name, layer in layers.items()}
+    course = []
+    for step in range(15):
+        optimizer.zero_grad()
+        loss = (result(z, y) - target).square().mean()
+        loss.backward()
+        if step == 0:
+            without = [n for n, p in result.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
+            # batch norm takes away what is the same everywhere, and with it the bias before it
+            assert set(without) <= {f"blocks.{i}.conv1.bias" for i in range(3)}
+        optimizer.step()
+        course.append(loss.item())
+    assert course[-1] < 0.9 * course[0]
+    assert {name: layer.scale.item() for name, layer in layers.items()} == scales
+
+
+def test_a_single_channel_left_can_be_trained() -> None:
+    generator = reference.randomise(build_generator("sagan", 32, CLASSES, 1, masked=True).double(), 1)
+    for mask in generator.masks().values():
+        mask.freeze(torch.tensor([False, True, False, False]))
+    result = slim(generator, for_training=True).train()
+    images = result(*inputs(result, batch=4))
+    images.square().mean().backward()
+    assert torch.isfinite(images).all()
+    assert all(torch.isfinite(p.grad).all() for p in result.parameters())
+    assert result.blocks[1].conv2.weight.grad.abs().max() > 0
+
+
+# ------------------------------------------------------------ refusals
+
+
+def test_a_mask_that_has_not_frozen_is_refused() -> None:
+    generator = build_generator("sagan", 32, CLASSES, 1, masked=True)
+    for name, mask in generator.masks().items():
+        if name != "blocks.1.mask2":
+            mask.freeze(torch.ones(4, dtype=torch.bool))
+    with refused("blocks.1.mask2", "not frozen"):
+        slim(generator)
+    generator.blocks[1].mask2.freeze(torch.ones(4, dtype=torch.bool))
+    slim(generator)
