@@ -37,6 +37,7 @@ help: ## this list
 	  'PYTHON=$(PYTHON)' 'the interpreter that .venv is made from; empty: the first that fits'
 
 setup: $(READY) ## .venv with every package of requirements.lock
+	@:
 
 reproduce: $(READY) ## train, prune, distil, evaluate; make every table, figure and the report
 	$(PLAN) --profile "$(PROFILE)"

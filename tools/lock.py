@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 HEADER = """\
-# Every package, for Python 3.11 to 3.13 on Linux and macOS. `make lock` makes it from pyproject.toml: do not
-# edit. pip install --no-deps -r requirements.lock && pip install --no-deps -e .
+# Every package, for Python 3.11 to 3.13 on Linux and macOS. Made from pyproject.toml by `make lock`.
+# pip install --no-deps -r requirements.lock && pip install --no-deps -e .
 """
 ENVIRONMENT = """\
 # For conda users: conda env create -f environment.yml && conda activate ppcd
