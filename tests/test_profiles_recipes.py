@@ -1,0 +1,96 @@
+"""Profiles and recipes: what there is, and what asking for something else says."""
+
+from dataclasses import FrozenInstanceError, fields, replace
+from typing import Any
+
+import pytest
+
+from ppcd.errors import PpcdError
+from ppcd.profiles import PROFILES, Profile, get_profile
+from ppcd.recipes import ALPHA, RECIPES, TEACHER, Recipe, check_alpha, get_recipe
+
+
+def refused(expected: str, function: Any, *arguments: Any) -> None:
+    with pytest.raises(PpcdError) as raised:
+        function(*arguments)
+    assert expected in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_the_promised_profiles_and_recipes_are_there() -> None:
+    assert {"smoke", "mnist", "cifar10-lite", "cifar10"} <= set(PROFILES)
+    assert {"biggan", "sagan", "ppcd", "ppcd-no-pp", "ppcd-no-cd", "ppcd-two-step"} <= set(RECIPES)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_can_be_trained(name: str) -> None:
+    profile = get_profile(name)
+    assert profile.name == name
+    positive = [field.name for field in fields(Profile) if field.type in (int, float)]
+    assert len(positive) > 15 and all(getattr(profile, each) > 0 for each in positive)
+    assert profile.resolution in (32, 64, 128) and 0 < profile.ema_decay < 1
+    assert profile.ema_start < min(profile.iterations, profile.teacher_iterations)
+    assert profile.teacher_dim_z <= profile.dim_z  # the teacher sees the first entries of the student's noise
+    assert profile.backbone in ("classifier", "efficientnet-lite0", "inception")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_consistent(name: str) -> None:
+    recipe = get_recipe(name)
+    assert recipe.name == name and recipe.title
+    assert recipe.masked == (recipe.alpha is not None)
+    assert recipe.needs_teacher == recipe.distil
+    assert not recipe.two_step or (recipe.masked and recipe.distil)
+    assert not (recipe.name == TEACHER and recipe.needs_teacher)
+
+
+def test_the_ablations_of_the_paper_lack_what_their_names_say() -> None:
+    parts = {
+        name: (recipe.masked, recipe.distil, recipe.two_step)
+        for name, recipe in RECIPES.items()
+        if name in ("ppcd", "ppcd-no-pp", "ppcd-no-cd", "ppcd-two-step")
+    }
+    assert parts == {
+        "ppcd": (True, True, False),
+        "ppcd-no-pp": (False, True, False),
+        "ppcd-no-cd": (True, False, False),
+        "ppcd-two-step": (True, True, True),
+    }
+    assert ALPHA == 0.7 and get_recipe("ppcd").lambda_pp == 0.01 and get_recipe("ppcd").lambda_cd == 1
+
+
+def test_alpha_is_in_the_name_where_it_is_not_the_default() -> None:
+    half = get_recipe("ppcd-a0.5")
+    assert (half.name, half.alpha) == ("ppcd-a0.5", 0.5) and half == get_recipe("ppcd", 0.5)
+    assert (
+        get_recipe("ppcd", 0.7) == get_recipe("ppcd-a0.7") == get_recipe("ppcd-a0.70") == get_recipe("ppcd")
+    )
+    assert get_recipe("ppcd-no-cd-a0.5").name == get_recipe("ppcd-no-cd", 0.5).name == "ppcd-no-cd-a0.5"
+    assert get_recipe("ppcd-two-step-a.6").name == "ppcd-two-step-a0.6"
+    for name in ("biggan", "sagan", "ppcd-no-pp"):
+        assert get_recipe(name, 0.5) == get_recipe(name)
+
+
+def test_what_there_is_not_is_answered_with_what_there_is() -> None:
+    refused("expected one of: smoke, mnist", get_profile, "mnsit")
+    for name in ("ppcd ", "PPCD", "ppcd-a", "", None, 3, "ppcd-b0.5", "-a0.5"):
+        refused("expected one of: biggan, sagan, ppcd", get_recipe, name)
+    refused("prunes nothing", get_recipe, "sagan-a0.5")
+    for name in ("ppcd-a1", "ppcd-a0", "ppcd-a1.5", "ppcd-a0.5.5", "ppcd-a."):
+        refused("(0, 1)", get_recipe, name)
+
+
+@pytest.mark.parametrize("alpha", [0, 1, -0.5, 1.5, True, "0.5", None, float("nan"), float("inf")])
+def test_impossible_alphas_are_refused(alpha: Any) -> None:
+    refused("(0, 1)", check_alpha, alpha)
+    assert check_alpha(0.5) == 0.5
+
+
+def test_configuration_is_frozen_and_knows_its_keys() -> None:
+    with pytest.raises(FrozenInstanceError):
+        get_profile("smoke").batch_size = 4  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        get_recipe("ppcd").alpha = 0.5  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        replace(get_profile("smoke"), batchsize=4)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        Recipe("mine", "Mine", "sagan", lamda_cd=1.0)  # type: ignore[call-arg]

