@@ -264,9 +264,8 @@ bar.on_end(state)
 def test_a_notebook_keeps_one_output_that_reads_well() -> None:
     cell = nbformat.v4.new_code_cell(NOTEBOOK)
     notebook = nbformat.v4.new_notebook(cells=[cell])
-    NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": "."}}
-    ).execute()
+    resources = {"metadata": {"path": str(paths.repository())}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
     (output,) = notebook.cells[0].outputs
     plain, rich = output["data"]["text/plain"], output["data"]["text/html"]
     assert plain.splitlines()[0].startswith("ppcd & co train: finished 4 iterations in 0:0")
