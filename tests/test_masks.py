@@ -190,14 +190,16 @@ def test_freeze_takes_the_channels_it_is_given() -> None:
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_forward_multiplies_channels(frozen: bool) -> None:
+@pytest.mark.parametrize("batch", [2, 5])
+def test_forward_multiplies_channels(frozen: bool, batch: int) -> None:
+    """Channels, also where the batch has as many images as the mask has channels."""
     mask = random_mask(5, seed=2)
     if frozen:
         mask.freeze(torch.tensor([True, False, True, True, False]))
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 5, 3, 4, generator=generator, dtype=torch.float64)
+    x = torch.randn(batch, 5, 3, 4, generator=generator, dtype=torch.float64)
     y, m = mask(x), mask.values().tolist()
-    for b in range(2):
+    for b in range(batch):
         for c in range(5):
             for r in range(3):
                 for s in range(4):
@@ -254,6 +256,17 @@ def test_a_frozen_mask_is_not_updated(momentum: float) -> None:
         step()
     assert torch.equal(mask.weight, before)
     assert torch.equal(mask.values(), values)
+
+
+def test_a_gradient_from_before_the_freeze_is_not_applied() -> None:
+    """The rule may freeze a mask between the backward pass and the optimiser's step."""
+    mask = random_mask(6, seed=0)
+    optimizer = torch.optim.SGD(mask.parameters(), lr=1e-3)
+    mask.sparsity().backward()
+    mask.freeze(mask.values() > mask.pivot)
+    before = mask.weight.detach().clone()
+    optimizer.step()
+    assert torch.equal(mask.weight, before)
 
 
 def frozen_mask() -> ChannelMask:
