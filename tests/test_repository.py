@@ -357,7 +357,7 @@ in_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git chec
 
 def machine_paths(text: str) -> list[str]:
     """Absolute paths that exist on one machine only: home folders, and wherever this checkout lies."""
-    homes = r"(?<![\w.:/])/(?:home|Users)/[\w.-]+/[\w./-]*|(?<![\w.:/])/root/[\w./-]*"
+    homes = r"(?<![\w.:/])/(?:root|(?:home|Users)/[\w.-]+)/[\w./-]*"
     found = re.findall(homes, text)
     if len(ROOT.parts) > 2:
         found += re.findall(rf"(?<![\w.]){re.escape(str(ROOT))}(?![\w-])[\w./-]*", text)

@@ -48,9 +48,7 @@ def interpreter_version(python: Path) -> str | None:
 def is_complete(venv: Path, wanted: str, version: str) -> bool:
     """Whether the environment is the one wanted, and works."""
     stamp = venv / ".complete"
-    return (
-        stamp.exists() and stamp.read_text() == wanted and interpreter_version(venv / "bin/python") == version
-    )
+    return stamp.exists() and stamp.read_text() == wanted and interpreter_version(venv / "bin/python") == version
 
 
 def must_rebuild(venv: Path, root: Path, version: str) -> bool:
@@ -72,9 +70,7 @@ def make_environment(venv: Path) -> None:
         SetupError: this Python lacks ensurepip, or the disk is nearly full.
     """
     if importlib.util.find_spec("ensurepip") is None:
-        raise SetupError(
-            f"{sys.executable} has no ensurepip; on Debian and Ubuntu: apt install python{VERSION}-venv"
-        )
+        raise SetupError(f"{sys.executable} has no ensurepip; on Debian and Ubuntu: apt install python{VERSION}-venv")
     free = shutil.disk_usage(ROOT).free / 2**30
     if free < NEEDED_GIGABYTES and not venv.exists():
         raise SetupError(f"the environment needs about {NEEDED_GIGABYTES} GB of disk; {free:.1f} GB are free")
@@ -128,10 +124,13 @@ def install(venv: Path) -> None:
     pins = sum("==" in line.split(";")[0] for line in (ROOT / INPUTS[0]).read_text().splitlines())
     marker.touch()
     log.write_bytes(b"")
-    options = ["install", "--no-deps", "--progress-bar", "off"]
+    options = ["install", "--no-deps", "--no-compile", "--progress-bar", "off"]
     run([*pip, *options, "-r", INPUTS[0]], log, pins)
     run([*pip, *options, "--no-build-isolation", "-e", "."], log)
     run([*pip, "check"], log)
+    print("setup: compiling", flush=True)  # by pip it takes a minute of one core
+    compiler = [venv / "bin/python", "-W", "ignore", "-m", "compileall", "-qq", "-j", "0", venv / "lib"]
+    subprocess.run(compiler, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     marker.unlink()
 
 
