@@ -1,1 +1,20 @@
-"""ppcd."""
+"""ppcd: PPCD-GAN (arXiv 2203.08456), compression of large class-conditional GANs."""
+
+from ppcd.checkpoints import load_generator, save_generator
+from ppcd.discriminators import build_discriminator
+from ppcd.errors import PpcdError
+from ppcd.generators import build_generator
+from ppcd.metrics.complexity import complexity
+from ppcd.slim import slim
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PpcdError",
+    "build_discriminator",
+    "build_generator",
+    "complexity",
+    "load_generator",
+    "save_generator",
+    "slim",
+]

@@ -1,4 +1,4 @@
-"""Residual blocks: of the generators, with PP-Res as its extension (section 3.2), and of the discriminators."""
+"""Residual blocks: the generators' with PP-Res as its extension (section 3.2), and the discriminators'."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from ppcd.layers import ClassConditionalBatchNorm, LayerMaker
 from ppcd.masks import ChannelMask
+from ppcd.resampling import Resampling
 
 NormMaker = Callable[[int], ClassConditionalBatchNorm]
 
 
-class GeneratorBlock(nn.Module):
-    """CBN-ReLU-up-conv3x3-CBN-[mask]-ReLU-conv3x3-[mask]-[1x1 transition], plus a 1x1 skip of up(x).
+class GeneratorBlock(Resampling):
+    """CBN-ReLU-up-conv3x3-CBN-[mask]-ReLU-conv3x3-[mask]-[1x1 transition], plus up(1x1 skip of x).
 
     The parts in brackets make it a PP-Res block (figure 2, right). The first mask sits behind the CBN, so
     that a pruned channel is exactly zero: conv1's filter, its CBN entries and conv2's input channel can go.
@@ -53,7 +54,7 @@ class GeneratorBlock(nn.Module):
         self, x: Float[Tensor, "batch channel height width"], condition: Tensor
     ) -> Float[Tensor, "batch out_channel height2 width2"]:
         h = F.relu(self.bn1(x, condition))
-        h = self.conv1(F.interpolate(h, scale_factor=2))
+        h = self.upsample_conv(self.conv1, h)
         h = self.bn2(h, condition)
         if self.mask1 is not None:
             h = self.mask1(h)
@@ -62,13 +63,14 @@ class GeneratorBlock(nn.Module):
             h = self.mask2(h)
         if self.transition is not None:
             h = self.transition(h)
-        return h + self.conv_sc(F.interpolate(x, scale_factor=2))
+        return h + F.interpolate(self.conv_sc(x), scale_factor=2)  # a 1x1 commutes with the upsampling
 
 
-class DiscriminatorBlock(nn.Module):
+class DiscriminatorBlock(Resampling):
     """[ReLU]-conv3x3-ReLU-conv3x3-[pool], plus a skip: identity, or a 1x1 where channels or size change.
 
-    The first block of a discriminator has no pre-activation and pools before its 1x1 skip; the others pool after.
+    The first block of a discriminator has no pre-activation. (The reference code pools before the 1x1 skip there
+    and behind it in the others; the two are the same function.)
 
     Args:
         wide: conv1 has out_channels channels; else ("thin", SN-GAN) those of its input.
@@ -86,19 +88,15 @@ class DiscriminatorBlock(nn.Module):
         self.conv_sc = make.conv(in_channels, out_channels, 1) if learnable else None
 
     def skip(self, x: Tensor) -> Tensor:
-        if self.first and self.downsample:
+        # A 1x1 convolution and average pooling commute: pooling first is the same function with a quarter the work.
+        if self.downsample:
             x = F.avg_pool2d(x, 2)
-        if self.conv_sc is not None:
-            x = self.conv_sc(x)
-        if not self.first and self.downsample:
-            x = F.avg_pool2d(x, 2)
-        return x
+        return x if self.conv_sc is None else self.conv_sc(x)
 
     def forward(
         self, x: Float[Tensor, "batch channel height width"]
     ) -> Float[Tensor, "batch out_channel height2 width2"]:
         h = self.conv1(x if self.first else F.relu(x))
-        h = self.conv2(F.relu(h))
-        if self.downsample:
-            h = F.avg_pool2d(h, 2)
+        h = F.relu(h)
+        h = self.conv_pool(self.conv2, h) if self.downsample else self.conv2(h)
         return h + self.skip(x)

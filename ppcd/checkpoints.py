@@ -43,7 +43,9 @@ def load_generator(path: str | Path) -> Generator:
     except (SafetensorError, OSError) as error:
         raise PpcdError(f"{path} is not a readable safetensors file: {error}") from None
     if metadata.get("format") != FORMAT:
-        raise PpcdError(f"{path} is not a generator of ppcd ({FORMAT}); got format {metadata.get('format')!r}")
+        raise PpcdError(
+            f"{path} is not a generator of ppcd ({FORMAT}); got format {metadata.get('format')!r}"
+        )
     try:
         config = GeneratorConfig.from_dict(json.loads(metadata["config"]))
     except (KeyError, json.JSONDecodeError):
@@ -75,4 +77,6 @@ def file_on_cpu(path: Path) -> dict[str, object]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PpcdError(f"{path} is not a readable checkpoint ({first}); delete it to start the run anew") from None
+        raise PpcdError(
+            f"{path} is not a readable checkpoint ({first}); delete it to start the run anew"
+        ) from None

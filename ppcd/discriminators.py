@@ -44,7 +44,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, arch: str, resolution: int, num_classes: int, width: int) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # torch's layers draw from the global stream when they are made
             self._build(arch, resolution, num_classes, width)
 
     def _build(self, arch: str, resolution: int, num_classes: int, width: int) -> None:
@@ -95,5 +97,3 @@ def build_discriminator(
     discriminator = Discriminator(arch, resolution, num_classes, reference.width if width is None else width)
     initialise(discriminator, reference.init, seed, "discriminator")
     return discriminator
-
-

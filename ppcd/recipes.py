@@ -72,17 +72,28 @@ def get_recipe(name: str, alpha: float | None = None) -> Recipe:
     match = re.fullmatch(r"(.+?)(?:-a([0-9.]+))?", name if isinstance(name, str) else "")
     base = match.group(1) if match else ""
     if base not in RECIPES or match is None:
-        raise PpcdError(f"unknown recipe {name!r}; expected one of: {', '.join(RECIPES)} (-a<alpha> where masked)")
+        raise PpcdError(
+            f"unknown recipe {name!r}; expected one of: {', '.join(RECIPES)} (-a<alpha> where masked)"
+        )
     recipe = RECIPES[base]
     if match.group(2):
         if recipe.alpha is None:
             raise PpcdError(f"recipe {base!r} prunes nothing and takes no alpha; ask for {base!r}")
         try:
-            alpha = float(match.group(2))
+            named = float(match.group(2))
         except ValueError:
-            raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {match.group(2)!r}") from None
-    if alpha is None or recipe.alpha is None:
+            raise PpcdError(
+                f"alpha must be a number in (0, 1), for example 0.7; got {match.group(2)!r}"
+            ) from None
+        if alpha not in (None, named):
+            raise PpcdError(f"recipe {name!r} says alpha {named:g}, but alpha {alpha!r} was given beside it")
+        alpha = named
+    if alpha is None:
         return recipe
     alpha = check_alpha(alpha)
+    if recipe.alpha is None:
+        return recipe
+    if float(f"{alpha:g}") != alpha:
+        raise PpcdError(f"alpha must have at most six digits, so that a run's name can say it; got {alpha!r}")
     suffix = "" if alpha == recipe.alpha else f"-a{alpha:g}"
     return replace(recipe, name=base + suffix, alpha=alpha)

@@ -25,7 +25,9 @@ class Schedule:
     learning_rate: float = 1e-3  # of the masks, by plain SGD
     warm_up: float = 0.1  # no channel is asked for before
     target: float = 0.55  # the schedule reaches alpha here
-    deadline: float = 0.65  # a layer that has not frozen by then is frozen by rank of w, and counted as forced
+    deadline: float = (
+        0.65  # a layer that has not frozen by then is frozen by rank of w, and counted as forced
+    )
     growth: float = 1.05  # of lambda_k per iteration, while the layer is behind its schedule
     lambda_max: float = 30.0
 
@@ -42,7 +44,12 @@ class MaskRule:
     """
 
     def __init__(
-        self, masks: dict[str, ChannelMask], rule: str, alpha: float, lambda_pp: float, total: int,
+        self,
+        masks: dict[str, ChannelMask],
+        rule: str,
+        alpha: float,
+        lambda_pp: float,
+        total: int,
         schedule: Schedule | None = None,
     ) -> None:
         if rule not in RULES:
@@ -98,8 +105,12 @@ class MaskRule:
             mask.freeze(kept)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "lambdas": dict(self.lambdas),
-                "frozen_at": dict(self.frozen_at), "forced": dict(self.forced)}
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "lambdas": dict(self.lambdas),
+            "frozen_at": dict(self.frozen_at),
+            "forced": dict(self.forced),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])

@@ -27,7 +27,9 @@ def _select(weight: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tens
 
 
 @torch.no_grad()
-def _copy(source: nn.Module, target: nn.Module, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
+def _copy(
+    source: nn.Module, target: nn.Module, rows: Tensor | None = None, columns: Tensor | None = None
+) -> None:
     """Copy a convolution, linear layer or embedding, keeping the chosen rows and columns of its weight."""
     effective = _select(effective_weight(source), rows, columns)
     if isinstance(target, SpectralNorm):
@@ -50,7 +52,9 @@ def _copy_norm(
 ) -> None:
     for part in ("gain", "bias"):
         layer = getattr(source, part)
-        embedding = isinstance(layer, nn.Embedding)  # [class, channel]; a linear layer is [channel, condition]
+        embedding = isinstance(
+            layer, nn.Embedding
+        )  # [class, channel]; a linear layer is [channel, condition]
         _copy(
             layer,
             getattr(target, part),
@@ -65,7 +69,9 @@ def _kept(mask: ChannelMask | None, name: str) -> Tensor | None:
     if mask is None:
         return None
     if not mask.frozen:
-        raise PpcdError(f"{name} has not frozen, so which channels go is not decided; train on, or mask.freeze(...)")
+        raise PpcdError(
+            f"{name} has not frozen, so which channels go is not decided; train on, or mask.freeze(...)"
+        )
     return mask.kept.nonzero().squeeze(1)
 
 

@@ -4,6 +4,7 @@ Teacher and plain SA-GAN train with the adversarial loss alone; PPCD-GAN adds L_
 loop; the two-step variant first prunes without L_CD, then slims and distils.
 """
 
+import io
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from ppcd.ema import Ema
 from ppcd.errors import PpcdError
 from ppcd.generators import Generator, GeneratorConfig, build_generator
 from ppcd.initialisation import named_generator
+from ppcd.paths import write_atomic
 from ppcd.profiles import Profile
 from ppcd.recipes import TEACHER, Recipe
 from ppcd.rule import MaskRule
@@ -66,7 +68,13 @@ class Trainer:
     """
 
     def __init__(
-        self, profile: Profile, recipe: Recipe, seed: int, data: ImageSet, teacher: Generator | None, device: str
+        self,
+        profile: Profile,
+        recipe: Recipe,
+        seed: int,
+        data: ImageSet,
+        teacher: Generator | None,
+        device: str,
     ) -> None:
         self.profile, self.recipe, self.device = profile, recipe, torch.device(device)
         first = recipe.name == TEACHER
@@ -108,6 +116,8 @@ class Trainer:
         self.phase = "prune" if recipe.two_step else "train"
         self.seconds = 0.0
         self.mask_report: list[dict[str, Any]] = []
+        self.last: dict[str, float] = {}  # the losses at the last checkpoint
+        self.provenance: dict[str, Any] = {}  # of the first start; kept through resumptions
 
     @property
     def switch_at(self) -> int:
@@ -119,7 +129,10 @@ class Trainer:
             return None
         if generator is None:
             raise PpcdError(f"recipe {self.recipe.name!r} distils and needs a trained teacher")
-        if (generator.num_classes, generator.resolution) != (self.profile.num_classes, self.profile.resolution):
+        if (generator.num_classes, generator.resolution) != (
+            self.profile.num_classes,
+            self.profile.resolution,
+        ):
             raise PpcdError(
                 f"the teacher knows {generator.num_classes} classes at {generator.resolution} px; the profile has "
                 f"{self.profile.num_classes} at {self.profile.resolution} px"
@@ -128,7 +141,11 @@ class Trainer:
         return Teacher(generator, self.recipe.normalisation, seed)
 
     def _adam(self, network: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
-        masks = {id(mask.weight) for mask in network.masks().values()} if isinstance(network, Generator) else set()
+        masks = (
+            {id(mask.weight) for mask in network.masks().values()}
+            if isinstance(network, Generator)
+            else set()
+        )
         return torch.optim.Adam(
             [parameter for parameter in network.parameters() if id(parameter) not in masks],
             lr=learning_rate * self.profile.learning_rate_scale,
@@ -241,6 +258,8 @@ class Trainer:
             "optimizer_d": self.optimizer_d.state_dict(),
             "rule": None if self.rule is None else self.rule.state_dict(),
             "mask_report": self.mask_report,
+            "last": self.last,
+            "provenance": self.provenance,
             "noise": self.noise.get_state(),
             "sampler": self.sampler.state_dict(),
         }
@@ -252,7 +271,9 @@ class Trainer:
             PpcdError: the state is of another format.
         """
         if state.get("format") != CHECKPOINT_FORMAT:
-            raise PpcdError(f"a checkpoint of format {state.get('format')!r} cannot be resumed; start the run anew")
+            raise PpcdError(
+                f"a checkpoint of format {state.get('format')!r} cannot be resumed; start the run anew"
+            )
         self.iteration, self.seconds = state["iteration"], state["seconds"]
         if state["phase"] == "distil":
             self._second_step(Generator(GeneratorConfig.from_dict(state["generator_config"])))
@@ -265,17 +286,14 @@ class Trainer:
         self.optimizer_d.load_state_dict(state["optimizer_d"])
         if self.rule is not None:
             self.rule.load_state_dict(state["rule"])
-        self.mask_report = state["mask_report"]
+        self.mask_report, self.last = state["mask_report"], state["last"]
+        self.provenance = state["provenance"]
         self.noise.set_state(state["noise"])
         self.sampler.load_state_dict(state["sampler"])
 
 
 def save_checkpoint(trainer: Trainer, path: Path) -> None:
     """Write the trainer's state, atomically."""
-    import io
-
-    from ppcd.paths import write_atomic
-
     buffer = io.BytesIO()
     torch.save(trainer.state_dict(), buffer)
     write_atomic(path, buffer.getvalue())
@@ -319,7 +337,11 @@ def fit(
 
             # What the callbacks see
             trainer.seconds = before + now - began
-            state.iteration, state.phase, state.generator = trainer.iteration, trainer.phase, trainer.generator
+            state.iteration, state.phase, state.generator = (
+                trainer.iteration,
+                trainer.phase,
+                trainer.generator,
+            )
             state.losses, state.seconds = dict(current), trainer.seconds
             state.rate = (trainer.iteration - first) * images / max(now - began, 1e-9)
             state.lambdas = {} if trainer.rule is None else trainer.rule.lambdas
@@ -332,6 +354,7 @@ def fit(
 
             # Checkpoint
             if now - saved > checkpoint_every or trainer.iteration == end:
+                trainer.last = state.loss_values()
                 save_checkpoint(trainer, checkpoint)
                 saved = time.perf_counter()
                 for watcher in watchers:
@@ -347,7 +370,9 @@ def check_finite(iteration: int, current: dict[str, Tensor], checkpoint: Path) -
     finite = torch.isfinite(torch.stack([current[name].float() for name in names])).tolist()
     if not all(finite):
         bad = ", ".join(name for name, good in zip(names, finite, strict=True) if not good)
-        kept = f"the last good checkpoint is {checkpoint.name}" if checkpoint.is_file() else "no checkpoint yet"
+        kept = (
+            f"the last good checkpoint is {checkpoint.name}" if checkpoint.is_file() else "no checkpoint yet"
+        )
         raise NonFiniteLoss(
             f"training stopped at iteration {iteration}: {bad} is not finite ({kept}); "
             "lower the learning rate or take another mask rule"

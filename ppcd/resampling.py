@@ -1,0 +1,70 @@
+"""A 3x3 convolution next to a change of size, as one convolution: the same function with fewer operations.
+
+- Nearest x2 upsampling, then a 3x3 convolution: each output pixel sees two rows and two columns of the input, so it
+  is a transposed convolution of stride 2 whose 4x4 kernel holds sums of taps (2.25 times fewer MACs).
+- A 3x3 convolution, then 2x2 average pooling: a 4x4 convolution of stride 2 (2.25 times fewer MACs).
+
+Parameters stay the 3x3 weights. Published MACs count the straightforward form, and so does `ppcd.complexity`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ppcd.layers import SpectralNorm
+
+
+def box_sum(weight: Float[Tensor, "out inner 3 3"]) -> Float[Tensor, "out inner 4 4"]:
+    """The full convolution of each kernel with a 2x2 box of ones."""
+    padded = F.pad(weight, (1, 1, 1, 1))
+    rows = padded[:, :, :-1] + padded[:, :, 1:]
+    return rows[:, :, :, :-1] + rows[:, :, :, 1:]
+
+
+def weight_of(conv: nn.Conv2d) -> Tensor:
+    """The weight that a convolution uses now: under spectral norm, the normalised one."""
+    return conv.normalized_weight() if isinstance(conv, SpectralNorm) else conv.weight
+
+
+class Resampling(nn.Module):
+    """Mixin of a block that convolves next to a change of size.
+
+    Attributes:
+        merged: whether the two are one convolution; False is the straightforward form.
+    """
+
+    merged = True
+
+    def upsample_conv(
+        self, conv: nn.Conv2d, x: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch out_channel height2 width2"]:
+        """conv3x3(up(x)), up being nearest x2."""
+        if not self.merged:
+            return conv(F.interpolate(x, scale_factor=2))
+        kernel = box_sum(weight_of(conv).flip(2, 3)).transpose(0, 1)
+        return F.conv_transpose2d(x, kernel, conv.bias, stride=2, padding=1)
+
+    def conv_pool(
+        self, conv: nn.Conv2d, x: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch out_channel height2 width2"]:
+        """pool(conv3x3(x)), pool being the average of 2x2; height and width even."""
+        if not self.merged:
+            return F.avg_pool2d(conv(x), 2)
+        return F.conv2d(x, box_sum(weight_of(conv)) / 4, conv.bias, stride=2, padding=1)
+
+
+@contextmanager
+def straightforward(network: nn.Module) -> Iterator[None]:
+    """Within this context the blocks of the network resample and convolve separately."""
+    blocks = [module for module in network.modules() if isinstance(module, Resampling)]
+    before = [block.merged for block in blocks]
+    for block in blocks:
+        block.merged = False
+    try:
+        yield
+    finally:
+        for block, merged in zip(blocks, before, strict=True):
+            block.merged = merged

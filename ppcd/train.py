@@ -1,0 +1,255 @@
+"""One run from nothing to its run directory: `python -m ppcd.train --profile mnist --recipe ppcd --seed 0`."""
+
+import argparse
+import io
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torchvision.utils import make_grid, save_image
+
+from ppcd import checkpoints, provenance
+from ppcd.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
+from ppcd.data import ImageSet
+from ppcd.ema import recompute_batch_statistics
+from ppcd.errors import PpcdError
+from ppcd.evaluate import evaluate
+from ppcd.generators import Generator
+from ppcd.initialisation import named_generator
+from ppcd.metrics import CONVENTION, block_params, complexity, seconds_per_batch
+from ppcd.recipes import RECIPES
+from ppcd.runs import Run, RunConfig, run_config
+from ppcd.slim import slim
+from ppcd.trainer import Trainer, fit
+
+log = logging.getLogger(__name__)
+
+GENERATOR = "generator.safetensors"
+CHECKPOINT = "checkpoint.pt"
+HISTORY_ROWS = 250  # rows of history.csv over a whole training
+
+
+def resolve_device(name: str) -> str:
+    """ "auto", "cpu", "cuda" or "mps" as a device that is there.
+
+    Raises:
+        PpcdError: unknown, or there is none on this machine.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = name.split(":")[0]
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind not in there:
+        raise PpcdError(f"unknown device {name!r}; expected auto, cpu, cuda or mps")
+    if not there[kind]:
+        raise PpcdError(
+            f"device {name!r} was asked for, but torch sees none on this machine; take cpu or auto"
+        )
+    return name
+
+
+def train_run(
+    config: RunConfig,
+    *,
+    device: str = "cpu",
+    callbacks: Sequence[Callback] | None = None,
+    threads: int | None = 1,
+) -> Run:
+    """Train, slim, evaluate and keep one run. A complete run is returned as it is; a partial one goes on.
+
+    Args:
+        config: what to train; its teacher is trained first if it is not there.
+        device: "auto", "cpu", "cuda" or "mps".
+        callbacks: None shows a progress bar. The history is written in any case.
+        threads: of torch on the CPU while it trains. One, so that results do not depend on the machine's load and
+            several runs fit side by side; None leaves torch's setting.
+
+    Raises:
+        PpcdError: with one line, for whatever cannot be done.
+    """
+    device = resolve_device(device)
+    run = Run(config)
+    if run.state == "complete":
+        return run
+    teacher_config = config.teacher()
+    if teacher_config is not None and Run(teacher_config).state != "complete":
+        log.warning("%s needs its teacher %s first", config.id, teacher_config.id)
+        train_run(teacher_config, device=device, callbacks=callbacks, threads=threads)
+    with run.lock():
+        if run.state != "complete":  # another process may have had it meanwhile
+            before = torch.get_num_threads()
+            torch.set_num_threads(threads or before)
+            try:
+                _train(run, device, callbacks)
+            finally:
+                torch.set_num_threads(before)
+    return run
+
+
+def _train(run: Run, device: str, callbacks: Sequence[Callback] | None) -> None:
+    config = run.config
+    profile, recipe = config.profile, config.recipe
+    data = config.load_data()
+    teacher, teacher_record = _load_teacher(config)
+    trainer = Trainer(profile, recipe, config.seed, data, teacher, device)
+    trainer.provenance = provenance.collect(device)
+
+    # Train, from the checkpoint if there is one
+    checkpoint = run.path(CHECKPOINT)
+    every = max(1, trainer.total // HISTORY_ROWS)
+    shown = [ProgressBar(config.id)] if callbacks is None else list(callbacks)
+    history = HistoryLogger(run.directory, every)
+    fit(trainer, checkpoint, [history, ProgressFile(run.directory), *shown])
+
+    # Slim: the averaged generator is the result, the raw one is evaluated beside it
+    masks = trainer.report_masks()
+    averaged = finish_generator(trainer.ema.generator, config.seed)
+    raw = slim(decide_masks(trainer.generator.eval()))
+    checkpoints.save_generator(averaged, run.path(GENERATOR))
+    run.write_file("samples.png", sample_grid(averaged, config.seed, device))
+
+    # Measure
+    scores, protocol = {}, {}
+    for name, generator in (("ema", averaged), ("raw", raw)):
+        result = evaluate(
+            generator,
+            data,
+            backbone=profile.backbone,
+            samples=profile.evaluation_samples,
+            seed=config.seed,
+            classifier_epochs=profile.classifier_epochs,
+            device=device,
+        )
+        scores[name], protocol = result["scores"], result["protocol"]
+    run.finish(
+        {
+            "provenance": provenance.finish(trainer.provenance),
+            "data": _describe_data(data),
+            "teacher": teacher_record,
+            "training": {
+                "iterations": trainer.total,
+                "seconds": trainer.seconds,
+                "images_per_second": trainer.total
+                * profile.batch_size
+                * profile.accumulations
+                / trainer.seconds,
+                "last": trainer.last,
+            },
+            "masks": masks,
+            "complexity": measure_complexity(averaged),
+            "metrics": {"protocol": protocol, **scores},
+            "runtime": measure_runtime(averaged, device),
+        }
+    )
+
+
+def _load_teacher(config: RunConfig) -> tuple[Generator | None, dict[str, Any] | None]:
+    teacher = config.teacher()
+    if teacher is None:
+        return None, None
+    run = Run(teacher)
+    record = run.read()
+    about = {"id": record["id"], "generator_sha256": record["files"][GENERATOR]}
+    return checkpoints.load_generator(run.path(GENERATOR)), about
+
+
+def decide_masks(generator: Generator) -> Generator:
+    """Freeze the masks that never reached alpha as they stand: m > pivot stays (eq. 3 without its condition).
+
+    Only the paper's literal settings get here; in run.json such a layer has no `frozen_at`.
+    """
+    for mask in generator.masks().values():
+        if not mask.frozen:
+            mask.freeze(mask.values().detach() > mask.pivot)
+    return generator
+
+
+def finish_generator(generator: Generator, seed: int) -> Generator:
+    """The averaged generator as a slim one: masks decided, batch statistics measured anew."""
+    decide_masks(generator)
+    recompute_batch_statistics(generator, named_generator(seed, "batch statistics"))
+    return slim(generator)
+
+
+def sample_grid(generator: Generator, seed: int, device: str, columns: int = 10) -> bytes:
+    """A PNG: a row for each of the first ten classes, the same noise in every row."""
+    classes = min(10, generator.num_classes)
+    z = torch.randn(columns, generator.dim_z, generator=named_generator(seed, "samples")).repeat(classes, 1)
+    y = torch.arange(classes).repeat_interleave(columns)
+    with torch.no_grad():
+        images = generator(z.to(device), y.to(device)).cpu()
+    buffer = io.BytesIO()
+    save_image(
+        make_grid(images, nrow=columns, padding=1, normalize=True, value_range=(-1, 1)), buffer, format="png"
+    )
+    return buffer.getvalue()
+
+
+def measure_complexity(generator: Generator) -> dict[str, Any]:
+    """Parameters and MACs of a slim generator and of what it was before pruning, without masks."""
+    dense = Generator(replace(generator.config, hidden=None))
+    counted, before = complexity(generator), complexity(dense)
+    return {
+        "params": counted.params,
+        "macs": counted.macs,
+        "params_dense": before.params,
+        "macs_dense": before.macs,
+        "block_params": block_params(generator),
+        "block_params_dense": block_params(dense),
+        "convention": CONVENTION,
+    }
+
+
+def measure_runtime(generator: Generator, device: str) -> dict[str, Any]:
+    """Seconds for a batch of 64 on one CPU thread, and on the GPU if the run has one."""
+    on_cpu = seconds_per_batch(generator.cpu(), threads=1, device="cpu")
+    on_gpu = None if device == "cpu" else seconds_per_batch(generator.to(device), device=device)
+    return {"cpu": on_cpu, "gpu": on_gpu}
+
+
+def _describe_data(data: ImageSet) -> dict[str, Any]:
+    return {
+        "identity": data.identity,
+        "sha256": data.sha256,
+        "images": len(data.labels),
+        "classes": len(data.classes),
+        "note": data.note,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 2 with one line on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m ppcd.train", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="mnist")
+    parser.add_argument(
+        "--recipe", default="ppcd", help=f"{', '.join(RECIPES)}; -a<alpha> behind masked ones"
+    )
+    parser.add_argument("--alpha", type=float, help="compression ratio threshold of eq. 3, in (0, 1)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        device = resolve_device(options.device)
+        config = run_config(options.profile, options.recipe, options.seed, options.alpha)
+        if options.dry_run:
+            print(config.describe())
+            return 0
+        already = Run(config).state == "complete"
+        run = train_run(config, device=device)
+        print(f"{run.config.id}: {'was complete already' if already else 'complete'}; see {run.directory}")
+    except PpcdError as error:
+        print(f"ppcd: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ppcd: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

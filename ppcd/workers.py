@@ -1,0 +1,162 @@
+"""Several runs at once: each a process of its own, students after their teacher, progress in one place."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+from ppcd.board import Board
+from ppcd.errors import PpcdError
+from ppcd.runs import Run, RunConfig, run_config
+from ppcd.train import resolve_device
+
+LOG = "log.txt"
+
+
+@dataclass
+class Job:
+    """One run on its way."""
+
+    config: RunConfig
+    retrain: bool = False  # a complete run that is there is set aside first
+    process: subprocess.Popen[bytes] | None = None
+    log: IO[bytes] | None = field(default=None, repr=False)
+    error: str | None = None
+    done: bool = False
+
+    @property
+    def run(self) -> Run:
+        return Run(self.config)
+
+    @property
+    def iterations(self) -> int:
+        profile = self.config.profile
+        return profile.teacher_iterations if self.config.recipe.name == "biggan" else profile.iterations
+
+    def fraction(self) -> float:
+        """How much of its training is done, in [0, 1]."""
+        if self.done:
+            return 1.0
+        progress = self.run.progress() if self.process is not None else None
+        return progress["iteration"] / progress["total"] if progress else 0.0
+
+    def start(self, device: str) -> None:
+        if self.retrain:
+            with self.run.lock():
+                self.run.discard()
+        self.config.directory.mkdir(parents=True, exist_ok=True)
+        self.log = (self.config.directory / LOG).open("ab")
+        command = [sys.executable, "-m", "ppcd.train", "--profile", self.config.profile.name]
+        command += ["--recipe", self.config.recipe.name, "--seed", str(self.config.seed), "--device", device]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, env=environment)
+
+    def collect(self) -> bool:
+        """Whether the process has ended; says in `error` why it failed."""
+        if self.process is None or self.process.poll() is None:
+            return False
+        if self.log is not None:
+            self.log.close()
+        if self.process.returncode != 0:
+            self.error = self._last_line()
+        self.process, self.done = None, True
+        return True
+
+    def _last_line(self) -> str:
+        lines = (self.config.directory / LOG).read_text(errors="replace").strip().splitlines()
+        line = lines[-1].removeprefix("ppcd: ") if lines else "it ended without a word"
+        return f"{line} (see {self.config.directory / LOG})"
+
+
+def with_teachers(configs: Iterable[RunConfig]) -> list[RunConfig]:
+    """The runs and the teachers that they need, teachers first, each once."""
+    configs = list(configs)
+    teachers = [teacher for config in configs if (teacher := config.teacher()) is not None]
+    return list({config.id: config for config in [*teachers, *configs]}.values())
+
+
+def run_all(
+    configs: Sequence[RunConfig], *, device: str = "cpu", workers: int | None = None, retrain: bool = False
+) -> list[Run]:
+    """Train what is missing; returns the runs in the given order.
+
+    Args:
+        configs: runs by names of profile and recipe; missing teachers are trained too.
+        device: of the trainings. On a GPU they go one after the other.
+        workers: how many at a time; None is one a core.
+        retrain: also those that are complete but came with the repository.
+
+    Raises:
+        PpcdError: runs failed; the others were finished first, and nothing of them is lost.
+    """
+    device = resolve_device(device)
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = workers if device == "cpu" else 1
+    jobs = []
+    for config in with_teachers(configs):
+        complete = Run(config).state == "complete"
+        again = complete and retrain and not Run(config).trained_here
+        if again or not complete:
+            jobs.append(Job(config, retrain=again))
+    if jobs:
+        _work(jobs, device, workers)
+    failed = [job for job in jobs if job.error]
+    if failed:
+        raise PpcdError("; ".join(f"{job.config.id}: {job.error}" for job in failed))
+    return [Run(config) for config in configs]
+
+
+def _blocked(job: Job, jobs: Sequence[Job]) -> Job | None:
+    """The job of its teacher, if that has not been done."""
+    teacher = job.config.teacher()
+    if teacher is None:
+        return None
+    return next(
+        (other for other in jobs if other.config.id == teacher.id and (not other.done or other.error)), None
+    )
+
+
+def _work(jobs: list[Job], device: str, workers: int) -> None:
+    waiting, running = list(jobs), []
+    board = Board(jobs)
+    try:
+        while waiting or running:
+            for job in list(waiting):
+                teacher = _blocked(job, jobs)
+                if teacher is not None and teacher.error:
+                    job.done, job.error = True, f"its teacher {teacher.config.id} failed"
+                    waiting.remove(job)
+                elif teacher is None and len(running) < workers:
+                    job.start(device)
+                    waiting.remove(job)
+                    running.append(job)
+                    board.started(job)
+            time.sleep(0.2)
+            for job in [job for job in running if job.collect()]:
+                running.remove(job)
+                board.finished(job)
+            board.show(running)
+    finally:
+        for job in running:  # an interrupt has reached them as well; they keep their last checkpoint
+            if job.process is not None:
+                job.process.terminate()
+                job.process.wait()
+        board.close()
+
+
+def ensure_runs(
+    profile: str,
+    recipes: Iterable[str],
+    seeds: Iterable[int],
+    device: str = "cpu",
+    workers: int | None = None,
+    retrain: bool = False,
+) -> list[Run]:
+    """Runs of these recipes and seeds, trained where they are missing. Arguments as `run_all`."""
+    seeds = list(seeds)
+    configs = [run_config(profile, recipe, seed) for seed in seeds for recipe in recipes]
+    return run_all(configs, device=device, workers=workers, retrain=retrain)
