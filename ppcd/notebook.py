@@ -13,18 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import pandas as pd
-import torch
-from matplotlib.figure import Figure
-
 from ppcd import paths
-from ppcd.artifacts import figures
-from ppcd.artifacts.render import Html
+from ppcd.artifacts.display import list_files, show
 from ppcd.artifacts.sources import Record, find_record, listed
 from ppcd.errors import PpcdError
 from ppcd.profiles import get_profile
 from ppcd.recipes import check_alpha, get_recipe
+
+__all__ = ["Settings", "check_parameters", "execute", "list_files", "runs", "show", "start"]
 
 INJECTED = "# Parameters"  # papermill writes this line before the parameters that it was given
 _ABSENT = object()  # a notebook that has no such parameter
@@ -61,7 +57,7 @@ def start(
         seeds: several seeds, `[0, 1]` or `"0 1"`; None or "" for `seed` alone.
         recipe: name of a recipe, with `-a<alpha>` behind it or with `alpha`.
         alpha: compression ratio threshold of eq. 3, in (0, 1); None for the recipe's own.
-        device: "cpu", "cuda" or "cuda:<index>".
+        device: "auto", "cpu", "cuda" or "mps".
         train_missing: whether runs that are not there are trained.
 
     Raises:
@@ -122,24 +118,16 @@ def _seeds(value: Any) -> tuple[int, ...]:
 
 
 def _recipe(value: Any, alpha: float | None) -> str:
-    recipe = get_recipe(_text("recipe", value))
-    if alpha is None:
-        return recipe.name
-    if recipe.alpha is None:
+    recipe = get_recipe(_text("recipe", value), alpha)
+    if alpha is not None and recipe.alpha is None:
         raise PpcdError(f"recipe {value!r} prunes nothing and takes no alpha; leave alpha at None")
-    if recipe.name != get_recipe(recipe.name, alpha).name and re.search(r"-a[0-9.]+$", value):
-        raise PpcdError(f"recipe {value!r} and alpha {alpha:g} disagree; give one of them")
-    return get_recipe(value, alpha).name
+    return recipe.name
 
 
 def _device(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", value):
-        raise PpcdError(f"device must be one of: cpu, cuda, cuda:<index>; got {value!r}")
-    if value != "cpu" and torch.device(value).index not in (None, *range(torch.cuda.device_count())):
-        raise PpcdError(f"device {value!r} is not there; there are {torch.cuda.device_count()} CUDA devices")
-    if value != "cpu" and not torch.cuda.is_available():
-        raise PpcdError(f"device {value!r} is not there: torch sees no CUDA device; use device cpu")
-    return value
+    from ppcd.train import resolve_device  # takes seconds to import: a mistyped name should not wait for it
+
+    return resolve_device(_text("device", value))
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -178,48 +166,27 @@ def assigned_names(source: str) -> list[str]:
     return names
 
 
-def runs(settings: Settings, recipes: Iterable[str], train: bool = False) -> dict[str, Record | None]:
-    """Recipe -> its complete run for the notebook's seed, at the notebook's alpha if it has one.
+def runs(
+    settings: Settings, recipes: Iterable[str], train: bool = False, at_alpha: bool = True
+) -> dict[str, Record | None]:
+    """Recipe -> its complete run for the notebook's seed.
 
     Args:
         settings: what `start` returned.
         recipes: names of recipes.
         train: train those that are missing, for all of the notebook's seeds, whatever `train_missing` says.
+        at_alpha: take the notebook's alpha where it has one; else each recipe's own.
 
     Returns:
         None stands for a run that is not complete.
     """
-    names = {recipe: get_recipe(recipe, settings.alpha).name for recipe in recipes}
+    alpha = settings.alpha if at_alpha else None
+    names = {recipe: get_recipe(recipe, alpha).name for recipe in recipes}
     if train or settings.train_missing:
-        from ppcd.reproduce import ensure_runs
+        from ppcd.workers import ensure_runs
 
         ensure_runs(settings.profile, list(names.values()), list(settings.seeds), device=settings.device)
     return {recipe: find_record(settings.profile, name, settings.seed) for recipe, name in names.items()}
-
-
-def show(*things: Any, alt: str = "") -> None:
-    """Show tables, figures, picture files and Markdown in the notebook, the same in every front end.
-
-    Args:
-        things: a DataFrame, a matplotlib Figure, the path of a PNG, `render.Html`, or Markdown as a string.
-        alt: what a picture shows, for those who do not see it.
-    """
-    from IPython.display import HTML, Image, Markdown, display
-
-    for thing in things:
-        if isinstance(thing, pd.DataFrame):
-            display(HTML(thing.to_html(index=False, border=0, na_rep="n/a")))
-        elif isinstance(thing, Figure):
-            display(Image(data=figures.png(thing), alt=alt))
-        elif isinstance(thing, Path):
-            display(Image(data=thing.read_bytes(), alt=alt))
-        elif isinstance(thing, Html):
-            display(HTML(thing))
-        elif isinstance(thing, str):
-            display(Markdown(thing))
-        else:
-            kind = type(thing).__name__
-            raise PpcdError(f"show takes a DataFrame, a Figure, a path or Markdown; got a {kind}")
 
 
 def notebook_parameters(notebook: Path) -> list[str]:
@@ -228,16 +195,15 @@ def notebook_parameters(notebook: Path) -> list[str]:
     Raises:
         PpcdError: there is no such notebook, or it does not have exactly one such cell.
     """
+    import nbformat
+
     if not notebook.is_file():
         raise PpcdError(f"no notebook at {notebook}")
-    cells = [
-        cell
-        for cell in nbformat.read(notebook, as_version=4).cells
-        if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", [])
-    ]
-    if len(cells) != 1:
-        raise PpcdError(f"{notebook.name} must have one cell with the tag 'parameters'; it has {len(cells)}")
-    return assigned_names(cells[0].source)
+    cells = nbformat.read(notebook, as_version=4).cells
+    tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        raise PpcdError(f"{notebook.name} must have one cell with the tag 'parameters'; it has {len(tagged)}")
+    return assigned_names(tagged[0])
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
@@ -271,6 +237,7 @@ def execute(
         PpcdError: an unknown parameter, or a cell failed; the line says how.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     check_parameters(notebook, parameters)
@@ -287,14 +254,28 @@ def execute(
             progress_bar=progress_bar,
             kernel_name="python3",
         )
+        _forget_paths(temporary, notebook.name, output.name)
         os.replace(temporary, output)
         failed.unlink(missing_ok=True)
-    except PapermillExecutionError as error:
+    except (PapermillExecutionError, DeadKernelError) as error:
         os.replace(temporary, failed)
-        said = error.evalue if error.ename == "PpcdError" else f"{error.ename}: {error.evalue}"
-        first = (said.strip().splitlines() or [""])[0]
-        place = f"{notebook.name} stopped in cell {error.exec_count}"
-        raise PpcdError(f"{place}: {first} (see {failed})") from None
+        raise PpcdError(f"{notebook.name} stopped: {_one_line(error)} (see {failed})") from None
     finally:
         temporary.unlink(missing_ok=True)
     return output
+
+
+def _one_line(error: Exception) -> str:
+    """What went wrong in the notebook: our own errors as they are, others with their names."""
+    name, text = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
+    first = (text.strip().splitlines() or [""])[0]
+    return first if name == "PpcdError" else f"{name}: {first}"
+
+
+def _forget_paths(executed: Path, notebook: str, output: str) -> None:
+    """papermill notes where files lay on this machine; keep their names only."""
+    import nbformat
+
+    content = nbformat.read(executed, as_version=4)
+    content.metadata.papermill.update(input_path=notebook, output_path=output)
+    paths.write_atomic(executed, nbformat.writes(content))

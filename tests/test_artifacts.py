@@ -132,8 +132,19 @@ def test_a_frechet_distance_is_called_fid_with_the_papers_network_only() -> None
 
 def test_ways_of_measuring_are_never_mixed() -> None:
     fake_run("ppcd-a0.5")
-    fake_run("ppcd-no-pp", backbone="efficientnet-lite0")
+    fake_run("ppcd-no-pp", protocol={"backbone": "efficientnet-lite0"})
     with pytest.raises(PpcdError, match="measured with backbone 'efficientnet-lite0'"):
+        tables.table3("smoke", [0])
+
+
+def test_networks_trained_elsewhere_are_named_in_the_caption() -> None:
+    fake_run("ppcd-a0.5", protocol={"backbone_sha256": "a"})
+    fake_run("ppcd-no-pp", protocol={"backbone_sha256": "a", "seed": 5, "accuracy_classifier": 0.98})
+    assert "separately trained" not in tables.table3_caption(tables.table3("smoke", [0]))
+    fake_run("ppcd-no-cd-a0.5", protocol={"backbone_sha256": "b"})
+    assert "2 separately trained copies" in tables.table3_caption(tables.table3("smoke", [0]))
+    fake_run("ppcd-two-step-a0.5", protocol={"kid_seed": 7})
+    with pytest.raises(PpcdError, match="measured with kid_seed 7"):
         tables.table3("smoke", [0])
 
 
@@ -297,6 +308,14 @@ def test_absent_and_unmasked_runs_are_said_to_be_so() -> None:
     assert summary.when_run(None, summary.scores) == "**not run**"
     assert "Nothing was pruned" in summary.when_masked(fake_run("biggan"), summary.layers)
     assert len(summary.when_masked(fake_run("ppcd"), summary.layers)) == 6
+
+
+def test_the_papers_settings_stand_beside_ours() -> None:
+    frame = summary.settings("smoke", 0).set_index("setting")
+    assert frame.loc["alpha", ["paper", "here"]].tolist() == ["0.7", "0.7"]
+    assert frame.loc["pivot", "here"] == "0.005" and frame.loc["delta", "here"] == "1000"
+    assert frame.loc["hardware", "here"] == "not run"
+    assert frame.loc["epochs", "here"] == "24 iterations (teacher: 12)"
 
 
 def test_provenance_of_every_run() -> None:

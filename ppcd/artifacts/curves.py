@@ -23,8 +23,7 @@ LOSSES = {
     "loss_pp": r"$\mathcal{L}_{\rm PP}$ (eq. 5)",
 }
 LEGEND = (
-    "w: median, quartiles, extremes; dashed: alpha; dotted: two thirds of the training; "
-    "large marker: frozen (eq. 3)"
+    "w: median, quartiles, extremes; dashed: alpha; dotted: two thirds of the training; large marker: frozen (eq. 3)"
 )
 RULES = {
     "ppcd": "the scheduled rule (default)",
@@ -98,9 +97,7 @@ def masks_figure(record: Record) -> Figure:
 
 def _weights(axes: Axes, rows: pd.DataFrame) -> None:
     for low, high, opacity in (("w_min", "w_max", 0.15), ("w_q25", "w_q75", 0.35)):
-        axes.fill_between(
-            rows["iteration"], rows[low], rows[high], color=PALETTE[0], alpha=opacity, linewidth=0
-        )
+        axes.fill_between(rows["iteration"], rows[low], rows[high], color=PALETTE[0], alpha=opacity, linewidth=0)
     axes.plot(rows["iteration"], rows["w_median"], color=PALETTE[0])
     axes.axhline(0, color="0.3", linewidth=0.5)
 
@@ -151,9 +148,7 @@ def _rule(upper: Axes, lower: Axes, record: Record) -> None:
     for index, layer in enumerate(dict.fromkeys(history["layer"])):
         colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
         rows = history[history["layer"] == layer]
-        upper.fill_between(
-            rows["iteration"], rows["w_q25"], rows["w_q75"], color=colour, alpha=0.15, linewidth=0
-        )
+        upper.fill_between(rows["iteration"], rows["w_q25"], rows["w_q75"], color=colour, alpha=0.15, linewidth=0)
         upper.plot(rows["iteration"], rows["w_median"], color=colour)
         lower.plot(rows["iteration"], rows["ratio"], color=colour, label=layer, marker=marker, markersize=3,
                    markevery=max(1, len(rows) // 8))  # fmt: skip

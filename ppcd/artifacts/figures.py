@@ -43,6 +43,10 @@ STYLE: dict[Any, Any] = {
     "image.cmap": "gray",
 }
 # Six fixed classes for each data set, as the paper has six for ImageNet.
+CLASSES = {
+    "mnist": tuple("0123456789"),
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
 FIGURE5_LABELS = {"mnist": (0, 2, 3, 5, 7, 8), "cifar10": (0, 1, 3, 4, 7, 8)}
 
 
@@ -110,12 +114,13 @@ def examples(
     return (images.clamp(-1, 1) + 1) / 2
 
 
-def class_names(records: Sequence[Record | None], labels: Sequence[int]) -> list[str]:
-    """Names of the classes, from the first run that there is."""
-    for record in records:
-        if record is not None:
-            return [str(record["data"]["classes"][label]) for label in labels]
-    return [f"class {label}" for label in labels]
+def class_names(profile: str, records: Sequence[Record | None], labels: Sequence[int]) -> list[str]:
+    """Names of the classes: those in the runs' records, else the data set's own."""
+    known = next((record["data"]["classes"] for record in records if record is not None), None)
+    if isinstance(known, list):
+        return [str(known[label]) for label in labels]
+    names = CLASSES.get(get_profile(profile).dataset, ())
+    return [names[label] if label < len(names) else f"class {label}" for label in labels]
 
 
 def fig5(profile: str, seed: int = 0, alpha: float = paper.TABLE3_ALPHA) -> Figure:
@@ -130,7 +135,7 @@ def fig5(profile: str, seed: int = 0, alpha: float = paper.TABLE3_ALPHA) -> Figu
     rows = {TEACHER: RECIPES[TEACHER].title} | paper.TABLE3_ROWS
     records = [find_record(profile, recipe, seed, alpha) for recipe in rows]
     labels = FIGURE5_LABELS[get_profile(profile).dataset]
-    names, z = class_names(records, labels), example_noise(profile, seed, len(labels))
+    names, z = class_names(profile, records, labels), example_noise(profile, seed, len(labels))
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         height = 0.85 * len(rows) + 0.5
         figure = new_figure(6.4, height, constrained=False)

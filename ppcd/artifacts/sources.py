@@ -12,6 +12,7 @@ from ppcd.runs import Run, run_config
 
 Record = dict[str, Any]  # a run.json, schema 1
 NOT_RUN = "not run"
+FREE = ("seed", "accuracy_classifier")  # of a protocol: scores are comparable where these differ
 
 
 def find_record(profile: str, recipe: str, seed: int, alpha: float | None = None) -> Record | None:
@@ -37,6 +38,11 @@ def directory(record: Record) -> Path:
     return paths.results(record["profile"]) / "runs" / record["id"]
 
 
+def samples(record: Record) -> Path:
+    """The sample grid of a run."""
+    return directory(record) / "samples.png"
+
+
 def alpha_of(record: Record) -> float | None:
     """The compression ratio threshold of a run, None where nothing was pruned."""
     return record["config"]["recipe"]["alpha"]
@@ -45,21 +51,27 @@ def alpha_of(record: Record) -> float | None:
 def common_protocol(records: Sequence[Record]) -> dict[str, Any]:
     """The measurement protocol that all the records share; {} for no records.
 
-    The seed of the noise and the accuracy of the classifier may differ.
+    The seed of the noise may differ, and so may the weights of networks that were trained for measuring
+    (`*_sha256`, on another machine): see `own_networks`.
 
     Raises:
         PpcdError: the records were measured in different ways and must not stand in one table.
     """
-    keys = ("backbone", "samples", "reference", "reference_images")
     protocols = [record["metrics"]["protocol"] for record in records]
     for record, protocol in zip(records, protocols, strict=True):
-        for key in keys:
-            if protocol.get(key) != protocols[0].get(key):
+        for key in sorted(set(protocol) | set(protocols[0])):
+            free = key in FREE or (key.endswith("_sha256") and key != "reference_sha256")
+            if not free and protocol.get(key) != protocols[0].get(key):
                 raise PpcdError(
                     f"run {record['id']} was measured with {key} {protocol.get(key)!r} and run "
                     f"{records[0]['id']} with {protocols[0].get(key)!r}; they cannot stand in one table"
                 )
     return protocols[0] if protocols else {}
+
+
+def own_networks(records: Sequence[Record]) -> int:
+    """How many different copies of the backbone (trained on different machines) measured these records."""
+    return len({record["metrics"]["protocol"].get("backbone_sha256") for record in records})
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from ppcd import paths
+from ppcd import paper, paths
 from ppcd.artifacts.curves import RULES
 from ppcd.artifacts.render import write_number
 from ppcd.artifacts.sources import NOT_RUN, Record, find_record
 from ppcd.artifacts.tables import kept_channels, score_names
+from ppcd.generators import CHANNELS
+from ppcd.masks import ChannelMask
 from ppcd.profiles import get_profile
 from ppcd.recipes import TEACHER, get_recipe
-from ppcd.runs import find_runs
+from ppcd.rule import Schedule
+from ppcd.runs import find_runs, run_config
+from ppcd.trainer import OPTIMISATION
 
 HEADLINE_RECIPES = (TEACHER, "ppcd-a0.5", "ppcd")
 HEADLINE_COLUMNS = (
@@ -46,7 +50,9 @@ def _percent(part: float, whole: float) -> str:
 
 def scores(record: Record) -> pd.DataFrame:
     """The scores of a run, one row for the EMA weights and one for the raw ones."""
-    names = score_names(record["metrics"]["protocol"]["backbone"])
+    protocol = record["metrics"]["protocol"]
+    names = score_names(protocol["backbone"])
+    names["diversity"] = f"diversity ({protocol.get('diversity', protocol['backbone'])})"
     rows = []
     for weights in ("ema", "raw"):
         measured = record["metrics"][weights]
@@ -81,6 +87,22 @@ def layers(record: Record) -> pd.DataFrame:
         }
         for mask in record["masks"]
     )
+
+
+def channels(records: Mapping[str, Record | None]) -> pd.DataFrame:
+    """Kept channels of every masked layer, one row per system of `records`."""
+    rows = []
+    for name, record in records.items():
+        row: dict[str, Any] = {"system": get_recipe(name).title}
+        if record is None:
+            row["kept"] = NOT_RUN
+        elif not record["masks"]:
+            row["kept"] = "all"
+        else:
+            row["kept"] = "{} of {}".format(*kept_channels(record))
+            row |= {mask["layer"]: f"{mask['kept']}/{mask['channels']}" for mask in record["masks"]}
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("–")
 
 
 def size(record: Record) -> pd.DataFrame:
@@ -153,6 +175,38 @@ def rules(records: Mapping[str, Record | None]) -> pd.DataFrame:
         row |= {key: sum(mask[key] for mask in masks) for key in ("forced", "rescued")}
         rows.append(row | {"conditional accuracy": short["conditional accuracy"]})
     return pd.DataFrame(rows)
+
+
+def settings(profile: str, seed: int) -> pd.DataFrame:
+    """The settings of the paper's section 4.2 and those of PPCD-GAN at this profile, side by side."""
+    config = run_config(profile, "ppcd", seed)
+    budget, recipe, mask = config.profile, config.recipe, ChannelMask(1)
+    optimisation, schedule = OPTIMISATION[recipe.generator], Schedule()
+    scale, blocks = budget.learning_rate_scale, len(CHANNELS[budget.resolution]) - 1
+    record = find_record(profile, "ppcd", seed)
+    ours = {
+        "epochs": f"{budget.iterations} iterations (teacher: {budget.teacher_iterations})",
+        "optimizer": "Adam; SGD for the masks",
+        "learning rate": f"G {scale * optimisation.lr_g:g}, D {scale * optimisation.lr_d:g}, "
+        f"masks {schedule.learning_rate:g}",
+        "batch": f"{budget.batch_size} x {budget.accumulations} accumulations",
+        "delta": f"{mask.delta:g}",
+        "alpha": f"{recipe.alpha:g}",
+        "pivot": f"{mask.pivot:g}",
+        "weight of L_PP": f"{recipe.lambda_pp:g} at the start, then by the schedule of each layer",
+        "weight of L_CD": f"{recipe.lambda_cd:g}",
+        "PP-Res blocks": f"{blocks}",
+        "distilled blocks": f"{blocks - 1}, all but the first",
+        "adversarial loss": recipe.adversarial,
+        "data": f"{config.data_identity}, {budget.num_classes} classes, "
+        f"{budget.resolution}x{budget.resolution}",
+        "hardware": NOT_RUN if record is None
+        else f"{record['provenance']['device']}, {record['training']['seconds'] / 60:.1f} minutes",
+    }  # fmt: skip
+    return pd.DataFrame(
+        {"setting": entry.name, "paper": entry.value, "where": entry.where, "here": ours[entry.name]}
+        for entry in paper.SETTINGS
+    )
 
 
 def provenance(profile: str) -> pd.DataFrame | str:

@@ -19,6 +19,7 @@ from ppcd.artifacts.sources import (
     common_protocol,
     find_records,
     listed,
+    own_networks,
 )
 from ppcd.profiles import get_profile
 from ppcd.recipes import RECIPES, TEACHER, check_alpha
@@ -99,7 +100,8 @@ def table3(profile: str, seeds: Sequence[int], alpha: float = paper.TABLE3_ALPHA
     """
     context = Context(get_profile(profile).name, tuple(seeds), check_alpha(alpha))
     found = {recipe: find_records(profile, recipe, seeds, alpha) for recipe in (*paper.TABLE3_ROWS, TEACHER)}
-    protocol = common_protocol([record for records in found.values() for record in records])
+    everything = [record for records in found.values() for record in records]
+    protocol = common_protocol(everything)
     rows = [
         model_row(model, recipe, found[recipe], seeds, reference=False) | _paper_numbers(3, model)
         for recipe, model in paper.TABLE3_ROWS.items()
@@ -110,14 +112,16 @@ def table3(profile: str, seeds: Sequence[int], alpha: float = paper.TABLE3_ALPHA
     frame["profile"], frame["asked seeds"] = context.profile, listed(context.seeds)
     frame["backbone"], frame["alpha"] = context.backbone, context.alpha
     frame["weights"], frame["samples"] = "EMA", protocol.get("samples", math.nan)
+    frame["diversity distance"] = protocol.get("diversity", context.backbone)
+    frame["copies of the backbone"] = own_networks(everything)
     return frame
 
 
 def score_names(backbone: str) -> dict[str, str]:
     """What a score is called: plainly IS and FID only with the paper's network, else with the backbone."""
     if backbone == "inception":
-        return {"is": "IS", "fd": "FID", "diversity": "diversity (inception)"}
-    return {"is": f"IS ({backbone})", "fd": f"FD ({backbone})", "diversity": f"diversity ({backbone})"}
+        return {"is": "IS", "fd": "FID"}
+    return {"is": f"IS ({backbone})", "fd": f"FD ({backbone})"}
 
 
 def table3_columns(frame: pd.DataFrame) -> list[Column]:
@@ -128,7 +132,7 @@ def table3_columns(frame: pd.DataFrame) -> list[Column]:
         Column("fd", f"{names['fd']} ↓", "low", paper="FID"),
         Column("params", "#Par. ↓", "low", "count", paper="#Par."),
         Column("accuracy", "conditional accuracy ↑", "high", "percent"),
-        Column("diversity", f"{names['diversity']} ↑", "high"),
+        Column("diversity", f"diversity ({frame['diversity distance'].iloc[0]}) ↑", "high"),
         Column("kept", "kept channels", style="text"),
     ]
 
@@ -138,12 +142,14 @@ def table3_caption(frame: pd.DataFrame) -> str:
     first = frame.iloc[0]
     seeds = first["asked seeds"]
     spread = " (mean ± standard deviation over seeds)" if "," in seeds else ""
+    copies = int(first["copies of the backbone"])
+    mixed = f" Scores come from {copies} separately trained copies of the backbone." if copies > 1 else ""
     samples = "" if pd.isna(first["samples"]) else f", {first['samples']:.0f} samples"
     return (
         f"Table 3, comparison of ablation models: profile {first['profile']}, seeds {seeds}{spread}, "
         f"backbone {first['backbone']}{samples}, alpha {first['alpha']:g}, EMA weights. Best in bold, second "
         f"underlined; the reference is not ranked. Paper's numbers: {paper.SETTING}, alpha "
-        f"{paper.TABLE3_ALPHA:g}."
+        f"{paper.TABLE3_ALPHA:g}.{mixed}"
     )
 
 

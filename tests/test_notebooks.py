@@ -1,0 +1,330 @@
+"""The notebooks: what they may look like, what they refuse, and that they run."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from pytest_notebook.nb_regression import NBRegressionFixture
+
+from ppcd import notebook, paths
+from ppcd.artifacts.render import Html
+from ppcd.artifacts.report import build_report
+from ppcd.errors import PpcdError
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+NAMES = [path.stem for path in NOTEBOOKS]
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+@pytest.fixture
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An environment of its own for results, figures and caches; kernels inherit it."""
+    folders = {f"PPCD_{name.upper()}": str(tmp_path / name) for name in ("results", "figures", "cache")}
+    for variable, folder in folders.items():
+        monkeypatch.setenv(variable, folder)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return folders
+
+
+# --- What a notebook may look like ---
+
+
+def test_the_notebooks_of_this_stage_are_there() -> None:
+    assert {"01_train", "02_evaluate", "03_ablation", "09_report"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_form(path: Path) -> None:
+    """Valid, without outputs, short cells that define nothing, one cell with the tag `parameters`."""
+    content = nbformat.read(path, as_version=4)
+    nbformat.validate(content)
+    assert (content.nbformat, content.nbformat_minor) == (4, 5)
+    assert content.metadata.kernelspec.name == "python3"
+    ids = [cell.id for cell in content.cells]
+    assert len(set(ids)) == len(ids)
+    for cell in code_cells(path):
+        assert cell.outputs == [] and cell.execution_count is None
+        assert len(cell.source.splitlines()) <= 15
+        forbidden = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+        assert not [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, forbidden)]
+        assert not re.search(r"^\s*[%!]", cell.source, re.MULTILINE), "no magics: they hide what is run"
+    texts = [cell.source for cell in content.cells if cell.cell_type == "markdown"]
+    assert texts and texts[0].startswith("# ")
+    assert not re.search(r"(?<![\w.])/(home|root|work|tmp)/", "\n".join(cell.source for cell in content.cells))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_start_gets_exactly_the_parameters_that_there_are(path: Path) -> None:
+    """Otherwise a parameter would be called unknown, or a mistyped one would pass."""
+    parameters = notebook.notebook_parameters(path)
+    assert {"profile", "seed"} <= set(parameters)
+    calls = [
+        node
+        for cell in code_cells(path)
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "notebook.start"
+    ]
+    assert len(calls) == 1
+    passed = {keyword.arg: ast.unparse(keyword.value) for keyword in calls[0].keywords}
+    assert passed == {name: name for name in parameters}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_profile_comes_from_the_environment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (source,) = [cell.source for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
+    for value, expected in ((None, "mnist"), ("smoke", "smoke")):
+        if value is None:
+            monkeypatch.delenv("PPCD_PROFILE", raising=False)
+        else:
+            monkeypatch.setenv("PPCD_PROFILE", value)
+        names: dict[str, Any] = {}
+        exec(source, names)
+        assert (names["profile"], names["seed"]) == (expected, 0)
+
+
+# --- start ---
+
+
+def test_start_returns_checked_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = notebook.start(profile="smoke", seed=3, recipe="ppcd", alpha=0.5, device="cpu")
+    assert settings == notebook.Settings("smoke", 3, (3,), "ppcd-a0.5", 0.5, "cpu", False)
+    said = capsys.readouterr().out
+    assert "profile smoke" in said and "seed 3" in said and "recipe ppcd-a0.5" in said
+    assert notebook.start(profile="smoke", seed=0, recipe="biggan", alpha=None).recipe == "biggan"
+    assert notebook.start(profile="smoke", seed=0, recipe="ppcd-a0.6", alpha=0.6).recipe == "ppcd-a0.6"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, (7,)),
+        ("", (7,)),
+        ([0, 1], (0, 1)),
+        ("0 1 2", (0, 1, 2)),
+        ("2,0", (2, 0)),
+        (4, (4,)),
+        ("1 1", (1,)),
+    ],
+)
+def test_seeds(given: Any, expected: tuple[int, ...]) -> None:
+    assert notebook.start(profile="smoke", seed=7, seeds=given).seeds == expected
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"profile": "mnits"}, "unknown profile 'mnits'; expected one of: smoke, mnist"),
+        ({"profile": 3}, "profile must be a name; got 3"),
+        ({"seed": "zero"}, "seed must be a whole number from 0 on, for example 0; got 'zero'"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"seed": 1.0}, "seed must be a whole number"),
+        ({"seed": True}, "seed must be a whole number"),
+        ({"seeds": "0 one"}, "each of seeds must be a whole number"),
+        ({"seeds": {}}, "seeds must be a list of whole numbers"),
+        ({"seeds": []}, "seeds must be a list of whole numbers"),
+        ({"recipe": "pcpd"}, "unknown recipe 'pcpd'; expected one of: biggan, sagan, ppcd"),
+        ({"recipe": 1}, "recipe must be a name; got 1"),
+        ({"recipe": "biggan", "alpha": 0.5}, "recipe 'biggan' prunes nothing and takes no alpha"),
+        ({"recipe": "ppcd-a0.6", "alpha": 0.5}, "recipe 'ppcd-a0.6' says alpha 0.6, but alpha 0.5 was given"),
+        ({"alpha": 0}, r"alpha must be a number in \(0, 1\)"),
+        ({"alpha": 1.0}, r"alpha must be a number in \(0, 1\)"),
+        ({"alpha": 1.5}, r"alpha must be a number in \(0, 1\)"),
+        ({"alpha": "half"}, r"alpha must be a number in \(0, 1\), for example 0.7; got 'half'"),
+        ({"alpha": float("nan")}, r"alpha must be a number in \(0, 1\)"),
+        ({"device": "tpu"}, "unknown device 'tpu'; expected auto, cpu, cuda or mps"),
+        ({"device": 0}, "device must be a name; got 0"),
+        ({"train_missing": "yes"}, "train_missing must be True or False; got 'yes'"),
+    ],
+)
+def test_impossible_values_are_refused_in_one_line(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(PpcdError, match=said) as caught:
+        notebook.start(**({"profile": "smoke", "seed": 0} | wrong))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def injected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The input history of a notebook that runs."""
+    history = ["", "import os\n\nprofile = 'mnist'\nseed = 0"]
+    shell = SimpleNamespace(user_ns={"In": history})
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    yield history
+
+
+def test_start_finds_an_unknown_parameter_that_papermill_injected(injected: list[str]) -> None:
+    notebook.start(profile="smoke", seed=0, alpha=0.5)
+    injected.append('# Parameters\nprofile = "smoke"\nalhpa = 0.5\n')
+    with pytest.raises(PpcdError, match=r"^unknown parameter 'alhpa'; expected one of: profile, seed, alpha$"):
+        notebook.start(profile="smoke", seed=0, alpha=0.5)
+    injected.append('# Parameters\nprofile = "smoke"\nalpha = 0.5\n')  # corrected by hand, and run again
+    notebook.start(profile="smoke", seed=0, alpha=0.5)
+
+
+def test_a_parameter_of_another_notebook_is_unknown_here(injected: list[str]) -> None:
+    injected.append('# Parameters\nrecipe = "ppcd"\n')
+    with pytest.raises(PpcdError, match=r"unknown parameter 'recipe'; expected one of: profile, seed$"):
+        notebook.start(profile="smoke", seed=0)
+
+
+def test_show_takes_what_the_library_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    figure = Figure(figsize=(1, 1))
+    figure.savefig(tmp_path / "a.png")
+    frame = pd.DataFrame({"a": [1]})
+    picture = tmp_path / "a.png"
+    notebook.show(frame, figure, picture, [tmp_path / "a.pdf", picture], Html("<b>x</b>"), "**x**", alt="what")
+    kinds = [type(thing).__name__ for thing in shown]
+    assert kinds == ["HTML", "Image", "Image", "Image", "HTML", "Markdown"]
+    assert all(thing.alt == "what" for thing in shown if type(thing).__name__ == "Image")
+    with pytest.raises(PpcdError, match="got a int"):
+        notebook.show(3)
+
+
+# --- Running them from make ---
+
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def write_notebook(path: Path, *sources: str, tag: str = "parameters") -> Path:
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = [tag]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), path)
+    return path
+
+
+def test_check_parameters_before_anything_runs(tmp_path: Path) -> None:
+    path = write_notebook(tmp_path / "a.ipynb", "import os\n\nprofile: str = os.name\nseed, other = 0, 1\nseed = 0")
+    notebook.check_parameters(path, {"profile": "smoke", "seed": 1})
+    with pytest.raises(PpcdError, match="unknown parameter 'alhpa'; expected one of: profile, seed"):
+        notebook.check_parameters(path, {"alhpa": 0.5, "seed": 1})
+    with pytest.raises(PpcdError, match="no notebook at"):
+        notebook.check_parameters(tmp_path / "b.ipynb", {})
+    with pytest.raises(PpcdError, match="one cell with the tag 'parameters'; it has 0"):
+        notebook.check_parameters(write_notebook(tmp_path / "c.ipynb", "seed = 0", tag="other"), {})
+
+
+def test_execute_moves_the_output_into_place_only_when_all_went_well(tmp_path: Path) -> None:
+    source = "class PpcdError(Exception): pass\nif seed:\n    raise PpcdError('the one line')"
+    path = write_notebook(tmp_path / "a.ipynb", "seed = 0", "import os\nprint(os.getcwd())", source)
+    output, failed = tmp_path / "out" / "a.ipynb", tmp_path / "out" / "a.failed.ipynb"
+    assert notebook.execute(path, output, {"seed": 0}) == output
+    good = output.read_bytes()
+    printed = [out.text for cell in nbformat.read(output, as_version=4).cells for out in cell.get("outputs", [])]
+    assert printed == [f"{paths.repository()}\n"], "the kernel works in the repository, wherever the caller is"
+    assert str(tmp_path) not in nbformat.read(output, as_version=4).metadata.papermill.output_path
+    with pytest.raises(PpcdError, match=r"^a\.ipynb stopped: the one line \(see .*a\.failed\.ipynb\)$"):
+        notebook.execute(path, output, {"seed": 1})
+    assert output.read_bytes() == good
+    assert sorted(entry.name for entry in output.parent.iterdir()) == [failed.name, output.name]
+    with pytest.raises(PpcdError, match="unknown parameter 'sed'"):
+        notebook.execute(path, output, {"sed": 1})
+    notebook.execute(path, output, {"seed": 0}, cwd=tmp_path)
+    assert not failed.exists(), "what failed once and went well since is not kept"
+
+
+def test_errors_of_others_keep_their_name(tmp_path: Path) -> None:
+    path = write_notebook(tmp_path / "a.ipynb", "seed = 0", "1 / seed")
+    with pytest.raises(PpcdError, match=r"a\.ipynb stopped: ZeroDivisionError: division by zero"):
+        notebook.execute(path, tmp_path / "out.ipynb", {})
+
+
+# --- The notebooks themselves ---
+
+
+def papermill(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "papermill", *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=cwd, env=dict(os.environ), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def test_typed_mistakes_stop_papermill_at_once(own_folders: dict[str, str], tmp_path: Path) -> None:
+    """Exit code, the one line, and nothing trained."""
+    mistakes = {
+        "unknown parameter 'alhpa'; expected one of: profile, seed, seeds, alpha, device": (
+            "03_ablation", "-p", "alhpa", "0.5",
+        ),
+        "alpha must be a number in (0, 1), for example 0.7; got 1.5": ("03_ablation", "-p", "alpha", "1.5"),
+        "unknown profile 'mnits'; expected one of: smoke, mnist": ("03_ablation", "-p", "profile", "mnits"),
+        "unknown recipe 'pcpd'; expected one of: biggan, sagan, ppcd": ("01_train", "-p", "recipe", "pcpd"),
+    }  # fmt: skip
+    running = {
+        line: papermill(FOLDER / f"{name}.ipynb", tmp_path / f"{number}.ipynb", *rest, cwd=tmp_path)
+        for number, (line, (name, *rest)) in enumerate(mistakes.items())
+    }
+    for line, process in running.items():
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode != 0
+        assert f"ppcd: {line}" in said and 'Traceback (most recent call last):\n  File "/' not in said.split("ppcd:")[0]
+    assert not Path(own_folders["PPCD_RESULTS"]).exists()
+
+
+def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_path: Path) -> None:
+    """At profile smoke, from another directory: train, evaluate, Table 3, Figure 5, and the report."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    first = papermill(
+        FOLDER / "03_ablation.ipynb",
+        "out.ipynb",
+        "-p",
+        "profile",
+        "smoke",
+        "-p",
+        "alpha",
+        "0.5",
+        cwd=elsewhere,
+    )
+    said, _ = first.communicate(timeout=500)
+    assert first.returncode == 0, said
+    assert "Passed unknown parameter" not in said
+    assert [entry.name for entry in elsewhere.iterdir()] == ["out.ipynb"], "results go to their own place"
+    table = pd.read_csv(tmp_path / "results" / "smoke" / "tables" / "table3.csv")
+    assert list(table["status"]) == ["complete"] * 5
+    assert (tmp_path / "figures" / "smoke" / "fig5.png").stat().st_size > 1000
+
+    others = {
+        "01_train": ("-p", "recipe", "ppcd-a0.5"),
+        "02_evaluate": ("-p", "recipe", "ppcd", "-p", "alpha", "0.5"),
+        "09_report": (),
+    }
+    running = {
+        name: papermill(FOLDER / f"{name}.ipynb", f"{name}.ipynb", "-p", "profile", "smoke", *rest, cwd=elsewhere)
+        for name, rest in others.items()
+    }
+    for process in running.values():
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    page = build_report(elsewhere / "09_report.ipynb", "smoke").read_text()
+    assert "Table 3, comparison of ablation models: profile smoke, seeds 0" in page
+    assert page.count("data:image/png") >= 2 and "not run" in page, "the literal settings were not run"
+    runs = sorted(entry.name.split("-s0-")[0] for entry in (tmp_path / "results" / "smoke" / "runs").iterdir())
+    assert runs == ["biggan", "ppcd-a0.5", "ppcd-no-cd-a0.5", "ppcd-no-pp", "ppcd-two-step-a0.5"]
+
+
+def test_evaluate_under_pytest_notebook_says_what_is_not_run(own_folders: dict[str, str]) -> None:
+    """As JupyterLab runs it: nothing injected, in the notebook's own directory, the profile from outside."""
+    fixture = NBRegressionFixture(
+        exec_timeout=300,
+        exec_env={**own_folders, "PPCD_PROFILE": "smoke"},
+        diff_ignore=("/cells/*/outputs", "/cells/*/execution_count", "/metadata/language_info"),
+    )
+    result = fixture.check(FOLDER / "02_evaluate.ipynb")
+    shown = nbformat.writes(result.nb_final)
+    assert "profile smoke" in shown and shown.count("**not run**") >= 3
+    assert not Path(own_folders["PPCD_RESULTS"]).exists()
