@@ -1,0 +1,28 @@
+"""What is measured of a finished generator, and with what."""
+
+from ppcd.metrics.classifier import Classifier, agreement, train_or_load_classifier
+from ppcd.metrics.complexity import CONVENTION, Complexity, block_params, complexity, count_params
+from ppcd.metrics.diversity import Diversity
+from ppcd.metrics.features import BACKBONES, Backbone, Features, classifier_backbone, get_backbone
+from ppcd.metrics.fidelity import fidelity_scores, reference_statistics
+from ppcd.metrics.runtime import seconds_per_batch
+
+__all__ = [
+    "BACKBONES",
+    "CONVENTION",
+    "Backbone",
+    "Classifier",
+    "Complexity",
+    "Diversity",
+    "Features",
+    "agreement",
+    "block_params",
+    "classifier_backbone",
+    "complexity",
+    "count_params",
+    "fidelity_scores",
+    "get_backbone",
+    "reference_statistics",
+    "seconds_per_batch",
+    "train_or_load_classifier",
+]

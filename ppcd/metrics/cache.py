@@ -1,0 +1,78 @@
+"""Tensors that take a while to compute and can be computed again at any time, kept under `paths.cache()`."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ppcd import paths
+from ppcd.errors import PpcdError
+
+Key = Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is kept: named tensors (on the CPU) and short texts about them."""
+
+    tensors: dict[str, Tensor]
+    notes: dict[str, str]
+
+
+def key_hash(key: Key) -> str:
+    """SHA-256 (64 hex) of everything that decides what is computed."""
+    return hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 (64 hex) of names, types, shapes and bytes; the order of the names does not matter."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().data)
+    return digest.hexdigest()
+
+
+def cached(kind: str, key: Key, compute: Callable[[], Entry]) -> Entry:
+    """What `compute` returns, from the cache where it is there and whole.
+
+    It is kept as `paths.cache()/<kind>/<hash of key>.safetensors`. One process at a time computes it, others
+    wait. A file that is damaged, even by a single bit (it holds its content's hash), is computed again.
+
+    Raises:
+        PpcdError: the cache cannot be written.
+    """
+    path = paths.cache() / kind / f"{key_hash(key)}.safetensors"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            entry = _read(path)
+            if entry is None:
+                entry = compute()
+                notes = {**entry.notes, "content": tensors_hash(entry.tensors)}
+                tensors = {name: tensor.cpu().contiguous() for name, tensor in entry.tensors.items()}
+                paths.write_atomic(path, save(tensors, notes))
+            return entry
+    except OSError as error:
+        raise PpcdError(
+            f"cannot write to the cache {path.parent} ({error}); point PPCD_CACHE at a folder that can be written"
+        ) from error
+
+
+def _read(path: Path) -> Entry | None:
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except Exception:  # a damaged file, on which safetensors raises many things
+        return None
+    return Entry(tensors, notes) if notes.pop("content", None) == tensors_hash(tensors) else None

@@ -1,0 +1,205 @@
+"""A small classifier of the profile's own data: backbone of the fidelity metrics, judge of the labels."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from ppcd.data import ImageSet, to_float
+from ppcd.errors import PpcdError
+from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
+
+ARCHITECTURE = 1  # raised when the network or its training changes: older files are then not used
+WIDTH = 16
+FEATURES = 64
+BATCH = 64
+LEARNING_RATE = 4e-3
+SHIFT = 1  # pixels at most, in each direction
+HELD_OUT = 1000
+
+
+class Classifier(nn.Module):
+    """Three stages of conv3x3-BN-ReLU-maxpool, one hidden layer, one logit per class.
+
+    It takes images as they are kept, in 0..255, so that nobody can feed it another scale.
+
+    Attributes:
+        accuracy: on the held-out images, in [0, 1]; NaN before training.
+        held_out: the number of held-out images.
+        sha256: of its weights (64 hex), "" before training.
+    """
+
+    def __init__(self, num_classes: int, resolution: int) -> None:
+        super().__init__()
+        if resolution % 8 or resolution < 8:
+            raise PpcdError(f"the classifier needs a resolution that 8 divides; got {resolution}")
+        self.num_classes, self.resolution = num_classes, resolution
+        self.accuracy, self.held_out, self.sha256 = math.nan, 0, ""
+        widths = (3, WIDTH, 2 * WIDTH, 4 * WIDTH)
+        self.stage_list = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(before, after, 3, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            )
+            for before, after in pairwise(widths)
+        )
+        self.hidden = nn.Sequential(
+            nn.Linear(widths[-1] * (resolution // 8) ** 2, FEATURES, bias=False),
+            nn.BatchNorm1d(FEATURES),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(FEATURES, num_classes)
+
+    def stages(self, images: UInt8[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch c h w"]]:
+        """The feature maps after each stage: 16, 32 and 64 channels at 1/2, 1/4 and 1/8 of the size."""
+        x, maps = to_float(images).contiguous(memory_format=torch.channels_last), []
+        for stage in self.stage_list:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def features(self, images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch feature"]:
+        """The 64 activations before the last layer."""
+        return self.hidden(self.stages(images)[-1].flatten(1))
+
+    def forward(self, images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch klass"]:
+        """Logits."""
+        return self.head(self.features(images))
+
+
+def train_or_load_classifier(
+    data: ImageSet, *, epochs: int, seed: int = 0, device: torch.device | str = "cpu"
+) -> Classifier:
+    """The classifier of `data`, in eval mode and without gradients; trained once, then read from the cache.
+
+    Up to 1,000 images, in equal shares of every class, are held out for its accuracy. Training images are
+    shifted by up to 1 px, never mirrored, as digits would become others. On a CPU one thread trains,
+    because weights would otherwise differ with the number of threads, and scores with them.
+
+    Raises:
+        PpcdError: epochs < 1, or a class with fewer than two images.
+    """
+    if epochs < 1:
+        raise PpcdError(f"a classifier needs at least one epoch; got {epochs}")
+    num_classes, resolution = len(data.classes), data.images.shape[-1]
+    key: Key = {"data": data.sha256, "epochs": epochs, "seed": seed, "architecture": ARCHITECTURE}
+
+    def compute() -> Entry:
+        held_out, training = split(data.labels, num_classes, torch.Generator().manual_seed(seed))
+        classifier = _train(data, training, epochs, seed, torch.device(device))
+        accuracy = agreement(classifier_logits(classifier, data.images[held_out]), data.labels[held_out])
+        notes = {"accuracy": repr(accuracy), "held_out": str(len(held_out))}
+        return Entry({name: tensor.cpu() for name, tensor in classifier.state_dict().items()}, notes)
+
+    entry = cached("classifiers", key, compute)
+    classifier = _untrained(num_classes, resolution, seed)
+    classifier.load_state_dict(entry.tensors)
+    classifier.accuracy, classifier.held_out = float(entry.notes["accuracy"]), int(entry.notes["held_out"])
+    classifier.sha256 = tensors_hash(entry.tensors)
+    return classifier.to(device).eval().requires_grad_(False)
+
+
+def classifier_logits(
+    classifier: Classifier, images: UInt8[Tensor, "n 3 height width"], batch: int = 250
+) -> Float[Tensor, "n klass"]:
+    """The logits of all images, on the CPU, computed `batch` at a time."""
+    device = next(classifier.parameters()).device
+    with torch.no_grad():
+        return torch.cat([classifier(part.to(device)).cpu() for part in images.split(batch)])
+
+
+def agreement(logits: Float[Tensor, "n klass"], labels: Int64[Tensor, " n"]) -> float:
+    """The share of images, in [0, 1], that the classifier puts into the class that they should be of."""
+    return (logits.argmax(1) == labels).double().mean().item()
+
+
+def split(
+    labels: Int64[Tensor, " n"], num_classes: int, generator: torch.Generator
+) -> tuple[Int64[Tensor, " held_out"], Int64[Tensor, " training"]]:
+    """Indices of held-out and of training images: the same share of every class, at least one image of each.
+
+    Raises:
+        PpcdError: a class has fewer than two images.
+    """
+    share = min(HELD_OUT / max(len(labels), 1), 0.2)
+    held_out, training = [], []
+    for label in range(num_classes):
+        members = torch.nonzero(labels == label).flatten()
+        if len(members) < 2:
+            raise PpcdError(f"class {label} has {len(members)} images; the classifier needs two of every class")
+        members = members[torch.randperm(len(members), generator=generator)]
+        count = max(1, round(share * len(members)))
+        held_out.append(members[:count])
+        training.append(members[count:])
+    return torch.cat(held_out), torch.cat(training)
+
+
+def _untrained(num_classes: int, resolution: int, seed: int) -> Classifier:
+    """Initialised by a generator of its own; the state of torch's global one is put back."""
+    with torch.random.fork_rng(devices=[]):
+        classifier = Classifier(num_classes, resolution)
+    generator = torch.Generator().manual_seed(seed)
+    for module in classifier.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+    nn.init.zeros_(classifier.head.weight)
+    nn.init.zeros_(classifier.head.bias)
+    return classifier
+
+
+def _train(
+    data: ImageSet, training: Int64[Tensor, " training"], epochs: int, seed: int, device: torch.device
+) -> Classifier:
+    classifier = (
+        _untrained(len(data.classes), data.images.shape[-1], seed)
+        .to(device)
+        .to(memory_format=torch.channels_last)
+        .train()
+    )
+    optimiser = torch.optim.Adam(classifier.parameters(), lr=LEARNING_RATE)
+    batch = max(2, min(BATCH, len(training) // 4))  # at least four steps an epoch
+    steps_per_epoch = max(1, len(training) // batch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * steps_per_epoch)
+    generator = torch.Generator().manual_seed(seed)
+    images = F.pad(data.images, (SHIFT,) * 4)
+    with _one_thread(device):
+        for _ in range(epochs):
+            order = training[torch.randperm(len(training), generator=generator)]
+            for step in range(steps_per_epoch):
+                index = order[step * batch : (step + 1) * batch]
+                shifted = _shift(images[index], data.images.shape[-1], generator).to(device)
+                loss = F.cross_entropy(classifier(shifted), data.labels[index].to(device))
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+    return classifier.eval()
+
+
+def _shift(
+    padded: UInt8[Tensor, "batch 3 padded padded"], size: int, generator: torch.Generator
+) -> UInt8[Tensor, "batch 3 size size"]:
+    """Cut a window of `size` out of every padded image, each at a place of its own."""
+    top, left = torch.randint(0, 2 * SHIFT + 1, (2, len(padded), 1), generator=generator)
+    rows, columns = top + torch.arange(size), left + torch.arange(size)  # [batch, size]
+    picture = torch.arange(len(padded))[:, None, None, None]
+    colour = torch.arange(3)[None, :, None, None]
+    return padded[picture, colour, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,185 @@
+"""IS, Fréchet distance, KID, precision and recall, each computed by torch-fidelity from features.
+
+Features of a set are computed once and serve all five. Functions take (generated, real), in this order.
+Nothing here draws from a global random state: torch-fidelity uses a numpy RandomState of its own, whose seed
+is part of the protocol.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch_fidelity import (
+    KEY_METRIC_FID,
+    KEY_METRIC_ISC_MEAN,
+    KEY_METRIC_ISC_STD,
+    KEY_METRIC_KID_MEAN,
+    KEY_METRIC_KID_STD,
+    KEY_METRIC_PRECISION,
+    KEY_METRIC_RECALL,
+)
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
+
+from ppcd.data import ImageSet
+from ppcd.errors import PpcdError
+from ppcd.metrics.cache import Entry, Key, cached
+from ppcd.metrics.features import Backbone, Features
+
+VERSION = 1  # raised when reference statistics are computed differently
+MINIMUM = 16  # samples: precision and recall look at the third neighbour, KID halves the set
+REFERENCE_IMAGES = 50_000  # at most; statistics of the Fréchet distance
+COMPARED = 10_000  # at most; features kept for KID, precision and recall, of either set
+IS_SPLITS, IS_SPLIT_SAMPLES = 10, 100
+KID_SUBSETS, KID_SUBSET_SIZE, KID_SEED = 25, 1000, 2020
+PRC_NEIGHBOURHOOD, PRC_BATCH = 3, 1000
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the Fréchet distance needs of a set, and the features that the other metrics compare.
+
+    Attributes:
+        mu, sigma: mean and covariance of all its features, as torch-fidelity computes them.
+        features: of its first images (COMPARED at most).
+        images: how many there were.
+    """
+
+    mu: Float[Tensor, " feature"]
+    sigma: Float[Tensor, "feature feature"]
+    features: Float[Tensor, "compared feature"]
+    images: int
+
+
+def statistics(features: Float[Tensor, "n feature"]) -> Statistics:
+    """The statistics of a set.
+
+    Raises:
+        PpcdError: fewer than 16 samples, or features that are not finite.
+    """
+    if len(features) < MINIMUM:
+        raise PpcdError(f"the metrics need at least {MINIMUM} samples; got {len(features)}")
+    if not bool(features.isfinite().all()):
+        raise PpcdError("features that are not finite cannot be compared")
+    found = fid_features_to_statistics(features)
+    mu, sigma = torch.from_numpy(found["mu"]), torch.from_numpy(found["sigma"])
+    return Statistics(mu, sigma, features[:COMPARED], len(features))
+
+
+def reference_statistics(data: ImageSet, backbone: Backbone) -> Statistics:
+    """The statistics of the real images, from the cache where they are there.
+
+    All images, or 50,000 drawn from them with a fixed seed, in a random order: the first of them, which KID,
+    precision and recall look at, are then of all classes.
+    """
+    order = reference_order(len(data))
+    key: Key = {
+        "version": VERSION,
+        "data": data.sha256,
+        "backbone": backbone.name,
+        "weights": backbone.sha256,
+        "images": len(order),
+        "compared": COMPARED,
+    }
+
+    def compute() -> Entry:
+        parts = [backbone.extract(data.images[some]).features for some in order.split(5000)]
+        found = statistics(torch.cat(parts))
+        return Entry({"mu": found.mu, "sigma": found.sigma, "features": found.features}, {})
+
+    tensors = cached("statistics", key, compute).tensors
+    return Statistics(tensors["mu"], tensors["sigma"], tensors["features"], len(order))
+
+
+def reference_order(count: int) -> Int64[Tensor, " reference"]:
+    """Indices of the real images that are compared with."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:REFERENCE_IMAGES]
+
+
+def frechet_distance(generated: Statistics, real: Statistics) -> float:
+    """|mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)): "FID" where the backbone is inception."""
+    pair = [{"mu": each.mu.numpy(), "sigma": each.sigma.numpy()} for each in (generated, real)]
+    return float(fid_statistics_to_metric(*pair, verbose=False)[KEY_METRIC_FID])
+
+
+def kernel_distance(generated: Float[Tensor, "n feature"], real: Float[Tensor, "m feature"]) -> tuple[float, float]:
+    """KID: mean and standard deviation over subsets of the unbiased MMD^2 with the kernel (x.y / d + 1)^3."""
+    found = kid_features_to_metric(
+        generated,
+        real,
+        kid_subsets=KID_SUBSETS,
+        kid_subset_size=kid_subset_size(len(generated), len(real)),
+        rng_seed=KID_SEED,
+        verbose=False,
+    )
+    return float(found[KEY_METRIC_KID_MEAN]), float(found[KEY_METRIC_KID_STD])
+
+
+def kid_subset_size(generated: int, real: int) -> int:
+    """1,000 as usual, but at most half of the smaller set, so that subsets differ."""
+    return min(KID_SUBSET_SIZE, min(generated, real) // 2)
+
+
+def precision_recall(generated: Float[Tensor, "n feature"], real: Float[Tensor, "m feature"]) -> tuple[float, float]:
+    """Improved precision and recall (Kynkäänniemi et al. 2019), third neighbour, equal numbers of both.
+
+    In double precision: torch's distances in float32 would give copies of one image a radius above zero.
+    """
+    count = min(len(generated), len(real))
+    found = prc_features_to_metric(
+        generated[:count].double(),
+        real[:count].double(),
+        prc_neighborhood=PRC_NEIGHBOURHOOD,
+        prc_batch_size=PRC_BATCH,
+        save_cpu_ram=True,
+        verbose=False,
+    )
+    return float(found[KEY_METRIC_PRECISION]), float(found[KEY_METRIC_RECALL])
+
+
+def inception_score(logits: Float[Tensor, "n klass"]) -> tuple[float, float]:
+    """IS: mean and standard deviation over splits.
+
+    The samples are not shuffled: `sample_images` lets the classes take turns, so that every split has all of
+    them in equal shares.
+    """
+    found = isc_features_to_metric(logits, splits=is_splits(len(logits)), shuffle=False)
+    return float(found[KEY_METRIC_ISC_MEAN]), float(found[KEY_METRIC_ISC_STD])
+
+
+def is_splits(samples: int) -> int:
+    """10 as usual; 1 where a split would have fewer than 100 samples."""
+    return IS_SPLITS if samples >= IS_SPLITS * IS_SPLIT_SAMPLES else 1
+
+
+def fidelity_scores(generated: Features, real: Statistics) -> dict[str, float]:
+    """All five: is, is_std, fd, kid, kid_std, precision, recall."""
+    found = statistics(generated.features)
+    score, score_std = inception_score(generated.logits)
+    kid, kid_std = kernel_distance(found.features, real.features)
+    precision, recall = precision_recall(found.features, real.features)
+    return {
+        "is": score,
+        "is_std": score_std,
+        "fd": frechet_distance(found, real),
+        "kid": kid,
+        "kid_std": kid_std,
+        "precision": precision,
+        "recall": recall,
+    }
+
+
+def protocol(samples: int, reference: int) -> dict[str, int]:
+    """Under which settings `fidelity_scores` compares that many samples with that many real images."""
+    generated, real = min(samples, COMPARED), min(reference, COMPARED)
+    return {
+        "is_splits": is_splits(samples),
+        "kid_subsets": KID_SUBSETS,
+        "kid_subset_size": kid_subset_size(generated, real),
+        "kid_seed": KID_SEED,
+        "prc_neighbourhood": PRC_NEIGHBOURHOOD,
+        "prc_samples": min(generated, real),
+    }

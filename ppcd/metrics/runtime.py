@@ -1,0 +1,69 @@
+"""Wall clock per batch."""
+
+import statistics
+import time
+
+import torch
+from torch import nn
+
+from ppcd.errors import PpcdError
+from ppcd.metrics.modes import eval_mode
+
+
+def seconds_per_batch(
+    G: nn.Module,
+    *,
+    batch: int = 64,
+    repeats: int = 5,
+    warmup: int = 1,
+    threads: int | None = None,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+) -> dict[str, float | int]:
+    """The median time in which the generator makes one batch of images, in eval mode, without gradients.
+
+    Args:
+        G: put on `device`, and back where it was.
+        batch: images per batch.
+        repeats: timed batches; their median counts.
+        warmup: batches before them that are not timed.
+        threads: of the CPU; None leaves torch's setting as it is, which is put back in any case.
+        seed: of the noise and the labels.
+
+    Returns:
+        seconds_per_batch, batch, threads, repeats.
+
+    Raises:
+        PpcdError: batch, repeats or threads < 1.
+    """
+    if batch < 1 or repeats < 1 or warmup < 0 or (threads is not None and threads < 1):
+        raise PpcdError(f"timing needs batch, repeats and threads of at least 1; got {batch}, {repeats}, {threads}")
+    device, home = torch.device(device), next(G.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(batch, int(G.dim_z), generator=generator).to(device)  # type: ignore[arg-type]
+    y = torch.randint(int(G.num_classes), (batch,), generator=generator).to(device)  # type: ignore[arg-type]
+    threads_before, times = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(threads or threads_before)
+        G.to(device)
+        with eval_mode(G), torch.no_grad():
+            for _ in range(warmup + repeats):
+                _wait(device)
+                start = time.perf_counter()
+                G(z, y)
+                _wait(device)
+                times.append(time.perf_counter() - start)
+    finally:
+        G.to(home)
+        torch.set_num_threads(threads_before)
+    return {
+        "seconds_per_batch": statistics.median(times[warmup:]),
+        "batch": batch,
+        "threads": threads or threads_before,
+        "repeats": repeats,
+    }
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
