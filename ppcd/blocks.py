@@ -14,7 +14,7 @@ NormMaker = Callable[[int], ClassConditionalBatchNorm]
 
 
 class GeneratorBlock(Resampling):
-    """CBN-ReLU-up-conv3x3-CBN-[mask]-ReLU-conv3x3-[mask]-[1x1 transition], plus up(1x1 skip of x).
+    """CBN-ReLU-up-conv3x3-CBN-[mask]-ReLU-conv3x3-[mask]-[1x1 transition], plus a 1x1 skip of up(x).
 
     The parts in brackets make it a PP-Res block (figure 2, right). The first mask sits behind the CBN, so
     that a pruned channel is exactly zero: conv1's filter, its CBN entries and conv2's input channel can go.
@@ -63,14 +63,13 @@ class GeneratorBlock(Resampling):
             h = self.mask2(h)
         if self.transition is not None:
             h = self.transition(h)
-        return h + F.interpolate(self.conv_sc(x), scale_factor=2)  # a 1x1 commutes with the upsampling
+        return h + self.upsample_skip(self.conv_sc, x)
 
 
 class DiscriminatorBlock(Resampling):
     """[ReLU]-conv3x3-ReLU-conv3x3-[pool], plus a skip: identity, or a 1x1 where channels or size change.
 
-    The first block of a discriminator has no pre-activation. (The reference code pools before the 1x1 skip there
-    and behind it in the others; the two are the same function.)
+    The first block of a discriminator has no pre-activation and pools before its 1x1 skip; the others pool after.
 
     Args:
         wide: conv1 has out_channels channels; else ("thin", SN-GAN) those of its input.
@@ -88,10 +87,12 @@ class DiscriminatorBlock(Resampling):
         self.conv_sc = make.conv(in_channels, out_channels, 1) if learnable else None
 
     def skip(self, x: Tensor) -> Tensor:
-        # A 1x1 convolution and average pooling commute: pooling first is the same function with a quarter the work.
-        if self.downsample:
+        pool_first = self.downsample and (self.first or self.merged)  # the same function either way
+        if pool_first:
             x = F.avg_pool2d(x, 2)
-        return x if self.conv_sc is None else self.conv_sc(x)
+        if self.conv_sc is not None:
+            x = self.conv_sc(x)
+        return F.avg_pool2d(x, 2) if self.downsample and not pool_first else x
 
     def forward(
         self, x: Float[Tensor, "batch channel height width"]

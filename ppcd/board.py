@@ -26,13 +26,9 @@ class Board:
         self.throttle = Throttle({"notebook": 1.0, "terminal": 0.5, "log": 30.0}[self.kind])
         self.bar: Any = None
         self.handle: Any = None
-        self.say(
-            f"{len(jobs)} run{'s' * (len(jobs) > 1)} to train: {', '.join(job.config.id for job in jobs)}"
-        )
+        self.say(f"{len(jobs)} run{'s' * (len(jobs) > 1)} to train: {', '.join(job.config.id for job in jobs)}")
         if self.kind == "terminal":
-            self.bar = tqdm(
-                total=100, bar_format="{desc}{percentage:3.0f}%|{bar}|{postfix}", dynamic_ncols=True
-            )
+            self.bar = tqdm(total=100, bar_format="{desc}{percentage:3.0f}%|{bar}|{postfix}", dynamic_ncols=True)
 
     def say(self, line: str) -> None:
         if self.bar is not None:

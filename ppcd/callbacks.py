@@ -44,9 +44,7 @@ class TrainingState:
             return {}
         values = [torch.as_tensor(value).detach().float() for value in self.losses.values()]
         device = next((value.device for value in values if value.device.type != "cpu"), "cpu")
-        return dict(
-            zip(self.losses, torch.stack([value.to(device) for value in values]).tolist(), strict=True)
-        )
+        return dict(zip(self.losses, torch.stack([value.to(device) for value in values]).tolist(), strict=True))
 
     @property
     def masks(self) -> list[tuple[str, float, bool]]:

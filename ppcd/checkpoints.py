@@ -23,7 +23,9 @@ def save_generator(generator: Generator, path: str | Path) -> None:
     if generator.config.masked:
         raise PpcdError("a generator with masks is not finished; save ppcd.slim(generator)")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
-    metadata = {"format": FORMAT, "config": json.dumps(generator.config.to_dict(), sort_keys=True)}
+    # One key: safetensors writes several in any order, and the same generator is to give the same bytes.
+    about = {"format": FORMAT, "config": generator.config.to_dict()}
+    metadata = {"ppcd": json.dumps(about, sort_keys=True)}
     write_atomic(Path(path), save(tensors, metadata))
 
 
@@ -42,14 +44,15 @@ def load_generator(path: str | Path) -> Generator:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise PpcdError(f"{path} is not a readable safetensors file: {error}") from None
-    if metadata.get("format") != FORMAT:
-        raise PpcdError(
-            f"{path} is not a generator of ppcd ({FORMAT}); got format {metadata.get('format')!r}"
-        )
     try:
-        config = GeneratorConfig.from_dict(json.loads(metadata["config"]))
-    except (KeyError, json.JSONDecodeError):
-        raise PpcdError(f"{path} does not say how to build its generator") from None
+        about = json.loads(metadata.get("ppcd", "{}"))
+        found_format = about.get("format")
+    except (AttributeError, json.JSONDecodeError):
+        about, found_format = {}, None
+    if found_format != FORMAT:
+        raise PpcdError(f"{path} is not a generator of ppcd ({FORMAT}); got format {found_format!r}")
+    try:
+        config = GeneratorConfig.from_dict(about.get("config"))
     except PpcdError as error:
         raise PpcdError(f"{path}: {error}") from None
     with torch.device("meta"):  # shapes only: a wrong description must not allocate
@@ -77,6 +80,4 @@ def file_on_cpu(path: Path) -> dict[str, object]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PpcdError(
-            f"{path} is not a readable checkpoint ({first}); delete it to start the run anew"
-        ) from None
+        raise PpcdError(f"{path} is not a readable checkpoint ({first}); delete it to start the run anew") from None

@@ -63,9 +63,7 @@ def load_data(
     """
     folder = _source_folder(dataset, source)
     if folder is None and resolution != 32:
-        raise PpcdError(
-            f"the images of {dataset} are 32 px wide; for {resolution} px give a folder of images"
-        )
+        raise PpcdError(f"the images of {dataset} are 32 px wide; for {resolution} px give a folder of images")
     whole = identity(dataset, source)
     name = _with_count(whole, images_per_class)
 
@@ -79,9 +77,7 @@ def load_data(
     classes = tuple(str(each) for each in prepared["classes"])
     if num_classes is not None and len(classes) != num_classes:
         where = f" in {folder}" if folder else ""
-        raise PpcdError(
-            f"expected {num_classes} classes, found {len(classes)}{where}: {folders.some(classes)}"
-        )
+        raise PpcdError(f"expected {num_classes} classes, found {len(classes)}{where}: {folders.some(classes)}")
     if images_per_class is not None:
         images, labels = _first_of_each_class(images, labels, classes, images_per_class)
     return ImageSet(images, labels, classes, name, image_hash(images, labels), str(prepared["note"]))
@@ -268,9 +264,7 @@ def _first_of_each_class(
     images: UInt8[Tensor, "n 3 h w"], labels: Int64[Tensor, "n"], classes: tuple[str, ...], count: int
 ) -> tuple[UInt8[Tensor, "kept 3 h w"], Int64[Tensor, "kept"]]:
     found = [torch.nonzero(labels == label).flatten()[:count] for label in range(len(classes))]
-    short = [
-        f"{name} ({len(these)})" for name, these in zip(classes, found, strict=True) if len(these) < count
-    ]
+    short = [f"{name} ({len(these)})" for name, these in zip(classes, found, strict=True) if len(these) < count]
     if short:
         raise PpcdError(f"images_per_class is {count}, but there are fewer of {folders.some(short)}")
     keep = torch.cat(found).sort().values

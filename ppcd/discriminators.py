@@ -44,9 +44,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, arch: str, resolution: int, num_classes: int, width: int) -> None:
         super().__init__()
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # torch's layers draw from the global stream when they are made
+        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made
             self._build(arch, resolution, num_classes, width)
 
     def _build(self, arch: str, resolution: int, num_classes: int, width: int) -> None:

@@ -104,8 +104,7 @@ class TerminalDisplay:
         widest = "pruned" + " 1.00*" * len(snapshot.masks)
         rows = 1 + (len(self._wrapped(widest)) if snapshot.masks else 0)
         self._bars = [bar] + [
-            tqdm(total=0, file=self._stream, bar_format="{desc}", position=row + 1, leave=True)
-            for row in range(rows)
+            tqdm(total=0, file=self._stream, bar_format="{desc}", position=row + 1, leave=True) for row in range(rows)
         ]
         self.show(snapshot)
 

@@ -86,12 +86,7 @@ class GeneratorConfig:
         """
         check_network(self.arch, ARCHITECTURES, self.resolution, self.num_classes, self.width)
         chunks = len(CHANNELS[self.resolution]) if ARCHITECTURES[self.arch].hierarchical else 1
-        if (
-            isinstance(self.dim_z, bool)
-            or not isinstance(self.dim_z, int)
-            or self.dim_z < 1
-            or self.dim_z % chunks
-        ):
+        if isinstance(self.dim_z, bool) or not isinstance(self.dim_z, int) or self.dim_z < 1 or self.dim_z % chunks:
             raise PpcdError(
                 f"dim_z of {self.arch} at {self.resolution} px must be a positive multiple of {chunks}; "
                 f"got {self.dim_z!r}"
@@ -132,9 +127,7 @@ class Generator(nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # torch's layers draw from the global stream when they are made
+        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made
             self._build(config)
 
     def _build(self, config: GeneratorConfig) -> None:
@@ -162,9 +155,7 @@ class Generator(nn.Module):
             GeneratorBlock(c_in, c_out, hidden, make, make_norm, config.masked, config.transition)
             for c_in, c_out, hidden in zip(plan.channels, plan.channels[1:], plan.hidden, strict=False)
         )
-        self.attention = (
-            None if plan.attention is None else SelfAttention(plan.channels[plan.attention + 1], make)
-        )
+        self.attention = None if plan.attention is None else SelfAttention(plan.channels[plan.attention + 1], make)
         self.output_norm = nn.BatchNorm2d(plan.channels[-1])
         self.output_conv = make.conv(plan.channels[-1], 3, 3)
 
@@ -185,12 +176,8 @@ class Generator(nn.Module):
     @overload
     def __call__(self, z: Tensor, y: Tensor, return_features: Literal[False] = False) -> Tensor: ...
     @overload
-    def __call__(
-        self, z: Tensor, y: Tensor, return_features: Literal[True]
-    ) -> tuple[Tensor, list[Tensor]]: ...
-    def __call__(
-        self, z: Tensor, y: Tensor, return_features: bool = False
-    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+    def __call__(self, z: Tensor, y: Tensor, return_features: Literal[True]) -> tuple[Tensor, list[Tensor]]: ...
+    def __call__(self, z: Tensor, y: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         return super().__call__(z, y, return_features)
 
     def forward(

@@ -127,9 +127,7 @@ class ClassConditionalBatchNorm(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channel height width"], condition: Tensor
     ) -> Float[Tensor, "batch channel height width"]:
-        x = F.batch_norm(
-            x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps
-        )
+        x = F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
         gain, bias = 1 + self.gain(condition), self.bias(condition)  # [batch, channel] each
         return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
 
@@ -145,9 +143,7 @@ class SelfAttention(nn.Module):
         self.o = make.conv(max(1, channels // 2), channels, 1, bias=False)
         self.gamma = nn.Parameter(torch.zeros(()))
 
-    def forward(
-        self, x: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch channel height width"]:
+    def forward(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
         height, width = x.shape[2:]
         theta = self.theta(x).flatten(2)  # [B, C/8, HW]
         phi = F.max_pool2d(self.phi(x), 2).flatten(2)  # [B, C/8, HW/4]

@@ -28,9 +28,7 @@ def normalized_map(
     return F.normalize(attention_map(features).flatten(1), dim=1)
 
 
-def class_aware_distillation(
-    teacher_features: Sequence[Tensor], student_features: Sequence[Tensor]
-) -> Tensor:
+def class_aware_distillation(teacher_features: Sequence[Tensor], student_features: Sequence[Tensor]) -> Tensor:
     """L_CD = 1/L sum_k || F^T_k / ||F^T_k||_2 - F^S_k / ||F^S_k||_2 ||_2 (eqs. 4 and 6), mean over the batch.
 
     Args:
@@ -51,9 +49,7 @@ def class_aware_distillation(
     distances = []
     for k, (o_t, o_s) in enumerate(zip(teacher_features, student_features, strict=True)):
         if o_t.shape[0] != o_s.shape[0] or o_t.shape[2:] != o_s.shape[2:]:
-            raise PpcdError(
-                f"features {k} differ in batch or size: {tuple(o_t.shape)} and {tuple(o_s.shape)}"
-            )
+            raise PpcdError(f"features {k} differ in batch or size: {tuple(o_t.shape)} and {tuple(o_s.shape)}")
         distances.append(torch.linalg.vector_norm(normalized_map(o_t) - normalized_map(o_s), dim=1).mean())
     return torch.stack(distances).mean()
 
@@ -78,9 +74,7 @@ def progressive_pruning(masks: Sequence[ChannelMask], weights: Sequence[float] |
     return torch.stack(terms).sum() / len(masks)
 
 
-def discriminator_hinge(
-    real: Float[Tensor, " batch"], fake: Float[Tensor, " fake_batch"]
-) -> Float[Tensor, ""]:
+def discriminator_hinge(real: Float[Tensor, " batch"], fake: Float[Tensor, " fake_batch"]) -> Float[Tensor, ""]:
     """E[max(0, 1 - D(I))] + E[max(0, 1 + D(G(z)))]: the loss of the reference implementations."""
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
@@ -90,9 +84,7 @@ def generator_hinge(fake: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
     return -fake.mean()
 
 
-def discriminator_minimax(
-    real: Float[Tensor, " batch"], fake: Float[Tensor, " fake_batch"]
-) -> Float[Tensor, ""]:
+def discriminator_minimax(real: Float[Tensor, " batch"], fake: Float[Tensor, " fake_batch"]) -> Float[Tensor, ""]:
     """-(E[log D(I)] + E[log(1 - D(G(z)))]) (eq. 7), with D = sigmoid of the scores given here."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
@@ -108,8 +100,6 @@ ADVERSARIAL = {
 }
 
 
-def total(
-    l_adv: Tensor, l_cd: Tensor | float, l_pp: Tensor | float, lambda_cd: float, lambda_pp: float
-) -> Tensor:
+def total(l_adv: Tensor, l_cd: Tensor | float, l_pp: Tensor | float, lambda_cd: float, lambda_pp: float) -> Tensor:
     """L = lambda_pp L_PP + lambda_cd L_CD + L_ADV (eq. 8: lambda_pp = 0.01, lambda_cd = 1)."""
     return l_adv + lambda_cd * l_cd + lambda_pp * l_pp

@@ -17,7 +17,8 @@ class ChannelMask(nn.Module):
         channels: n, the number of channels.
         delta: steepness of the sigmoid (section 4.2: 1e3).
         pivot: a channel with m_i <= pivot counts as pruned (section 3.2: 5e-3).
-        start: initial w_i of every channel. The paper gives none; the mask starts open (m ~ 1).
+        start: initial w_i of every channel. The paper gives none; the mask starts open
+            (m = 0.999994 at delta = 1e3).
 
     Attributes:
         weight: w, [channels].
@@ -29,7 +30,7 @@ class ChannelMask(nn.Module):
 
     kept: Tensor
 
-    def __init__(self, channels: int, delta: float = 1e3, pivot: float = 5e-3, start: float = 0.05) -> None:
+    def __init__(self, channels: int, delta: float = 1e3, pivot: float = 5e-3, start: float = 0.012) -> None:
         super().__init__()
         if channels < 1:
             raise PpcdError(f"a channel mask needs at least one channel; got {channels}")
@@ -98,9 +99,7 @@ class ChannelMask(nn.Module):
         self.weight.requires_grad_(False)
         self.weight.grad = None
 
-    def forward(
-        self, x: Float[Tensor, "batch channel height width"]
-    ) -> Float[Tensor, "batch channel height width"]:
+    def forward(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
         return x * self.values().to(x.dtype).view(1, -1, 1, 1)
 
     def get_extra_state(self) -> Tensor:

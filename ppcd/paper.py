@@ -51,9 +51,7 @@ def _cell(table: int, row: str, column: str, text: str) -> Published:
     return Published(table, row, column, text, round(float(match[1]) * _UNITS[match[2]], 6), factor)
 
 
-def _table(
-    number: int, columns: tuple[str, ...], rows: dict[str, tuple[str, ...]]
-) -> dict[str, dict[str, Published]]:
+def _table(number: int, columns: tuple[str, ...], rows: dict[str, tuple[str, ...]]) -> dict[str, dict[str, Published]]:
     return {
         row: {column: _cell(number, row, column, text) for column, text in zip(columns, texts, strict=True)}
         for row, texts in rows.items()

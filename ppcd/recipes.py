@@ -72,9 +72,7 @@ def get_recipe(name: str, alpha: float | None = None) -> Recipe:
     match = re.fullmatch(r"(.+?)(?:-a([0-9.]+))?", name if isinstance(name, str) else "")
     base = match.group(1) if match else ""
     if base not in RECIPES or match is None:
-        raise PpcdError(
-            f"unknown recipe {name!r}; expected one of: {', '.join(RECIPES)} (-a<alpha> where masked)"
-        )
+        raise PpcdError(f"unknown recipe {name!r}; expected one of: {', '.join(RECIPES)} (-a<alpha> where masked)")
     recipe = RECIPES[base]
     if match.group(2):
         if recipe.alpha is None:
@@ -82,9 +80,7 @@ def get_recipe(name: str, alpha: float | None = None) -> Recipe:
         try:
             named = float(match.group(2))
         except ValueError:
-            raise PpcdError(
-                f"alpha must be a number in (0, 1), for example 0.7; got {match.group(2)!r}"
-            ) from None
+            raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {match.group(2)!r}") from None
         if alpha not in (None, named):
             raise PpcdError(f"recipe {name!r} says alpha {named:g}, but alpha {alpha!r} was given beside it")
         alpha = named

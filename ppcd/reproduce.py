@@ -65,9 +65,7 @@ def build(profile: str, seeds: Sequence[int]) -> None:
         execute(paths.repository() / "notebooks" / f"{name}.ipynb", target / f"{name}.ipynb", parameters)
         print(f"{name}.ipynb executed in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     report = build_report(target / "09_report.ipynb", profile)
-    print(
-        f"tables:  {paths.results(profile) / 'tables'}\nfigures: {paths.figures(profile)}\nreport:  {report}"
-    )
+    print(f"tables:  {paths.results(profile) / 'tables'}\nfigures: {paths.figures(profile)}\nreport:  {report}")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -114,9 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", default="0", help='"0 1 2" or "0,1,2"')
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     again = parser.add_mutually_exclusive_group()
-    again.add_argument(
-        "--reuse", action="store_true", help="take complete runs that came with the repository"
-    )
+    again.add_argument("--reuse", action="store_true", help="take complete runs that came with the repository")
     again.add_argument("--retrain", action="store_true", help="train them anew")
     parser.add_argument("--report-only", action="store_true", help="only tables, figures, report")
     parser.add_argument("--dry-run", action="store_true", help="show what would be trained, and do nothing")

@@ -5,6 +5,7 @@ The paper trains everything with Adam at 0.1 and lambda = 0.01. On the masks tha
 lambda_k of its own that follows a schedule of its pruned fraction.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +23,17 @@ RULES = ("scheduled", "paper-adam", "paper-sgd")
 class Schedule:
     """Constants of the "scheduled" rule, as fractions of the training where they are times."""
 
-    learning_rate: float = 1e-3  # of the masks, by plain SGD
+    clip: float = 20.0  # bound of a channel's gradient from L_ADV and L_CD
+    speed: float = 0.1  # how far that moves w in a whole training at most; the slope of eq. 1 is 0.01 wide
     warm_up: float = 0.1  # no channel is asked for before
     target: float = 0.55  # the schedule reaches alpha here
-    deadline: float = (
-        0.65  # a layer that has not frozen by then is frozen by rank of w, and counted as forced
-    )
-    growth: float = 1.05  # of lambda_k per iteration, while the layer is behind its schedule
-    lambda_max: float = 30.0
+    deadline: float = 0.65  # a layer still open is frozen here by rank of w, and counted as forced
+    e_fold: float = 0.01  # of the training, in which lambda_k grows e-fold while its layer is behind its schedule
+    retreat: float = 3.0  # how many times faster it falls while the layer is not
+
+    def learning_rate(self, total: int) -> float:
+        """Of the masks, by plain SGD, in a training of `total` iterations."""
+        return self.speed / (self.clip * total)
 
 
 def channels_to_prune(channels: int, alpha: float) -> int:
@@ -40,7 +44,7 @@ def channels_to_prune(channels: int, alpha: float) -> int:
 class MaskRule:
     """Owns the masks' optimiser and the lambda_k.
 
-    In every iteration: `loss()` before the backward pass, `step(iteration)` behind it.
+    In every iteration, behind the backward pass of the other losses: `backward()`, then `step(iteration)`.
     """
 
     def __init__(
@@ -61,15 +65,26 @@ class MaskRule:
         self.forced: dict[str, int] = dict.fromkeys(masks, 0)
         weights = [mask.weight for mask in masks.values()]
         if rule == "scheduled":
-            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(weights, lr=self.schedule.learning_rate)
+            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(weights, lr=self.schedule.learning_rate(total))
         elif rule == "paper-sgd":
             self.optimizer = torch.optim.SGD(weights, lr=0.1)
         else:
             self.optimizer = torch.optim.Adam(weights, lr=0.1)
 
-    def loss(self) -> Tensor:
-        masks = list(self.masks.values())
-        return progressive_pruning(masks, list(self.lambdas.values()))
+    def backward(self) -> Tensor:
+        """Add the gradient of L_PP (eq. 5, each l_PP_k times its lambda_k) to the masks; returns the loss.
+
+        The masks hold the gradient of the other losses by then. At the crossing, eq. 1 multiplies it by up to
+        delta / 4 = 250, and one batch could throw a channel out or lock it in for good; the "scheduled" rule
+        bounds it first.
+        """
+        weights = [mask.weight for mask in self.masks.values() if not mask.frozen]
+        if weights and self.rule == "scheduled":
+            torch.nn.utils.clip_grad_value_(weights, self.schedule.clip)
+        loss = progressive_pruning(list(self.masks.values()), list(self.lambdas.values()))
+        if weights:
+            loss.backward()
+        return loss.detach()
 
     def step(self, iteration: int) -> None:
         progress = (iteration + 1) / self.total
@@ -93,10 +108,12 @@ class MaskRule:
         goal = channels_to_prune(mask.channels, self.alpha)
         wanted = goal * min(1.0, max(0.0, (progress - s.warm_up) / (s.target - s.warm_up)))
         pruned = round(mask.pruned_ratio() * mask.channels)
+        exponent = 1 / (s.e_fold * self.total)
+        highest = 2 * len(self.masks) * self.schedule.clip  # lambda_k / 2N twice as strong as any other gradient
         if pruned < wanted:
-            self.lambdas[name] = min(self.lambdas[name] * s.growth, s.lambda_max)
+            self.lambdas[name] = min(self.lambdas[name] * math.exp(exponent), highest)
         else:
-            self.lambdas[name] = max(self.lambdas[name] / s.growth**4, self.base)
+            self.lambdas[name] = max(self.lambdas[name] * math.exp(-s.retreat * exponent), self.base)
         if progress >= s.deadline:
             order = mask.weight.detach().argsort(descending=True)
             kept = torch.zeros(mask.channels, dtype=torch.bool)

@@ -95,9 +95,7 @@ class RunConfig:
             num_classes=profile.num_classes,
         )
         if images.identity != self.data_identity:
-            raise PpcdError(
-                f"run {self.id} is of {self.data_identity}, but the data are now {images.identity}"
-            )
+            raise PpcdError(f"run {self.id} is of {self.data_identity}, but the data are now {images.identity}")
         return images
 
     def describe(self) -> str:
@@ -120,9 +118,7 @@ class RunConfig:
         return "\n".join(f"{name:<{width}}{value}" for name, value in lines)
 
 
-def run_config(
-    profile: str | Profile, recipe: str | Recipe, seed: int, alpha: float | None = None
-) -> RunConfig:
+def run_config(profile: str | Profile, recipe: str | Recipe, seed: int, alpha: float | None = None) -> RunConfig:
     """The configuration of a run, every part of it checked.
 
     Args:
@@ -142,9 +138,7 @@ def run_config(
     if not isinstance(recipe, Recipe):
         recipe = get_recipe(recipe, alpha)
     elif alpha not in (None, recipe.alpha):
-        raise PpcdError(
-            f"alpha {alpha} was given beside a recipe object, whose alpha is {recipe.alpha}; set it there"
-        )
+        raise PpcdError(f"alpha {alpha} was given beside a recipe object, whose alpha is {recipe.alpha}; set it there")
     identity = data.identity(profile.dataset, images_per_class=profile.images_per_class)
     return RunConfig(profile, recipe, seed, identity)
 

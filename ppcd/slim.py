@@ -27,9 +27,7 @@ def _select(weight: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tens
 
 
 @torch.no_grad()
-def _copy(
-    source: nn.Module, target: nn.Module, rows: Tensor | None = None, columns: Tensor | None = None
-) -> None:
+def _copy(source: nn.Module, target: nn.Module, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
     """Copy a convolution, linear layer or embedding, keeping the chosen rows and columns of its weight."""
     effective = _select(effective_weight(source), rows, columns)
     if isinstance(target, SpectralNorm):
@@ -52,9 +50,7 @@ def _copy_norm(
 ) -> None:
     for part in ("gain", "bias"):
         layer = getattr(source, part)
-        embedding = isinstance(
-            layer, nn.Embedding
-        )  # [class, channel]; a linear layer is [channel, condition]
+        embedding = isinstance(layer, nn.Embedding)  # [class, channel]; a linear layer is [channel, condition]
         _copy(
             layer,
             getattr(target, part),
@@ -69,9 +65,7 @@ def _kept(mask: ChannelMask | None, name: str) -> Tensor | None:
     if mask is None:
         return None
     if not mask.frozen:
-        raise PpcdError(
-            f"{name} has not frozen, so which channels go is not decided; train on, or mask.freeze(...)"
-        )
+        raise PpcdError(f"{name} has not frozen, so which channels go is not decided; train on, or mask.freeze(...)")
     return mask.kept.nonzero().squeeze(1)
 
 
@@ -101,9 +95,7 @@ def slim(generator: Generator, *, for_training: bool = False) -> Generator:
         hidden = tuple((len(k1), len(k2)) for k1, k2 in kept)  # type: ignore[arg-type]
     parameter = next(generator.parameters())
     result = Generator(
-        GeneratorConfig(
-            **{**config.to_dict(), "masked": False, "hidden": hidden, "spectral_norm": for_training}
-        )
+        GeneratorConfig(**{**config.to_dict(), "masked": False, "hidden": hidden, "spectral_norm": for_training})
     ).to(parameter.device, parameter.dtype)
 
     if generator.shared is not None and result.shared is not None:

@@ -37,9 +37,7 @@ class Teacher:
         self, generator: Generator, normalisation: str = "teacher", seed: int = 0, samples_per_class: int = 64
     ) -> None:
         if normalisation not in NORMALISATIONS:
-            raise PpcdError(
-                f"unknown normalisation {normalisation!r}; expected one of: {', '.join(NORMALISATIONS)}"
-            )
+            raise PpcdError(f"unknown normalisation {normalisation!r}; expected one of: {', '.join(NORMALISATIONS)}")
         if len(generator.blocks) < 2:
             raise PpcdError("class-aware distillation starts at the second block; this teacher has one")
         self.generator = generator.eval().requires_grad_(False)

@@ -45,9 +45,7 @@ def resolve_device(name: str) -> str:
     if kind not in there:
         raise PpcdError(f"unknown device {name!r}; expected auto, cpu, cuda or mps")
     if not there[kind]:
-        raise PpcdError(
-            f"device {name!r} was asked for, but torch sees none on this machine; take cpu or auto"
-        )
+        raise PpcdError(f"device {name!r} was asked for, but torch sees none on this machine; take cpu or auto")
     return name
 
 
@@ -132,10 +130,7 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None) -> None:
             "training": {
                 "iterations": trainer.total,
                 "seconds": trainer.seconds,
-                "images_per_second": trainer.total
-                * profile.batch_size
-                * profile.accumulations
-                / trainer.seconds,
+                "images_per_second": trainer.total * profile.batch_size * profile.accumulations / trainer.seconds,
                 "last": trainer.last,
             },
             "masks": masks,
@@ -182,9 +177,7 @@ def sample_grid(generator: Generator, seed: int, device: str, columns: int = 10)
     with torch.no_grad():
         images = generator(z.to(device), y.to(device)).cpu()
     buffer = io.BytesIO()
-    save_image(
-        make_grid(images, nrow=columns, padding=1, normalize=True, value_range=(-1, 1)), buffer, format="png"
-    )
+    save_image(make_grid(images, nrow=columns, padding=1, normalize=True, value_range=(-1, 1)), buffer, format="png")
     return buffer.getvalue()
 
 
@@ -224,9 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
     parser = argparse.ArgumentParser(prog="python -m ppcd.train", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist")
-    parser.add_argument(
-        "--recipe", default="ppcd", help=f"{', '.join(RECIPES)}; -a<alpha> behind masked ones"
-    )
+    parser.add_argument("--recipe", default="ppcd", help=f"{', '.join(RECIPES)}; -a<alpha> behind masked ones")
     parser.add_argument("--alpha", type=float, help="compression ratio threshold of eq. 3, in (0, 1)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

@@ -102,9 +102,7 @@ class Trainer:
         self.rule: MaskRule | None = None
         if recipe.masked and recipe.alpha is not None:
             pruning = self.switch_at if recipe.two_step else self.total
-            self.rule = MaskRule(
-                self.generator.masks(), recipe.mask_rule, recipe.alpha, recipe.lambda_pp, pruning
-            )
+            self.rule = MaskRule(self.generator.masks(), recipe.mask_rule, recipe.alpha, recipe.lambda_pp, pruning)
 
         # Randomness: one generator for each purpose
         self.noise = named_generator(seed, "noise")
@@ -141,11 +139,7 @@ class Trainer:
         return Teacher(generator, self.recipe.normalisation, seed)
 
     def _adam(self, network: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
-        masks = (
-            {id(mask.weight) for mask in network.masks().values()}
-            if isinstance(network, Generator)
-            else set()
-        )
+        masks = {id(mask.weight) for mask in network.masks().values()} if isinstance(network, Generator) else set()
         return torch.optim.Adam(
             [parameter for parameter in network.parameters() if id(parameter) not in masks],
             lr=learning_rate * self.profile.learning_rate_scale,
@@ -200,9 +194,7 @@ class Trainer:
             l_adv += adversarial.detach() / pieces
             l_cd += distance.detach() / pieces
         if pruning and self.rule is not None:
-            l_pp = self.rule.loss()
-            if l_pp.requires_grad:
-                l_pp.backward()
+            l_pp = self.rule.backward()
         self.optimizer_g.step()
         if pruning and self.rule is not None:
             self.rule.step(self.iteration)
@@ -213,7 +205,7 @@ class Trainer:
         self.iteration += 1
         if self.recipe.two_step and self.iteration == self.switch_at:
             self.slim_and_distil()
-        return {"loss_d": loss_d, "loss_adv": l_adv, "loss_cd": l_cd, "loss_pp": l_pp.detach()}
+        return {"loss_d": loss_d, "loss_adv": l_adv, "loss_cd": l_cd, "loss_pp": l_pp}
 
     def report_masks(self) -> list[dict[str, Any]]:
         """What became of each mask layer: for run.json."""
@@ -271,9 +263,7 @@ class Trainer:
             PpcdError: the state is of another format.
         """
         if state.get("format") != CHECKPOINT_FORMAT:
-            raise PpcdError(
-                f"a checkpoint of format {state.get('format')!r} cannot be resumed; start the run anew"
-            )
+            raise PpcdError(f"a checkpoint of format {state.get('format')!r} cannot be resumed; start the run anew")
         self.iteration, self.seconds = state["iteration"], state["seconds"]
         if state["phase"] == "distil":
             self._second_step(Generator(GeneratorConfig.from_dict(state["generator_config"])))
@@ -370,9 +360,7 @@ def check_finite(iteration: int, current: dict[str, Tensor], checkpoint: Path) -
     finite = torch.isfinite(torch.stack([current[name].float() for name in names])).tolist()
     if not all(finite):
         bad = ", ".join(name for name, good in zip(names, finite, strict=True) if not good)
-        kept = (
-            f"the last good checkpoint is {checkpoint.name}" if checkpoint.is_file() else "no checkpoint yet"
-        )
+        kept = f"the last good checkpoint is {checkpoint.name}" if checkpoint.is_file() else "no checkpoint yet"
         raise NonFiniteLoss(
             f"training stopped at iteration {iteration}: {bad} is not finite ({kept}); "
             "lower the learning rate or take another mask rule"

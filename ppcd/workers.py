@@ -115,9 +115,7 @@ def _blocked(job: Job, jobs: Sequence[Job]) -> Job | None:
     teacher = job.config.teacher()
     if teacher is None:
         return None
-    return next(
-        (other for other in jobs if other.config.id == teacher.id and (not other.done or other.error)), None
-    )
+    return next((other for other in jobs if other.config.id == teacher.id and (not other.done or other.error)), None)
 
 
 def _work(jobs: list[Job], device: str, workers: int) -> None:
