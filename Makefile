@@ -6,13 +6,16 @@ SEEDS   ?= 0
 DEVICE  ?= auto
 DATA    ?=
 REUSE   ?=
+RETRAIN ?=
+DRY_RUN ?=
 TESTS   ?=
 UPGRADE ?=
 
 VENV    := .venv
 PY      := $(VENV)/bin/python
 READY   := $(VENV)/.complete
-PLAN     = $(PY) -m ppcd.reproduce --seeds "$(SEEDS)" --device "$(DEVICE)"$(if $(REUSE), --reuse)
+REPRODUCE = $(PY) -m ppcd.reproduce --seeds "$(SEEDS)" --device "$(DEVICE)"$(OPTIONS)
+OPTIONS  = $(if $(REUSE), --reuse)$(if $(RETRAIN), --retrain)$(if $(DRY_RUN), --dry-run)
 
 ifneq ($(strip $(DATA)),)
 export PPCD_DATA := $(if $(filter /% ~%,$(DATA)),$(patsubst ~/%,$(HOME)/%,$(DATA)),$(CURDIR)/$(DATA))
@@ -32,7 +35,9 @@ help: ## this list
 	  'SEEDS="$(SEEDS)"' 'one or several: SEEDS="0 1 2" or SEEDS=0,1,2' \
 	  'DEVICE=$(DEVICE)' 'auto, cpu, cuda or mps' \
 	  'DATA=$(DATA)' 'folder of class folders with images, for the cifar10 profiles' \
-	  'REUSE=$(REUSE)' '1: build from the runs that are there, whichever code trained them' \
+	  'REUSE=$(REUSE)' '1: take the complete runs that came with the repository' \
+	  'RETRAIN=$(RETRAIN)' '1: train them anew (neither: anew at profiles of minutes)' \
+	  'DRY_RUN=$(DRY_RUN)' '1: show what would be trained, and do nothing' \
 	  'TESTS=$(TESTS)' 'passed on to pytest: TESTS="-k masks"' \
 	  'PYTHON=$(PYTHON)' 'the interpreter that .venv is made from; empty: the first that fits'
 
@@ -40,13 +45,13 @@ setup: $(READY) ## .venv with every package of requirements.lock
 	@:
 
 reproduce: $(READY) ## train, prune, distil, evaluate; make every table, figure and the report
-	$(PLAN) --profile "$(PROFILE)"
+	$(REPRODUCE) --profile "$(PROFILE)"
 
 smoke: $(READY) ## the same in a minute or two, at the smoke profile: says nothing about quality
-	$(PLAN) --profile smoke
+	$(REPRODUCE) --profile smoke
 
 report: $(READY) ## tables, figures and the report again, from the runs that are there
-	$(PLAN) --profile "$(PROFILE)" --report-only
+	$(REPRODUCE) --profile "$(PROFILE)" --report-only
 
 lab: $(READY) ## JupyterLab on the notebooks
 	$(PY) -m jupyterlab notebooks/

@@ -46,9 +46,7 @@ def pins(lock: str) -> list[Requirement]:
 
 
 def conda_pins(environment: str) -> list[Requirement]:
-    (section,) = [
-        item["pip"] for item in yaml.safe_load(environment)["dependencies"] if isinstance(item, dict)
-    ]
+    (section,) = [item["pip"] for item in yaml.safe_load(environment)["dependencies"] if isinstance(item, dict)]
     return [Requirement(line) for line in section if line != "-e ."]
 
 
@@ -144,11 +142,21 @@ def test_supported_pythons_agree() -> None:
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     """make as if typed in a shell of its own, whatever make runs these tests."""
-    own = {"PROFILE", "SEEDS", "DEVICE", "DATA", "PPCD_DATA", "REUSE", "TESTS", "PYTHON", "UPGRADE"}
+    own = {
+        "PROFILE",
+        "SEEDS",
+        "DEVICE",
+        "DATA",
+        "PPCD_DATA",
+        "REUSE",
+        "RETRAIN",
+        "DRY_RUN",
+        "TESTS",
+        "PYTHON",
+        "UPGRADE",
+    }
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS")) and k not in own}
-    return subprocess.run(
-        ["make", *arguments], cwd=ROOT, env=clean, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(["make", *arguments], cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
 
 
 def test_help_is_the_default_and_lists_every_target() -> None:
@@ -301,9 +309,7 @@ def notebook_faults(notebook: dict) -> list[str]:
             faults.append(f"code cell {number} is stored with its output")
         if len(source.splitlines()) > 15:
             faults.append(f"code cell {number} has {len(source.splitlines())} lines")
-        plain = "\n".join(
-            "" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()
-        )
+        plain = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines())
         nodes = ast.walk(ast.parse(plain))
         if any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for node in nodes):
             faults.append(f"code cell {number} defines a function or a class")
@@ -372,9 +378,7 @@ def test_no_tracked_file_holds_a_path_of_one_machine() -> None:
     assert {name: found[:3] for name, found in held.items() if found} == {}
 
 
-@pytest.mark.parametrize(
-    "path", ["/".join(["", "home", "ada", "ppcd"]), "/".join(["", "root", "x"]), str(ROOT)]
-)
+@pytest.mark.parametrize("path", ["/".join(["", "home", "ada", "ppcd"]), "/".join(["", "root", "x"]), str(ROOT)])
 def test_a_path_of_one_machine_is_seen(path: str) -> None:
     assert machine_paths(f'data = "{path}/data"')
     assert machine_paths("see https://example.org/home/ada/ppcd and results/mnist") == []

@@ -124,13 +124,10 @@ def install(venv: Path) -> None:
     pins = sum("==" in line.split(";")[0] for line in (ROOT / INPUTS[0]).read_text().splitlines())
     marker.touch()
     log.write_bytes(b"")
-    options = ["install", "--no-deps", "--no-compile", "--progress-bar", "off"]
+    options = ["install", "--no-deps", "--progress-bar", "off"]
     run([*pip, *options, "-r", INPUTS[0]], log, pins)
     run([*pip, *options, "--no-build-isolation", "-e", "."], log)
     run([*pip, "check"], log)
-    print("setup: compiling", flush=True)  # by pip it takes a minute of one core
-    compiler = [venv / "bin/python", "-W", "ignore", "-m", "compileall", "-qq", "-j", "0", venv / "lib"]
-    subprocess.run(compiler, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     marker.unlink()
 
 
@@ -144,11 +141,11 @@ def main() -> None:
             stamp.touch()
             return
         began = time.monotonic()
-        if venv.exists() and not must_rebuild(venv, ROOT, VERSION):
-            print("setup: bringing .venv up to date", flush=True)
-        else:
+        if not venv.exists() or must_rebuild(venv, ROOT, VERSION):
             print("setup: installing into .venv: about 3 minutes, 6 GB on Linux", flush=True)
             make_environment(venv)
+        else:
+            print("setup: bringing .venv up to date", flush=True)
         stamp.unlink(missing_ok=True)
         install(venv)
         stamp.write_text(wanted)
