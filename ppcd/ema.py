@@ -26,7 +26,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, generator: Generator, iteration: int) -> None:
-        mine = list(self.generator.parameters())
+        mine: list[torch.Tensor] = list(self.generator.parameters())
         theirs = [parameter.detach() for parameter in generator.parameters()]
         if iteration < self.start:
             torch._foreach_copy_(mine, theirs)

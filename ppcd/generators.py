@@ -145,9 +145,8 @@ class Generator(nn.Module):
                 gain, bias = (nn.Embedding(config.num_classes, channels) for _ in range(2))
                 return ClassConditionalBatchNorm(channels, gain, bias)
             condition = arch.shared_dim + self.chunk
-            return ClassConditionalBatchNorm(
-                channels, *(make.linear(condition, channels, bias=False) for _ in range(2))
-            )
+            first, second = (make.linear(condition, channels, bias=False) for _ in range(2))
+            return ClassConditionalBatchNorm(channels, first, second)
 
         self.shared = nn.Embedding(config.num_classes, arch.shared_dim) if arch.shared_dim else None
         self.linear = make.linear(self.chunk, plan.channels[0] * BASE**2)
@@ -158,6 +157,10 @@ class Generator(nn.Module):
         self.attention = None if plan.attention is None else SelfAttention(plan.channels[plan.attention + 1], make)
         self.output_norm = nn.BatchNorm2d(plan.channels[-1])
         self.output_conv = make.conv(plan.channels[-1], 3, 3)
+
+    def residual_blocks(self) -> list[GeneratorBlock]:
+        """`blocks`, by their type."""
+        return [block for block in self.blocks if isinstance(block, GeneratorBlock)]
 
     def masks(self) -> dict[str, ChannelMask]:
         """The 2N mask layers by name ("blocks.0.mask1", ...), first to last; empty if there are none."""

@@ -31,7 +31,7 @@ def initialise(network: nn.Module, kind: Literal["orthogonal", "xavier"], seed: 
             if not isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
                 continue
             fill(module.weight, generator=named_generator(seed, f"{scope}/{name}.weight"))
-            if getattr(module, "bias", None) is not None:
+            if not isinstance(module, nn.Embedding) and module.bias is not None:
                 module.bias.zero_()
             if isinstance(module, SpectralNorm):
                 module.u.copy_(torch.randn(module.u.shape, generator=named_generator(seed, f"{scope}/{name}.u")))

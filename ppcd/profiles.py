@@ -29,7 +29,8 @@ class Profile:
     accumulations: int
     teacher_iterations: int
     iterations: int  # of every other recipe
-    learning_rate_scale: float  # multiplies the reference learning rates of G and D
+    lr_g_scale: float  # multiplies the reference learning rate of G
+    lr_d_scale: float  # and of D
     ema_decay: float
     ema_start: int
     # measurement
@@ -59,7 +60,8 @@ PROFILES: dict[str, Profile] = {
             accumulations=1,
             teacher_iterations=12,
             iterations=24,
-            learning_rate_scale=1.0,
+            lr_g_scale=1.0,
+            lr_d_scale=1.0,
             ema_decay=0.9,
             ema_start=2,
             backbone="classifier",
@@ -84,7 +86,8 @@ PROFILES: dict[str, Profile] = {
             accumulations=1,
             teacher_iterations=1000,
             iterations=1200,
-            learning_rate_scale=1.0,
+            lr_g_scale=1.0,
+            lr_d_scale=1.0,
             ema_decay=0.99,
             ema_start=100,
             backbone="classifier",
@@ -109,7 +112,8 @@ PROFILES: dict[str, Profile] = {
             accumulations=1,
             teacher_iterations=20000,
             iterations=10000,
-            learning_rate_scale=1.0,
+            lr_g_scale=1.0,
+            lr_d_scale=1.0,
             ema_decay=0.999,
             ema_start=500,
             backbone="efficientnet-lite0",
@@ -134,7 +138,8 @@ PROFILES: dict[str, Profile] = {
             accumulations=1,
             teacher_iterations=100000,
             iterations=50000,
-            learning_rate_scale=1.0,
+            lr_g_scale=1.0,
+            lr_d_scale=1.0,
             ema_decay=0.9999,
             ema_start=1000,
             backbone="inception",

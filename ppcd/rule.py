@@ -108,9 +108,11 @@ class MaskRule:
         goal = channels_to_prune(mask.channels, self.alpha)
         wanted = goal * min(1.0, max(0.0, (progress - s.warm_up) / (s.target - s.warm_up)))
         pruned = round(mask.pruned_ratio() * mask.channels)
+        # Up to there, count half-closed channels by half: a layer whose channels close together has to wait.
+        closed = float((1 - mask.values().detach()).sum()) if progress < s.target else pruned
         exponent = 1 / (s.e_fold * self.total)
         highest = 2 * len(self.masks) * self.schedule.clip  # lambda_k / 2N twice as strong as any other gradient
-        if pruned < wanted:
+        if closed < wanted:
             self.lambdas[name] = min(self.lambdas[name] * math.exp(exponent), highest)
         else:
             self.lambdas[name] = max(self.lambdas[name] * math.exp(-s.retreat * exponent), self.base)

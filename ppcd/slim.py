@@ -11,8 +11,10 @@ from ppcd.generators import Generator, GeneratorConfig
 from ppcd.layers import ClassConditionalBatchNorm, SelfAttention, SpectralNorm, power_iteration
 from ppcd.masks import ChannelMask
 
+Layer = nn.Conv2d | nn.Linear | nn.Embedding
 
-def effective_weight(layer: nn.Module) -> Tensor:
+
+def effective_weight(layer: Layer) -> Tensor:
     """The weight that the layer uses at evaluation: under spectral norm, the normalised one."""
     weight = layer.weight.detach()
     if isinstance(layer, SpectralNorm):
@@ -27,7 +29,7 @@ def _select(weight: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tens
 
 
 @torch.no_grad()
-def _copy(source: nn.Module, target: nn.Module, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
+def _copy(source: Layer, target: Layer, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
     """Copy a convolution, linear layer or embedding, keeping the chosen rows and columns of its weight."""
     effective = _select(effective_weight(source), rows, columns)
     if isinstance(target, SpectralNorm):
@@ -40,8 +42,9 @@ def _copy(source: nn.Module, target: nn.Module, rows: Tensor | None = None, colu
         target.weight.copy_(weight)
     else:
         target.weight.copy_(effective)
-    if getattr(source, "bias", None) is not None:
-        target.bias.copy_(_select(source.bias, rows, None))
+    bias, copied = getattr(source, "bias", None), getattr(target, "bias", None)
+    if bias is not None and copied is not None:
+        copied.copy_(_select(bias, rows, None))
 
 
 @torch.no_grad()
@@ -88,7 +91,7 @@ def slim(generator: Generator, *, for_training: bool = False) -> Generator:
     config = generator.config
     kept = [
         (_kept(block.mask1, f"blocks.{i}.mask1"), _kept(block.mask2, f"blocks.{i}.mask2"))
-        for i, block in enumerate(generator.blocks)
+        for i, block in enumerate(generator.residual_blocks())
     ]
     hidden = config.hidden
     if config.masked:
@@ -101,12 +104,12 @@ def slim(generator: Generator, *, for_training: bool = False) -> Generator:
     if generator.shared is not None and result.shared is not None:
         _copy(generator.shared, result.shared)
     _copy(generator.linear, result.linear)
-    for source, target, (k1, k2) in zip(generator.blocks, result.blocks, kept, strict=True):
+    for source, target, (k1, k2) in zip(generator.residual_blocks(), result.residual_blocks(), kept, strict=True):
         _copy_norm(source.bn1, target.bn1)
         _copy(source.conv1, target.conv1, rows=k1)
         _copy_norm(source.bn2, target.bn2, k1)
         _copy(source.conv2, target.conv2, rows=k2, columns=k1)
-        if source.transition is not None:
+        if source.transition is not None and target.transition is not None:
             _copy(source.transition, target.transition, columns=k2)
         _copy(source.conv_sc, target.conv_sc)
     if isinstance(generator.attention, SelfAttention) and isinstance(result.attention, SelfAttention):

@@ -74,7 +74,7 @@ class Teacher:
             mean, var = (moment[y][:, :, None, None] for moment in self.statistics[block])
             return (features - mean) * torch.rsqrt(var + 1e-5)
         if self.normalisation == "teacher":
-            following = self.generator.blocks[block + 1]
+            following = self.generator.residual_blocks()[block + 1]
             return following.bn1(features, condition)
         return features
 

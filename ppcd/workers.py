@@ -119,7 +119,8 @@ def _blocked(job: Job, jobs: Sequence[Job]) -> Job | None:
 
 
 def _work(jobs: list[Job], device: str, workers: int) -> None:
-    waiting, running = list(jobs), []
+    waiting: list[Job] = list(jobs)
+    running: list[Job] = []
     board = Board(jobs)
     try:
         while waiting or running:

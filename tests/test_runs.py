@@ -127,9 +127,9 @@ def test_seed_data_and_teacher_are_in_the_hash(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_one_and_one_point_zero_hash_alike() -> None:
-    whole = replace(SMOKE, learning_rate_scale=1)
-    assert config(profile=whole).hash == config(profile=replace(SMOKE, learning_rate_scale=1.0)).hash
-    assert config(profile=whole).hash != config(profile=replace(SMOKE, learning_rate_scale=1.5)).hash
+    whole = replace(SMOKE, lr_g_scale=1)
+    assert config(profile=whole).hash == config(profile=replace(SMOKE, lr_g_scale=1.0)).hash
+    assert config(profile=whole).hash != config(profile=replace(SMOKE, lr_g_scale=1.5)).hash
 
 
 # Asking for a run

@@ -71,6 +71,7 @@ def build_report(executed: Path, profile: str, output: Path | None = None) -> Pa
         embed_images=True,
     )
     body, _ = exporter.from_notebook_node(notebook)
+    body = re.sub(r' id="cell-id=[^"]*"', "", body)  # random for papermill's cell; nothing refers to them
     page = PAGE.format(title=html.escape(f"PPCD-GAN, profile {name}"), body=body)
     loaded = re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[\"'](?!data:)([^\"']+)", page)
     if loaded:

@@ -182,13 +182,13 @@ def settings(profile: str, seed: int) -> pd.DataFrame:
     config = run_config(profile, "ppcd", seed)
     budget, recipe, mask = config.profile, config.recipe, ChannelMask(1)
     optimisation, schedule = OPTIMISATION[recipe.generator], Schedule()
-    scale, blocks = budget.learning_rate_scale, len(CHANNELS[budget.resolution]) - 1
+    blocks = len(CHANNELS[budget.resolution]) - 1
     record = find_record(profile, "ppcd", seed)
     ours = {
         "epochs": f"{budget.iterations} iterations (teacher: {budget.teacher_iterations})",
         "optimizer": "Adam; SGD for the masks",
-        "learning rate": f"G {scale * optimisation.lr_g:g}, D {scale * optimisation.lr_d:g}, "
-        f"masks {schedule.learning_rate:g}",
+        "learning rate": f"G {budget.lr_g_scale * optimisation.lr_g:g}, D {budget.lr_d_scale * optimisation.lr_d:g}, "
+        f"masks {schedule.learning_rate(budget.iterations):g}",
         "batch": f"{budget.batch_size} x {budget.accumulations} accumulations",
         "delta": f"{mask.delta:g}",
         "alpha": f"{recipe.alpha:g}",

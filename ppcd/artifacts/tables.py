@@ -146,7 +146,8 @@ def table3_caption(frame: pd.DataFrame) -> str:
     mixed = f" Scores come from {copies} separately trained copies of the backbone." if copies > 1 else ""
     samples = "" if pd.isna(first["samples"]) else f", {first['samples']:.0f} samples"
     return (
-        f"Table 3, comparison of ablation models: profile {first['profile']}, seeds {seeds}{spread}, "
+        f"Table 3, comparison of ablation models: profile {first['profile']}, "
+        f"seed{'s' * (',' in seeds)} {seeds}{spread}, "
         f"backbone {first['backbone']}{samples}, alpha {first['alpha']:g}, EMA weights. Best in bold, second "
         f"underlined; the reference is not ranked. Paper's numbers: {paper.SETTING}, alpha "
         f"{paper.TABLE3_ALPHA:g}.{mixed}"
