@@ -175,10 +175,7 @@ def self_attention(x: Tensor, theta: Tensor, phi: Tensor, g: Tensor, o: Tensor, 
         for r in range(0, height, 2):
             for c in range(0, width, 2):
                 window = [(r + i, c + j) for i in (0, 1) for j in (0, 1)]
-                pooled = [
-                    torch.stack([project(matrix, *pixel) for pixel in window]).amax(dim=0)
-                    for matrix in (phi, g)
-                ]
+                pooled = [torch.stack([project(matrix, *pixel) for pixel in window]).amax(dim=0) for matrix in (phi, g)]
                 cells.append(pooled)
         for r in range(height):
             for c in range(width):
@@ -271,8 +268,7 @@ def generator(state: State, arch: str, resolution: int, z: Tensor, y: Tensor) ->
         if h.shape[2] == 64:
             h = attention(state, "attention", h, eps)
     mean, var, gain, bias = (
-        state[f"output_norm.{part}"][None, :, None, None]
-        for part in ("running_mean", "running_var", "weight", "bias")
+        state[f"output_norm.{part}"][None, :, None, None] for part in ("running_mean", "running_var", "weight", "bias")
     )
     h = ((h - mean) / (var + 1e-5).sqrt() * gain + bias).clamp(min=0)
     return torch.tanh(sn_conv(state, "output_conv", h, eps)), features

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ppcd.blocks import DiscriminatorBlock, GeneratorBlock
 from ppcd.layers import ClassConditionalBatchNorm, LayerMaker
 from ppcd.masks import ChannelMask
+from ppcd.resampling import straightforward
 
 CLASSES = 3
 
@@ -55,7 +56,8 @@ def test_order_of_a_pp_res_block() -> None:
     block = generator_block(masked=True, transition=True)
     calls = record(block)
     x, y = block_input()
-    output = block(x, y)
+    with straightforward(block):
+        output = block(x, y)
     assert list(calls) == ["bn1", "conv1", "bn2", "mask1", "conv2", "mask2", "transition", "conv_sc"]
 
     def given(name: str) -> Tensor:
@@ -82,7 +84,8 @@ def test_order_of_a_plain_block() -> None:
     block = generator_block()
     calls = record(block)
     x, y = block_input()
-    output = block(x, y)
+    with straightforward(block):
+        output = block(x, y)
     assert list(calls) == ["bn1", "conv1", "bn2", "conv2", "conv_sc"]
     assert torch.equal(calls["conv2"][0], calls["bn2"][1].clamp(min=0))
     assert torch.equal(output, calls["conv2"][1] + calls["conv_sc"][1])
@@ -168,6 +171,59 @@ def test_a_zeroed_channel_equals_a_removed_one(training: bool) -> None:
     assert largest_difference(small(x, y), expected) > 1e-2
 
 
+def both_forms(block: GeneratorBlock | DiscriminatorBlock, *args: Tensor) -> tuple[dict[str, Tensor], ...]:
+    """Output, gradients and the state afterwards, of the merged and of the straightforward form."""
+    results = []
+    for _ in range(2):
+        network = copy.deepcopy(block)
+        x = args[0].clone().requires_grad_()
+        if results:
+            with straightforward(network):
+                output = network(x, *args[1:])
+        else:
+            output = network(x, *args[1:])
+        (output * torch.linspace(-1, 2, output.numel(), dtype=torch.float64).view_as(output)).sum().backward()
+        gradients = {f"gradient of {name}": p.grad for name, p in network.named_parameters()}
+        state = {name: value for name, value in network.state_dict().items() if "mask" not in name}
+        results.append({"output": output.detach(), "gradient of x": x.grad, **gradients, **state})
+    return tuple(results)
+
+
+def blocks_of_all_kinds() -> list[tuple[str, GeneratorBlock | DiscriminatorBlock]]:
+    generators = [
+        (f"generator {masked} {normalised}", generator_block((4, 4), masked, masked, normalised))
+        for masked in (False, True)
+        for normalised in (False, True)
+    ]
+    discriminators = [
+        (f"discriminator {first} {downsample}", discriminator_block(first=first, downsample=downsample))
+        for first in (False, True)
+        for downsample in (False, True)
+    ]
+    return [*generators, *discriminators]
+
+
+@pytest.mark.parametrize("index", range(8))
+@pytest.mark.parametrize("training", [False, True])
+def test_the_merged_form_is_the_straightforward_one(index: int, training: bool) -> None:
+    """The same output, gradients and changes of state; the spectral norm moves on once in both."""
+    name, block = blocks_of_all_kinds()[index]
+    x, y = block_input(3)
+    merged, plain = both_forms(block.train(training), *((x, y) if name.startswith("generator") else (x,)))
+    for key, value in plain.items():
+        assert largest_difference(merged[key], value) < 1e-11 * max(1.0, value.abs().max().item()), key
+    assert merged["gradient of conv1.weight"].abs().max() > 1e-3
+
+
+def test_straightforward_ends_with_its_block() -> None:
+    block = generator_block()
+    assert block.merged
+    with pytest.raises(ZeroDivisionError), straightforward(block):
+        assert not block.merged
+        raise ZeroDivisionError
+    assert block.merged
+
+
 def test_the_skip_is_not_masked() -> None:
     """With everything in the branch closed but its last bias, the block still passes its input on."""
     block = generator_block(masked=True, transition=True)
@@ -212,6 +268,8 @@ def test_discriminator_block(first: bool, downsample: bool) -> None:
 
     output = block(x)
     assert largest_difference(output, expected(pre_activation=not first)) < 1e-12
+    with straightforward(block):
+        assert largest_difference(output, block(x)) < 1e-12
     assert largest_difference(output, expected(pre_activation=first)) > 1e-2
     assert torch.equal(x, given)  # no ReLU in place: the skip sees the raw input
 
@@ -222,7 +280,8 @@ def test_the_first_block_pools_before_its_skip_and_later_ones_after() -> None:
     for first, size in ((True, 2), (False, 4)):
         block = discriminator_block(first=first)
         calls = record(block)
-        block(x)
+        with straightforward(block):
+            block(x)
         assert calls["conv_sc"][0].shape == (2, 3, size, size)
         skip = F.avg_pool2d(x, 2) if first else x
         assert torch.equal(calls["conv_sc"][0], skip)

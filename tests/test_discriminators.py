@@ -104,9 +104,7 @@ def test_score_is_linear_plus_projection() -> None:
 
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize(("resolution", "block"), [(32, None), (64, None), (128, 0)])
-def test_attention_stands_behind_the_block_of_64_pixels(
-    arch: str, resolution: int, block: int | None
-) -> None:
+def test_attention_stands_behind_the_block_of_64_pixels(arch: str, resolution: int, block: int | None) -> None:
     """A discriminator of 64 pixels has no such block: its first gives 32."""
     discriminator = tiny(arch, resolution)
     names = [name for name, module in discriminator.named_modules() if isinstance(module, SelfAttention)]
@@ -160,9 +158,7 @@ def test_initial_weights_depend_on_the_seed_only(arch: str) -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     other = build_discriminator(arch, 32, CLASSES, 1, seed=4).state_dict()
-    assert not any(
-        torch.equal(value, other[name]) for name, value in first.items() if name.endswith("weight")
-    )
+    assert not any(torch.equal(value, other[name]) for name, value in first.items() if name.endswith("weight"))
 
 
 def test_initial_values() -> None:

@@ -221,9 +221,7 @@ def embedding_norm(channels: int = 3, classes: int = 4, seed: int = 0) -> ClassC
 
 
 def linear_norm(channels: int = 3, condition: int = 5, seed: int = 0) -> ClassConditionalBatchNorm:
-    norm = ClassConditionalBatchNorm(
-        channels, *(nn.Linear(condition, channels, bias=False) for _ in range(2))
-    )
+    norm = ClassConditionalBatchNorm(channels, *(nn.Linear(condition, channels, bias=False) for _ in range(2)))
     return reference.randomise(norm.double(), seed)
 
 

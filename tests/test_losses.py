@@ -63,9 +63,7 @@ def test_wrong_readings_of_eqs_4_and_6_are_told_apart() -> None:
     assert abs(loss - 3 * right) > 1e-2  # a sum over the blocks
     assert abs(loss - batch * right) > 1e-2  # a sum over the batch
     one_by_one = [
-        reference.attention_distance(t[i], s[i])
-        for t, s in zip(teacher, student, strict=True)
-        for i in range(batch)
+        reference.attention_distance(t[i], s[i]) for t, s in zip(teacher, student, strict=True) for i in range(batch)
     ]
     squares = sum(distance**2 for distance in one_by_one) / len(one_by_one)
     assert abs(loss - squares) > 1e-2  # a squared norm
@@ -187,9 +185,7 @@ def test_weights_multiply_the_terms_of_their_masks() -> None:
     masks = masks_of(0, [4, 7, 2])
     weights = [0.0, 2.0, 0.5]
     w = [mask.weight.tolist() for mask in masks]
-    expected = (
-        sum(weight * reference.l1_to_minus_one(w_k) for weight, w_k in zip(weights, w, strict=True)) / 3
-    )
+    expected = sum(weight * reference.l1_to_minus_one(w_k) for weight, w_k in zip(weights, w, strict=True)) / 3
     assert losses.progressive_pruning(masks, weights).item() == pytest.approx(expected, abs=1e-12)
     ones = losses.progressive_pruning(masks, [1.0, 1.0, 1.0])
     assert ones.item() == losses.progressive_pruning(masks).item()

@@ -61,8 +61,7 @@ def difference(a: Generator, b: Generator) -> float:
     images_b, features_b = b(z, y, return_features=True)
     assert images_a.std(dim=(2, 3)).min() > 1e-3  # not dead
     of_features = [
-        largest_difference(o_a, o_b) / o_a.abs().max().item()
-        for o_a, o_b in zip(features_a, features_b, strict=True)
+        largest_difference(o_a, o_b) / o_a.abs().max().item() for o_a, o_b in zip(features_a, features_b, strict=True)
     ]
     return max(largest_difference(images_a, images_b), *of_features)
 
@@ -190,9 +189,7 @@ def test_the_norm_entries_must_be_those_of_the_channels_left(arch: str, part: st
     "mistake", ["conv1 bias", "conv2 bias", "conv2 rows", "conv2 columns", "transition columns", "gamma"]
 )
 def test_other_mistakes_are_seen(mistake: str) -> None:
-    generator, _ = masked(
-        "sagan", 64 if mistake == "gamma" else 32, seed=1, width=1 if mistake == "gamma" else 3
-    )
+    generator, _ = masked("sagan", 64 if mistake == "gamma" else 32, seed=1, width=1 if mistake == "gamma" else 3)
     result = slim(generator)
     with torch.no_grad():
         for source, target in zip(generator.blocks, result.blocks, strict=True):
@@ -222,9 +219,7 @@ def test_other_mistakes_are_seen(mistake: str) -> None:
 def test_pruned_parameters_are_gone(arch: str, resolution: int, for_training: bool) -> None:
     generator, kept = masked(arch, resolution, width=2)
     result = slim(generator, for_training=for_training)
-    expected = reference.generator_parameters(
-        arch, resolution, CLASSES, 2, DIM_Z[arch], hidden=kept, transition=True
-    )
+    expected = reference.generator_parameters(arch, resolution, CLASSES, 2, DIM_Z[arch], hidden=kept, transition=True)
     assert parameters(result) == expected < parameters(generator)
     for block, (one, two) in zip(result.blocks, kept, strict=True):
         assert block.conv1.weight.shape[0] == block.conv2.weight.shape[1] == one
