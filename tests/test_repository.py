@@ -142,19 +142,7 @@ def test_supported_pythons_agree() -> None:
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     """make as if typed in a shell of its own, whatever make runs these tests."""
-    own = {
-        "PROFILE",
-        "SEEDS",
-        "DEVICE",
-        "DATA",
-        "PPCD_DATA",
-        "REUSE",
-        "RETRAIN",
-        "DRY_RUN",
-        "TESTS",
-        "PYTHON",
-        "UPGRADE",
-    }
+    own = {"PPCD_DATA", *re.findall(r"^(\w+) +\?=", (ROOT / "Makefile").read_text(), re.MULTILINE)}
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS")) and k not in own}
     return subprocess.run(["make", *arguments], cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
 
