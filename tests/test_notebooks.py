@@ -311,7 +311,7 @@ def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_
         said, _ = process.communicate(timeout=300)
         assert process.returncode == 0, said
     page = build_report(elsewhere / "09_report.ipynb", "smoke").read_text()
-    assert "Table 3, comparison of ablation models: profile smoke, seeds 0" in page
+    assert "Table 3, comparison of ablation models: profile smoke, seed 0" in page
     assert page.count("data:image/png") >= 2 and "not run" in page, "the literal settings were not run"
     runs = sorted(entry.name.split("-s0-")[0] for entry in (tmp_path / "results" / "smoke" / "runs").iterdir())
     assert runs == ["biggan", "ppcd-a0.5", "ppcd-no-cd-a0.5", "ppcd-no-pp", "ppcd-two-step-a0.5"]
