@@ -24,12 +24,14 @@ class Schedule:
     """Constants of the "scheduled" rule, as fractions of the training where they are times."""
 
     clip: float = 20.0  # bound of a channel's gradient from L_ADV and L_CD
-    speed: float = 0.1  # how far that moves w in a whole training at most; the slope of eq. 1 is 0.01 wide
+    speed: float = 1.0  # how far that moves w in a whole training at most; the slope of eq. 1 is 0.01 wide
     warm_up: float = 0.1  # no channel is asked for before
     target: float = 0.55  # the schedule reaches alpha here
     deadline: float = 0.65  # a layer still open is frozen here by rank of w, and counted as forced
     e_fold: float = 0.01  # of the training, in which lambda_k grows e-fold while its layer is behind its schedule
-    retreat: float = 3.0  # how many times faster it falls while the layer is not
+    retreat: float = 6.0  # how many times faster it falls while the layer is not
+    push: float = 0.5  # bound of lambda_k / 2N, as a multiple of `clip`
+    push_late: float = 2.0  # the same behind `target`: stronger than any other gradient
 
     def learning_rate(self, total: int) -> float:
         """Of the masks, by plain SGD, in a training of `total` iterations."""
@@ -62,7 +64,8 @@ class MaskRule:
         self.schedule = schedule or Schedule()
         self.lambdas = dict.fromkeys(masks, lambda_pp)
         self.frozen_at: dict[str, int] = {}
-        self.forced: dict[str, int] = dict.fromkeys(masks, 0)
+        self.forced: dict[str, int] = dict.fromkeys(masks, 0)  # channels removed by rank at the deadline
+        self.spared: dict[str, int] = dict.fromkeys(masks, 0)  # channels that closed in the last step, beyond the goal
         weights = [mask.weight for mask in masks.values()]
         if rule == "scheduled":
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(weights, lr=self.schedule.learning_rate(total))
@@ -79,8 +82,9 @@ class MaskRule:
         bounds it first.
         """
         weights = [mask.weight for mask in self.masks.values() if not mask.frozen]
-        if weights and self.rule == "scheduled":
-            torch.nn.utils.clip_grad_value_(weights, self.schedule.clip)
+        given = [weight for weight in weights if weight.grad is not None]
+        if given and self.rule == "scheduled":
+            torch.nn.utils.clip_grad_value_(given, self.schedule.clip)
         loss = progressive_pruning(list(self.masks.values()), list(self.lambdas.values()))
         if weights:
             loss.backward()
@@ -96,32 +100,35 @@ class MaskRule:
         for name, mask in self.masks.items():
             if mask.frozen:
                 continue
-            if mask.binarize(self.alpha):
+            if self.rule == "scheduled":
+                self._follow(name, mask, iteration + 1)
+            else:
+                mask.binarize(self.alpha)
+            if mask.frozen:
                 self.frozen_at[name] = iteration + 1
-            elif self.rule == "scheduled":
-                self._follow(name, mask, progress)
-                if mask.frozen:
-                    self.frozen_at[name] = iteration + 1
 
-    def _follow(self, name: str, mask: ChannelMask, progress: float) -> None:
-        s = self.schedule
+    def _follow(self, name: str, mask: ChannelMask, done: int) -> None:
+        s, progress = self.schedule, done / self.total
         goal = channels_to_prune(mask.channels, self.alpha)
-        wanted = goal * min(1.0, max(0.0, (progress - s.warm_up) / (s.target - s.warm_up)))
         pruned = round(mask.pruned_ratio() * mask.channels)
-        # Up to there, count half-closed channels by half: a layer whose channels close together has to wait.
-        closed = float((1 - mask.values().detach()).sum()) if progress < s.target else pruned
-        exponent = 1 / (s.e_fold * self.total)
-        highest = 2 * len(self.masks) * self.schedule.clip  # lambda_k / 2N twice as strong as any other gradient
-        if closed < wanted:
-            self.lambdas[name] = min(self.lambdas[name] * math.exp(exponent), highest)
-        else:
-            self.lambdas[name] = max(self.lambdas[name] * math.exp(-s.retreat * exponent), self.base)
-        if progress >= s.deadline:
-            order = mask.weight.detach().argsort(descending=True)
+
+        # Eq. 3, and the deadline. The w say which channels go; how many is the same for every seed and method.
+        late = done >= max(1, min(math.ceil(s.deadline * self.total), 2 * self.total // 3))
+        if pruned >= goal or late:
+            self.forced[name], self.spared[name] = max(0, goal - pruned), max(0, pruned - goal)
             kept = torch.zeros(mask.channels, dtype=torch.bool)
-            kept[order[: mask.channels - goal]] = True
-            self.forced[name] = goal - pruned
+            kept[mask.weight.detach().argsort(descending=True, stable=True)[: mask.channels - goal]] = True
             mask.freeze(kept)
+            return
+
+        # lambda_k of eq. 5 follows the schedule
+        wanted = goal * min(1.0, max(0.0, (progress - s.warm_up) / (s.target - s.warm_up)))
+        e_folds = 1 / (s.e_fold * self.total)
+        highest = len(self.masks) * s.clip * (s.push_late if progress >= s.target else s.push)
+        if pruned < wanted:
+            self.lambdas[name] = min(self.lambdas[name] * math.exp(e_folds), highest)
+        else:
+            self.lambdas[name] = max(self.lambdas[name] * math.exp(-s.retreat * e_folds), self.base)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -129,8 +136,10 @@ class MaskRule:
             "lambdas": dict(self.lambdas),
             "frozen_at": dict(self.frozen_at),
             "forced": dict(self.forced),
+            "spared": dict(self.spared),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
-        self.lambdas, self.frozen_at, self.forced = state["lambdas"], state["frozen_at"], state["forced"]
+        self.lambdas, self.frozen_at = state["lambdas"], state["frozen_at"]
+        self.forced, self.spared = state["forced"], state["spared"]

@@ -5,6 +5,8 @@ normalisation that L_CD trained alone would collapse to flat maps, so nothing he
 
 - "teacher": the teacher's own class-conditional BN that follows the block. Behind its last block it has none
   that knows the class; there, statistics of each class are measured from the teacher's own samples, once.
+  (At 64 and 128 px self-attention stands between one block and the next; the features are those before it, the BN's
+  statistics those behind it. The two are the same while gamma is 0.)
 - "statistics": such statistics behind every block.
 - "none": the features as they are, the class-leakage ablation.
 """

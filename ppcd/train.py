@@ -103,8 +103,11 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None) -> None:
     fit(trainer, checkpoint, [history, ProgressFile(run.directory), *shown])
 
     # Slim: the averaged generator is the result, the raw one is evaluated beside it
-    masks = trainer.report_masks()
     averaged = finish_generator(trainer.ema.generator, config.seed)
+    masks = trainer.report_masks()
+    hidden = [channels for block in averaged.config.hidden or () for channels in block]
+    for layer, channels in zip(masks, hidden, strict=True):
+        layer["kept"] = channels
     raw = slim(decide_masks(trainer.generator.eval()))
     checkpoints.save_generator(averaged, run.path(GENERATOR))
     run.write_file("samples.png", sample_grid(averaged, config.seed, device))

@@ -135,6 +135,10 @@ class Trainer:
                 f"the teacher knows {generator.num_classes} classes at {generator.resolution} px; the profile has "
                 f"{self.profile.num_classes} at {self.profile.resolution} px"
             )
+        if generator.dim_z > self.profile.dim_z:
+            raise PpcdError(
+                f"the teacher takes {generator.dim_z} noise entries, more than the student's {self.profile.dim_z}"
+            )
         return Teacher(self._place(generator), self.recipe.normalisation, seed)
 
     def _place(self, network: Network) -> Network:
@@ -225,6 +229,7 @@ class Trainer:
                 "kept": int(mask.kept.sum()) if mask.frozen else mask.channels,
                 "frozen_at": self.rule.frozen_at.get(name),
                 "forced": self.rule.forced[name],
+                "spared": self.rule.spared[name],
                 "rescued": mask.rescued,
             }
             for name, mask in self.rule.masks.items()
@@ -318,7 +323,14 @@ def fit(
     """
     watchers = list(callbacks)
     if checkpoint.is_file():
-        trainer.load_state_dict(file_on_cpu(checkpoint))
+        try:
+            trainer.load_state_dict(file_on_cpu(checkpoint))
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            said = str(error).splitlines()[0] if str(error) else ""
+            raise PpcdError(
+                f"{checkpoint} is not a checkpoint of this run ({type(error).__name__}: {said}); "
+                "delete it to start the run anew"
+            ) from None
     end = trainer.total if stop_at is None else min(stop_at, trainer.total)
     state = TrainingState(iteration=trainer.iteration, total=trainer.total, phase=trainer.phase)
     state.generator = trainer.generator
@@ -343,9 +355,9 @@ def fit(
             state.rate = (trainer.iteration - first) * images / max(now - began, 1e-9)
             state.lambdas = {} if trainer.rule is None else trainer.rule.lambdas
 
-            # A loss that is not finite ends the run before it is logged or saved
+            # A loss or a network that is not finite ends the run before it is saved
             if trainer.iteration % 10 == 0 or trainer.iteration == end or now - saved > checkpoint_every:
-                check_finite(trainer.iteration, current, checkpoint)
+                check_finite(trainer, current, checkpoint)
             for watcher in watchers:
                 watcher.on_step(state)
 
@@ -361,14 +373,16 @@ def fit(
             watcher.on_end(state)
 
 
-def check_finite(iteration: int, current: dict[str, Tensor], checkpoint: Path) -> None:
-    """Raise NonFiniteLoss, naming the loss, if one of them is not finite."""
-    names = list(current)
-    finite = torch.isfinite(torch.stack([current[name].float() for name in names])).tolist()
+def check_finite(trainer: Trainer, current: dict[str, Tensor], checkpoint: Path) -> None:
+    """Raise NonFiniteLoss, naming what it is, if a loss or a network's weights are not finite."""
+    values = {name: loss.float() for name, loss in current.items()}
+    for name in ("generator", "discriminator"):
+        values[f"the {name}"] = torch.stack(torch._foreach_norm(list(getattr(trainer, name).parameters()))).sum()
+    finite = torch.isfinite(torch.stack(list(values.values()))).tolist()
     if not all(finite):
-        bad = ", ".join(name for name, good in zip(names, finite, strict=True) if not good)
+        bad = ", ".join(name for name, good in zip(values, finite, strict=True) if not good)
         kept = f"the last good checkpoint is {checkpoint.name}" if checkpoint.is_file() else "no checkpoint yet"
         raise NonFiniteLoss(
-            f"training stopped at iteration {iteration}: {bad} is not finite ({kept}); "
+            f"training stopped at iteration {trainer.iteration}: {bad} is not finite ({kept}); "
             "lower the learning rate or take another mask rule"
         )

@@ -48,7 +48,7 @@ class Job:
             with self.run.lock():
                 self.run.discard()
         self.config.directory.mkdir(parents=True, exist_ok=True)
-        self.log = (self.config.directory / LOG).open("ab")
+        self.log = (self.config.directory / LOG).open("wb")
         command = [sys.executable, "-m", "ppcd.train", "--profile", self.config.profile.name]
         command += ["--recipe", self.config.recipe.name, "--seed", str(self.config.seed), "--device", device]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -60,7 +60,9 @@ class Job:
             return False
         if self.log is not None:
             self.log.close()
-        if self.process.returncode != 0:
+        if self.process.returncode < 0:
+            self.error = f"it was ended by signal {-self.process.returncode} (see {self.config.directory / LOG})"
+        elif self.process.returncode > 0:
             self.error = self._last_line()
         self.process, self.done = None, True
         return True
@@ -93,6 +95,8 @@ def run_all(
         PpcdError: runs failed; the others were finished first, and nothing of them is lost.
     """
     device = resolve_device(device)
+    if workers is not None and workers < 1:
+        raise PpcdError(f"at least one worker is needed; got {workers}")
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = workers if device == "cpu" else 1
