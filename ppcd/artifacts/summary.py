@@ -28,7 +28,7 @@ HEADLINE_COLUMNS = (
     "channels kept",
     "last layer frozen at",
 )
-RULE_COLUMNS = ("layers frozen", "last at", "channels kept", "forced", "rescued", "conditional accuracy")
+RULE_COLUMNS = ("layers frozen", "last at", "channels kept", "forced", "spared", "rescued", "conditional accuracy")
 DEVIATIONS_HEADING = "Deviations and readings"
 
 
@@ -70,8 +70,9 @@ def scores(record: Record) -> pd.DataFrame:
 def layers(record: Record) -> pd.DataFrame:
     """What the masks of a run removed, layer by layer.
 
-    `forced` counts channels that were ranked by w because training alone had not pruned them, `rescued` those
-    that were kept because their layer would have lost all.
+    `forced` counts channels that were ranked by w because training alone had not pruned them, `spared` those
+    that had closed beyond what alpha asks for and were kept, `rescued` those that were kept because their layer
+    would have lost all.
     """
     iterations = record["training"]["iterations"]
     return pd.DataFrame(
@@ -83,6 +84,7 @@ def layers(record: Record) -> pd.DataFrame:
             "frozen at iteration": "never" if mask["frozen_at"] is None else str(mask["frozen_at"]),
             "of the training": "–" if mask["frozen_at"] is None else _percent(mask["frozen_at"], iterations),
             "forced": mask["forced"],
+            "spared": mask.get("spared", 0),
             "rescued": mask["rescued"],
         }
         for mask in record["masks"]
@@ -172,7 +174,7 @@ def rules(records: Mapping[str, Record | None]) -> pd.DataFrame:
         masks, short = record["masks"], _headline_row(record)
         row["layers frozen"] = f"{sum(mask['frozen_at'] is not None for mask in masks)}/{len(masks)}"
         row |= {"last at": short["last layer frozen at"], "channels kept": short["channels kept"]}
-        row |= {key: sum(mask[key] for mask in masks) for key in ("forced", "rescued")}
+        row |= {key: sum(mask.get(key, 0) for mask in masks) for key in ("forced", "spared", "rescued")}
         rows.append(row | {"conditional accuracy": short["conditional accuracy"]})
     return pd.DataFrame(rows)
 
