@@ -1,0 +1,93 @@
+"""What is computed once is read back whole, or computed again."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ppcd.errors import PpcdError
+from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
+
+KEY: Key = {"data": "abc", "version": 1}
+
+
+class Counting:
+    """Computes an entry and counts how often."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.calls, self.seconds = 0, seconds
+
+    def __call__(self) -> Entry:
+        self.calls += 1
+        time.sleep(self.seconds)
+        return Entry({"a": torch.arange(6.0).view(2, 3), "n": torch.tensor(7)}, {"accuracy": "0.5"})
+
+
+def the_file(cache: Path) -> Path:
+    (path,) = cache.rglob("*.safetensors")
+    return path
+
+
+def test_second_call_reads(fresh_cache: Path) -> None:
+    compute = Counting()
+    first, second = cached("things", KEY, compute), cached("things", KEY, compute)
+    assert compute.calls == 1
+    assert second.notes == first.notes == {"accuracy": "0.5"}
+    assert all(torch.equal(first.tensors[name], second.tensors[name]) for name in ("a", "n"))
+    cached("things", {**KEY, "version": 2}, compute)
+    assert compute.calls == 2
+
+
+def flip_a_bit(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+@pytest.mark.parametrize(
+    "damage", [flip_a_bit, lambda content: content[:40], lambda content: b"", lambda content: b"{}" + content]
+)
+def test_damaged_file_is_computed_again(fresh_cache: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    compute = Counting()
+    cached("things", KEY, compute)
+    path = the_file(fresh_cache)
+    path.write_bytes(damage(path.read_bytes()))
+    entry = cached("things", KEY, compute)
+    assert compute.calls == 2
+    assert torch.equal(entry.tensors["a"], torch.arange(6.0).view(2, 3))
+    cached("things", KEY, compute)
+    assert compute.calls == 2  # mended
+
+
+def test_two_at_once_compute_once(fresh_cache: Path) -> None:
+    compute = Counting(seconds=0.3)
+    threads = [threading.Thread(target=cached, args=("things", KEY, compute)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert compute.calls == 1
+
+
+def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PPCD_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(PpcdError, match="PPCD_CACHE"):
+        cached("things", KEY, Counting())
+
+
+def test_hash_sees_names_shapes_types_and_values() -> None:
+    tensor = torch.arange(6.0)
+    hashes = [
+        tensors_hash(each)
+        for each in (
+            {"a": tensor},
+            {"b": tensor},
+            {"a": tensor.view(2, 3)},
+            {"a": tensor.double()},
+            {"a": tensor + 1},
+        )
+    ]
+    assert len(set(hashes)) == 5
+    assert tensors_hash({"a": tensor, "b": tensor + 1}) == tensors_hash({"b": tensor + 1, "a": tensor})
+    assert tensors_hash({"a": tensor.view(2, 3).t()}) == tensors_hash({"a": tensor.view(2, 3).t().contiguous()})

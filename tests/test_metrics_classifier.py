@@ -1,0 +1,129 @@
+"""The classifier: accurate, made once, the same whatever the global state is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ppcd.data import ImageSet, load_data
+from ppcd.errors import PpcdError
+from ppcd.metrics import classifier as module
+from ppcd.metrics.classifier import (
+    Classifier,
+    agreement,
+    classifier_logits,
+    split,
+    train_or_load_classifier,
+)
+
+
+@pytest.fixture(scope="module")
+def few() -> ImageSet:
+    return load_data("mnist", 32, images_per_class=12)
+
+
+@pytest.mark.slow
+def test_above_98_percent_on_mnist() -> None:
+    data = load_data("mnist", 32)
+    classifier = train_or_load_classifier(data, epochs=8)
+    assert classifier.held_out == 1000
+    assert classifier.accuracy > 0.98
+    held_out, _ = split(data.labels, 10, torch.Generator().manual_seed(0))
+    logits = classifier_logits(classifier, data.images[held_out])
+    assert agreement(logits, data.labels[held_out]) == pytest.approx(classifier.accuracy)
+    # Asked for another class than the one shown, it does not agree.
+    assert agreement(logits, (data.labels[held_out] + 1) % 10) < 0.02
+    # With nothing to learn from it stays near chance: the bar is not reached by leaking labels.
+    shuffled = data.labels[torch.randperm(len(data), generator=torch.Generator().manual_seed(1))]
+    unlearnable = replace(data, labels=shuffled, sha256="shuffled")
+    assert train_or_load_classifier(unlearnable, epochs=1).accuracy < 0.2
+
+
+def test_read_back_without_training(few: ImageSet, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = train_or_load_classifier(few, epochs=1)
+    monkeypatch.setattr(module, "_train", lambda *_: pytest.fail("trained again"))
+    second = train_or_load_classifier(few, epochs=1)
+    assert first.sha256 == second.sha256 and len(first.sha256) == 64
+    assert first.accuracy == second.accuracy and second.held_out == 20
+    assert torch.equal(first(few.images), second(few.images))
+    assert not second.training and not any(each.requires_grad for each in second.parameters())
+
+
+@pytest.mark.parametrize("changed", ["epochs", "seed", "data", "architecture"])
+def test_what_decides_about_it_is_in_its_name(
+    few: ImageSet, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    train_or_load_classifier(few, epochs=1)
+    if changed == "architecture":
+        monkeypatch.setattr(module, "ARCHITECTURE", module.ARCHITECTURE + 1)
+    train_or_load_classifier(
+        replace(few, sha256="another") if changed == "data" else few,
+        epochs=2 if changed == "epochs" else 1,
+        seed=1 if changed == "seed" else 0,
+    )
+    assert len(list((fresh_cache / "classifiers").glob("*.safetensors"))) == 2
+
+
+def test_global_state_changes_nothing(few: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for index, threads in enumerate((1, 2)):
+        monkeypatch.setenv("PPCD_CACHE", str(tmp_path / str(index)))
+        torch.manual_seed(index)
+        torch.set_num_threads(threads)
+        state = torch.get_rng_state()
+        found.append(train_or_load_classifier(few, epochs=2).sha256)
+        assert torch.equal(state, torch.get_rng_state())
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
+    assert found[0] == found[1]
+    assert found[0] != train_or_load_classifier(few, epochs=2, seed=1).sha256
+
+
+def test_split_is_stratified() -> None:
+    labels = torch.arange(5000) % 10
+    held_out, training = split(labels, 10, torch.Generator().manual_seed(0))
+    assert labels[held_out].bincount().tolist() == [100] * 10
+    assert torch.equal(torch.cat([held_out, training]).sort().values, torch.arange(5000))
+    again, _ = split(labels, 10, torch.Generator().manual_seed(0))
+    other, _ = split(labels, 10, torch.Generator().manual_seed(1))
+    assert torch.equal(held_out, again) and not torch.equal(held_out, other)
+
+
+def test_shift_moves_each_image_by_its_own_offset() -> None:
+    images = torch.randint(256, (50, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(images, (module.SHIFT,) * 4)
+    shifted = module._shift(padded, 8, torch.Generator().manual_seed(0))
+    offsets = set()
+    for image, original in zip(shifted, padded, strict=True):
+        places = [
+            (top, left)
+            for top in range(2 * module.SHIFT + 1)
+            for left in range(2 * module.SHIFT + 1)
+            if torch.equal(image, original[:, top : top + 8, left : left + 8])
+        ]
+        assert len(places) == 1
+        offsets.add(places[0])
+    assert len(offsets) == (2 * module.SHIFT + 1) ** 2
+
+
+def test_features_and_stages() -> None:
+    classifier = Classifier(7, 16).eval()
+    images = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+    assert classifier(images).shape == (2, 7)
+    assert classifier.features(images).shape == (2, 64)
+    assert [tuple(each.shape[1:]) for each in classifier.stages(images)] == [
+        (16, 8, 8),
+        (32, 4, 4),
+        (64, 2, 2),
+    ]
+    assert torch.equal(classifier.head(classifier.features(images)), classifier(images))
+
+
+def test_mistakes(few: ImageSet) -> None:
+    with pytest.raises(PpcdError, match="one epoch"):
+        train_or_load_classifier(few, epochs=0)
+    with pytest.raises(PpcdError, match="class 9 has 1 images"):
+        split(torch.tensor([*range(10), *range(9)]), 10, torch.Generator())
+    with pytest.raises(PpcdError, match="8 divides"):
+        Classifier(10, 30)

@@ -1,0 +1,283 @@
+"""IS, Fréchet distance, KID, precision and recall: against formulas, against torch-fidelity, and in meaning."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch_fidelity
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ppcd.data import ImageSet, load_data
+from ppcd.errors import PpcdError
+from ppcd.metrics import fidelity as module
+from ppcd.metrics.features import Backbone, Features, get_backbone
+from ppcd.metrics.fidelity import (
+    fidelity_scores,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    precision_recall,
+    protocol,
+    reference_statistics,
+    statistics,
+)
+
+
+def normal(count: int, dim: int, seed: int = 0) -> Tensor:
+    return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def gaussian_sample(mean: Tensor, covariance: Tensor, count: int, seed: int) -> Tensor:
+    """Samples whose mean and covariance are exactly these, not only in expectation."""
+    x = normal(count, len(mean), seed)
+    x = x - x.mean(0)
+    whitening = torch.linalg.inv(torch.linalg.cholesky(x.T.cov()))
+    return x @ whitening.T @ torch.linalg.cholesky(covariance).T + mean
+
+
+def random_covariance(dim: int, seed: int) -> Tensor:
+    a = normal(dim, dim, seed)
+    return a @ a.T + 0.1 * torch.eye(dim, dtype=torch.float64)
+
+
+def square_root(matrix: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors @ values.clamp_min(0).sqrt().diag() @ vectors.T
+
+
+def closed_form(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tensor) -> float:
+    """Dowson and Landau 1982, in its symmetric form."""
+    root = square_root(cov_1)
+    cross = square_root(root @ cov_2 @ root)
+    return float((mean_1 - mean_2).square().sum() + (cov_1 + cov_2 - 2 * cross).trace())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_frechet_distance_of_known_gaussians(dtype: torch.dtype) -> None:
+    means = [normal(1, 8, seed)[0] for seed in (1, 2)]
+    covariances = [random_covariance(8, seed) for seed in (3, 4)]
+    one, other = (
+        statistics(gaussian_sample(mean, covariance, 500, seed).to(dtype))
+        for mean, covariance, seed in zip(means, covariances, (5, 6), strict=True)
+    )
+    expected = closed_form(means[0], covariances[0], means[1], covariances[1])
+    found, tolerance = frechet_distance(one, other), 1e-6 if dtype == torch.float64 else 1e-4
+    assert found == pytest.approx(expected, rel=tolerance)
+    assert found == pytest.approx(frechet_distance(other, one), rel=tolerance)
+    assert frechet_distance(one, one) == pytest.approx(0, abs=tolerance * expected)
+    # Broken cases that the tolerance must not let pass: without the covariances, or with a mean moved a little.
+    moved = closed_form(means[0] + 0.01, covariances[0], means[1], covariances[1])
+    assert found != pytest.approx(moved, rel=tolerance)
+    assert found != pytest.approx(float((means[0] - means[1]).square().sum()), rel=tolerance)
+
+
+def naive_mmd2(x: Tensor, y: Tensor, unbiased: bool = True) -> float:
+    """Gretton et al. 2012, eq. 3, with the kernel (x.y / d + 1)^3 of Binkowski et al. 2018."""
+
+    def kernel(a: Tensor, b: Tensor) -> float:
+        return (float(a @ b) / len(a) + 1) ** 3
+
+    m = len(x)
+    within, between = 0.0, 0.0
+    for i in range(m):
+        for j in range(m):
+            if i != j or not unbiased:
+                within += kernel(x[i], x[j]) + kernel(y[i], y[j])
+            between += kernel(x[i], y[j])
+    return within / (m * (m - 1 if unbiased else m)) - 2 * between / m**2
+
+
+def test_kid_against_a_naive_loop() -> None:
+    generated, real = normal(20, 5, 1), normal(17, 5, 2) + 0.3
+    found, deviation = kernel_distance(generated, real)
+    draws = np.random.RandomState(module.KID_SEED)
+    exact, biased = [], []
+    for _ in range(module.KID_SUBSETS):
+        x = generated[draws.choice(20, 8, replace=False)]
+        y = real[draws.choice(17, 8, replace=False)]
+        exact.append(naive_mmd2(x, y))
+        biased.append(naive_mmd2(x, y, unbiased=False))
+    assert found == pytest.approx(np.mean(exact), rel=1e-9)
+    assert deviation == pytest.approx(np.std(exact), rel=1e-9)
+    assert found != pytest.approx(np.mean(biased), rel=1e-2)
+
+
+def test_inception_score_of_known_predictions() -> None:
+    classes = torch.arange(1000) % 10  # taking turns, as sample_images has it
+    confident = 100 * torch.nn.functional.one_hot(classes, 10).float()
+    assert inception_score(confident) == pytest.approx((10, 0), abs=1e-6)
+    assert inception_score(torch.zeros(1000, 10)) == pytest.approx((1, 0), abs=1e-6)
+    assert inception_score(confident[:1].expand(1000, 10)) == pytest.approx((1, 0), abs=1e-6)
+    # In the order of the classes each split would be of one class.
+    assert inception_score(confident[classes.argsort()])[0] == pytest.approx(1, abs=1e-6)
+    assert inception_score(confident[:100]) == pytest.approx((10, 0), abs=1e-6)  # one split
+    half_sure = torch.log(torch.where(confident > 0, 0.5, 0.5 / 9))
+    entropy = -(0.5 * np.log(0.5) + 0.5 * np.log(0.5 / 9))
+    assert inception_score(half_sure)[0] == pytest.approx(10 / np.exp(entropy), rel=1e-5)
+
+
+def test_mode_collapse_is_precise_and_recalls_nothing() -> None:
+    real = torch.cat([normal(200, 8, 1) - 5, normal(200, 8, 2) + 5])
+    real = real[torch.randperm(400, generator=torch.Generator().manual_seed(0))]
+    collapsed = real[0] + 1e-3 * normal(400, 8, 3)
+    precision, recall = precision_recall(collapsed, real)
+    assert precision > 0.95 and recall < 0.05
+    copies = real[0].expand(400, 8)
+    assert precision_recall(copies, real)[0] == 1 and precision_recall(copies, real)[1] <= 1 / 400
+    one_mode = normal(400, 8, 4) - 5
+    assert precision_recall(one_mode, real)[0] > 0.6 and 0.2 < precision_recall(one_mode, real)[1] < 0.5
+    fresh = torch.cat([normal(200, 8, 5) - 5, normal(200, 8, 6) + 5])[torch.randperm(400)]
+    assert min(precision_recall(fresh, real)) > 0.6
+    assert precision_recall(real + 100, real) == (0, 0)
+
+
+def test_real_against_real_is_near_zero() -> None:
+    data = load_data("mnist", 32, images_per_class=100)
+    backbone = get_backbone("classifier", data, classifier_epochs=4)
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
+    halves = [backbone.extract(data.images[order[:500]]), backbone.extract(data.images[order[500:]])]
+    other_half = statistics(halves[1].features)
+    real = fidelity_scores(halves[0], other_half)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (500, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    noise = fidelity_scores(backbone.extract(pixels), other_half)
+    scale = float(other_half.sigma.trace())
+    assert real["fd"] < 0.05 * scale < 0.5 * scale < noise["fd"]
+    assert abs(real["kid"]) < 0.02 < 0.2 < noise["kid"]
+    assert min(real["precision"], real["recall"]) > 0.6 > 0.1 > max(noise["precision"], noise["recall"])
+    assert real["is"] > 2.5 > 1.5 > noise["is"]
+    # One digit only, however real, is far away.
+    ones = data.images[data.labels == 1].repeat(5, 1, 1, 1)
+    collapsed = fidelity_scores(backbone.extract(ones), other_half)
+    assert collapsed["fd"] > 0.05 * scale and collapsed["kid"] > 0.02
+    assert collapsed["recall"] < 0.3 and collapsed["is"] < 1.5
+
+
+class Images(Dataset[Tensor]):
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+
+def test_the_same_as_torch_fidelity_s_own_entry(tmp_path: Path) -> None:
+    data = load_data("mnist", 32, images_per_class=12)  # 120 images, by class
+    backbone = get_backbone("classifier", data, classifier_epochs=1)
+    assert backbone.classifier is not None
+    save_file(backbone.classifier.state_dict(), tmp_path / "weights.safetensors")
+    generated, real = data.images[:60], data.images[60:]
+    expected = torch_fidelity.calculate_metrics(
+        input1=Images(generated),
+        input2=Images(real),
+        feature_extractor="ppcd-classifier",
+        feature_extractor_weights_path=tmp_path / "weights.safetensors",
+        isc=True,
+        fid=True,
+        kid=True,
+        prc=True,
+        isc_splits=1,
+        samples_shuffle=False,
+        kid_subsets=module.KID_SUBSETS,
+        kid_subset_size=30,
+        cuda=False,
+        cache=False,
+        save_cpu_ram=True,
+        verbose=False,
+    )
+    found = fidelity_scores(backbone.extract(generated), statistics(backbone.extract(real).features))
+    names = {
+        "is": "inception_score_mean",
+        "is_std": "inception_score_std",
+        "fd": "frechet_inception_distance",
+        "kid": "kernel_inception_distance_mean",
+        "kid_std": "kernel_inception_distance_std",
+        "precision": "precision",
+        "recall": "recall",
+    }
+    assert found == pytest.approx({ours: expected[theirs] for ours, theirs in names.items()}, rel=1e-4)
+
+
+def test_global_random_states_are_left_alone() -> None:
+    generated = Features(normal(40, 4, 1), normal(40, 10, 2))
+    real = statistics(normal(40, 4, 3))
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        before = torch.get_rng_state(), np.random.get_state()[1].copy()
+        found.append(fidelity_scores(generated, real))
+        assert torch.equal(before[0], torch.get_rng_state())
+        assert (before[1] == np.random.get_state()[1]).all()
+    assert found[0] == found[1]
+    assert all(type(value) is float for value in found[0].values())
+
+
+@pytest.fixture(scope="module")
+def few() -> ImageSet:
+    return load_data("mnist", 32, images_per_class=12)
+
+
+@pytest.fixture
+def backbone_of_few(few: ImageSet, fresh_cache: Path) -> tuple[ImageSet, Backbone]:
+    return few, get_backbone("classifier", few, classifier_epochs=1)
+
+
+def test_reference_is_computed_once(
+    backbone_of_few: tuple[ImageSet, Backbone], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, backbone = backbone_of_few
+    first = reference_statistics(data, backbone)
+    calls = []
+    real_statistics = module.statistics
+    monkeypatch.setattr(module, "statistics", lambda features: calls.append(1) or real_statistics(features))
+    second = reference_statistics(data, backbone)
+    assert not calls and second.images == 120
+    for name in ("mu", "sigma", "features"):
+        assert torch.equal(getattr(first, name), getattr(second, name))
+    retrained = get_backbone("classifier", data, classifier_epochs=2)
+    assert not torch.equal(reference_statistics(data, retrained).mu, first.mu)
+    assert len(calls) == 1
+
+
+def test_reference_is_of_all_classes_from_the_start(
+    backbone_of_few: tuple[ImageSet, Backbone], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, backbone = backbone_of_few
+    monkeypatch.setattr(module, "COMPARED", 30)
+    found = reference_statistics(data, backbone)
+    assert found.features.shape == (30, 64) and found.images == 120
+    kept = data.labels[module.reference_order(120)[:30]]
+    assert len(kept.unique()) >= 8 > 3 == len(data.labels.sort().values[:30].unique())
+    monkeypatch.setattr(module, "REFERENCE_IMAGES", 50)
+    assert reference_statistics(data, backbone).images == 50
+
+
+def test_protocol_says_what_small_sets_change() -> None:
+    assert protocol(5000, 5000) == {
+        "is_splits": 10,
+        "kid_subsets": 25,
+        "kid_subset_size": 1000,
+        "kid_seed": 2020,
+        "prc_neighbourhood": 3,
+        "prc_samples": 5000,
+    }
+    small = protocol(100, 200)
+    assert (small["is_splits"], small["kid_subset_size"], small["prc_samples"]) == (1, 50, 100)
+    assert protocol(50_000, 50_000)["prc_samples"] == 10_000
+
+
+def test_mistakes() -> None:
+    with pytest.raises(PpcdError, match="at least 16 samples; got 15"):
+        statistics(normal(15, 4))
+    statistics(normal(16, 4))
+    broken = normal(16, 4)
+    broken[3, 2] = torch.nan
+    with pytest.raises(PpcdError, match="not finite"):
+        statistics(broken)
