@@ -132,6 +132,26 @@ def test_dependencies_of_dependencies_are_pinned() -> None:
     assert {name: what for name, what in missing.items() if what} == {}
 
 
+def undeclared(sources: list[str], declared: set[str]) -> set[str]:
+    """Modules that are imported and belong to no declared distribution; own and standard ones aside."""
+    modules = set()
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules.add(node.module.split(".")[0])
+    owners = metadata.packages_distributions()
+    third_party = modules - {"ppcd"} - sys.stdlib_module_names
+    return {module for module in third_party if not declared & set(map(canonicalize_name, owners.get(module, [])))}
+
+
+def test_what_the_library_imports_is_declared() -> None:
+    declared = {canonicalize_name(Requirement(item).name) for item in PROJECT["project"]["dependencies"]}
+    library = [path.read_text() for path in sorted((ROOT / "ppcd").rglob("*.py"))]
+    assert undeclared(library, declared) == set()
+    assert undeclared([*library, "import os, ppcd\nfrom yaml import load"], declared) == {"yaml"}  # the tests' own
+
+
 def test_supported_pythons_agree() -> None:
     supported = SpecifierSet(PROJECT["project"]["requires-python"])
     assert [f"3.{minor}" for minor in range(8, 20) if f"3.{minor}" in supported] == ["3.11", "3.12", "3.13"]
