@@ -75,7 +75,7 @@ class MaskRule:
             self.optimizer = torch.optim.Adam(weights, lr=0.1)
 
     def backward(self) -> Tensor:
-        """Add the gradient of L_PP (eq. 5, each l_PP_k times its lambda_k) to the masks; returns the loss.
+        """Add the gradient of L_PP (eq. 5, each l_PP_k times its lambda_k) to the masks; returns eq. 5 itself.
 
         The masks hold the gradient of the other losses by then. At the crossing, eq. 1 multiplies it by up to
         delta / 4 = 250, and one batch could throw a channel out or lock it in for good; the "scheduled" rule
@@ -85,10 +85,11 @@ class MaskRule:
         given = [weight for weight in weights if weight.grad is not None]
         if given and self.rule == "scheduled":
             torch.nn.utils.clip_grad_value_(given, self.schedule.clip)
-        loss = progressive_pruning(list(self.masks.values()), list(self.lambdas.values()))
+        masks = list(self.masks.values())
         if weights:
-            loss.backward()
-        return loss.detach()
+            progressive_pruning(masks, list(self.lambdas.values())).backward()
+        with torch.no_grad():
+            return progressive_pruning(masks)
 
     def step(self, iteration: int) -> None:
         progress = (iteration + 1) / self.total

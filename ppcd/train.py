@@ -211,7 +211,7 @@ def _describe_data(data: ImageSet) -> dict[str, Any]:
         "identity": data.identity,
         "sha256": data.sha256,
         "images": len(data.labels),
-        "classes": len(data.classes),
+        "classes": list(data.classes),
         "note": data.note,
     }
 

@@ -201,7 +201,9 @@ class Trainer:
             distance = zero
             if distilling and self.teacher is not None:
                 distance = losses.class_aware_distillation(self.teacher.features(z, y), features[1:])
-            ((adversarial + self.recipe.lambda_cd * distance) / pieces).backward()
+            # Eq. 8 without L_PP, whose gradient only the masks have: their rule adds it below
+            loss = losses.total(adversarial, distance, 0.0, self.recipe.lambda_cd, self.recipe.lambda_pp)
+            (loss / pieces).backward()
             l_adv += adversarial.detach() / pieces
             l_cd += distance.detach() / pieces
         if pruning and self.rule is not None:

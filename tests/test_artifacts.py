@@ -56,7 +56,7 @@ def test_missing_runs_are_not_run_and_never_blank() -> None:
         assert ours == {"not run"}
     csv, markdown, latex = (path.read_text() for path in tables.write_table3(frame))
     assert ",," not in csv and ",\n" not in csv
-    assert "**" not in markdown and "<u>" not in markdown
+    assert "**" not in markdown and "<ins>" not in markdown
     assert r"\textbf" not in latex and latex.count("not run") == 5 * 7
 
 
@@ -72,7 +72,7 @@ def test_mean_and_spread_over_seeds_and_a_missing_seed() -> None:
     assert math.isnan(frame.loc["ppcd-no-pp", "is sd"])
     shown = markdown_rows(tables.table3("smoke", [0, 1, 2]))
     assert shown["PPCD-GAN (complete)"]["IS (classifier) ↑"] == "**9.00** ± 2.65"
-    assert shown["PPCD-GAN w/o L<sub>PP</sub>"]["IS (classifier) ↑"] == "<u>6.00</u>"
+    assert shown["PPCD-GAN w/o L<sub>PP</sub>"]["IS (classifier) ↑"] == "<ins>6.00</ins>"
 
 
 def test_best_is_bold_second_underlined_and_the_teacher_is_not_ranked() -> None:
@@ -80,10 +80,10 @@ def test_best_is_bold_second_underlined_and_the_teacher_is_not_ranked() -> None:
     rows = markdown_rows(tables.table3("smoke", [0]))
     scores = {name: (row["IS (classifier) ↑"], row["FD (classifier) ↓"]) for name, row in rows.items()}
     assert scores == {
-        "PPCD-GAN (complete)": ("<u>7.00</u>", "<u>4.00</u>"),
+        "PPCD-GAN (complete)": ("<ins>7.00</ins>", "<ins>4.00</ins>"),
         "PPCD-GAN w/o L<sub>PP</sub>": ("**8.50**", "**3.00**"),
         "PPCD-GAN w/o L<sub>CD</sub>": ("5.00", "9.00"),
-        r"PPCD-GAN\*": ("6.00", "<u>4.00</u>"),  # as good as the other second, so marked like it
+        r"PPCD-GAN\*": ("6.00", "<ins>4.00</ins>"),  # as good as the other second, so marked like it
         "Big-GAN (teacher) (reference)": ("9.00", "1.00"),
     }
     latex = tables.write_table3(tables.table3("smoke", [0]))[2].read_text()
@@ -361,7 +361,7 @@ def test_report_is_one_file_without_code_that_loads_nothing(tmp_path: Path) -> N
     page = path.read_text()
     assert path.parts[-2:] == ("smoke", "report.html") and path.parent.parent == tmp_path / "results"
     assert "Report of it" in page
-    assert "<strong>8.50</strong>" in page and "<u>7.00</u>" in page
+    assert "<strong>8.50</strong>" in page and "<ins>7.00</ins>" in page
     assert "data:image/png;base64," in page
     assert "secret_code" not in page and "http://" not in page and "https://" not in page
     assert "<script" not in page

@@ -213,9 +213,7 @@ def test_a_terminal_shows_a_bar_the_losses_and_every_layer(terminal: Terminal) -
     assert rest == [""] and terminal.getvalue().count("pruned") > 10
 
 
-def test_a_narrow_terminal_wraps_the_layers_and_shows_all(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_narrow_terminal_wraps_the_layers_and_shows_all(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     display = TerminalDisplay(terminal)
     masks = [(f"layer{index}", index / 20, index % 2 == 0) for index in range(20)]
@@ -334,9 +332,7 @@ def test_the_second_step_of_two_keeps_the_masks_of_the_first(tmp_path: Path) -> 
 # The progress file
 
 
-def test_the_progress_file_is_written_at_most_once_a_second(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_progress_file_is_written_at_most_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
     monkeypatch.setattr("ppcd.paths.write_atomic", lambda _, content: written.append(json.loads(content)))
     time = Time()

@@ -223,9 +223,7 @@ def refused(message: str, *arguments: object, **options: object) -> None:
     ("mode", "size", "message"),
     [("RGB", (1, 1), "too small"), ("RGB", (500, 3), "too small"), ("F", (32, 32), "floating-point")],
 )
-def test_images_that_cannot_serve_are_refused(
-    folder: Path, mode: str, size: tuple[int, int], message: str
-) -> None:
+def test_images_that_cannot_serve_are_refused(folder: Path, mode: str, size: tuple[int, int], message: str) -> None:
     save(picture(0, size, mode), folder / "cat" / "odd.tif")
     refused(message, "cifar10", 32, source=folder)
     refused("odd.tif", "cifar10", 32, source=folder)
@@ -305,9 +303,7 @@ def test_cifar10_is_downloaded_once(archive: Path) -> None:
 
 
 def test_without_internet_the_way_out_is_named(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        torchvision.datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar"
-    )  # nobody listens there
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar")  # nobody listens there
     refused("PPCD_DATA", "cifar10", 32)
     refused("could not be downloaded", "cifar10", 32)
 

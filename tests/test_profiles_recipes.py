@@ -61,9 +61,7 @@ def test_the_ablations_of_the_paper_lack_what_their_names_say() -> None:
 def test_alpha_is_in_the_name_where_it_is_not_the_default() -> None:
     half = get_recipe("ppcd-a0.5")
     assert (half.name, half.alpha) == ("ppcd-a0.5", 0.5) and half == get_recipe("ppcd", 0.5)
-    assert (
-        get_recipe("ppcd", 0.7) == get_recipe("ppcd-a0.7") == get_recipe("ppcd-a0.70") == get_recipe("ppcd")
-    )
+    assert get_recipe("ppcd", 0.7) == get_recipe("ppcd-a0.7") == get_recipe("ppcd-a0.70") == get_recipe("ppcd")
     assert get_recipe("ppcd-no-cd-a0.5").name == get_recipe("ppcd-no-cd", 0.5).name == "ppcd-no-cd-a0.5"
     assert get_recipe("ppcd-two-step-a.6").name == "ppcd-two-step-a0.6"
     for name in ("biggan", "sagan", "ppcd-no-pp"):

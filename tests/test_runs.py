@@ -87,9 +87,7 @@ DECIDES = {
 def test_a_field_of_the_profile_changes_the_hash_of_the_runs_that_it_decides(field: str) -> None:
     other = replace(SMOKE, **{field: changed(getattr(SMOKE, field))})
     recipes = {"teacher": "biggan", "student": "sagan", "distilled": "ppcd"}
-    seen = {
-        kind for kind, recipe in recipes.items() if config(recipe).hash != config(recipe, profile=other).hash
-    }
+    seen = {kind for kind, recipe in recipes.items() if config(recipe).hash != config(recipe, profile=other).hash}
     assert seen == DECIDES.get(field, {"teacher", "student", "distilled"})
 
 
@@ -186,9 +184,7 @@ def test_what_a_run_will_do_is_shown_without_doing_it() -> None:
 
     run = Run(ours)
     run.write_file("checkpoint.pt", b"state")
-    assert "state resumable\n" in " ".join(ours.describe().split(" ")).replace("  ", "").replace(
-        "state", "state "
-    )
+    assert "state resumable\n" in " ".join(ours.describe().split(" ")).replace("  ", "").replace("state", "state ")
     run.write_file("progress.json", json.dumps({"iteration": 17, "checkpoint": 12}))
     assert "resumable at iteration 12" in ours.describe()
     run.write_file("progress.json", '{"iteration"')
@@ -244,9 +240,7 @@ def test_numbers_become_plain_and_those_that_are_not_finite_null() -> None:
 
 def test_a_run_is_not_completed_with_parts_missing() -> None:
     run = Run(config())
-    with pytest.raises(
-        PpcdError, match=r"without generator\.safetensors, history\.csv, samples\.png, masks\.csv"
-    ):
+    with pytest.raises(PpcdError, match=r"without generator\.safetensors, history\.csv, samples\.png, masks\.csv"):
         run.finish(record())
     for name in ("generator.safetensors", "history.csv", "samples.png"):
         run.write_file(name, b"")
@@ -408,9 +402,7 @@ def test_runs_are_found_and_tabulated() -> None:
     finished(Run(config("ppcd", 1)))
     finished(Run(config("sagan", 0)), teacher=None)
     Run(config("ppcd", 2)).write_file("checkpoint.pt", b"state")
-    assert [found["id"] for found in find_runs("smoke")] == sorted(
-        [config("ppcd", 1).id, config("sagan", 0).id]
-    )
+    assert [found["id"] for found in find_runs("smoke")] == sorted([config("ppcd", 1).id, config("sagan", 0).id])
     table = runs_table("smoke").set_index("recipe")
     row = table.loc["ppcd"]
     assert (row["ema.fd"], row["raw.fd"], row["protocol.backbone"]) == (12.5, 13.5, "classifier")
@@ -492,9 +484,7 @@ def test_history_of_other_columns_or_none_starts_anew(tmp_path: Path) -> None:
 def test_history_values_are_written_as_text(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
     writer = HistoryWriter(path, COLUMNS)
-    writer.append(
-        [{"iteration": 1, "phase": None, "loss": math.nan}, {"iteration": 2, "phase": True, "loss": 1 / 3}]
-    )
+    writer.append([{"iteration": 1, "phase": None, "loss": math.nan}, {"iteration": 2, "phase": True, "loss": 1 / 3}])
     assert path.read_text().splitlines()[1:] == ["1,,", "2,1,0.333333"]
     with pytest.raises(ValueError, match="no column los"):
         writer.append([{"iteration": 3, "los": 1.0}])

@@ -76,9 +76,9 @@ def ranks(frame: pd.DataFrame, column: Column) -> dict[int, int]:
 
 def _mark(text: str, rank: int | None, notation: Notation) -> str:
     best, second = {
-        "markdown": ("**{}**", "<u>{}</u>"),
+        "markdown": ("**{}**", "<ins>{}</ins>"),
         "latex": (r"\textbf{{{}}}", r"\underline{{{}}}"),
-        "html": ("<strong>{}</strong>", "<u>{}</u>"),
+        "html": ("<strong>{}</strong>", "<ins>{}</ins>"),
     }[notation]
     return {1: best, 2: second}.get(rank or 0, "{}").format(text)
 
