@@ -25,9 +25,9 @@ class Schedule:
 
     clip: float = 20.0  # bound of a channel's gradient from L_ADV and L_CD
     speed: float = 1.0  # how far that moves w in a whole training at most; the slope of eq. 1 is 0.01 wide
-    warm_up: float = 0.1  # no channel is asked for before
-    target: float = 0.55  # the schedule reaches alpha here
-    deadline: float = 0.65  # a layer still open is frozen here by rank of w, and counted as forced
+    warm_up: float = 0.05  # no channel is asked for before
+    target: float = 0.4  # the schedule reaches alpha here
+    deadline: float = 0.5  # a layer still open is frozen here by rank of w, and counted as forced
     e_fold: float = 0.01  # of the training, in which lambda_k grows e-fold while its layer is behind its schedule
     retreat: float = 6.0  # how many times faster it falls while the layer is not
     push: float = 0.5  # bound of lambda_k / 2N, as a multiple of `clip`

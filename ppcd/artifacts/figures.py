@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import seaborn
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -27,8 +28,7 @@ from ppcd.profiles import get_profile
 from ppcd.recipes import RECIPES, TEACHER, check_alpha
 
 DPI = 150
-# Okabe and Ito's palette: told apart by colour-blind readers, and in grey by lightness. Yellow is left out.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+PALETTE = tuple(seaborn.color_palette("colorblind").as_hex())
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that figures do not depend on the machine
     "font.size": 8,
