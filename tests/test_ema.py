@@ -1,0 +1,205 @@
+"""The average of a generator's weights, and its batch statistics measured anew."""
+
+import copy
+
+import pytest
+import torch
+from reference import largest_difference, noise_and_labels, randomise
+from torch import Tensor, nn
+
+from ppcd.ema import Ema, recompute_batch_statistics
+from ppcd.generators import Generator, build_generator
+from ppcd.initialisation import named_generator
+from ppcd.layers import ClassConditionalBatchNorm, SpectralNorm
+
+CLASSES, DIM_Z = 3, 4
+DECAY = 0.8
+
+
+def student(masked: bool = True) -> Generator:
+    return build_generator("sagan", 32, CLASSES, width=1, masked=masked, dim_z=DIM_Z)
+
+
+def averaged(ema: Ema) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in ema.generator.named_parameters()}
+
+
+# ------------------------------------------------------------ the average
+
+
+def test_the_average_is_the_formula() -> None:
+    """From iteration `start` on a <- decay a + (1 - decay) w; before, a = w. In float64 loops."""
+    generator = student()
+    ema, start = Ema(generator, DECAY, start=2), 2
+    expected: dict[str, list[float]] = {}
+    for iteration in range(6):
+        randomise(generator, iteration)
+        ema.update(generator, iteration)
+        for name, parameter in generator.named_parameters():
+            new = parameter.detach().double().flatten().tolist()
+            if iteration < start:
+                expected[name] = new
+            else:
+                expected[name] = [DECAY * a + (1 - DECAY) * w for a, w in zip(expected[name], new, strict=True)]
+    for name, value in averaged(ema).items():
+        right = torch.tensor(expected[name], dtype=torch.float64).view(value.shape)
+        assert largest_difference(value.double(), right) < 1e-6, name
+    last = dict(generator.named_parameters())
+    assert largest_difference(averaged(ema)["linear.weight"], last["linear.weight"]) > 0.1  # it does lag
+
+
+def test_it_copies_until_the_start() -> None:
+    generator = student()
+    ema = Ema(generator, DECAY, start=3)
+    for iteration in range(3):
+        randomise(generator, iteration)
+        ema.update(generator, iteration)
+        for name, value in averaged(ema).items():
+            assert torch.equal(value, generator.get_parameter(name)), name
+    randomise(generator, 3)
+    ema.update(generator, 3)
+    assert not torch.equal(ema.generator.linear.weight, generator.linear.weight)
+
+
+def test_buffers_are_copied_and_never_averaged() -> None:
+    """The vectors of the spectral norm above all; running statistics and masks as well."""
+    generator = student()
+    ema = Ema(generator, DECAY, start=0)
+    for iteration in range(3):
+        randomise(generator, iteration)
+        ema.update(generator, iteration)
+        mine, theirs = dict(ema.generator.named_buffers()), dict(generator.named_buffers())
+        assert mine.keys() == theirs.keys()
+        for name, buffer in mine.items():
+            assert torch.equal(buffer, theirs[name]), name
+    norms = [module for module in ema.generator.modules() if isinstance(module, SpectralNorm)]
+    assert len(norms) > 10
+    assert "blocks.0.conv1.u" in mine and "blocks.0.bn1.running_mean" in mine
+
+
+def test_the_average_is_a_network_of_its_own() -> None:
+    generator = student()
+    ema = Ema(generator, DECAY, start=0)
+    before = averaged(ema)
+    randomise(generator, 1)
+    for name, value in averaged(ema).items():
+        assert torch.equal(value, before[name]), name
+    assert not any(parameter.requires_grad for parameter in ema.generator.parameters())
+    assert all(parameter.requires_grad for parameter in generator.parameters())
+
+
+def test_the_masks_follow() -> None:
+    """A layer that froze is frozen in the average too, to the same channels, whatever its averaged w say."""
+    generator = student()
+    ema = Ema(generator, DECAY, start=0)
+    names = list(generator.masks())
+    generator.masks()[names[1]].freeze(torch.tensor([True, False, False, True]))
+    ema.follow_masks(generator)
+    ema.update(generator, 0)
+    for name, mask in ema.generator.masks().items():
+        assert mask.frozen == (name == names[1])
+    assert ema.generator.masks()[names[1]].values().tolist() == [1, 0, 0, 1]
+    for mask in generator.masks().values():
+        if not mask.frozen:
+            mask.freeze(torch.tensor([False, True, False, False]))
+    for iteration in range(2):  # asking twice changes nothing
+        ema.follow_masks(generator)
+        ema.update(generator, iteration)
+    assert ema.generator.masks()[names[1]].values().tolist() == [1, 0, 0, 1]
+    assert ema.generator.masks()[names[0]].values().tolist() == [0, 1, 0, 0]
+    assert not any(parameter.requires_grad for parameter in ema.generator.masks()[names[0]].parameters())
+
+
+# ------------------------------------------------------------ batch statistics
+
+
+def norms_of(generator: Generator) -> dict[str, nn.Module]:
+    kinds = (ClassConditionalBatchNorm, nn.BatchNorm2d)
+    return {name: module for name, module in generator.named_modules() if isinstance(module, kinds)}
+
+
+def inputs_of_norms(generator: Generator, batches: list[tuple[Tensor, Tensor]]) -> dict[str, list[Tensor]]:
+    """What each batch norm gets to see, batch for batch, in training mode."""
+    seen: dict[str, list[Tensor]] = {name: [] for name in norms_of(generator)}
+    hooks = [
+        norm.register_forward_pre_hook(lambda _, given, name=name: seen[name].append(given[0].detach()))
+        for name, norm in norms_of(generator).items()
+    ]
+    with torch.no_grad():
+        for z, y in batches:
+            generator.train()(z, y)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_statistics_are_the_plain_averages_over_the_batches(masked: bool) -> None:
+    """The same noise drawn again, and each batch's mean and unbiased variance averaged by hand."""
+    generator = randomise(student(masked), 0)
+    copied = copy.deepcopy(generator)
+    recompute_batch_statistics(generator, named_generator(5, "statistics"), batches=4, batch_size=6)
+    noise = named_generator(5, "statistics")
+    batches = []
+    for _ in range(4):
+        z = torch.randn(6, DIM_Z, generator=noise)
+        batches.append((z, torch.randint(CLASSES, (6,), generator=noise)))
+    for name, seen in inputs_of_norms(copied, batches).items():
+        channels = [batch.transpose(0, 1).flatten(1).double() for batch in seen]
+        mean = sum(each.mean(dim=1) for each in channels) / 4
+        var = sum(each.var(dim=1, correction=1) for each in channels) / 4
+        norm = generator.get_submodule(name)
+        scale = max(1.0, float(var.max()))
+        assert largest_difference(norm.running_mean.double(), mean) < 1e-4 * scale, name
+        assert largest_difference(norm.running_var.double(), var) < 1e-4 * scale, name
+        last_only = channels[-1].mean(dim=1)
+        assert largest_difference(mean, last_only) > 1e-3 * scale  # the broken case: the last batch's
+
+
+def test_old_statistics_leave_no_trace() -> None:
+    found = []
+    for value in (0.0, 1e4):
+        generator = randomise(student(), 0)
+        for norm in norms_of(generator).values():
+            norm.running_mean.fill_(value)
+            norm.running_var.fill_(1 + value)
+        recompute_batch_statistics(generator, named_generator(0, "statistics"), batches=3, batch_size=4)
+        found.append(generator(*noise_and_labels(4, DIM_Z, CLASSES, seed=1)))
+    assert torch.equal(*found)
+
+
+def test_the_rest_of_the_generator_stays() -> None:
+    generator = randomise(student(), 0)
+    weights = {name: value.clone() for name, value in generator.named_parameters()}
+    momenta = {name: norm.momentum for name, norm in norms_of(generator).items()}
+    recompute_batch_statistics(generator, named_generator(0, "statistics"), batches=2, batch_size=4)
+    assert not any(module.training for module in generator.modules())
+    assert {name: norm.momentum for name, norm in norms_of(generator).items()} == momenta
+    for name, value in generator.named_parameters():
+        assert torch.equal(value, weights[name]) and value.grad is None, name
+
+
+def test_evaluation_agrees_with_training_afterwards() -> None:
+    """What it is for: statistics far from the weights make other images than training did."""
+    z, y = noise_and_labels(64, DIM_Z, CLASSES, seed=2)
+    generator = randomise(student(), 3)
+
+    def distance_to_training(network: Generator) -> float:
+        with torch.no_grad():
+            return float((copy.deepcopy(network).train()(z, y) - network.eval()(z, y)).abs().mean())
+
+    stale = distance_to_training(generator)
+    recompute_batch_statistics(generator, named_generator(0, "statistics"), batches=8, batch_size=64)
+    assert distance_to_training(generator) < 0.2 * stale
+
+
+def test_the_global_seed_changes_nothing() -> None:
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        generator = randomise(student(), 0)
+        recompute_batch_statistics(generator, named_generator(0, "statistics"), batches=2, batch_size=4)
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(generator.output_norm.running_mean.clone())
+    assert torch.equal(*found)

@@ -1,0 +1,489 @@
+"""The rule of the masks: when they close, which channels go, and the paper's literal settings."""
+
+import copy
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from reference import l1_to_minus_one, refused
+from torch import Tensor
+
+from ppcd.masks import ChannelMask
+from ppcd.rule import RULES, MaskRule, channels_to_prune
+
+WIDTHS = (1, 2, 3, 8, 32)
+ALPHAS = (0.5, 0.6, 0.7, 0.8)
+LAMBDA = 0.01  # the paper's
+Loss = Callable[[dict[str, ChannelMask], int], Tensor]  # of the masks and the iteration
+
+
+def mask_layers(widths: tuple[int, ...] = WIDTHS) -> dict[str, ChannelMask]:
+    return {f"layer{index}": ChannelMask(width) for index, width in enumerate(widths)}
+
+
+def go_on(rule: MaskRule, loss: Loss, first: int, last: int) -> None:
+    """Iterations first to last - 1, as the trainer does them."""
+    for iteration in range(first, last):
+        value = loss(rule.masks, iteration) + sum(0 * mask.values().sum() for mask in rule.masks.values())
+        if value.requires_grad:
+            value.backward()
+        rule.backward()
+        rule.step(iteration)
+
+
+def trained(
+    loss: Loss, alpha: float, total: int, rule: str = "scheduled", widths: tuple[int, ...] = WIDTHS
+) -> MaskRule:
+    result = MaskRule(mask_layers(widths), rule, alpha, LAMBDA, total)
+    go_on(result, loss, 0, total)
+    return result
+
+
+# What a training can say of the channels. Gradients reach w through m (eq. 1) or directly.
+
+
+def nothing(masks: dict[str, ChannelMask], iteration: int) -> Tensor:
+    return torch.zeros(())
+
+
+def noise(masks: dict[str, ChannelMask], iteration: int) -> Tensor:
+    generator = torch.Generator().manual_seed(iteration)
+    return torch.stack(
+        [(torch.randn(mask.channels, generator=generator) * mask.values()).sum() for mask in masks.values()]
+    ).sum()
+
+
+def hold(masks: dict[str, ChannelMask], iteration: int) -> Tensor:
+    """Every channel is wanted, as strongly as can be."""
+    return torch.stack([-1e6 * mask.weight.sum() for mask in masks.values()]).sum()
+
+
+def hold_where_it_matters(masks: dict[str, ChannelMask], iteration: int) -> Tensor:
+    """Every channel is wanted, each a little more than the one before it, but through m only."""
+    return torch.stack(
+        [-(torch.linspace(100, 200, mask.channels) * mask.values()).sum() for mask in masks.values()]
+    ).sum()
+
+
+def needs(needed: dict[str, Tensor], strength: float) -> Loss:
+    """A loss that falls with the needed channels and is noise in the others."""
+
+    def loss(masks: dict[str, ChannelMask], iteration: int) -> Tensor:
+        terms = [strength * (1 - mask.values()[needed[name]]).sum() for name, mask in masks.items()]
+        return torch.stack(terms).sum() + 0.3 * strength * noise(masks, iteration)
+
+    return loss
+
+
+def needed_channels(widths: tuple[int, ...], alpha: float, seed: int) -> dict[str, Tensor]:
+    """In each layer as many channels as may stay, chosen by chance."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        f"layer{index}": torch.randperm(width, generator=generator)[: width - channels_to_prune(width, alpha)]
+        for index, width in enumerate(widths)
+    }
+
+
+# ------------------------------------------------------------ how many channels have to go
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1 / 3, 0.3, *ALPHAS, 0.9, 0.99])
+def test_channels_to_prune_is_the_fewest_at_which_a_mask_freezes(alpha: float) -> None:
+    """Also where c / n equals alpha exactly: 3 of 5 at .6, 8 of 10 at .8, 5 of 10 at .5."""
+
+    def freezes(channels: int, pruned: int) -> bool:
+        mask = ChannelMask(channels)
+        mask.weight.data[:pruned] = -1.0
+        return mask.binarize(alpha)
+
+    for channels in range(2, 41):
+        count = channels_to_prune(channels, alpha)
+        assert 1 <= count < channels
+        assert not freezes(channels, count - 1)
+        assert freezes(channels, count) or count == channels - 1  # all but one is the most there can be
+    assert channels_to_prune(1, alpha) == 0
+
+
+@pytest.mark.parametrize(
+    ("channels", "alpha", "count"),
+    [(5, 0.6, 4), (10, 0.8, 9), (10, 0.5, 6), (10, 0.7, 8), (32, 0.7, 23), (32, 0.5, 17), (2, 0.7, 1), (4, 0.8, 3)],
+)
+def test_exactly_alpha_is_not_enough(channels: int, alpha: float, count: int) -> None:
+    assert channels_to_prune(channels, alpha) == count
+
+
+# ------------------------------------------------------------ every layer freezes in time
+
+
+def faults(rule: MaskRule) -> list[str]:
+    """What is wrong with the layers of a rule at the end of its training."""
+    found = []
+    for name, mask in rule.masks.items():
+        pruned = mask.channels - int(mask.kept.sum())
+        frozen_at = rule.frozen_at.get(name)
+        if not mask.frozen or frozen_at is None:
+            found.append(f"{name} is open")
+            continue
+        if frozen_at > rule.total * 2 / 3:
+            found.append(f"{name} froze at {frozen_at} of {rule.total}")
+        if pruned != channels_to_prune(mask.channels, rule.alpha):
+            found.append(f"{name} lost {pruned} of {mask.channels} channels")
+        if pruned == mask.channels:
+            found.append(f"{name} has no channel left")
+        if not set(mask.values().tolist()) <= {0.0, 1.0}:
+            found.append(f"{name} is not binary")
+        if not 0 <= rule.forced[name] <= pruned or not 0 <= rule.spared[name] <= mask.channels - pruned:
+            found.append(f"{name}: {rule.forced[name]} forced, {rule.spared[name]} spared")
+    return found
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("total", [24, 120])
+@pytest.mark.parametrize("loss", [nothing, noise, hold, hold_where_it_matters])
+def test_every_layer_freezes_by_two_thirds(loss: Loss, total: int, alpha: float) -> None:
+    """One-channel and two-channel layers too, whatever the training says of the channels.
+
+    And all layers of a width keep the same number of channels, also where many cross in one iteration.
+    """
+    rule = trained(loss, alpha, total)
+    assert faults(rule) == []
+    assert set(rule.frozen_at) == set(rule.masks)
+
+
+@pytest.mark.parametrize("total", [2, 3, 4, 5, 7, 10, 11, 12, 13, 22, 25, 36, 97, 241])
+def test_every_layer_freezes_by_two_thirds_in_trainings_of_other_lengths(total: int) -> None:
+    assert faults(trained(noise, 0.7, total)) == []
+
+
+def test_without_the_rule_layers_would_stay_open() -> None:
+    """The broken case: the paper's settings by SGD, against a loss that holds the channels."""
+    assert "layer4 is open" in faults(trained(hold, 0.5, 24, "paper-sgd"))
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_channels_that_did_not_cross_by_themselves_are_counted(alpha: float) -> None:
+    """A training too short for the masks to get anywhere: every channel that goes is forced, by rank of w."""
+    rule = MaskRule(mask_layers((2, 3, 8, 32)), "scheduled", alpha, LAMBDA, 120)
+    order = torch.Generator().manual_seed(0)
+    wished = {name: torch.randperm(mask.channels, generator=order) for name, mask in rule.masks.items()}
+    before = round(rule.schedule.deadline * rule.total) - 2
+    for name, mask in rule.masks.items():
+        mask.weight.data = 1.0 + wished[name].float()  # far from the slope: nothing moves them
+    rule.step(before)
+    assert not any(mask.frozen for mask in rule.masks.values())
+    for iteration in range(before + 1, rule.total * 2 // 3):
+        rule.step(iteration)
+    assert faults(rule) == []
+    for name, mask in rule.masks.items():
+        goal = channels_to_prune(mask.channels, alpha)
+        assert (rule.forced[name], rule.spared[name]) == (goal, 0)
+        assert mask.kept.tolist() == (wished[name] >= goal).tolist()  # those with the largest w stay
+
+
+def test_channels_that_crossed_with_more_than_may_go_are_spared_and_counted() -> None:
+    """Eq. 3 alone would remove all that crossed in one iteration; those with the largest w stay."""
+    rule = MaskRule(mask_layers((16,)), "scheduled", 0.5, LAMBDA, 1000)
+    mask = rule.masks["layer0"]
+    go_on(rule, nothing, 0, 3)
+    assert not mask.frozen
+    rising = torch.linspace(-2.0, -1.5, 16)
+    mask.weight.data[:14] = rising[:14]
+    go_on(rule, nothing, 3, 4)
+    assert mask.frozen and rule.frozen_at == {"layer0": 4}
+    assert mask.kept.tolist() == [index >= 9 for index in range(16)]  # 9 of 16 is the first ratio above 0.5
+    assert (rule.spared, rule.forced) == ({"layer0": 5}, {"layer0": 0})
+
+
+def test_nothing_is_forced_where_the_training_closes_the_masks() -> None:
+    widths = (8, 16, 32)
+    needed = needed_channels(widths, 0.7, seed=3)
+    rule = trained(needs(needed, 1.0), 0.7, 300, widths=widths)
+    assert faults(rule) == []
+    assert sum(rule.forced.values()) == 0
+
+
+# ------------------------------------------------------------ which channels stay
+
+
+def survivors(rule: MaskRule, needed: dict[str, Tensor]) -> float:
+    """The part of the needed channels that stayed."""
+    kept = sum(int(mask.kept[needed[name]].sum()) for name, mask in rule.masks.items())
+    return kept / sum(len(channels) for channels in needed.values())
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("strength", [0.02, 1.0, 50.0])
+def test_the_channels_that_the_training_needs_stay(strength: float, alpha: float) -> None:
+    """Chance would keep 20 to 50% of them."""
+    widths = (8, 16, 32)
+    for seed in range(2):
+        needed = needed_channels(widths, alpha, seed)
+        rule = trained(needs(needed, strength), alpha, 150, widths=widths)
+        assert faults(rule) == []
+        assert survivors(rule, needed) > 0.9
+
+
+def test_a_rule_that_does_not_listen_keeps_the_wrong_channels() -> None:
+    """The broken case: by Adam at 0.1 every channel goes in the first steps, needed or not."""
+    widths, alpha = (8, 16, 32), 0.5
+    needed = needed_channels(widths, alpha, seed=0)
+    assert survivors(trained(needs(needed, 0.02), alpha, 150, "paper-adam", widths), needed) < 0.6
+
+
+def test_without_a_need_the_same_channels_are_not_kept() -> None:
+    """Another broken case: it is the loss that decides, not a channel's place."""
+    widths, alpha = (32,), 0.7
+    needed = needed_channels(widths, alpha, seed=0)
+    assert survivors(trained(noise, alpha, 150, widths=widths), needed) < 0.7
+
+
+# ------------------------------------------------------------ one huge gradient
+
+
+def kicked(loss: Loss, name: str, channel: int, when: int, gradient: float) -> Loss:
+    """The loss, with one batch whose gradient of one channel is enormous."""
+
+    def result(masks: dict[str, ChannelMask], iteration: int) -> Tensor:
+        value = loss(masks, iteration)
+        return value + gradient * masks[name].weight[channel] if iteration == when else value
+
+    return result
+
+
+@pytest.mark.parametrize("when", [0, 20, 50, 70])
+def test_one_huge_gradient_does_not_throw_a_channel_out(when: int) -> None:
+    widths, alpha, total = (16,), 0.7, 150
+    needed = needed_channels(widths, alpha, seed=1)
+    channel = int(needed["layer0"][0])
+    calm = needs(needed, 1.0)
+    rule = trained(kicked(calm, "layer0", channel, when, 1e6), alpha, total, widths=widths)
+    assert rule.masks["layer0"].kept[channel]
+    literal = trained(kicked(calm, "layer0", channel, when, 1e6), alpha, total, "paper-sgd", widths)
+    assert literal.masks["layer0"].weight[channel] < -1e3  # the broken case: gone, and for good
+
+
+@pytest.mark.parametrize("when", [0, 20, 50, 70])
+def test_one_huge_gradient_does_not_lock_a_channel_in(when: int) -> None:
+    widths, alpha, total = (16,), 0.7, 150
+    needed = needed_channels(widths, alpha, seed=1)
+    channel = next(i for i in range(16) if i not in needed["layer0"])
+    calm = needs(needed, 1.0)
+    rule = trained(kicked(calm, "layer0", channel, when, -1e6), alpha, total, widths=widths)
+    assert not rule.masks["layer0"].kept[channel]
+    literal = trained(kicked(calm, "layer0", channel, when, -1e6), alpha, total, "paper-sgd", widths)
+    assert literal.masks["layer0"].weight[channel] > 1e3
+
+
+def test_a_gradient_is_bounded_for_each_channel_by_itself() -> None:
+    """The channel beside one with a huge gradient moves as it would alone."""
+
+    def first_step(spike: float) -> Tensor:
+        rule = MaskRule(mask_layers((4,)), "scheduled", 0.7, LAMBDA, 100)
+        weight = rule.masks["layer0"].weight
+        (weight * torch.tensor([spike, 0.5, -0.5, 0.0])).sum().backward()
+        rule.backward()
+        rule.step(0)
+        return weight.detach() - rule.masks["layer0"].start
+
+    small, huge = first_step(1.0), first_step(1e9)
+    assert torch.equal(small[1:], huge[1:])
+    assert huge[0] < small[0]  # still the right way
+    assert huge[0].abs() < 0.02  # of the order of the slope of eq. 1, which is about 0.01 wide
+
+
+# ------------------------------------------------------------ lambda of each layer
+
+
+@pytest.mark.parametrize("loss", [nothing, noise, hold, hold_where_it_matters])
+def test_lambdas_stay_within_bounds(loss: Loss) -> None:
+    """From the paper's lambda up to a bound that does not grow with the time that a layer holds out."""
+    total = 120
+    rule = MaskRule(mask_layers(), "scheduled", 0.7, LAMBDA, total)
+    highest = 0.0
+    for iteration in range(total):
+        go_on(rule, loss, iteration, iteration + 1)
+        assert list(rule.lambdas) == list(rule.masks)
+        assert all(LAMBDA <= value < math.inf for value in rule.lambdas.values())
+        highest = max(highest, *rule.lambdas.values())
+    assert highest < 1e4
+
+
+def test_lambda_is_the_layers_own() -> None:
+    """It grows where the channels hold out, and not where they go by themselves."""
+
+    def loss(masks: dict[str, ChannelMask], iteration: int) -> Tensor:
+        return 1e6 * (masks["layer1"].weight.sum() - masks["layer0"].weight.sum())
+
+    rule = MaskRule(mask_layers((8, 8)), "scheduled", 0.7, LAMBDA, 120)
+    for iteration in range(120):
+        go_on(rule, loss, iteration, iteration + 1)
+        if rule.masks["layer1"].frozen:
+            break
+    assert not rule.masks["layer0"].frozen
+    for later in range(iteration + 1, round(120 * rule.schedule.target)):
+        go_on(rule, loss, later, later + 1)
+    assert rule.lambdas["layer0"] > 100 * rule.lambdas["layer1"]
+
+
+def test_lambda_falls_when_the_layer_is_ahead() -> None:
+    rule = MaskRule(mask_layers((8,)), "scheduled", 0.7, LAMBDA, 200)
+    early = round(200 * (rule.schedule.warm_up + 0.2 * (rule.schedule.target - rule.schedule.warm_up)))
+    go_on(rule, hold, 0, early)
+    risen = rule.lambdas["layer0"]
+    assert risen > LAMBDA
+    rule.masks["layer0"].weight.data[:5] = -1.0  # 5 of 8: not enough to freeze, more than the schedule asks
+    go_on(rule, hold, early, early + 3)
+    assert not rule.masks["layer0"].frozen
+    assert LAMBDA <= rule.lambdas["layer0"] < risen
+
+
+def test_nothing_is_asked_for_at_the_beginning() -> None:
+    """The first iterations, in which nothing has been learned yet, prune nothing."""
+    rule = MaskRule(mask_layers((32,)), "scheduled", 0.8, LAMBDA, 200)
+    go_on(rule, noise, 0, int(200 * rule.schedule.warm_up))
+    assert rule.lambdas == {"layer0": LAMBDA}
+    assert rule.masks["layer0"].pruned_ratio() == 0
+
+
+@pytest.mark.parametrize("rule_name", RULES)
+def test_the_loss_is_eq_5_and_its_gradient_has_the_layers_lambdas(rule_name: str) -> None:
+    rule = MaskRule(mask_layers((2, 5)), rule_name, 0.7, LAMBDA, 100)
+    weights = {name: mask.weight.data.normal_(generator=torch.Generator().manual_seed(3)) for name, mask in
+               rule.masks.items()}  # fmt: skip
+    if rule_name == "scheduled":
+        rule.lambdas["layer1"] = 3.0
+    nothing_else = sum(0 * mask.weight.sum() for mask in rule.masks.values())
+    nothing_else.backward()
+    loss = rule.backward()
+    terms = [l1_to_minus_one(weight.tolist()) for weight in weights.values()]
+    assert loss.item() == pytest.approx(sum(terms) / 2, rel=1e-6)
+    assert not loss.requires_grad
+    for name, mask in rule.masks.items():
+        expected = rule.lambdas[name] / 2 * (mask.weight.detach() + 1).sign()
+        assert torch.allclose(mask.weight.grad, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rule_name", RULES)
+def test_frozen_masks_are_left_alone(rule_name: str) -> None:
+    rule = MaskRule(mask_layers((4, 4)), rule_name, 0.7, LAMBDA, 100)
+    frozen = rule.masks["layer0"]
+    for mask in rule.masks.values():
+        mask.weight.data.fill_(5.0)  # far from the slope
+    go_on(rule, noise, 0, 3)  # moments of Adam are there
+    frozen.freeze(torch.arange(4) < 2)
+    before, lambda_before = frozen.weight.detach().clone(), rule.lambdas["layer0"]
+    go_on(rule, noise, 3, 30)
+    assert torch.equal(frozen.weight, before)
+    assert rule.lambdas["layer0"] == lambda_before
+    assert frozen.kept.tolist() == [True, True, False, False]
+
+
+# ------------------------------------------------------------ the paper's literal settings
+
+
+@pytest.mark.parametrize("rule_name", ["paper-adam", "paper-sgd"])
+def test_the_literal_learning_rate_drops_at_30_60_and_90_percent(rule_name: str) -> None:
+    rule = MaskRule(mask_layers((4,)), rule_name, 0.99, LAMBDA, 100)
+    assert isinstance(rule.optimizer, torch.optim.Adam if rule_name == "paper-adam" else torch.optim.SGD)
+    rates = {}
+    for iteration in range(100):
+        go_on(rule, noise, iteration, iteration + 1)
+        rates[iteration] = rule.optimizer.param_groups[0]["lr"]
+        assert rule.lambdas == {"layer0": LAMBDA}
+    for period, rate in ((range(30), 0.1), (range(31, 60), 0.01), (range(61, 90), 1e-3), (range(91, 100), 1e-4)):
+        assert {round(rates[iteration], 12) for iteration in period} == {rate}
+
+
+def test_literal_sgd_is_a_plain_step_down_the_gradient_of_all_losses() -> None:
+    """w - 0.1 (g + lambda / 2N sign(w + 1)), g not bounded; the broken case is the bounded one."""
+    gradient = torch.tensor([300.0, -0.5, 0.0, 2.0])
+
+    def after_one_step(rule_name: str) -> Tensor:
+        rule = MaskRule(mask_layers((4, 2)), rule_name, 0.7, LAMBDA, 100)
+        (rule.masks["layer0"].weight * gradient).sum().backward()
+        rule.backward()
+        rule.step(0)
+        return rule.masks["layer0"].weight.detach()
+
+    start = ChannelMask(1).start
+    expected = start - 0.1 * (gradient + LAMBDA / 2)
+    assert torch.allclose(after_one_step("paper-sgd"), expected, rtol=1e-6, atol=1e-7)
+    assert not torch.allclose(after_one_step("scheduled"), expected, atol=1e-3)
+
+
+def test_by_literal_adam_all_channels_of_a_layer_cross_in_lock_step() -> None:
+    """What the scheduled rule is there for. The gradients differ by a factor of 1,000; the steps do not."""
+
+    def loss(masks: dict[str, ChannelMask], iteration: int) -> Tensor:
+        return (masks["layer0"].weight * torch.logspace(-4, -1, 16)).sum()
+
+    rule = MaskRule(mask_layers((16,)), "paper-adam", 0.5, LAMBDA, 1000)
+    mask = rule.masks["layer0"]
+    ratios = [0.0]
+    while not mask.frozen and len(ratios) < 1000:
+        ratios.append(mask.pruned_ratio())
+        go_on(rule, loss, len(ratios), len(ratios) + 1)
+    assert set(ratios) == {0.0}  # from none to all at once
+    assert (mask.rescued, int(mask.kept.sum())) == (1, 1)
+    assert len(ratios) < 10
+    assert rule.forced == {"layer0": 0}  # nothing is forced by the literal rules
+
+
+def test_literal_settings_leave_masks_open() -> None:
+    """No deadline: what the paper's settings do not close stays open, and nothing is said to be frozen."""
+    rule = trained(hold, 0.7, 60, "paper-sgd")
+    assert not any(mask.frozen for mask in rule.masks.values())
+    assert rule.frozen_at == {}
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with refused("unknown mask rule 'adam'", *RULES):
+        MaskRule(mask_layers(), "adam", 0.7, LAMBDA, 100)
+
+
+# ------------------------------------------------------------ resuming
+
+
+def on_disk(state: dict[str, Any]) -> dict[str, Any]:
+    """Written and read again, as plain values and tensors only."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)
+
+
+def everything(rule: MaskRule) -> tuple[object, ...]:
+    masks = [(mask.weight.tolist(), mask.kept.tolist(), mask.frozen, mask.rescued) for mask in rule.masks.values()]
+    return masks, rule.lambdas, rule.frozen_at, rule.forced, rule.spared
+
+
+@pytest.mark.parametrize("rule_name", RULES)
+@pytest.mark.parametrize("stop", [1, 30, 45, 90])
+def test_resuming_equals_not_stopping(rule_name: str, stop: int) -> None:
+    """Before the first layer froze, while some are frozen, and after the last."""
+    total, alpha = 100, 0.6
+    straight = MaskRule(mask_layers(), rule_name, alpha, LAMBDA, total)
+    go_on(straight, noise, 0, stop)
+    state = on_disk({"rule": straight.state_dict(), **{k: m.state_dict() for k, m in straight.masks.items()}})
+    go_on(straight, noise, stop, total)
+
+    resumed = MaskRule(mask_layers(), rule_name, alpha, LAMBDA, total)
+    for name, mask in resumed.masks.items():
+        mask.load_state_dict(state[name])
+    resumed.load_state_dict(copy.deepcopy(state["rule"]))
+    go_on(resumed, noise, stop, total)
+    assert everything(resumed) == everything(straight)
+
+
+def test_a_resumption_without_the_lambdas_would_differ() -> None:
+    """The broken case: the state says something."""
+    straight = MaskRule(mask_layers((8,)), "scheduled", 0.6, LAMBDA, 100)
+    go_on(straight, hold, 0, 50)
+    resumed = MaskRule(mask_layers((8,)), "scheduled", 0.6, LAMBDA, 100)
+    resumed.masks["layer0"].load_state_dict(straight.masks["layer0"].state_dict())
+    for rule in (straight, resumed):
+        go_on(rule, hold, 50, 55)
+    assert everything(resumed) != everything(straight)

@@ -1,0 +1,244 @@
+"""The frozen teacher and the class-conditional normalisation of its features."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from reference import batch_norm, largest_difference, noise_and_labels, randomise, refused
+from torch import Tensor
+
+from ppcd import losses
+from ppcd.blocks import GeneratorBlock
+from ppcd.generators import Generator, GeneratorConfig, build_generator
+from ppcd.teacher import NORMALISATIONS, Teacher
+
+CLASSES = 3
+
+
+def generator(arch: str = "biggan", dim_z: int = 8, resolution: int = 32, seed: int = 0) -> Generator:
+    """Random everywhere, with running statistics of its own, and every parameter learning."""
+    network = build_generator(arch, resolution, CLASSES, width=2, dim_z=dim_z, seed=seed)
+    randomise(network, seed)
+    return network.train()
+
+
+def block_outputs(network: Generator, z: Tensor, y: Tensor) -> list[Tensor]:
+    """What each block puts out at evaluation, heard from the blocks themselves."""
+    heard: list[Tensor] = []
+    blocks = [module for module in network.modules() if isinstance(module, GeneratorBlock)]
+    hooks = [block.register_forward_hook(lambda _, __, output: heard.append(output)) for block in blocks]
+    with torch.no_grad():
+        network.eval()(z, y)
+    for hook in hooks:
+        hook.remove()
+    return heard
+
+
+# ------------------------------------------------------------ frozen
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_the_teacher_is_frozen_and_in_evaluation_mode(normalisation: str) -> None:
+    network = generator()
+    before = copy.deepcopy(network.state_dict())
+    teacher = Teacher(network, normalisation)
+    assert not any(module.training for module in network.modules())
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    for seed in range(3):
+        features = teacher.features(*noise_and_labels(4, 8, CLASSES, seed))
+        assert not any(each.requires_grad for each in features)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]), name  # running statistics and power iterations included
+
+
+def test_batches_do_not_touch_each_other() -> None:
+    """Evaluation mode: one image's features do not depend on the others of its batch."""
+    teacher = Teacher(generator())
+    z, y = noise_and_labels(5, 8, CLASSES, seed=1)
+    for whole, alone in zip(teacher.features(z, y), teacher.features(z[2:3], y[2:3]), strict=True):
+        assert largest_difference(whole[2:3], alone) < 1e-4 * alone.abs().max()
+    teacher.generator.train()  # the broken case: batch statistics
+    broken = zip(teacher.features(z, y), teacher.features(z[2:3], y[2:3]), strict=True)
+    assert any(largest_difference(whole[2:3], alone) > 0.1 for whole, alone in broken)
+
+
+def test_the_student_learns_and_the_teacher_does_not() -> None:
+    teacher = Teacher(generator())
+    student = build_generator("sagan", 32, CLASSES, width=1, dim_z=8)
+    z, y = noise_and_labels(4, 8, CLASSES, seed=2)
+    _, features = student(z, y, return_features=True)
+    losses.class_aware_distillation(teacher.features(z, y), features[1:]).backward()
+    assert all(parameter.grad is None for parameter in teacher.generator.parameters())
+    for index in (0, 1, 2):
+        assert student.get_parameter(f"blocks.{index}.conv1.weight").grad.abs().sum() > 0
+    assert student.linear.weight.grad.abs().sum() > 0
+    assert student.output_conv.weight.grad is None  # behind the last features
+
+
+# ------------------------------------------------------------ which features
+
+
+@pytest.mark.parametrize("arch", ["biggan", "sagan"])
+def test_none_gives_the_features_of_the_second_to_the_last_block(arch: str) -> None:
+    network = generator(arch)
+    z, y = noise_and_labels(4, 8, CLASSES, seed=3)
+    expected = block_outputs(network, z, y)
+    features = Teacher(network, "none").features(z, y)
+    assert [tuple(each.shape) for each in features] == [(4, 8, 16, 16), (4, 8, 32, 32)]
+    for found, right in zip(features, expected[1:], strict=True):
+        assert torch.equal(found, right)
+    assert largest_difference(features[0], features[1][:, :, ::2, ::2]) > 0.1  # the blocks do differ
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_features_fit_the_students_blocks_at_64_pixels(normalisation: str) -> None:
+    network = build_generator("biggan", 64, CLASSES, width=1, dim_z=10)
+    teacher = Teacher(network, normalisation, samples_per_class=2)
+    student = build_generator("sagan", 64, CLASSES, width=2, dim_z=16)
+    z, y = noise_and_labels(2, 16, CLASSES, seed=0)
+    _, features = student(z, y, return_features=True)
+    found = teacher.features(z, y)
+    assert [each.shape[2:] for each in found] == [each.shape[2:] for each in features[1:]]
+    assert 0 < losses.class_aware_distillation(found, features[1:]) < 2**0.5
+
+
+def test_the_teacher_takes_the_first_entries_of_a_longer_noise() -> None:
+    teacher = Teacher(generator(dim_z=8))
+    assert teacher.dim_z == 8
+    z, y = noise_and_labels(4, 12, CLASSES, seed=4)
+    expected = teacher.features(z[:, :8], y)
+    for found, right in zip(teacher.features(z, y), expected, strict=True):
+        assert torch.equal(found, right)
+    others = teacher.features(z[:, 4:], y)  # the broken case: other entries
+    assert largest_difference(others[0], expected[0]) > 0.1
+
+
+# ------------------------------------------------------------ normalisation
+
+
+@pytest.mark.parametrize("arch", ["biggan", "sagan"])
+def test_the_following_cbn_normalises(arch: str) -> None:
+    """gain(c) (O - running mean) / sqrt(running var + eps) + bias(c), of the next block's first CBN."""
+    network = generator(arch)
+    z, y = noise_and_labels(4, 8, CLASSES, seed=5)
+    outputs = block_outputs(network, z, y)
+    norm = network.get_submodule("blocks.2.bn1")
+    with torch.no_grad():
+        # BigGAN: cat[class embedding, third chunk of the noise behind the first layer's]; SA-GAN: the label
+        condition = torch.cat([network.shared(y), z[:, 6:8]], 1) if arch == "biggan" else y
+        gain, bias = 1 + norm.gain(condition), norm.bias(condition)
+    right = batch_norm(outputs[1], gain, bias, norm.running_mean, norm.running_var)
+    found = Teacher(network, "teacher").features(z, y)[0]
+    assert largest_difference(found, right) < 1e-4 * right.abs().max()
+    assert largest_difference(found, outputs[1]) > 0.1  # the broken case: not normalised
+    other = network.get_submodule("blocks.1.bn1")
+    wrong = batch_norm(outputs[1], gain, bias, other.running_mean, other.running_var)
+    assert largest_difference(found, wrong) > 0.1  # the broken case: the statistics of another block
+
+
+def naive_statistics(maps: Tensor, labels: Tensor, label: int) -> tuple[list[float], list[float]]:
+    """Mean and variance of each channel over the images of a class and all pixels, in float64 loops."""
+    means, variances = [], []
+    chosen = maps[labels == label].double()
+    for channel in range(chosen.shape[1]):
+        values = [value for image in chosen[:, channel] for value in image.flatten().tolist()]
+        mean = sum(values) / len(values)
+        means.append(mean)
+        variances.append(sum((value - mean) ** 2 for value in values) / len(values))
+    return means, variances
+
+
+@pytest.mark.parametrize(("normalisation", "blocks"), [("teacher", [2]), ("statistics", [1, 2])])
+def test_classes_have_statistics_of_their_own(
+    normalisation: str, blocks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against loops over the very samples that the teacher measured, and what is made of them."""
+    network = generator()
+    seen: list[tuple[Tensor, Tensor]] = []
+    forward = Generator.forward
+
+    def listen(self: Generator, z: Tensor, y: Tensor, return_features: bool = False) -> object:
+        seen.append((z, y))
+        return forward(self, z, y, return_features)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Generator, "forward", listen)
+        teacher = Teacher(network, normalisation, samples_per_class=5)
+    z, y = torch.cat([z for z, _ in seen]), torch.cat([y for _, y in seen])
+    assert y.bincount().tolist() == [5] * CLASSES
+    assert len(z.unique(dim=0)) == 5 * CLASSES
+    measured = block_outputs(network, z, y)
+    asked_z, asked_y = noise_and_labels(4, 8, CLASSES, seed=6)
+    outputs, features = block_outputs(network, asked_z, asked_y), teacher.features(asked_z, asked_y)
+    for block in blocks:
+        found = features[block - 1]
+        for image, label in enumerate(asked_y.tolist()):
+            means, variances = naive_statistics(measured[block], y, label)
+            mean, var = (torch.tensor(values)[:, None, None] for values in (means, variances))
+            right = (outputs[block][image] - mean) / (var + 1e-5).sqrt()
+            assert largest_difference(found[image], right) < 1e-3 * right.abs().max()
+        pooled = (outputs[block] - outputs[block].mean()) / outputs[block].std()
+        assert largest_difference(found, pooled) > 0.1  # the broken case: one statistic for all classes
+
+
+def test_normalised_features_do_not_leak_the_class() -> None:
+    """With statistics of each class the class averages are near zero; without they are not."""
+    network = generator()
+    z, y = noise_and_labels(90, 8, CLASSES, seed=7)
+
+    def class_spread(normalisation: str) -> float:
+        """Variance between the class means over the variance of all, mean over the channels."""
+        maps = Teacher(network, normalisation).features(z, y)[1]
+        means = torch.stack([maps[y == label].mean(dim=(0, 2, 3)) for label in range(CLASSES)])
+        return float((means.var(dim=0) / maps.var(dim=(0, 2, 3))).mean())
+
+    assert class_spread("statistics") < 0.05
+    assert class_spread("teacher") < 0.05
+    assert class_spread("none") > 0.2
+
+
+def test_the_map_is_not_flat() -> None:
+    """Nothing here learns, so the maps keep what tells one image from another."""
+    z, y = noise_and_labels(6, 8, 1, seed=8)
+    for maps in Teacher(generator()).features(z, y):
+        normalised = losses.normalized_map(maps)
+        assert F.pdist(normalised).min() > 1e-3
+        assert (normalised.std(dim=1) > 1e-3).all()
+
+
+# ------------------------------------------------------------ randomness and errors
+
+
+def test_the_statistics_depend_on_their_seed_alone() -> None:
+    z, y = noise_and_labels(4, 8, CLASSES, seed=9)
+
+    def last(seed: int, global_seed: int) -> Tensor:
+        torch.manual_seed(global_seed)
+        before = torch.get_rng_state()
+        features = Teacher(generator(), "teacher", seed=seed).features(z, y)
+        assert torch.equal(torch.get_rng_state(), before)
+        return features[-1]
+
+    assert torch.equal(last(0, 1), last(0, 2))
+    assert not torch.equal(last(0, 1), last(1, 1))
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with refused("unknown normalisation 'batch'", *NORMALISATIONS):
+        Teacher(generator(), "batch")
+    one = generator()
+    one.blocks = one.blocks[:1]
+    with refused("starts at the second block"):
+        Teacher(one)
+    teacher = Teacher(generator(dim_z=8))
+    with refused("z [batch, 8]", "[4, 6]"):
+        teacher.features(*noise_and_labels(4, 6, CLASSES, seed=0))
+
+
+def test_a_slim_teacher_serves_as_well() -> None:
+    """What a run's directory holds: no spectral norm left."""
+    config = GeneratorConfig("biggan", 32, CLASSES, 2, 8, transition=True, hidden=((3, 2),) * 3, spectral_norm=False)
+    teacher = Teacher(randomise(Generator(config), 1))
+    z, y = noise_and_labels(4, 8, CLASSES, seed=0)
+    assert [tuple(each.shape) for each in teacher.features(z, y)] == [(4, 8, 16, 16), (4, 8, 32, 32)]
