@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from traitlets.config import Config
+
 from ppcd import paths
 from ppcd.artifacts.display import list_files, show
 from ppcd.artifacts.sources import Record, find_record, listed
@@ -215,6 +217,11 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
     _refuse_unknown(parameters, notebook_parameters(notebook))
 
 
+def _local_transport() -> Config:
+    """Kernels talk over sockets of this user where there are such, not over TCP that others can listen to."""
+    return Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
+
+
 def execute(
     notebook: Path,
     output: Path,
@@ -253,6 +260,7 @@ def execute(
             cwd=cwd or paths.repository(),
             progress_bar=progress_bar,
             kernel_name="python3",
+            config=_local_transport(),
         )
         _forget_paths(temporary, notebook.name, output.name)
         os.replace(temporary, output)
