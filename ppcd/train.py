@@ -19,11 +19,12 @@ from ppcd.errors import PpcdError
 from ppcd.evaluate import evaluate
 from ppcd.generators import Generator
 from ppcd.initialisation import named_generator
+from ppcd.loop import fit
 from ppcd.metrics import CONVENTION, block_params, complexity, seconds_per_batch
 from ppcd.recipes import RECIPES
 from ppcd.runs import Run, RunConfig, run_config
 from ppcd.slim import slim
-from ppcd.trainer import Trainer, fit
+from ppcd.trainer import Trainer
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,11 @@ from ppcd.data import BatchSampler, ImageSet
 from ppcd.errors import PpcdError
 from ppcd.generators import Generator, build_generator
 from ppcd.layers import SpectralNorm
+from ppcd.loop import NonFiniteLoss, fit, save_checkpoint
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import Recipe, get_recipe
 from ppcd.teacher import Teacher
-from ppcd.trainer import NonFiniteLoss, Trainer, fit, save_checkpoint
+from ppcd.trainer import Trainer
 
 CLASSES = 3
 TOTAL = 12
