@@ -156,19 +156,22 @@ class Malicious:
 
 def test_a_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
     trace = tmp_path / "executed"
-    path = tmp_path / "g.safetensors"
-    torch.save({"weights": torch.zeros(3), "more": Malicious(trace)}, path)
-    with refused("not a readable safetensors file"):
-        load_generator(path)
-    with refused("not a readable checkpoint", "delete it"):
-        file_on_cpu(path)
-    path.write_bytes(pickle.dumps(Malicious(trace)))
-    with refused("not a readable safetensors file"):
-        load_generator(path)
-    with refused("not a readable checkpoint"):
-        file_on_cpu(path)
-    assert not trace.exists()
-    pickle.loads(path.read_bytes())
+    generator, checkpoint = tmp_path / "g.safetensors", tmp_path / "checkpoint.pt"
+
+    def refused_twice() -> None:
+        with refused("not a readable safetensors file"):
+            load_generator(generator)
+        with refused("not a readable checkpoint", "delete it"):
+            file_on_cpu(checkpoint)
+        assert not trace.exists()
+
+    for path in (generator, checkpoint):
+        torch.save({"weights": torch.zeros(3), "more": Malicious(trace)}, path)
+    refused_twice()
+    for path in (generator, checkpoint):
+        path.write_bytes(pickle.dumps(Malicious(trace), protocol=2))
+    refused_twice()
+    pickle.loads(generator.read_bytes())
     assert trace.exists()  # so it would have
 
 
