@@ -1,4 +1,7 @@
-"""The one exception that users are meant to see."""
+"""The one exception that users are meant to see, and how command lines show it."""
+
+import sys
+from collections.abc import Callable
 
 
 class PpcdError(Exception):
@@ -10,3 +13,21 @@ class PpcdError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         return [f"ppcd: {self}"]
+
+
+def run_command(command: Callable[[], None], stopped: str) -> int:
+    """Run a command line's work; its exit status: 0, 2 after a mistake of use, 130 after an interrupt.
+
+    Args:
+        command: the work.
+        stopped: what to say after an interrupt: how to go on.
+    """
+    try:
+        command()
+    except PpcdError as error:
+        print(f"ppcd: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"ppcd: stopped; {stopped}", file=sys.stderr)
+        return 130
+    return 0

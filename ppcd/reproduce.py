@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from ppcd import paths
-from ppcd.errors import PpcdError
+from ppcd.errors import PpcdError, run_command
 from ppcd.profiles import PROFILES, get_profile
 from ppcd.runs import RunConfig, run_config
 from ppcd.train import resolve_device
@@ -113,20 +113,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--report-only", action="store_true", help="only tables, figures, report")
     parser.add_argument("--dry-run", action="store_true", help="show what would be trained, and do nothing")
     options = parser.parse_args(arguments)
-    try:
-        seeds = parse_seeds(options.seeds)
-        if options.dry_run:
-            print("\n\n".join(config.describe() for config in plan(options.profile, seeds)))
-            return 0
-        retrain = False if options.reuse else True if options.retrain else None
-        reproduce(options.profile, seeds, options.device, retrain, options.report_only)
-    except PpcdError as error:
-        print(f"ppcd: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("ppcd: stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(lambda: _command(options), "the same command goes on where it was")
+
+
+def _command(options: argparse.Namespace) -> None:
+    seeds = parse_seeds(options.seeds)
+    if options.dry_run:
+        print("\n\n".join(config.describe() for config in plan(options.profile, seeds)))
+        return
+    retrain = False if options.reuse else True if options.retrain else None
+    reproduce(options.profile, seeds, options.device, retrain, options.report_only)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from ppcd import checkpoints, provenance
 from ppcd.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.data import ImageSet
 from ppcd.ema import recompute_batch_statistics
-from ppcd.errors import PpcdError
+from ppcd.errors import PpcdError, run_command
 from ppcd.evaluate import evaluate
 from ppcd.generators import Generator
 from ppcd.initialisation import named_generator
@@ -228,22 +228,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    try:
-        device = resolve_device(options.device)
-        config = run_config(options.profile, options.recipe, options.seed, options.alpha)
-        if options.dry_run:
-            print(config.describe())
-            return 0
-        already = Run(config).state == "complete"
-        run = train_run(config, device=device)
-        print(f"{run.config.id}: {'was complete already' if already else 'complete'}; see {run.directory}")
-    except PpcdError as error:
-        print(f"ppcd: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("ppcd: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(lambda: _command(options), "the same command goes on from the last checkpoint")
+
+
+def _command(options: argparse.Namespace) -> None:
+    device = resolve_device(options.device)
+    config = run_config(options.profile, options.recipe, options.seed, options.alpha)
+    if options.dry_run:
+        print(config.describe())
+        return
+    already = Run(config).state == "complete"
+    run = train_run(config, device=device)
+    print(f"{run.config.id}: {'was complete already' if already else 'complete'}; see {run.directory}")
 
 
 if __name__ == "__main__":
