@@ -1,0 +1,591 @@
+"""Several runs at once, their progress, and `make reproduce`."""
+
+import io
+import itertools
+import json
+import re
+import shlex
+import subprocess
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_runs import fake_run
+from reference import refused
+
+import ppcd.board
+import ppcd.notebook
+import ppcd.reproduce
+import ppcd.train
+import ppcd.workers
+from ppcd import paper, paths
+from ppcd.artifacts import report
+from ppcd.artifacts.tables import table3
+from ppcd.board import Board
+from ppcd.errors import PpcdError
+from ppcd.notebook import check_parameters
+from ppcd.recipes import TEACHER, get_recipe
+from ppcd.reproduce import RECIPES, TRAINED_ANEW, build, main, notebooks, parse_seeds, plan, reproduce
+from ppcd.runs import Run, RunConfig, run_config
+from ppcd.workers import Job, ensure_runs, run_all, with_teachers
+
+
+def config_of(recipe: str, seed: int = 0) -> RunConfig:
+    return run_config("smoke", recipe, seed)
+
+
+class Machine:
+    """Stands in for the machine: child processes that train nothing, and time that flies.
+
+    Attributes:
+        outcomes: recipe -> (exit code, what it leaves in its log); a recipe that is not there completes its run.
+        duration: how often a child is asked before it has ended.
+        started, ended: ids in order; alive: those running; most: of them at one time.
+    """
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, tuple[int, str]] = {}
+        self.duration: Callable[[str], int] = lambda recipe: 2
+        self.started: list[str] = []
+        self.ended: list[str] = []
+        self.alive: list[str] = []
+        self.terminated: list[str] = []
+        self.commands: list[list[str]] = []
+        self.environments: list[dict[str, str]] = []
+        self.most = 0
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        assert 0 < seconds < 5
+        self.now += 60.0
+        assert self.now < 60 * 1000, "this goes on for ever"
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def start(self, command: list[str], stdout: Any, stderr: int, env: dict[str, str]) -> "Child":
+        assert stderr == subprocess.STDOUT
+        self.commands.append(command)
+        self.environments.append(env)
+        return Child(self, command, stdout)
+
+
+class Child:
+    returncode: int | None = None
+
+    def __init__(self, machine: Machine, command: list[str], log: Any) -> None:
+        self.machine, self.log, self.asked = machine, log, 0
+        options = dict(zip(command[3::2], command[4::2], strict=True))
+        self.recipe, self.seed = options["--recipe"], int(options["--seed"])
+        self.config = run_config(options["--profile"], self.recipe, self.seed)
+        teacher = self.config.teacher()
+        assert teacher is None or Run(teacher).state == "complete", "a student before its teacher"
+        assert Run(self.config).state != "complete", "a complete run is trained"
+        machine.started.append(self.config.id)
+        machine.alive.append(self.config.id)
+        machine.most = max(machine.most, len(machine.alive))
+
+    def poll(self) -> int | None:
+        self.asked += 1
+        total = 24
+        progress = {"iteration": min(total, 12 * self.asked), "total": total}
+        self.config.directory.joinpath("progress.json").write_text(json.dumps(progress))
+        if self.returncode is None and self.asked >= self.machine.duration(self.recipe):
+            self._end()
+        return self.returncode
+
+    def _end(self) -> None:
+        code, said = self.machine.outcomes.get(self.recipe, (0, "complete\n"))
+        self.log.write(said.encode())
+        self.log.flush()
+        if code == 0:
+            fake_run(self.recipe, self.seed)
+        self.returncode = code
+        self.machine.alive.remove(self.config.id)
+        self.machine.ended.append(self.config.id)
+
+    def terminate(self) -> None:
+        self.machine.terminated.append(self.config.id)
+
+    def wait(self) -> int:
+        return 0
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    result = Machine()
+    children = types.SimpleNamespace(Popen=result.start, STDOUT=subprocess.STDOUT)
+    monkeypatch.setattr(ppcd.workers, "subprocess", children)
+    clock = types.SimpleNamespace(sleep=result.sleep, monotonic=result.monotonic)
+    monkeypatch.setattr(ppcd.workers, "time", clock)
+    monkeypatch.setattr(ppcd.board, "time", clock)
+    return result
+
+
+# ------------------------------------------------------------ which runs, and in which order
+
+
+def test_teachers_come_first_and_once() -> None:
+    configs = [config_of("ppcd", 1), config_of("sagan"), config_of("ppcd-no-pp", 1), config_of("ppcd", 0)]
+    teachers = [config_of(TEACHER, 1), config_of(TEACHER, 0)]
+    assert [each.id for each in with_teachers(configs)] == [each.id for each in (*teachers, *configs)]
+    assert [each.id for each in with_teachers([*configs, *teachers])] == [each.id for each in (*teachers, *configs)]
+
+
+def test_students_wait_for_their_teacher_and_nobody_else_does(machine: Machine) -> None:
+    machine.duration = lambda recipe: 6 if recipe == TEACHER else 2
+    configs = [config_of(name, seed) for seed in (0, 1) for name in ("ppcd", "sagan", "ppcd-no-cd")]
+    runs = run_all(configs, workers=3)
+    assert [run.directory for run in runs] == [config.directory for config in configs]
+    assert all(run.state == "complete" for run in runs)
+    assert machine.started[:3] == [config_of(TEACHER, 0).id, config_of(TEACHER, 1).id, config_of("sagan", 0).id]
+    assert len(machine.started) == len(set(machine.started)) == 8
+    assert machine.most == 3  # every worker is used, and no more
+    for seed in (0, 1):
+        teacher, student = config_of(TEACHER, seed).id, config_of("ppcd", seed).id
+        assert machine.ended.index(teacher) < machine.started.index(student)
+    assert machine.ended.index(config_of("ppcd-no-cd", 0).id) < machine.ended.index(config_of(TEACHER, 0).id)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 9])
+def test_there_are_never_more_children_than_workers(workers: int, machine: Machine) -> None:
+    run_all([config_of("sagan", seed) for seed in range(5)], workers=workers)
+    assert machine.most == min(workers, 5)
+
+
+def test_children_get_a_command_that_trains_the_run(
+    machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Alpha is in the recipe's name; each child has one thread, and its output goes into its log."""
+    config = config_of("ppcd-no-cd-a0.55", 7)
+    run_all([config], device="cpu", workers=1)
+    (command,), (environment,) = machine.commands, machine.environments
+    assert command[1:3] == ["-m", "ppcd.train"]
+    assert environment["OMP_NUM_THREADS"] == "1" and environment["PPCD_RESULTS"] == str(tmp_path / "results")
+    assert (config.directory / "log.txt").read_text() == "complete\n"
+    capsys.readouterr()
+    assert ppcd.train.main([*command[3:], "--dry-run"]) == 0
+    assert config.hash in capsys.readouterr().out
+
+
+def test_without_workers_there_is_one_a_core_and_one_on_a_gpu(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ppcd.workers.os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    run_all([config_of("sagan", seed) for seed in range(5)])
+    assert machine.most == 3
+    machine.most = 0
+    monkeypatch.setattr(ppcd.workers, "resolve_device", lambda name: "cuda")
+    run_all([config_of("sagan", seed) for seed in range(5, 8)], device="auto")
+    assert machine.most == 1
+    assert machine.commands[-1][-2:] == ["--device", "cuda"]
+    for workers in (0, -1):
+        with refused("at least one worker", str(workers)):
+            run_all([config_of("sagan", 9)], workers=workers)
+
+
+def test_complete_runs_are_not_trained_again(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    for recipe in (TEACHER, "ppcd"):
+        fake_run(recipe)
+    before = {path: path.stat().st_mtime_ns for path in config_of("ppcd").directory.iterdir()}
+    (run,) = run_all([config_of("ppcd")], workers=1)
+    assert run.state == "complete" and machine.started == []
+    assert {path: path.stat().st_mtime_ns for path in run.directory.iterdir()} == before
+    assert capsys.readouterr().err == ""  # nothing to show
+    ensure_runs("smoke", ["ppcd", "sagan"], [0], workers=1)
+    assert machine.started == [config_of("sagan").id]
+
+
+def test_only_what_came_with_the_repository_is_trained_anew(machine: Machine) -> None:
+    for recipe in (TEACHER, "ppcd", "sagan"):
+        fake_run(recipe)
+    given = [Run(config_of(TEACHER)), Run(config_of("ppcd"))]  # as a clone has them
+    for run in given:
+        run.path(".local").unlink()
+        run.write_file("samples.png", b"from the repository")
+    configs = [config_of("ppcd"), config_of("sagan")]
+    run_all(configs, workers=2, retrain=False)
+    assert machine.started == []
+    run_all(configs, workers=2, retrain=True)
+    assert machine.started == [run.config.id for run in given]
+    for run in given:
+        assert run.trained_here and run.path("samples.png").read_bytes() != b"from the repository"
+    run_all(configs, workers=2, retrain=True)
+    assert len(machine.started) == 2  # once on a machine
+
+
+# ------------------------------------------------------------ failures
+
+
+def test_a_failing_teacher_blocks_its_students_only(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.outcomes[TEACHER] = (2, "started\nsome warning\nppcd: loss_d is not finite\n")
+    configs = [config_of("ppcd"), config_of("ppcd-no-pp"), config_of("sagan"), config_of("ppcd-no-cd")]
+    with pytest.raises(PpcdError) as caught:
+        run_all(configs, workers=2)
+    assert [Run(config).state for config in configs] == ["absent", "absent", "complete", "complete"]
+    message = str(caught.value)
+    assert "\n" not in message
+    teacher = config_of(TEACHER)
+    assert f"{teacher.id}: loss_d is not finite (see {teacher.directory / 'log.txt'})" in message
+    for student in configs[:2]:
+        assert message.count(f"{student.id}: its teacher {teacher.id} failed") == 1
+        assert student.id not in machine.started
+    assert "sagan" not in message
+    lines = capsys.readouterr().err.splitlines()
+    assert f"{teacher.id} failed: loss_d is not finite (see {teacher.directory / 'log.txt'})" in lines
+    assert f"{configs[2].id} complete" in lines
+
+
+def test_a_failing_student_leaves_the_others_alone(machine: Machine) -> None:
+    machine.outcomes["ppcd"] = (1, "Traceback (most recent call last):\n  ...\nRuntimeError: no space left\n")
+    machine.outcomes["ppcd-no-cd"] = (1, "")
+    configs = [config_of(name) for name in ("ppcd", "ppcd-no-pp", "ppcd-no-cd", "sagan")]
+    with refused("RuntimeError: no space left", "it ended without a word", "; "):
+        run_all(configs, workers=2)
+    assert [Run(config).state for config in configs] == ["absent", "complete", "absent", "complete"]
+    machine.outcomes.clear()
+    run_all(configs, workers=2)  # the same command goes on
+    assert len(machine.started) == 1 + 4 + 2
+    assert all(Run(config).state == "complete" for config in configs)
+
+
+def test_a_child_that_was_killed_says_so(machine: Machine) -> None:
+    machine.outcomes["sagan"] = (-9, "sagan 12/24 (50%)\n")
+    with refused("signal 9"):
+        run_all([config_of("sagan")], workers=1)
+
+
+def test_a_log_of_an_earlier_attempt_is_not_quoted(machine: Machine) -> None:
+    machine.outcomes["sagan"] = (2, "ppcd: the first reason\n")
+    with refused("the first reason"):
+        run_all([config_of("sagan")], workers=1)
+    machine.outcomes["sagan"] = (2, "")
+    with pytest.raises(PpcdError) as caught:
+        run_all([config_of("sagan")], workers=1)
+    assert "the first reason" not in str(caught.value)
+
+
+def test_an_interrupt_ends_the_children(machine: Machine) -> None:
+    asked = itertools.count()
+
+    def interrupted(recipe: str) -> int:
+        if next(asked) == 3:
+            raise KeyboardInterrupt
+        return 100
+
+    machine.duration = interrupted
+    configs = [config_of("sagan", seed) for seed in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        run_all(configs, workers=2)
+    assert machine.terminated == [configs[0].id, configs[1].id] == machine.started
+
+
+# ------------------------------------------------------------ the board
+
+
+def job(recipe: str, seed: int = 0) -> Job:
+    result = Job(config_of(recipe, seed))
+    result.config.directory.mkdir(parents=True, exist_ok=True)
+    return result
+
+
+def at(target: Job, iteration: int, total: int = 24) -> Job:
+    target.process = object()  # type: ignore[assignment]
+    target.run.path("progress.json").write_text(json.dumps({"iteration": iteration, "total": total}))
+    return target
+
+
+def test_a_log_reads_well(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whole lines, no control characters, from what is to be done to what was done."""
+    machine.duration = lambda recipe: 3
+    machine.outcomes["ppcd-no-cd"] = (2, "ppcd: no space left\n")
+    configs = [config_of("ppcd"), config_of("ppcd-no-cd")]
+    with pytest.raises(PpcdError):
+        run_all(configs, workers=1)
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.endswith("\n")
+    lines = captured.err.splitlines()
+    teacher, student, other = config_of(TEACHER).id, configs[0].id, configs[1].id
+    assert lines[0] == f"3 runs to train: {teacher}, {student}, {other}"
+    assert [line for line in lines if line.endswith((" started", " complete")) or " failed: " in line] == [
+        f"{teacher} started", f"{teacher} complete", f"{student} started", f"{student} complete",
+        f"{other} started", f"{other} failed: no space left (see {configs[1].directory / 'log.txt'})",
+    ]  # fmt: skip
+    progress = [line for line in lines if "of the training" in line]
+    assert len(progress) >= 3
+    shape = r"\d of 3 runs, \d+% of the training, about (\?|[\d:]+) left: ([\w.-]+-s0 \d+%)?"
+    assert all(re.fullmatch(shape, line) for line in progress), progress
+    percents = [int(line.split("%")[0].rsplit(" ", 1)[1]) for line in progress]
+    assert percents == sorted(percents) and percents[-1] == 100
+    assert not re.search(r"[\r\x1b]|None|nan|Traceback", captured.err)
+
+
+def test_a_single_run_is_not_called_runs(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    run_all([config_of("sagan")], workers=1)
+    assert capsys.readouterr().err.splitlines()[0] == f"1 run to train: {config_of('sagan').id}"
+
+
+def test_the_fraction_is_weighted_by_iterations(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """12 iterations of a teacher and 24 of a student; what is left follows from what this process added."""
+    teacher, student = job(TEACHER), job("ppcd")
+    board = Board([teacher, student])
+    at(teacher, 6, 12)
+    board.show([teacher])
+    assert "17% of the training, about ? left: biggan-s0 50%" in capsys.readouterr().err  # 6 of 36
+    teacher.done, teacher.process = True, None
+    at(student, 6)
+    machine.now += 100
+    board.show([student])
+    assert "1 of 2 runs, 50% of the training, about 2:30 left: ppcd-s0 25%" in capsys.readouterr().err
+    # 100 s brought it from 1/6 to 1/2: 150 s for the other half
+
+
+def test_the_log_is_not_flooded(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    running = at(job("sagan"), 3)
+    board = Board([running])
+    for _ in range(100):
+        machine.now += 0.2
+        board.show([running])
+    assert len(capsys.readouterr().err.splitlines()) == 2  # what is to be done, and one line in 20 seconds
+
+
+def test_a_run_without_progress_is_at_its_beginning() -> None:
+    waiting = job("sagan")
+    assert waiting.fraction() == 0.0
+    waiting.process = object()  # type: ignore[assignment]
+    assert waiting.fraction() == 0.0
+    waiting.run.path("progress.json").write_text('{"iteration": 1')  # being written
+    assert waiting.fraction() == 0.0
+    assert at(waiting, 6).fraction() == 0.25
+    waiting.done = True
+    assert waiting.fraction() == 1.0
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_has_one_bar(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    running = at(job("sagan"), 12)
+    board = Board([running, job("ppcd-no-cd")])
+    machine.now += 1
+    board.show([running])
+    board.finished(running)
+    board.close()
+    shown = terminal.getvalue()
+    assert "2 runs to train" in shown and " 25%|" in shown and "0 of 2 runs" in shown
+    assert "sagan-s0 50%" in shown and f"{running.config.id} complete\n" in shown
+
+
+def test_a_notebook_has_one_output_that_changes(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    class Handle:
+        def update(self, bundle: dict[str, str], raw: bool) -> None:
+            shown.append(bundle["text/plain"])
+
+    def display(bundle: dict[str, str], raw: bool, display_id: bool) -> Handle:
+        shown.append(bundle["text/plain"])
+        return Handle()
+
+    monkeypatch.setattr(ppcd.board, "_in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", display)
+    running = at(job("sagan"), 12)
+    board = Board([running])
+    for _ in range(2):
+        machine.now += 60
+        board.show([running])
+    running.done = True
+    board.close()
+    assert len(shown) == 3 and "50% of the training" in shown[0]
+    assert shown[-1] == "1 of 1 runs after 2:00"
+
+
+# ------------------------------------------------------------ the plan of `make reproduce`
+
+
+def test_the_plan_covers_table_3() -> None:
+    """Every row has its runs; without one of the plan's recipes a row has none."""
+    needed = {get_recipe(recipe, paper.TABLE3_ALPHA).name for recipe in paper.TABLE3_ROWS} | {TEACHER}
+    assert needed <= set(RECIPES)
+    configs = plan("smoke", [0])
+    assert [config.recipe.name for config in configs] == list(RECIPES)
+    for config in configs:
+        fake_run(config.recipe.name)
+    assert set(table3("smoke", [0])["status"]) == {"complete"}
+    Run(config_of("ppcd-no-cd-a0.5")).discard()
+    assert sorted(table3("smoke", [0])["status"]) == ["complete"] * 4 + ["not run"]
+
+
+def test_the_plan_has_every_seed_and_teachers_come_before_their_students() -> None:
+    configs = plan("smoke", [2, 0])
+    assert {config.seed for config in configs} == {0, 2} and len({config.id for config in configs}) == len(configs)
+    position = {config.id: index for index, config in enumerate(configs)}
+    for config in configs:
+        teacher = config.teacher()
+        assert teacher is None or position[teacher.id] < position[config.id]
+
+
+def test_the_plan_has_ppcd_at_its_own_alpha_as_well() -> None:
+    """Table 3 is at 0.5; the notebooks that are executed show the run of `ppcd`."""
+    trained = {config.recipe.name for config in plan("smoke", [0])}
+    assert {str(parameters["recipe"]) for _, parameters in notebooks("smoke", [0]) if "recipe" in parameters} <= trained
+    assert get_recipe("ppcd").alpha == 0.7
+
+
+@pytest.mark.parametrize("profile", ["smoke", "mnist"])
+def test_the_notebooks_are_there_and_take_their_parameters(profile: str) -> None:
+    listed = notebooks(profile, [3, 4])
+    assert [name for name, _ in listed] == ["01_train", "02_evaluate", "03_ablation", "09_report"]
+    for name, parameters in listed:
+        path = paths.repository() / "notebooks" / f"{name}.ipynb"
+        check_parameters(path, parameters)
+        assert (parameters["profile"], parameters["seed"]) == (profile, 3)
+        with refused("profil"):
+            check_parameters(path, {"profil": profile})
+    assert dict(listed)["03_ablation"]["alpha"] == paper.TABLE3_ALPHA
+    assert dict(listed)["09_report"]["seeds"] == [3, 4]
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What reproduce asks for; nothing is done."""
+    asked: list[Any] = []
+
+    def run_all_asked(configs: list[RunConfig], device: str, retrain: bool) -> None:
+        asked.append(("train", [config.id for config in configs], device, retrain))
+
+    def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
+        asked.append(("notebook", notebook.name, output, parameters))
+
+    def build_report(notebook: Path, profile: str) -> Path:
+        asked.append(("report", notebook, profile))
+        return Path("report.html")
+
+    monkeypatch.setattr(ppcd.reproduce, "run_all", run_all_asked)
+    monkeypatch.setattr(ppcd.notebook, "execute", execute)
+    monkeypatch.setattr(report, "build_report", build_report)
+    return asked
+
+
+def test_reproduce_trains_then_executes_then_reports(steps: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    reproduce("smoke", [0, 1], device="cpu")
+    kinds = [step[0] for step in steps]
+    assert kinds == ["train", "notebook", "notebook", "notebook", "notebook", "report"]
+    assert steps[0] == ("train", [config.id for config in plan("smoke", [0, 1])], "cpu", True)
+    target = paths.results("smoke") / "notebooks"
+    assert [step[2] for step in steps[1:5]] == [target / f"{name}.ipynb" for name, _ in notebooks("smoke", [0])]
+    assert steps[5] == ("report", target / "09_report.ipynb", "smoke")
+    out = capsys.readouterr().out
+    assert str(paths.results("smoke") / "tables") in out and "report.html" in out
+
+
+def test_only_profiles_of_minutes_are_trained_anew(steps: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ppcd.reproduce, "plan", lambda profile, seeds: [])
+    assert TRAINED_ANEW == ("smoke", "mnist")
+    for profile, asked, expected in (
+        ("smoke", None, True), ("mnist", None, True), ("cifar10-lite", None, False), ("cifar10", None, False),
+        ("mnist", False, False), ("cifar10", True, True),
+    ):  # fmt: skip
+        steps.clear()
+        reproduce(profile, [0], device="cpu", retrain=asked)
+        assert steps[0][3] is expected, (profile, asked)
+
+
+def test_a_report_alone_trains_nothing(steps: list[Any]) -> None:
+    reproduce("smoke", [0], report_only=True)
+    assert [step[0] for step in steps] == ["notebook"] * 4 + ["report"]
+
+
+def test_a_notebook_that_fails_ends_it(steps: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise PpcdError("02_evaluate.ipynb failed")
+
+    monkeypatch.setattr(ppcd.notebook, "execute", fails)
+    with refused("02_evaluate.ipynb failed"):
+        build("smoke", [0])
+    assert steps == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("0", [0]), ("0 1 2", [0, 1, 2]), ("0,1,2", [0, 1, 2]), (" 7,\t3 ", [7, 3]), ("2, 1,0", [2, 1, 0])],
+)
+def test_seeds_are_read(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "  ", ",", "a", "0 1 x", "-1", "1.5", "0 0", "0x1", "²", "0;1", "1e3"])
+def test_seeds_that_are_none_are_refused(text: str) -> None:
+    with refused("seeds must be different whole numbers", repr(text)):
+        parse_seeds(text)
+
+
+# ------------------------------------------------------------ the command line
+
+
+@pytest.fixture
+def untouched(tmp_path: Path, fresh_cache: Path) -> Iterator[Path]:
+    yield tmp_path
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_dry_run_shows_the_plan_and_does_nothing(untouched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--profile", "smoke", "--seeds", "0 1", "--dry-run"]) == 0
+    captured = capsys.readouterr()
+    for config in plan("smoke", [0, 1]):
+        assert config.id in captured.out and config.hash in captured.out
+    assert captured.out.count("not started") >= 2 * len(RECIPES) and captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ("--profile imagenet", "unknown profile 'imagenet'"),
+        ("--profile imagenet --dry-run", "unknown profile 'imagenet'"),
+        ("--seeds zero", "seeds must be different whole numbers"),
+        ("--seeds 4294967296", "4294967296"),
+        ("--device tpu", "unknown device 'tpu'"),
+    ],
+)
+def test_an_error_of_use_is_one_line_and_exit_code_2(
+    arguments: str, part: str, untouched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--profile", "smoke", *shlex.split(arguments)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("ppcd: ") and captured.err.count("\n") == 1 and part in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "retrain", "report_only"),
+    [("", None, False), ("--reuse", False, False), ("--retrain", True, False), ("--report-only", None, True)],
+)
+def test_options_reach_reproduce(
+    options: str, retrain: bool | None, report_only: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(ppcd.reproduce, "reproduce", lambda *given: asked.append(given))
+    assert main(["--profile", "smoke", "--seeds", "1,0", "--device", "cpu", *shlex.split(options)]) == 0
+    assert asked == [("smoke", [1, 0], "cpu", retrain, report_only)]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "part"),
+    [(PpcdError("the runs failed"), 2, "the runs failed"), (KeyboardInterrupt(), 130, "the same command goes on")],
+)
+def test_exit_codes(
+    error: BaseException, code: int, part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ppcd.reproduce, "reproduce", fails)
+    assert main(["--profile", "smoke"]) == code
+    captured = capsys.readouterr().err
+    assert captured.count("\n") == 1 and part in captured
