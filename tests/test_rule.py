@@ -141,7 +141,7 @@ def faults(rule: MaskRule) -> list[str]:
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
-@pytest.mark.parametrize("total", [24, 120])
+@pytest.mark.parametrize("total", [24, 80])
 @pytest.mark.parametrize("loss", [nothing, noise, hold, hold_where_it_matters])
 def test_every_layer_freezes_by_two_thirds(loss: Loss, total: int, alpha: float) -> None:
     """One-channel and two-channel layers too, whatever the training says of the channels.
@@ -219,11 +219,10 @@ def survivors(rule: MaskRule, needed: dict[str, Tensor]) -> float:
 def test_the_channels_that_the_training_needs_stay(strength: float, alpha: float) -> None:
     """Chance would keep 20 to 50% of them."""
     widths = (8, 16, 32)
-    for seed in range(2):
-        needed = needed_channels(widths, alpha, seed)
-        rule = trained(needs(needed, strength), alpha, 150, widths=widths)
-        assert faults(rule) == []
-        assert survivors(rule, needed) > 0.9
+    needed = needed_channels(widths, alpha, seed=int(10 * alpha))
+    rule = trained(needs(needed, strength), alpha, 150, widths=widths)
+    assert faults(rule) == []
+    assert survivors(rule, needed) > 0.9
 
 
 def test_a_rule_that_does_not_listen_keeps_the_wrong_channels() -> None:
@@ -253,7 +252,7 @@ def kicked(loss: Loss, name: str, channel: int, when: int, gradient: float) -> L
     return result
 
 
-@pytest.mark.parametrize("when", [0, 20, 50, 70])
+@pytest.mark.parametrize("when", [0, 20, 50])
 def test_one_huge_gradient_does_not_throw_a_channel_out(when: int) -> None:
     widths, alpha, total = (16,), 0.7, 150
     needed = needed_channels(widths, alpha, seed=1)
@@ -261,11 +260,12 @@ def test_one_huge_gradient_does_not_throw_a_channel_out(when: int) -> None:
     calm = needs(needed, 1.0)
     rule = trained(kicked(calm, "layer0", channel, when, 1e6), alpha, total, widths=widths)
     assert rule.masks["layer0"].kept[channel]
-    literal = trained(kicked(calm, "layer0", channel, when, 1e6), alpha, total, "paper-sgd", widths)
+    literal = MaskRule(mask_layers(widths), "paper-sgd", alpha, LAMBDA, total)
+    go_on(literal, kicked(calm, "layer0", channel, when, 1e6), when, when + 1)
     assert literal.masks["layer0"].weight[channel] < -1e3  # the broken case: gone, and for good
 
 
-@pytest.mark.parametrize("when", [0, 20, 50, 70])
+@pytest.mark.parametrize("when", [0, 20, 50])
 def test_one_huge_gradient_does_not_lock_a_channel_in(when: int) -> None:
     widths, alpha, total = (16,), 0.7, 150
     needed = needed_channels(widths, alpha, seed=1)
@@ -273,7 +273,8 @@ def test_one_huge_gradient_does_not_lock_a_channel_in(when: int) -> None:
     calm = needs(needed, 1.0)
     rule = trained(kicked(calm, "layer0", channel, when, -1e6), alpha, total, widths=widths)
     assert not rule.masks["layer0"].kept[channel]
-    literal = trained(kicked(calm, "layer0", channel, when, -1e6), alpha, total, "paper-sgd", widths)
+    literal = MaskRule(mask_layers(widths), "paper-sgd", alpha, LAMBDA, total)
+    go_on(literal, kicked(calm, "layer0", channel, when, -1e6), when, when + 1)
     assert literal.masks["layer0"].weight[channel] > 1e3
 
 
@@ -461,10 +462,10 @@ def everything(rule: MaskRule) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("rule_name", RULES)
-@pytest.mark.parametrize("stop", [1, 30, 45, 90])
+@pytest.mark.parametrize("stop", [1, 30, 45, 70])
 def test_resuming_equals_not_stopping(rule_name: str, stop: int) -> None:
     """Before the first layer froze, while some are frozen, and after the last."""
-    total, alpha = 100, 0.6
+    total, alpha = 80, 0.6
     straight = MaskRule(mask_layers(), rule_name, alpha, LAMBDA, total)
     go_on(straight, noise, 0, stop)
     state = on_disk({"rule": straight.state_dict(), **{k: m.state_dict() for k, m in straight.masks.items()}})
