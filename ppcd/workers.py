@@ -148,6 +148,8 @@ def _work(jobs: list[Job], device: str, workers: int) -> None:
             if job.process is not None:
                 job.process.terminate()
                 job.process.wait()
+            if job.log is not None:
+                job.log.close()
         board.close()
 
 
