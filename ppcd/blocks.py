@@ -53,12 +53,12 @@ class GeneratorBlock(Resampling):
     def forward(
         self, x: Float[Tensor, "batch channel height width"], condition: Tensor
     ) -> Float[Tensor, "batch out_channel height2 width2"]:
-        h = F.relu(self.bn1(x, condition))
+        h = F.relu(self.bn1(x, condition), inplace=True)
         h = self.upsample_conv(self.conv1, h)
         h = self.bn2(h, condition)
         if self.mask1 is not None:
             h = self.mask1(h)
-        h = self.conv2(F.relu(h))
+        h = self.conv2(F.relu(h, inplace=True))
         if self.mask2 is not None:
             h = self.mask2(h)
         if self.transition is not None:
@@ -98,6 +98,6 @@ class DiscriminatorBlock(Resampling):
         self, x: Float[Tensor, "batch channel height width"]
     ) -> Float[Tensor, "batch out_channel height2 width2"]:
         h = self.conv1(x if self.first else F.relu(x))
-        h = F.relu(h)
+        h = F.relu(h, inplace=True)
         h = self.conv_pool(self.conv2, h) if self.downsample else self.conv2(h)
         return h + self.skip(x)

@@ -203,7 +203,7 @@ class Generator(nn.Module):
             features.append(h)
             if self.attention is not None and index == self.attention_after:
                 h = self.attention(h)
-        images = torch.tanh(self.output_conv(F.relu(self.output_norm(h))))
+        images = torch.tanh(self.output_conv(F.relu(self.output_norm(h), inplace=True)))
         return (images, features) if return_features else images
 
 

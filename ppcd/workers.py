@@ -15,6 +15,15 @@ from ppcd.train import resolve_device
 
 LOG = "log.txt"
 
+# glibc's malloc gives freed memory back and faults it in again, thousands of pages a step; these keep it, in huge
+# pages where there are any. Two trainings side by side are a fifth faster so, and no number changes.
+MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**26),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+
 
 @dataclass
 class Job:
@@ -51,7 +60,7 @@ class Job:
         self.log = (self.config.directory / LOG).open("wb")
         command = [sys.executable, "-m", "ppcd.train", "--profile", self.config.profile.name]
         command += ["--recipe", self.config.recipe.name, "--seed", str(self.config.seed), "--device", device]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        environment = {**MEMORY, **os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, env=environment)
 
     def collect(self) -> bool:
