@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, replace
 
 from ppcd.errors import PpcdError
+from ppcd.methods import Baseline, DistillNas, L1Pruning, OutputDistillation, TinyGan
 
 
 @dataclass(frozen=True)
@@ -12,20 +13,31 @@ class Recipe:
 
     name: str
     title: str  # as the paper's tables call it
-    generator: str  # "biggan" or "sagan"
+    generator: str  # "biggan", "sagan", "sngan" or "tinygan"
     masked: bool = False  # PP-Res blocks with masks (L_PP)
     distil: bool = False  # class-aware distillation (L_CD) from the teacher
     two_step: bool = False  # first prune without L_CD, then slim and distil (PPCD-GAN*)
-    alpha: float | None = None  # compression ratio threshold of eq. 3
+    alpha: float | None = None  # compression ratio threshold of eq. 3; of l1 pruning and NAS the same for theirs
     mask_rule: str = "scheduled"  # "scheduled", or the literal readings "paper-adam", "paper-sgd"
     adversarial: str = "hinge"  # "hinge" (the reference code) or "minimax" (eq. 7)
     lambda_pp: float = 0.01  # weight of L_PP in eq. 8
     lambda_cd: float = 1.0  # weight of L_CD in eq. 8
     normalisation: str = "teacher"  # class-conditional normalisation of the teacher's features, or "none"
+    baseline: Baseline | None = None  # a compared compression method, instead of the paper's
 
     @property
     def needs_teacher(self) -> bool:
-        return self.distil
+        return self.distil or (self.baseline is not None and self.baseline.needs_teacher)
+
+    @property
+    def two_phase(self) -> bool:
+        """Whether the second half of the training goes on with another, smaller network."""
+        return self.two_step or (self.baseline is not None and self.baseline.two_phase)
+
+    @property
+    def full_size(self) -> bool:
+        """Whether it trains a network of the teacher's size, with the teacher's budget."""
+        return self.generator == TEACHER
 
 
 TEACHER = "biggan"
@@ -44,6 +56,12 @@ RECIPES: dict[str, Recipe] = {
                alpha=ALPHA, mask_rule="paper-adam"),
         Recipe("ppcd-literal-sgd", "PPCD-GAN, masks by SGD at 0.1", "sagan", masked=True, distil=True,
                alpha=ALPHA, mask_rule="paper-sgd"),
+        Recipe("sngan", "SN-GAN", "sngan"),
+        Recipe("tinygan", "Tiny-GAN", "tinygan", baseline=TinyGan()),
+        Recipe("distill-only", "Distill only", "sagan", baseline=OutputDistillation()),
+        Recipe("distill-nas", "Distill + NAS", "sagan", baseline=DistillNas(), alpha=ALPHA),
+        Recipe("l1-biggan", "Big-GAN, l1-norm pruning", "biggan", baseline=L1Pruning(), alpha=ALPHA),
+        Recipe("l1-sagan", "SA-GAN, l1-norm pruning", "sagan", baseline=L1Pruning(), alpha=ALPHA),
     )
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from ppcd import data, paths
+from ppcd import data, methods, paths
 from ppcd.errors import PpcdError
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import TEACHER, Recipe, check_alpha, get_recipe
@@ -27,7 +27,8 @@ METHOD_VERSION = 1  # raised when a change of the training or evaluation code ch
 UNUSED = {"name", "title", "purpose", "images_per_class"}
 TEACHER_ONLY = {"teacher_width", "teacher_discriminator_width", "teacher_dim_z", "teacher_iterations"}
 STUDENT_ONLY = {"student_width", "discriminator_width", "dim_z", "iterations"}
-MASKED_ONLY = {"alpha", "mask_rule", "lambda_pp"}
+PRUNED_ONLY = {"alpha"}
+MASKED_ONLY = {"mask_rule", "lambda_pp"}
 DISTILLED_ONLY = {"lambda_cd", "normalisation"}
 
 RECORD = ("provenance", "data", "teacher", "training", "masks", "complexity", "metrics", "runtime")
@@ -49,8 +50,9 @@ class RunConfig:
 
         A recipe that distils has the hash of its teacher in it; the teacher has the same profile and seed.
         """
-        unused = set(STUDENT_ONLY if self.recipe.name == TEACHER else TEACHER_ONLY)
+        unused = set(STUDENT_ONLY if self.recipe.full_size else TEACHER_ONLY)
         unused |= set() if self.recipe.masked else MASKED_ONLY
+        unused |= set() if self.recipe.masked or self.recipe.baseline else PRUNED_ONLY
         unused |= set() if self.recipe.distil else DISTILLED_ONLY
         teacher = self.teacher()
         return {
@@ -298,7 +300,9 @@ def _is_current(record: dict[str, Any], profile: Profile) -> bool:
         recipe = get_recipe(record["recipe"])
     except PpcdError:  # a recipe of somebody's own: only the profile and the method can be compared
         try:
-            recipe = Recipe(record["recipe"], record["title"], **record["config"]["recipe"])
+            values = dict(record["config"]["recipe"])
+            baseline = methods.parse(values.pop("baseline", None))
+            recipe = Recipe(record["recipe"], record["title"], **values, baseline=baseline)
         except TypeError:
             return False
     config = RunConfig(profile, recipe, record["seed"], record["data"]["identity"])
@@ -320,6 +324,9 @@ def _plain(config: Profile | Recipe, unused: set[str]) -> dict[str, Any]:
         if field.name in UNUSED:
             continue
         value = None if field.name in unused else getattr(config, field.name)
+        if field.name == "baseline":  # only where there is one: runs of the other recipes keep their hash
+            values |= {} if config.baseline is None else {"baseline": methods.describe(config.baseline)}
+            continue
         is_float = float in (field.type, *get_args(field.type))
         values[field.name] = float(value) if is_float and value is not None else value
     return values
