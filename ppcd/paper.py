@@ -100,12 +100,42 @@ TABLES: dict[int, dict[str, dict[str, Published]]] = {
     ),
 }
 
+TABLE1_ALPHA = TABLE2_ALPHA = 0.7  # "PPCD-GAN (alpha=0.7)" in both
+TABLE1_ROWS: dict[str, str] = {  # recipe -> row, in the paper's order
+    "biggan": "Big-GAN",
+    "sagan": "SA-GAN",
+    "sngan": "SN-GAN",
+    "tinygan": "Tiny-GAN",
+    "ppcd": "PPCD-GAN (alpha=0.7)",
+}
+TABLE2_ROWS: dict[str, str] = {
+    "distill-nas": "Distill + NAS",
+    "distill-only": "Distill only",
+    "ppcd": "PPCD-GAN (alpha=0.7)",
+}
+RUNTIME_SETTING = "GPU NVIDIA GTX3090, CPU AMD Ryzen 9 3900X, batch of 64"  # section 4.1
 TABLE3_ALPHA = 0.5  # "We used alpha=0.5 for all the models except for PPCD-GAN w/o L_PP" (Table 3)
 TABLE3_ROWS: dict[str, str] = {  # recipe -> row, in the paper's order
     "ppcd": "PPCD-GAN (complete)",
     "ppcd-no-pp": "PPCD-GAN w/o L_PP",
     "ppcd-no-cd": "PPCD-GAN w/o L_CD",
     "ppcd-two-step": "PPCD-GAN*",
+}
+FIGURE3_CLASSES = (
+    "black swan", "German shepherd", "bell cote", "bow", "canoe", "teddy", "promontory", "rapeseed", "daisy",
+)  # fmt: skip
+FIGURE4_ALPHAS = (0.5, 0.6, 0.7, 0.8)
+FIGURE4_ROWS: dict[str, str] = {  # recipe -> method, in the order of our legend
+    "ppcd": "PPCD-GAN",
+    "ppcd-two-step": "PPCD-GAN*",
+    "l1-biggan": "Big-GAN, l1 pruning",
+    "l1-sagan": "SA-GAN, l1 pruning",
+}
+# The paper draws Figure 4 and prints no numbers of it; these stand in its tables. (recipe, alpha) -> table, row
+FIGURE4_PRINTED: dict[tuple[str, float], tuple[int, str]] = {
+    ("ppcd", 0.5): (3, "PPCD-GAN (complete)"),
+    ("ppcd", 0.7): (1, "PPCD-GAN (alpha=0.7)"),
+    ("ppcd-two-step", 0.5): (3, "PPCD-GAN*"),
 }
 FIGURE5_CLASSES = ("brambling", "jellyfish", "ladybug", "bearskin", "catamaran", "pizza")
 FIGURE5_CAPTION = "Example results by the ablation models."

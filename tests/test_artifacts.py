@@ -15,7 +15,7 @@ from fake_runs import LAYERS, fake_run
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ppcd.artifacts import curves, figures, render, report, sources, summary, tables
+from ppcd.artifacts import curves, figures, render, report, rows, sources, summary, tables
 from ppcd.errors import PpcdError
 
 
@@ -125,9 +125,9 @@ def test_caption_says_profile_seeds_backbone_and_alpha() -> None:
 
 
 def test_a_frechet_distance_is_called_fid_with_the_papers_network_only() -> None:
-    assert tables.score_names("classifier")["fd"] == "FD (classifier)"
-    assert tables.score_names("efficientnet-lite0")["is"] == "IS (efficientnet-lite0)"
-    assert tables.score_names("inception")["fd"] == "FID"
+    assert rows.score_names("classifier")["fd"] == "FD (classifier)"
+    assert rows.score_names("efficientnet-lite0")["is"] == "IS (efficientnet-lite0)"
+    assert rows.score_names("inception")["fd"] == "FID"
 
 
 def test_ways_of_measuring_are_never_mixed() -> None:

@@ -2,12 +2,14 @@
 
 A frame has one row per model. For a column with key `is` it has `is` (mean over seeds, or NaN), `is sd`
 (standard deviation, NaN for one seed) and, where the paper has the number, `paper is`, whose place is in
-`paper table` and `paper row`. `status` says `complete`, `not run`, or how many seeds there are; `reference`
-marks rows that stand apart and are not ranked.
+`paper table` and `paper row`. A column that shows factors has `is factor`: how many times smaller than BigGAN's.
+`status` says `complete`, `not run`, or how many seeds there are; `reference` marks rows that stand apart and are
+not ranked.
 """
 
 import html
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +20,7 @@ from ppcd import paper
 from ppcd.artifacts.sources import NOT_RUN
 
 Notation = Literal["markdown", "latex", "html"]
+WIDE = 12  # columns; a table with more is scaled to the width of the text in LaTeX
 
 
 class Html(str):
@@ -31,12 +34,16 @@ class Column:
     key: str
     heading: str
     better: Literal["high", "low"] | None = None
-    style: Literal["number", "count", "percent", "text"] = "number"
+    style: Literal["number", "count", "percent", "seconds", "text"] = "number"
     paper: str | None = None  # the paper's column, shown beside ours
+    factor: bool = False  # whether the reduction against BigGAN stands behind it
+    missing: str = "n/a"  # what a complete run says that has no such number
 
 
 def write_number(value: float, style: str) -> str:
-    """A number as tables show it: 12.34, 0.312, 59.3k, 97.1%."""
+    """A number as tables show it: 12.34, 0.312, 59.3k, 97.1%; seconds with three digits, 0.0460."""
+    if style == "seconds":
+        return f"{value:#.3g}".rstrip(".") if abs(value) < 1000 else f"{value:.0f}"
     if style == "percent":
         return f"{100 * value:.1f}%"
     if style == "count":
@@ -51,6 +58,8 @@ def _write_spread(spread: float, value: float, style: str) -> str:
     """The spread of a number, with as many decimals as the number itself is shown with."""
     if style == "number":
         return f"{spread:.{2 if abs(value) >= 1 else 3}f}"
+    if style == "seconds":
+        return f"{spread:.{len(write_number(value, style).partition('.')[2])}f}"
     return write_number(spread, style)
 
 
@@ -90,31 +99,36 @@ def _plain(text: str, notation: Notation) -> str:
         text = text.replace("*", r"\*") if notation == "markdown" else text
         return text.replace("L_PP", "L<sub>PP</sub>").replace("L_CD", "L<sub>CD</sub>")
     text = text.replace("%", r"\%").replace("#", r"\#").replace("&", r"\&").replace("±", r"$\pm$")
+    text = re.sub(r"_(?!PP|CD)", r"\_", text).replace("×", r"$\times$")
     text = text.replace("L_PP", r"$\mathcal{L}_{\rm PP}$").replace("L_CD", r"$\mathcal{L}_{\rm CD}$")
     return text.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$").replace("·", r"$\cdot$")
 
 
-def _cell(row: pd.Series, column: Column, rank: int | None, notation: Notation) -> str:
+def cell(row: pd.Series, column: Column, rank: int | None = None, notation: Notation = "markdown") -> str:
+    """Our number as the table shows it: rank, spread over seeds and factor where there are any."""
     value = row[column.key]
     if row["status"] == NOT_RUN:
         return NOT_RUN
     if column.style == "text":
         return _plain(str(value), notation)
     if pd.isna(value):
-        return "n/a"
+        return column.missing
     text = _mark(_plain(write_number(value, column.style), notation), rank, notation)
     spread = row.get(f"{column.key} sd", math.nan)
-    if pd.isna(spread):
-        return text
-    return f"{text} {_plain('± ' + _write_spread(spread, value, column.style), notation)}"
+    if not pd.isna(spread) and not (column.style == "count" and spread == 0):
+        text += " " + _plain("± " + _write_spread(spread, value, column.style), notation)
+    if column.factor:
+        factor = row[f"{column.key} factor"]
+        text += " (n/a)" if pd.isna(factor) else _plain(f" ({factor:.1f}×)", notation)
+    return text
 
 
-def _paper_cell(row: pd.Series, column: Column, notation: Notation) -> str:
-    """The paper's number as the paper prints it, without the factor beside it."""
+def paper_cell(row: pd.Series, column: Column, notation: Notation = "markdown") -> str:
+    """The paper's number as the paper prints it, its factor only where ours has one."""
     if column.paper is None or pd.isna(row[f"paper {column.key}"]):
         return "–"
     printed = paper.published(int(row["paper table"]), row["paper row"], column.paper).text
-    return _plain(printed.split(" (")[0], notation)
+    return _plain(printed.replace("x)", "×)") if column.factor else printed.split(" (")[0], notation)
 
 
 def grid(frame: pd.DataFrame, columns: Sequence[Column], notation: Notation) -> list[list[str]]:
@@ -128,9 +142,9 @@ def grid(frame: pd.DataFrame, columns: Sequence[Column], notation: Notation) -> 
         name = f"{row['model']} (reference)" if row["reference"] else str(row["model"])
         cells = [_plain(name, notation), NOT_RUN if row["status"] == NOT_RUN else str(row["seeds"])]
         for column in columns:
-            cells.append(_cell(row, column, ranked[column.key].get(position), notation))
+            cells.append(cell(row, column, ranked[column.key].get(position), notation))
             if column.paper:
-                cells.append(_paper_cell(row, column, notation))
+                cells.append(paper_cell(row, column, notation))
         body.append(cells)
     return [[_plain(heading, notation) for heading in headings], *body]
 
@@ -152,10 +166,12 @@ def table_html(frame: pd.DataFrame, columns: Sequence[Column], caption: str) -> 
 
 
 def latex(frame: pd.DataFrame, columns: Sequence[Column], caption: str, label: str) -> str:
-    """The table in LaTeX (with booktabs): best bold, second underlined, references set apart."""
+    """The table in LaTeX (booktabs, and graphicx for a wide one): best bold, second underlined, references apart."""
     head, *body = grid(frame, columns, "latex")
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{_plain(caption, 'latex')}}}"]
-    lines += [rf"\label{{{label}}}", rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}"]
+    wide = len(head) > WIDE
+    lines += [rf"\label{{{label}}}", *([r"\resizebox{\textwidth}{!}{%"] if wide else [])]
+    lines += [rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}"]
     lines += [r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
     previous = None
     for cells, reference in zip(body, frame["reference"], strict=True):
@@ -163,15 +179,18 @@ def latex(frame: pd.DataFrame, columns: Sequence[Column], caption: str, label: s
             lines.append(r"\midrule")
         previous = bool(reference)
         lines.append(" & ".join(cells).replace("–", "--") + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+    lines += [r"\bottomrule", r"\end{tabular}" + "}" * wide, r"\end{table}"]
+    return "\n".join(lines) + "\n"
 
 
-def csv(frame: pd.DataFrame) -> str:
+def csv(frame: pd.DataFrame, columns: Sequence[Column] = ()) -> str:
     """Every number in full; `not run` or `n/a` where there is none, never an empty cell."""
     written = frame.astype(object)
+    missing = {column.key: column.missing for column in columns}
     for position, (_, row) in enumerate(frame.iterrows()):
         for place, name in enumerate(frame.columns):
             if pd.isna(row[name]):
                 ours = not str(name).startswith("paper ")
-                written.iloc[position, place] = NOT_RUN if row["status"] == NOT_RUN and ours else "n/a"
+                none = NOT_RUN if row["status"] == NOT_RUN else missing.get(str(name), "n/a")
+                written.iloc[position, place] = none if ours else "n/a"
     return written.to_csv(index=False, lineterminator="\n")
