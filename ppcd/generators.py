@@ -16,6 +16,7 @@ from ppcd.errors import PpcdError
 from ppcd.initialisation import initialise
 from ppcd.layers import ClassConditionalBatchNorm, LayerMaker, SelfAttention
 from ppcd.masks import ChannelMask
+from ppcd.separable import SeparableBlock
 
 # Channels of each block's input and of the last block's output, as multiples of the width.
 CHANNELS: dict[int, tuple[int, ...]] = {
@@ -33,15 +34,19 @@ class Architecture:
     width: int  # at paper scale
     dim_z: int
     hierarchical: bool  # BigGAN: the noise enters in chunks, one to the first linear and one to each block
-    shared_dim: int | None  # BigGAN: size of the class embedding that all CBNs share
+    shared_dim: int | None  # BigGAN, Tiny-GAN: size of the class embedding that all CBNs share
     attention_at: int | None  # pixels of the feature map behind which self-attention stands
     init: Literal["orthogonal", "xavier"]
     eps: float  # of the spectral norm
+    spectral_norm: bool = True
+    separable: bool = False  # Tiny-GAN: depthwise separable blocks, never masked
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     "biggan": Architecture(96, 120, True, 128, 64, "orthogonal", 1e-6),
     "sagan": Architecture(64, 128, False, None, 64, "xavier", 1e-8),
+    "sngan": Architecture(64, 128, False, None, None, "xavier", 1e-8),
+    "tinygan": Architecture(32, 128, False, 128, None, "xavier", 1e-8, spectral_norm=False, separable=True),
 }
 
 
@@ -58,9 +63,14 @@ class GeneratorConfig:
     transition: bool = False  # PP-Res blocks, masked or slim
     hidden: tuple[tuple[int, int], ...] | None = None  # channels of conv1 and conv2 of each block, once slim
     spectral_norm: bool = True
+    channels: tuple[int, ...] | None = None  # instead of the table's: each block's input and the last one's output
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values; `channels` only where they are not the table's."""
+        values = asdict(self)
+        if self.channels is None:
+            del values["channels"]
+        return values
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "GeneratorConfig":
@@ -72,7 +82,9 @@ class GeneratorConfig:
         try:
             hidden = values.get("hidden")
             hidden = None if hidden is None else tuple((int(a), int(b)) for a, b in hidden)
-            config = GeneratorConfig(**{**values, "hidden": hidden})
+            channels = values.get("channels")
+            channels = None if channels is None else tuple(int(c) for c in channels)
+            config = GeneratorConfig(**{**values, "hidden": hidden, "channels": channels})
         except (AttributeError, TypeError, ValueError) as error:
             raise PpcdError(f"not the configuration of a generator: {error}") from None
         config.check()
@@ -85,6 +97,10 @@ class GeneratorConfig:
             PpcdError: unknown architecture or resolution, or an impossible number.
         """
         check_network(self.arch, ARCHITECTURES, self.resolution, self.num_classes, self.width)
+        if ARCHITECTURES[self.arch].separable and (self.masked or self.transition or self.hidden or self.spectral_norm):
+            raise PpcdError(
+                f"{self.arch} has depthwise separable blocks without spectral norm: it cannot be masked or pruned"
+            )
         chunks = len(CHANNELS[self.resolution]) if ARCHITECTURES[self.arch].hierarchical else 1
         if isinstance(self.dim_z, bool) or not isinstance(self.dim_z, int) or self.dim_z < 1 or self.dim_z % chunks:
             raise PpcdError(
@@ -96,6 +112,24 @@ class GeneratorConfig:
             raise PpcdError(
                 f"hidden must be {blocks} pairs of at least one channel at {self.resolution} px; got {self.hidden}"
             )
+        if self.channels is not None and (len(self.channels) != blocks + 1 or min(self.channels) < 1):
+            raise PpcdError(
+                f"channels must be {blocks + 1} positive numbers at {self.resolution} px; got {self.channels}"
+            )
+        outputs = table_channels(self)[1:]
+        if (
+            self.hidden is not None
+            and not self.transition
+            and any(pair[1] != out for pair, out in zip(self.hidden, outputs, strict=True))
+        ):
+            raise PpcdError(
+                f"without a transition, conv2 has the channels of its block's output, {outputs}; got {self.hidden}"
+            )
+
+
+def table_channels(config: GeneratorConfig) -> tuple[int, ...]:
+    """Channels of each block's input and of the last block's output."""
+    return config.channels or tuple(multiple * config.width for multiple in CHANNELS[config.resolution])
 
 
 @dataclass(frozen=True)
@@ -108,7 +142,7 @@ class _Plan:
 
     @staticmethod
     def of(config: GeneratorConfig, arch: Architecture) -> "_Plan":
-        channels = tuple(multiple * config.width for multiple in CHANNELS[config.resolution])
+        channels = table_channels(config)
         blocks = len(channels) - 1
         hidden = config.hidden or tuple((c, c) for c in channels[1:])
         sizes = [BASE * 2 ** (index + 1) for index in range(blocks)]
@@ -144,14 +178,16 @@ class Generator(nn.Module):
             if arch.shared_dim is None:
                 gain, bias = (nn.Embedding(config.num_classes, channels) for _ in range(2))
                 return ClassConditionalBatchNorm(channels, gain, bias)
-            condition = arch.shared_dim + self.chunk
-            first, second = (make.linear(condition, channels, bias=False) for _ in range(2))
+            condition = arch.shared_dim + (self.chunk if arch.hierarchical else 0)
+            first, second = (make.linear(condition, channels, bias=not arch.hierarchical) for _ in range(2))
             return ClassConditionalBatchNorm(channels, first, second)
 
         self.shared = nn.Embedding(config.num_classes, arch.shared_dim) if arch.shared_dim else None
         self.linear = make.linear(self.chunk, plan.channels[0] * BASE**2)
         self.blocks = nn.ModuleList(
-            GeneratorBlock(c_in, c_out, hidden, make, make_norm, config.masked, config.transition)
+            SeparableBlock(c_in, c_out, make_norm)
+            if arch.separable
+            else GeneratorBlock(c_in, c_out, hidden, make, make_norm, config.masked, config.transition)
             for c_in, c_out, hidden in zip(plan.channels, plan.channels[1:], plan.hidden, strict=False)
         )
         self.attention = None if plan.attention is None else SelfAttention(plan.channels[plan.attention + 1], make)
@@ -159,7 +195,7 @@ class Generator(nn.Module):
         self.output_conv = make.conv(plan.channels[-1], 3, 3)
 
     def residual_blocks(self) -> list[GeneratorBlock]:
-        """`blocks`, by their type."""
+        """`blocks`, by their type; none in Tiny-GAN, whose blocks are SeparableBlocks."""
         return [block for block in self.blocks if isinstance(block, GeneratorBlock)]
 
     def masks(self) -> dict[str, ChannelMask]:
@@ -172,6 +208,8 @@ class Generator(nn.Module):
         """The input of the first linear layer, and the condition of each block's CBNs."""
         if self.shared is None:
             return z, [y] * len(self.blocks)
+        if not self.hierarchical:
+            return z, [self.shared(y)] * len(self.blocks)
         first, *chunks = z.split(self.chunk, dim=1)
         embedded = self.shared(y)
         return first, [torch.cat([embedded, chunk], dim=1) for chunk in chunks]
@@ -257,6 +295,7 @@ def build_generator(
         reference.dim_z if dim_z is None else dim_z,
         masked,
         transition=masked,
+        spectral_norm=reference.spectral_norm,
     )
     config.check()
     generator = Generator(config)

@@ -11,7 +11,7 @@ from ppcd import paths
 
 HISTORY_COLUMNS = (
     "iteration", "phase", "seconds", "loss_d", "loss_adv", "loss_cd", "loss_pp",
-    "images_per_second", "pruned",
+    "images_per_second", "pruned", "loss_pixel", "loss_feature",
 )  # fmt: skip
 MASK_COLUMNS = (
     "iteration", "layer", "lambda", "ratio", "kept", "frozen", "w_min", "w_q25", "w_median", "w_q75", "w_max",

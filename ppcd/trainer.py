@@ -4,6 +4,7 @@ Teacher and plain SA-GAN train with the adversarial loss alone; PPCD-GAN adds L_
 step; the two-step variant first prunes without L_CD, then slims and distils.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,28 +19,32 @@ from ppcd.errors import PpcdError
 from ppcd.generators import Generator, GeneratorConfig, build_generator
 from ppcd.initialisation import named_generator
 from ppcd.profiles import Profile
-from ppcd.recipes import TEACHER, Recipe
+from ppcd.recipes import Recipe
 from ppcd.rule import MaskRule
 from ppcd.slim import slim
 from ppcd.teacher import Teacher
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
+SECOND_PHASES = ("distil", "finetune")
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
 class Optimisation:
-    """Reference settings of a network's training (BigGAN-PyTorch's launch scripts)."""
+    """Reference settings of a network's training (BigGAN-PyTorch's launch scripts; Tiny-GAN's own code)."""
 
     lr_g: float
     lr_d: float
     betas: tuple[float, float]
     eps: float
+    discriminator_steps: int = 1  # for each step of G
+    averaged: bool = True  # whether an average of G's weights is the result
 
 
 OPTIMISATION = {
     "biggan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-6),
     "sagan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
+    "sngan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, discriminator_steps=5, averaged=False),
 }
 
 
@@ -66,28 +71,22 @@ class Trainer:
         teacher: Generator | None,
         device: str,
     ) -> None:
-        self.profile, self.recipe, self.device = profile, recipe, torch.device(device)
-        first = recipe.name == TEACHER
-        self.total = profile.teacher_iterations if first else profile.iterations
+        self.profile, self.recipe, self.seed, self.device = profile, recipe, seed, torch.device(device)
+        self.total = profile.teacher_iterations if recipe.full_size else profile.iterations
         self.settings = OPTIMISATION[recipe.generator]
 
         # Networks: initial weights by seed and name
-        generator = build_generator(
-            recipe.generator, profile.resolution, profile.num_classes,
-            profile.teacher_width if first else profile.student_width, recipe.masked,
-            dim_z=profile.teacher_dim_z if first else profile.dim_z, seed=seed,
-        )  # fmt: skip
-        discriminator = build_discriminator(
-            recipe.generator, profile.resolution, profile.num_classes,
-            profile.teacher_discriminator_width if first else profile.discriminator_width, seed=seed,
-        )  # fmt: skip
-        self.generator, self.discriminator = self._place(generator), self._place(discriminator)
-        self.ema = Ema(self.generator, profile.ema_decay, profile.ema_start)
-        self.teacher = self._teacher(teacher, seed)
+        self.generator = self._place(self._make_generator())
+        discriminator = self._make_discriminator()
+        self.discriminator = None if discriminator is None else self._place(discriminator)
+        self.ema = self._average(self.generator, 0)
+        self.teacher = self._make_teacher(teacher)
 
         # Optimisers: the networks keep their reference settings, the masks have their rule
-        self.optimizer_g = self._adam(self.generator, self.settings.lr_g * self.profile.lr_g_scale)
-        self.optimizer_d = self._adam(self.discriminator, self.settings.lr_d * self.profile.lr_d_scale)
+        self.optimizer_g = self._adam(self._learned(), self.settings.lr_g * profile.lr_g_scale)
+        self.optimizer_d = None
+        if self.discriminator is not None:
+            self.optimizer_d = self._adam(self.discriminator.parameters(), self.settings.lr_d * profile.lr_d_scale)
         self.rule: MaskRule | None = None
         if recipe.masked and recipe.alpha is not None:
             pruning = self.switch_at if recipe.two_step else self.total
@@ -108,11 +107,27 @@ class Trainer:
 
     @property
     def switch_at(self) -> int:
-        """Two-step training: the iteration at which pruning ends and distillation begins."""
+        """Two phases: the iteration at which the second begins, with a smaller network."""
         return self.total // 2
 
-    def _teacher(self, generator: Generator | None, seed: int) -> Teacher | None:
-        if not self.recipe.distil:
+    def _make_generator(self) -> Generator:
+        profile, full = self.profile, self.recipe.full_size
+        return build_generator(
+            self.recipe.generator, profile.resolution, profile.num_classes,
+            profile.teacher_width if full else profile.student_width, self.recipe.masked,
+            dim_z=profile.teacher_dim_z if full else profile.dim_z, seed=self.seed,
+        )  # fmt: skip
+
+    def _make_discriminator(self) -> torch.nn.Module | None:
+        """The discriminator, or None for a method that trains without."""
+        profile = self.profile
+        width = profile.teacher_discriminator_width if self.recipe.full_size else profile.discriminator_width
+        return build_discriminator(
+            self.recipe.generator, profile.resolution, profile.num_classes, width, seed=self.seed
+        )  # fmt: skip
+
+    def _make_teacher(self, generator: Generator | None) -> Teacher | None:
+        if not self.recipe.needs_teacher:
             return None
         if generator is None:
             raise PpcdError(f"recipe {self.recipe.name!r} distils and needs a trained teacher")
@@ -128,7 +143,19 @@ class Trainer:
             raise PpcdError(
                 f"the teacher takes {generator.dim_z} noise entries, more than the student's {self.profile.dim_z}"
             )
-        return Teacher(self._place(generator), self.recipe.normalisation, seed)
+        normalisation = self.recipe.normalisation if self.recipe.distil else "none"
+        return Teacher(self._place(generator), normalisation, self.seed)
+
+    def _average(self, generator: Generator, start: int) -> Ema:
+        """The average that follows the generator; where the method has none, a copy of its weights."""
+        if not self.settings.averaged:
+            return Ema(generator, 0.0, 0)
+        return Ema(generator, self.profile.ema_decay, start + self.profile.ema_start)
+
+    def _learned(self) -> list[torch.nn.Parameter]:
+        """What G's optimiser trains: all of G but the masks, which have their rule."""
+        masks = {id(mask.weight) for mask in self.generator.masks().values()}
+        return [parameter for parameter in self.generator.parameters() if id(parameter) not in masks]
 
     def _place(self, network: Network) -> Network:
         """On the device, channels last: faster on CPU and GPU, the same function."""
@@ -138,14 +165,8 @@ class Trainer:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         return network
 
-    def _adam(self, network: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
-        masks = {id(mask.weight) for mask in network.masks().values()} if isinstance(network, Generator) else set()
-        return torch.optim.Adam(
-            [parameter for parameter in network.parameters() if id(parameter) not in masks],
-            lr=learning_rate,
-            betas=self.settings.betas,
-            eps=self.settings.eps,
-        )
+    def _adam(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Adam:
+        return torch.optim.Adam(list(parameters), lr=learning_rate, betas=self.settings.betas, eps=self.settings.eps)
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Noise z [batch, dim_z] and labels y [batch], y with the frequencies of the training data."""
@@ -155,59 +176,83 @@ class Trainer:
         return z.to(self.device), y.to(self.device)
 
     def step(self) -> dict[str, Tensor]:
-        """One iteration: a step of D, a step of G and its masks, the average. Returns the losses, detached."""
-        discriminator_loss, generator_loss = losses.ADVERSARIAL[self.recipe.adversarial]
-        pieces = self.profile.accumulations
+        """One iteration: D's steps, a step of G and its masks, the average. Returns the losses, detached."""
         self.generator.train()
-        self.discriminator.train()
+        zero = torch.zeros((), device=self.device)
+        losses_now = {"loss_d": zero, "loss_adv": zero, "loss_cd": zero, "loss_pp": zero}
+        if self.discriminator is not None:
+            self.discriminator.train()
+            self.discriminator.requires_grad_(True)
+            for _ in range(self.settings.discriminator_steps):
+                losses_now["loss_d"] = self.discriminator_step()
+            self.discriminator.requires_grad_(False)
+        losses_now |= self.generator_step()
 
-        # Discriminator (eq. 7)
-        self.discriminator.requires_grad_(True)
-        self.optimizer_d.zero_grad(set_to_none=True)
+        # Average
+        self.ema.update(self.generator, self.iteration)
+        self.iteration += 1
+        if self.recipe.two_phase and self.iteration == self.switch_at:
+            self.switch()
+        return losses_now
+
+    def discriminator_step(self) -> Tensor:
+        """A step of D against real images (eq. 7). Returns its loss, detached."""
+        discriminator_loss, _ = losses.ADVERSARIAL[self.recipe.adversarial]
+        discriminator, optimizer = self.discriminator, self.optimizer_d
+        if discriminator is None or optimizer is None:
+            raise ValueError(f"{self.recipe.name} has no discriminator")
+        pieces = self.profile.accumulations
+        optimizer.zero_grad(set_to_none=True)
         loss_d = torch.zeros((), device=self.device)
         for _ in range(pieces):
             images, labels = next(self.sampler)
             z, y = self.draw()
             with torch.no_grad():
                 fakes = self.generator(z, y)
-            scores = self.discriminator(torch.cat([images, fakes]), torch.cat([labels, y]))
+            scores = discriminator(torch.cat([images, fakes]), torch.cat([labels, y]))
             loss = discriminator_loss(scores[: len(images)], scores[len(images) :])
             (loss / pieces).backward()
             loss_d += loss.detach() / pieces
-        self.optimizer_d.step()
+        optimizer.step()
+        return loss_d
 
-        # Generator: adversarial, class-aware distillation (eqs. 4, 6), progressive pruning (eqs. 2, 5)
-        self.discriminator.requires_grad_(False)
-        self.optimizer_g.zero_grad(set_to_none=True)
+    def generator_step(self) -> dict[str, Tensor]:
+        """A step of G, and of its masks where they still learn. Returns the parts of its loss, detached."""
+        pieces = self.profile.accumulations
         pruning = self.rule is not None and self.phase != "distil"
-        distilling = self.teacher is not None and self.phase != "prune"
-        zero = torch.zeros((), device=self.device)
-        l_adv, l_cd, l_pp = zero.clone(), zero.clone(), zero
+        self.optimizer_g.zero_grad(set_to_none=True)
+        found: dict[str, Tensor] = {}
         for _ in range(pieces):
-            z, y = self.draw()
-            fakes, features = self.generator(z, y, return_features=True)
-            adversarial = generator_loss(self.discriminator(fakes, y))
-            distance = zero
-            if distilling and self.teacher is not None:
-                distance = losses.class_aware_distillation(self.teacher.features(z, y), features[1:])
-            # Eq. 8 without L_PP, whose gradient only the masks have: their rule adds it below
-            loss = losses.total(adversarial, distance, 0.0, self.recipe.lambda_cd, self.recipe.lambda_pp)
+            loss, parts = self.generator_loss(*self.draw())
             (loss / pieces).backward()
-            l_adv += adversarial.detach() / pieces
-            l_cd += distance.detach() / pieces
+            for name, part in parts.items():
+                found[name] = found.get(name, 0) + part.detach() / pieces
         if pruning and self.rule is not None:
-            l_pp = self.rule.backward()
+            found["loss_pp"] = self.rule.backward()
         self.optimizer_g.step()
         if pruning and self.rule is not None:
             self.rule.step(self.iteration)
             self.ema.follow_masks(self.generator)
+        return found
 
-        # Average
-        self.ema.update(self.generator, self.iteration)
-        self.iteration += 1
-        if self.recipe.two_step and self.iteration == self.switch_at:
-            self.slim_and_distil()
-        return {"loss_d": loss_d, "loss_adv": l_adv, "loss_cd": l_cd, "loss_pp": l_pp}
+    def generator_loss(self, z: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Eq. 8 without L_PP, whose gradient only the masks have (their rule adds it), and its parts by name.
+
+        Adversarial (eq. 7) and class-aware distillation (eqs. 4, 6).
+        """
+        fakes, features = self.generator(z, y, return_features=True)
+        adversarial = self.adversarial(fakes, y)
+        distance = torch.zeros((), device=self.device)
+        if self.recipe.distil and self.phase != "prune" and self.teacher is not None:
+            distance = losses.class_aware_distillation(self.teacher.features(z, y), features[1:])
+        loss = losses.total(adversarial, distance, 0.0, self.recipe.lambda_cd, self.recipe.lambda_pp)
+        return loss, {"loss_adv": adversarial, "loss_cd": distance}
+
+    def adversarial(self, fakes: Tensor, y: Tensor) -> Tensor:
+        """G's side of the adversarial loss (eq. 7)."""
+        if self.discriminator is None:
+            raise ValueError(f"{self.recipe.name} has no discriminator")
+        return losses.ADVERSARIAL[self.recipe.adversarial][1](self.discriminator(fakes, y))
 
     def report_masks(self) -> list[dict[str, Any]]:
         """What became of each mask layer: for run.json."""
@@ -226,16 +271,23 @@ class Trainer:
             for name, mask in self.rule.masks.items()
         ]
 
-    def slim_and_distil(self) -> None:
-        """The second step of PPCD-GAN*: the pruned channels go, and the slim network learns from the teacher."""
+    def switch(self) -> None:
+        """Between two phases. PPCD-GAN*: the pruned channels go, and the slim network learns from the teacher."""
         self.mask_report = self.report_masks()
-        self._second_step(slim(self.generator, for_training=True))
+        self._second_phase(slim(self.generator, for_training=True), "distil")
 
-    def _second_step(self, generator: Generator) -> None:
-        self.generator = self._place(generator)
-        self.optimizer_g = self._adam(self.generator, self.settings.lr_g * self.profile.lr_g_scale)
-        self.ema = Ema(self.generator, self.profile.ema_decay, self.iteration + self.profile.ema_start)
-        self.phase = "distil"
+    def _second_phase(self, generator: Generator, phase: str) -> None:
+        """Go on with another network: a new optimiser and a new average, the same discriminator."""
+        self.generator, self.phase = self._place(generator), phase
+        self.optimizer_g = self._adam(self._learned(), self.settings.lr_g * self.profile.lr_g_scale)
+        self.ema = self._average(self.generator, self.iteration)
+
+    def extra_state(self) -> dict[str, Any]:
+        """What a method adds to a checkpoint: tensors and plain values."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over `extra_state()`; the networks are loaded already."""
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the training depends on: tensors and plain values only."""
@@ -246,17 +298,18 @@ class Trainer:
             "seconds": self.seconds,
             "generator_config": self.generator.config.to_dict(),
             "generator": self.generator.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
+            "discriminator": None if self.discriminator is None else self.discriminator.state_dict(),
             "ema": self.ema.generator.state_dict(),
             "ema_start": self.ema.start,
             "optimizer_g": self.optimizer_g.state_dict(),
-            "optimizer_d": self.optimizer_d.state_dict(),
+            "optimizer_d": None if self.optimizer_d is None else self.optimizer_d.state_dict(),
             "rule": None if self.rule is None else self.rule.state_dict(),
             "mask_report": self.mask_report,
             "last": self.last,
             "provenance": self.provenance,
             "noise": self.noise.get_state(),
             "sampler": self.sampler.state_dict(),
+            "extra": self.extra_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -268,18 +321,20 @@ class Trainer:
         if state.get("format") != CHECKPOINT_FORMAT:
             raise PpcdError(f"a checkpoint of format {state.get('format')!r} cannot be resumed; start the run anew")
         self.iteration, self.seconds = state["iteration"], state["seconds"]
-        if state["phase"] == "distil":
-            self._second_step(Generator(GeneratorConfig.from_dict(state["generator_config"])))
+        if state["phase"] in SECOND_PHASES:
+            self._second_phase(Generator(GeneratorConfig.from_dict(state["generator_config"])), state["phase"])
         self.generator.load_state_dict(state["generator"])
-        self.discriminator.load_state_dict(state["discriminator"])
+        if self.discriminator is not None and self.optimizer_d is not None:
+            self.discriminator.load_state_dict(state["discriminator"])
+            self.optimizer_d.load_state_dict(state["optimizer_d"])
         self.ema.generator.load_state_dict(state["ema"])
         self.ema.generator.requires_grad_(False)
         self.ema.start = state["ema_start"]
         self.optimizer_g.load_state_dict(state["optimizer_g"])
-        self.optimizer_d.load_state_dict(state["optimizer_d"])
         if self.rule is not None:
             self.rule.load_state_dict(state["rule"])
         self.mask_report, self.last = state["mask_report"], state["last"]
         self.provenance = state["provenance"]
         self.noise.set_state(state["noise"])
         self.sampler.load_state_dict(state["sampler"])
+        self.load_extra_state(state["extra"])

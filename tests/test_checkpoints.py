@@ -219,6 +219,9 @@ def test_a_file_without_description_is_refused(saved: Path, config: object) -> N
         ({"hidden": [[2, 1]]}, ["hidden must be 3 pairs", "((2, 1),)"]),
         ({"hidden": [[2, 1], [2, 0], [2, 1]]}, ["hidden must be 3 pairs of at least one channel", "(2, 0)"]),
         ({"hidden": []}, ["hidden must be 3 pairs"]),
+        ({"transition": False}, ["without a transition, conv2 has the channels of its block's output"]),
+        ({"channels": [8, 8]}, ["channels must be 4 positive numbers", "(8, 8)"]),
+        ({"channels": [8, 0, 8, 8]}, ["channels must be 4 positive numbers"]),
         ({"widht": 3}, ["not the configuration of a generator", "widht"]),
     ],
 )
@@ -236,7 +239,6 @@ def test_an_impossible_description_is_refused(saved: Path, config: dict[str, obj
         ({"num_classes": 5}, "blocks.0.bn1.bias.weight"),
         ({"hidden": [[2, 1], [2, 1], [2, 2]]}, "blocks.2.conv2.bias"),
         ({"spectral_norm": True}, "blocks.0.conv1.scale"),
-        ({"transition": False}, "blocks.0.transition.bias"),
     ],
 )
 def test_a_description_of_other_shapes_is_refused(saved: Path, config: dict[str, object], name: str) -> None:

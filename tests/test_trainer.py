@@ -557,13 +557,13 @@ def test_the_slim_network_starts_where_the_masked_one_ended() -> None:
     """At evaluation the same images; and its spectral norms, optimiser and average begin anew."""
     trainer = stepped("ppcd-two-step", TOTAL // 2 - 1)
     masked, heard = trainer.generator, []
-    slimming = trainer.slim_and_distil
+    slimming = trainer.switch
 
     def listen() -> None:
         heard.append(copy.deepcopy(trainer.generator))
         slimming()
 
-    trainer.slim_and_distil = listen  # type: ignore[method-assign]
+    trainer.switch = listen  # type: ignore[method-assign]
     trainer.step()
     assert trainer.generator is not masked
     z, y = trainer_of("ppcd-two-step", seed=5).draw()
