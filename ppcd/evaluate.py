@@ -1,5 +1,6 @@
 """One finished generator -> its scores, and the protocol under which they were taken."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,10 +9,10 @@ from torch import Tensor, nn
 
 from ppcd.data import ImageSet, to_uint8
 from ppcd.errors import PpcdError
-from ppcd.metrics.classifier import agreement, classifier_logits, train_or_load_classifier
+from ppcd.metrics.classifier import Classifier, agreement, classifier_logits, train_or_load_classifier
 from ppcd.metrics.diversity import diversity
-from ppcd.metrics.features import BACKBONES, classifier_backbone, get_backbone
-from ppcd.metrics.fidelity import MINIMUM, fidelity_scores, protocol, reference_statistics
+from ppcd.metrics.features import BACKBONES, Backbone, Features, classifier_backbone, get_backbone
+from ppcd.metrics.fidelity import MINIMUM, Statistics, fidelity_scores, protocol, reference_statistics
 from ppcd.metrics.modes import eval_mode
 
 VERSION = 1  # of the protocol: raised when a score means something else than before
@@ -50,29 +51,16 @@ def evaluate(
         PpcdError: generator and data do not fit, too few samples, images that are not finite, or a backbone
             that is not to be had.
     """
-    given = {"num_classes": G.num_classes, "resolution": G.resolution}
-    expected = {"num_classes": len(data.classes), "resolution": data.images.shape[-1]}
-    if given != expected:
-        raise PpcdError(f"the generator ({given}) does not fit the data {data.identity} ({expected})")
-    if backbone not in BACKBONES:
-        raise PpcdError(f"unknown feature backbone {backbone!r}; expected one of: {', '.join(BACKBONES)}")
-    least = max(MINIMUM, 2 * len(data.classes))
-    if samples < least:
-        raise PpcdError(f"the metrics need at least {least} samples of this data; got {samples}")
-
-    classifier = train_or_load_classifier(data, epochs=classifier_epochs, device=device)
-    if backbone == "classifier":
-        network = classifier_backbone(classifier)
-    else:
-        network = get_backbone(backbone, data, device=device)
-    real = reference_statistics(data, network)
+    check_fit(G, data)
+    check_samples(samples, data)
+    gauges = get_gauges(data, backbone, classifier_epochs, device)
+    network, classifier, real = gauges.network, gauges.classifier, gauges.real
     images, labels = sample_images(G, samples, seed, device=device)
     found = network.extract(images)
     scores = fidelity_scores(found, real)
     spread = diversity(images, labels, len(data.classes), network, seed=DIVERSITY_SEED, distance=distance)
     scores["diversity"] = spread.value
-    judged = found.logits if backbone == "classifier" else classifier_logits(classifier, images)
-    scores["accuracy"] = agreement(judged, labels)
+    scores["accuracy"] = agreement(gauges.judge(images, found), labels)
     taken = {
         "version": VERSION,
         "backbone": network.name,
@@ -90,6 +78,69 @@ def evaluate(
         "classifier_sha256": classifier.sha256,
     }
     return {"protocol": taken, "scores": scores}
+
+
+@dataclass(frozen=True)
+class Gauges:
+    """What generated images are measured with: all of it is of the real images only.
+
+    Attributes:
+        network: the backbone.
+        classifier: judges the labels; it is the backbone of that name.
+        real: statistics of the real images.
+    """
+
+    network: Backbone
+    classifier: Classifier
+    real: Statistics
+
+    def judge(self, images: UInt8[Tensor, "n 3 height width"], found: Features) -> Float[Tensor, "n klass"]:
+        """The classifier's logits of the images, of which the backbone found these features."""
+        return found.logits if self.network.name == "classifier" else classifier_logits(self.classifier, images)
+
+
+def get_gauges(data: ImageSet, backbone: str, classifier_epochs: int, device: torch.device | str = "cpu") -> Gauges:
+    """Backbone, classifier and real statistics, from the cache where they are there; arguments as `evaluate`.
+
+    Raises:
+        PpcdError: a backbone that is unknown or not to be had.
+    """
+    if backbone not in BACKBONES:
+        raise PpcdError(f"unknown feature backbone {backbone!r}; expected one of: {', '.join(BACKBONES)}")
+    classifier = train_or_load_classifier(data, epochs=classifier_epochs, device=device)
+    if backbone == "classifier":
+        network = classifier_backbone(classifier)
+    else:
+        network = get_backbone(backbone, data, device=device)
+    return Gauges(network, classifier, reference_statistics(data, network))
+
+
+def check_fit(G: nn.Module, data: ImageSet) -> None:
+    """One line where the generator makes other classes or another resolution than the data have.
+
+    Raises:
+        PpcdError: it does.
+    """
+    given = {"num_classes": G.num_classes, "resolution": G.resolution}
+    expected = {"num_classes": len(data.classes), "resolution": data.images.shape[-1]}
+    if given != expected:
+        raise PpcdError(f"the generator ({given}) does not fit the data {data.identity} ({expected})")
+
+
+def fewest_samples(num_classes: int) -> int:
+    """How many images the metrics need."""
+    return max(MINIMUM, 2 * num_classes)
+
+
+def check_samples(samples: int, data: ImageSet) -> None:
+    """One line where there are too few.
+
+    Raises:
+        PpcdError: there are.
+    """
+    least = fewest_samples(len(data.classes))
+    if samples < least:
+        raise PpcdError(f"the metrics need at least {least} samples of this data; got {samples}")
 
 
 def sample_images(

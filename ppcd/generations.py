@@ -1,0 +1,283 @@
+"""Ten generations of every finished generator: the paper's "we generated images 10 times" (section 4.3).
+
+One evaluation says nothing of how much its scores vary with the noise. Each of ten fixed seeds gives a generation of
+its own, measured alone; intervals and claims are made of them. `generations.json` lies beside run.json, which it
+never changes.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ppcd import paths, provenance
+from ppcd.checkpoints import load_generator
+from ppcd.data import ImageSet, load_data
+from ppcd.displays import Throttle, clock
+from ppcd.errors import PpcdError, run_command
+from ppcd.evaluate import DIVERSITY_SEED, Gauges, check_fit, fewest_samples, get_gauges, sample_images
+from ppcd.metrics.classifier import agreement
+from ppcd.metrics.diversity import Diversity, diversity
+from ppcd.metrics.fidelity import frechet_distance, inception_score, is_splits, statistics
+from ppcd.profiles import Profile, get_profile
+from ppcd.records import read_run
+from ppcd.runs import Run, RunConfig, runs_root
+from ppcd.train import GENERATOR, resolve_device
+from ppcd.workers import MEMORY
+
+Record = dict[str, Any]  # a run.json
+
+SCHEMA = 1
+VERSION = 1  # of the protocol: raised when a score means something else than before
+FILE = "generations.json"
+SEEDS = tuple(range(1000, 1010))  # of the noise; the evaluation's is the run's own seed
+SHARE = 5  # a generation has a fifth of the evaluation's samples
+SCORES = ("is", "fd", "diversity", "accuracy", "leakage")
+
+
+def samples_per_generation(evaluation_samples: int, num_classes: int) -> int:
+    """A fifth of the evaluation's samples, and never fewer than the metrics need."""
+    return max(evaluation_samples // SHARE, fewest_samples(num_classes))
+
+
+def leakage(logits: Float[Tensor, "n klass"], labels: Int64[Tensor, " n"]) -> float:
+    """Class leakage (section 3.3) as a number: the mean of 1 - p(y | x), p the classifier's softmax; in [0, 1].
+
+    The probability that goes to classes that were not asked for.
+    """
+    p = torch.softmax(logits.double(), dim=1)
+    return (1 - p.gather(1, labels[:, None])).mean().item()
+
+
+def measure_generation(
+    G: nn.Module, gauges: Gauges, samples: int, seed: int, device: str = "cpu"
+) -> tuple[dict[str, float], Diversity]:
+    """One generation: is, fd, diversity, accuracy and leakage, with the metrics of `evaluate`, and how the
+    diversity was taken.
+
+    Raises:
+        PpcdError: images that are not finite.
+    """
+    images, labels = sample_images(G, samples, seed, device=device)
+    found = gauges.network.extract(images)
+    judged = gauges.judge(images, found)
+    spread = diversity(images, labels, gauges.classifier.num_classes, gauges.network, seed=DIVERSITY_SEED)
+    scores = {
+        "is": inception_score(found.logits)[0],
+        "fd": frechet_distance(statistics(found.features), gauges.real),
+        "diversity": spread.value,
+        "accuracy": agreement(judged, labels),
+        "leakage": leakage(judged, labels),
+    }
+    return scores, spread
+
+
+def measure_generations(run: Run | Record, device: str = "cpu") -> dict[str, Any]:
+    """Measure ten generations of a complete run and write `generations.json` beside its run.json, atomically.
+
+    Args:
+        run: the run, or its record.
+        device: of generator, backbone and classifier.
+
+    Returns:
+        what was written: schema, run, generator_sha256, protocol, generations (ten of seed and scores), provenance.
+
+    Raises:
+        PpcdError: the run is not complete or was changed, or its data are others now.
+    """
+    directory = run.directory if isinstance(run, Run) else _directory(run)
+    record = read_run(directory)
+    profile = run.config.profile if isinstance(run, Run) else get_profile(record["profile"])
+    began = provenance.collect(device)
+    data, gauges = _prepared(profile, device)
+    if data.identity != record["data"]["identity"]:
+        raise PpcdError(f"run {record['id']} is of {record['data']['identity']}, but the data are now {data.identity}")
+    generator = load_generator(directory / GENERATOR).to(device)
+    check_fit(generator, data)
+    expected = _expected_protocol(record)
+    generations = []
+    for seed in SEEDS:
+        scores, spread = measure_generation(generator, gauges, expected["samples"], seed, device)
+        generations.append({"seed": seed, **scores})
+    whole = {
+        "schema": SCHEMA,
+        "run": record["id"],
+        "generator_sha256": record["files"][GENERATOR],
+        "protocol": {
+            **expected,
+            "backbone_sha256": gauges.network.sha256,
+            "reference_sha256": data.sha256,
+            "reference_images": gauges.real.images,
+            "is_splits": is_splits(expected["samples"]),
+            "diversity": spread.distance,
+            "diversity_pairs_per_class": spread.pairs_per_class,
+            "diversity_seed": DIVERSITY_SEED,
+            "classifier_sha256": gauges.classifier.sha256,
+            "accuracy_classifier": gauges.classifier.accuracy,
+        },
+        "generations": generations,
+        "provenance": provenance.finish(began),
+    }
+    paths.write_atomic(directory / FILE, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    return whole
+
+
+def read_generations(record: Record) -> dict[str, Any] | None:
+    """`generations.json` of a run; None where it was not measured, or of other weights or in another way than now."""
+    try:
+        found = json.loads((_directory(record) / FILE).read_text())
+        same = (found["schema"], found["run"]) == (SCHEMA, record["id"])
+        same = same and found["generator_sha256"] == record["files"][GENERATOR]
+        same = same and _expected_protocol(record).items() <= found["protocol"].items()
+        same = same and [each["seed"] for each in found["generations"]] == list(SEEDS)
+        whole = all(isinstance(each[name], float) for each in found["generations"] for name in SCORES)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return found if same and whole else None
+
+
+def _expected_protocol(record: Record) -> dict[str, Any]:
+    """What the scores of a run's generations must have been taken with, as far as it is known beforehand.
+
+    Not the weights of the networks that were trained for measuring: they differ between machines.
+    """
+    profile = record["config"]["profile"]
+    return {
+        "version": VERSION,
+        "backbone": profile["backbone"],
+        "samples": samples_per_generation(profile["evaluation_samples"], profile["num_classes"]),
+        "seeds": list(SEEDS),
+        "reference": record["data"]["identity"],
+        "classifier_epochs": profile["classifier_epochs"],
+    }
+
+
+def _directory(record: Record) -> Path:
+    return runs_root(record["profile"]) / record["id"]
+
+
+@cache
+def _prepared(profile: Profile, device: str) -> tuple[ImageSet, Gauges]:
+    """The real images and what measures; once per process."""
+    data = load_data(
+        profile.dataset, profile.resolution, images_per_class=profile.images_per_class, num_classes=profile.num_classes
+    )
+    return data, get_gauges(data, profile.backbone, profile.classifier_epochs, device)
+
+
+def ensure_generations(
+    profile: str, runs: Sequence[RunConfig | Run | Record], device: str = "cpu", workers: int | None = None
+) -> list[dict[str, Any]]:
+    """Measure ten generations of the runs that lack them, several processes side by side.
+
+    Args:
+        profile: its name.
+        runs: configurations, runs or records of this profile; those that are not complete are passed over.
+        device: of the measuring. On a GPU one process does it all.
+        workers: how many processes; None is one a core.
+
+    Returns:
+        `generations.json` of every complete run, in the given order.
+
+    Raises:
+        PpcdError: runs failed; the others were measured first.
+    """
+    device = resolve_device(device)
+    if workers is not None and workers < 1:
+        raise PpcdError(f"at least one worker is needed; got {workers}")
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = workers if device == "cpu" else 1
+    records = complete_records(runs)
+    missing = {record["id"]: record for record in records if read_generations(record) is None}
+    if missing:
+        _work(profile, missing, device, min(workers, len(missing)))
+    found = [(record, read_generations(record)) for record in records]
+    lost = [record["id"] for record, measured in found if measured is None]
+    if lost:
+        raise PpcdError(f"the ten generations of {', '.join(lost)} were not measured; the same command tries again")
+    return [measured for _, measured in found if measured is not None]
+
+
+def complete_records(runs: Sequence[RunConfig | Run | Record]) -> list[Record]:
+    """The records of the complete ones among the runs."""
+    records = []
+    for each in runs:
+        run = Run(each) if isinstance(each, RunConfig) else each
+        if not isinstance(run, Run):
+            records.append(run)
+        elif run.state == "complete":
+            records.append(run.read())
+    return records
+
+
+def _work(profile: str, missing: Mapping[str, Record], device: str, workers: int) -> None:
+    """Share the runs out to processes, each on one thread, and show in one line how far they are."""
+    ids, began = list(missing), time.monotonic()
+    environment = {**MEMORY, **os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "ppcd.generations", "--profile", profile, "--device", device, "--run"]
+    processes = [
+        subprocess.Popen([*command, *ids[worker::workers]], stderr=subprocess.PIPE, text=True, env=environment)
+        for worker in range(workers)
+    ]
+    terminal = sys.stderr.isatty()
+    throttle, done = Throttle(0.5 if terminal else 30.0), 0
+    try:
+        while any(process.poll() is None for process in processes):
+            time.sleep(0.2)
+            if throttle.due(time.monotonic()):
+                done = sum(read_generations(record) is not None for record in missing.values())
+                _show(done, len(ids), time.monotonic() - began, terminal)
+    finally:
+        for process in processes:  # an interrupt has reached them as well
+            if process.poll() is None:
+                process.terminate()
+    errors = [process.communicate()[1].strip().splitlines() for process in processes]
+    failed = [lines[-1] if lines else "a process ended without a word"
+              for process, lines in zip(processes, errors, strict=True) if process.returncode]  # fmt: skip
+    done = sum(read_generations(record) is not None for record in missing.values())
+    _show(done, len(ids), time.monotonic() - began, terminal, end="\n")
+    if failed:
+        raise PpcdError("; ".join(line.removeprefix("ppcd: ") for line in failed))
+
+
+def _show(done: int, total: int, elapsed: float, terminal: bool, end: str = "") -> None:
+    left = clock(elapsed * (total - done) / done if done else None)
+    line = f"ten generations: {done} of {total} runs in {clock(elapsed)}" + (f", about {left} left" if not end else "")
+    print(f"\r{line}\x1b[K" if terminal else line, end=end if terminal else "\n", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 2 with one line on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m ppcd.generations", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="mnist")
+    parser.add_argument("--run", nargs="+", required=True, metavar="ID", help="complete runs of the profile")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or mps")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _command(options), "the same command goes on with the runs that are left")
+
+
+def _command(options: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    root, device, errors = runs_root(get_profile(options.profile)), resolve_device(options.device), []
+    for name in options.run:
+        try:
+            measure_generations(read_run(root / name), device)
+        except PpcdError as error:
+            errors.append(f"{name}: {error}")
+    if errors:
+        raise PpcdError("; ".join(errors))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

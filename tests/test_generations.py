@@ -1,0 +1,137 @@
+"""Ten generations of every run: what is measured, what is read back, and what is not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fake_runs import fake_run
+
+from ppcd import generations
+from ppcd.errors import PpcdError
+from ppcd.generations import (
+    SCORES,
+    SEEDS,
+    ensure_generations,
+    leakage,
+    main,
+    measure_generations,
+    read_generations,
+    samples_per_generation,
+)
+from ppcd.runs import Run, run_config
+
+
+def file_of(record: dict[str, Any]) -> Path:
+    return Run(run_config(record["profile"], record["recipe"], record["seed"])).path("generations.json")
+
+
+def test_leakage_is_the_probability_of_the_other_classes() -> None:
+    p = torch.tensor([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25]])
+    assert leakage(p.log() + 3.0, torch.tensor([0, 2])) == pytest.approx((0.3 + 0.75) / 2, abs=1e-6)
+    assert leakage(p.log(), torch.tensor([1, 2])) != pytest.approx((0.3 + 0.75) / 2, abs=1e-6)
+    assert leakage(torch.eye(3) * 100, torch.arange(3)) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("evaluation", "classes", "expected"), [(5000, 10, 1000), (100, 10, 20), (50, 2, 16)])
+def test_a_generation_has_a_fifth_of_the_samples_and_never_too_few(
+    evaluation: int, classes: int, expected: int
+) -> None:
+    assert samples_per_generation(evaluation, classes) == expected
+
+
+def test_ten_generations_are_measured_and_read_back() -> None:
+    record = fake_run("ppcd")
+    assert read_generations(record) is None
+    found = measure_generations(record)
+    assert read_generations(record) == found == json.loads(file_of(record).read_text())
+    assert [each["seed"] for each in found["generations"]] == list(SEEDS) == found["protocol"]["seeds"]
+    assert found["generator_sha256"] == record["files"]["generator.safetensors"]
+    assert {"samples": 20, "backbone": "classifier", "diversity": "lpips-uncalibrated-classifier"}.items() <= (
+        found["protocol"].items()
+    )
+    for name in ("is", "fd", "diversity", "leakage"):  # an untrained generator's accuracy can be the same
+        assert len({each[name] for each in found["generations"]}) > 1, name
+    assert all(0 <= each["accuracy"] <= 1 for each in found["generations"])
+    assert found["provenance"]["finished"] >= found["provenance"]["started"]
+    again = measure_generations(Run(run_config("smoke", "ppcd", 0)))  # the run itself, not its record
+    assert again["generations"] == found["generations"]
+    assert Run(run_config("smoke", "ppcd", 0)).read() == record  # the file beside run.json does not harm it
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("generator_sha256",), "1" * 64),
+        (("schema",), 2),
+        (("run",), "ppcd-s1-00000000"),
+        (("protocol", "version"), 0),
+        (("protocol", "samples"), 10),
+        (("protocol", "seeds"), list(range(10))),
+        (("protocol", "reference"), "other data"),
+        (("generations", 3, "fd"), None),
+        (("generations",), []),
+        ((), "not an object"),
+    ],
+)
+def test_generations_of_other_weights_or_another_protocol_are_not_read(place: tuple[Any, ...], value: Any) -> None:
+    record = fake_run("ppcd")
+    path = file_of(record)
+    whole = measured(record)
+    path.write_text(json.dumps(whole))
+    assert read_generations(record) == whole
+    if not place:
+        whole = value
+    else:
+        target: Any = whole
+        for name in place[:-1]:
+            target = target[name]
+        target[place[-1]] = value
+    path.write_text(json.dumps(whole))
+    assert read_generations(record) is None
+    path.write_text("{")
+    assert read_generations(record) is None
+
+
+def measured(record: dict[str, Any]) -> dict[str, Any]:
+    """What `measure_generations` would have written, with scores that nobody measured."""
+    return {
+        "schema": generations.SCHEMA,
+        "run": record["id"],
+        "generator_sha256": record["files"]["generator.safetensors"],
+        "protocol": generations._expected_protocol(record),
+        "generations": [{"seed": seed, **dict.fromkeys(SCORES, 0.5)} for seed in SEEDS],
+        "provenance": {},
+    }
+
+
+def test_what_is_missing_is_measured_in_processes_and_what_is_there_is_not(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    there, absent = fake_run("biggan"), fake_run("ppcd")
+    whole = measured(there)
+    file_of(there).write_text(json.dumps(whole))
+    not_trained = run_config("smoke", "ppcd", 7)
+    runs = [there, absent, not_trained]
+    found = ensure_generations("smoke", runs, workers=2)
+    assert [each["run"] for each in found] == [there["id"], absent["id"]]
+    assert found[0] == whole
+    assert found[1] == read_generations(absent)
+    assert not not_trained.directory.exists()
+    assert "1 of 1 runs" in capfd.readouterr().err.strip().splitlines()[-1]
+    assert ensure_generations("smoke", runs) == found  # at once: nothing is missing
+    assert capfd.readouterr().err == ""
+
+
+def test_mistakes_take_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(PpcdError, match="at least one worker"):
+        ensure_generations("smoke", [], workers=0)
+    record = fake_run("ppcd")
+    assert main(["--profile", "smoke", "--run", "ppcd-s9-00000000", record["id"]]) == 2
+    assert read_generations(record) is not None  # the others are measured all the same
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("ppcd: ppcd-s9-00000000") and "\n" not in error
+    Run(run_config("smoke", "ppcd", 0)).path("generator.safetensors").write_bytes(b"")
+    with pytest.raises(PpcdError, match="was changed"):
+        measure_generations(record)
