@@ -22,6 +22,8 @@ def named_generator(seed: int, name: str) -> torch.Generator:
 def initialise(network: nn.Module, kind: Literal["orthogonal", "xavier"], seed: int, scope: str) -> None:
     """Fill weights (orthogonal or xavier uniform), zero biases, and the vectors of the spectral norm.
 
+    Depthwise convolutions (Tiny-GAN) get a gain of sqrt(2), as in its authors' code.
+
     Args:
         scope: what the network is ("generator", "discriminator"), so that two networks do not share weights.
     """
@@ -31,6 +33,8 @@ def initialise(network: nn.Module, kind: Literal["orthogonal", "xavier"], seed: 
             if not isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
                 continue
             fill(module.weight, generator=named_generator(seed, f"{scope}/{name}.weight"))
+            if isinstance(module, nn.Conv2d) and module.groups > 1:
+                module.weight.mul_(2**0.5)
             if not isinstance(module, nn.Embedding) and module.bias is not None:
                 module.bias.zero_()
             if isinstance(module, SpectralNorm):
