@@ -32,8 +32,18 @@ from ppcd.metrics.fidelity import frechet_distance, inception_score, is_splits, 
 from ppcd.profiles import Profile, get_profile
 from ppcd.records import read_run
 from ppcd.runs import Run, RunConfig, runs_root
+from ppcd.timing import ensure_runtime, measure_runtime, read_runtime
 from ppcd.train import GENERATOR, resolve_device
 from ppcd.workers import MEMORY
+
+__all__ = [
+    "ensure_generations",
+    "ensure_runtime",
+    "measure_generations",
+    "measure_runtime",
+    "read_generations",
+    "read_runtime",
+]
 
 Record = dict[str, Any]  # a run.json
 

@@ -1,0 +1,113 @@
+"""Run time side by side: taken in turns, read back with the right weights only, measured again when needed."""
+
+import json
+import statistics
+from typing import Any
+
+import pytest
+import torch
+from fake_runs import fake_run
+from torch import Tensor, nn
+
+from ppcd import paths, timing
+from ppcd.errors import PpcdError
+from ppcd.generations import read_runtime
+from ppcd.runs import Run, run_config
+from ppcd.timing import ensure_runtime, main, measure_runtime, seconds_in_turns
+
+
+class Noted(nn.Module):
+    """Notes down when it was asked for a batch."""
+
+    dim_z, num_classes = 4, 10
+
+    def __init__(self, name: str, calls: list[tuple[str, int]]) -> None:
+        super().__init__()
+        self.name, self.calls = name, calls
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        assert not self.training and not torch.is_grad_enabled() and torch.get_num_threads() == 1
+        self.calls.append((self.name, len(z)))
+        return self.weight + z
+
+
+def test_networks_take_turns_with_batches_of_64() -> None:
+    calls: list[tuple[str, int]] = []
+    times = seconds_in_turns({name: Noted(name, calls) for name in "abc"}, "cpu", rounds=2)
+    turn = [(name, 64) for name in "aabbcc"]  # each batch behind one that is not timed
+    assert calls == turn * 3  # a round to warm up and two that count
+    assert {name: len(each) for name, each in times.items()} == {"a": 2, "b": 2, "c": 2}
+    assert all(seconds > 0 for each in times.values() for seconds in each)
+
+
+def test_run_times_are_written_and_read_back() -> None:
+    records = [fake_run("biggan"), fake_run("ppcd")]
+    assert read_runtime(records[0]) is None
+    whole = measure_runtime(records, rounds=3)
+    path = paths.results("smoke") / "runtime.json"
+    assert json.loads(path.read_text()) == whole
+    settings = {"schema": 1, "threads": 1, "batch": 64, "rounds": 3, "gpu": None}
+    assert settings.items() <= whole.items() and set(whole["runs"]) == {record["id"] for record in records}
+    for record in records:
+        timed = whole["runs"][record["id"]]
+        assert timed["generator_sha256"] == record["files"]["generator.safetensors"]
+        assert read_runtime(record) == {"cpu": statistics.median(timed["cpu"]), "gpu": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("generator_sha256", "1" * 64), ("cpu", [0.1]), ("cpu", [None, 0.1, 0.1]), ("cpu", None)]
+)
+def test_run_times_of_other_weights_or_damaged_ones_are_not_read(name: str, value: Any) -> None:
+    record = fake_run("ppcd")
+    whole = measure_runtime([record], rounds=3)
+    whole["runs"][record["id"]][name] = value
+    path = paths.results("smoke") / "runtime.json"
+    path.write_text(json.dumps(whole))
+    assert read_runtime(record) is None
+    path.write_text(json.dumps(whole)[:-20])
+    assert read_runtime(record) is None
+
+
+def test_it_is_measured_again_only_where_the_runs_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def count(records: list[dict[str, Any]], device: str) -> dict[str, Any]:
+        measured.append([record["recipe"] for record in records])
+        return measure_runtime(records, device, rounds=1)
+
+    monkeypatch.setattr(timing, "measure_runtime", count)
+    assert ensure_runtime("smoke", []) == {} and not measured
+    teacher, student = fake_run("biggan"), fake_run("ppcd")
+    first = ensure_runtime("smoke", [teacher])
+    assert ensure_runtime("smoke", [teacher]) == first
+    assert measured == [["biggan"]]
+    both = ensure_runtime("smoke", [teacher, student])
+    assert ensure_runtime("smoke", [student, teacher]) == both  # in whatever order
+    assert measured == [["biggan"], ["biggan", "ppcd"]]
+    trained_again = student | {"files": student["files"] | {"generator.safetensors": "2" * 64}}
+    ensure_runtime("smoke", [teacher, trained_again])
+    assert len(measured) == 3
+
+
+def test_the_command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing.measure_runtime, "__defaults__", ("cpu", 1))
+    assert main(["--profile", "smoke", "--device", "cpu"]) == 2
+    assert capsys.readouterr().err.strip() == "ppcd: profile smoke has no complete run of seeds 0; train one first"
+    records = [fake_run("ppcd", seed=seed) for seed in (0, 1)]
+    assert main(["--profile", "smoke", "--device", "cpu", "--seeds", "0"]) == 0
+    assert read_runtime(records[0]) is not None and read_runtime(records[1]) is None
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 and lines[0].startswith(records[0]["id"]) and lines[0].endswith("ms per batch of 64")
+
+
+def test_mistakes_take_one_line() -> None:
+    with pytest.raises(PpcdError, match="runs of one profile and at least one round"):
+        measure_runtime([])
+    record = fake_run("ppcd")
+    with pytest.raises(PpcdError, match="at least one round"):
+        measure_runtime([record], rounds=0)
+    Run(run_config("smoke", "ppcd", 0)).path("generator.safetensors").unlink()
+    with pytest.raises(PpcdError, match="no generator"):
+        measure_runtime([record])
+    assert not (paths.results("smoke") / "runtime.json").exists()
