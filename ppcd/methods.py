@@ -40,20 +40,85 @@ class OutputDistillation:
 
 @dataclass(frozen=True)
 class TinyGan:
-    """Chang and Lu, "TinyGAN: Distilling BigGAN for conditional image generation" (ACCV 2020)."""
+    """Chang and Lu, "TinyGAN: Distilling BigGAN for conditional image generation" (ACCV 2020).
+
+    The numbers are those of the authors' code, github.com/terarachang/ACCV_TinyGAN, its files in parentheses.
+
+    Attributes:
+        width: of G and D, as a part of SA-GAN's: 32 where SA-GAN has 64 (main.py, g_conv_dim and d_conv_dim).
+        pixel: weight of the L1 distance of the pixels at first (solver.py, lambda_l1).
+        pixel_decay: what it loses in each epoch, down to 0 (the same).
+        epochs: into which the training is divided (main.py, num_epoch).
+        features: weights of the L1 distances in D's layers, the last layer's last (model.py, CMPDisLoss).
+        adversarial: weight of G's adversarial terms (main.py, lambda_gan).
+        every: G has them in every fifth step (main.py, n_critic; solver.py).
+        real: weight of real images beside the teacher's, in D's loss and in G's (solver.py).
+        lr_decay_from: part of the training from which both learning rates fall linearly to 0: iteration 300,000
+            (main.py, lr_decay_start) of about 741,000 (30 epochs of 398 of the 1,000 classes of 2,000,000 images,
+            less 5,000, in batches of 32: misc/extract_big.py, data_loader.py, train.sh).
+    """
 
     kind: ClassVar[str] = "tinygan"
     needs_teacher: ClassVar[bool] = True
     two_phase: ClassVar[bool] = False
 
+    width: float = 0.5
+    pixel: float = 0.2
+    pixel_decay: float = 0.01
+    epochs: int = 30
+    features: tuple[float, ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+    adversarial: float = 0.01
+    every: int = 5
+    real: float = 0.2
+    lr_decay_from: float = 0.4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features", tuple(self.features))  # a list, behind JSON
+
 
 @dataclass(frozen=True)
 class DistillNas:
-    """Li et al., "GAN Compression: Efficient architectures for interactive conditional GANs" (CVPR 2020)."""
+    """Li et al., "GAN Compression: Efficient architectures for interactive conditional GANs" (CVPR 2020).
+
+    "Code" is github.com/mit-han-lab/gan-compression, its files in parentheses. The first half of the iterations
+    trains the weight-shared network, the second fine-tunes the sub-network found.
+
+    Attributes:
+        fractions: of each layer's channels, from which a sub-network takes one (configs/resnet_configs.py,
+            "channels-64-cycleGAN": 16, 24, 32, 48, 64 of 64).
+        gan: weight of the adversarial loss (distillers/base_resnet_distiller.py, lambda_gan).
+        recon: weight of the L1 distance to the teacher's image, where there is no paired ground truth
+            (scripts/cycle_gan/horse2zebra_fast/train_supernet.sh, lambda_recon).
+        distill: weight of the features' squared distance, summed over the blocks (the same, lambda_distill).
+        population, generations: how many sub-networks in each generation, and how many generations. The code's
+            100 and 500 (options/evolution_options.py) are far beyond this project's budget.
+        parents: part of the population from which the next generation comes (the same, parent_ratio).
+        mutations: part of the children made by mutation, the others by crossover (the same, mutation_ratio).
+        mutation: probability with which a mutation redraws a layer
+            (scripts/cycle_gan/horse2zebra_fast/evolution_search.sh, mutate_prob).
+        samples: images behind each Fréchet distance, at most the profile's evaluation_samples.
+        calibration: batches of 64 from which a candidate's batch statistics are measured anew (the code does so
+            on its training data: models/spade_model.py, calibrate).
+    """
 
     kind: ClassVar[str] = "nas"
     needs_teacher: ClassVar[bool] = True
     two_phase: ClassVar[bool] = True
+
+    fractions: tuple[float, ...] = (0.25, 0.375, 0.5, 0.75, 1.0)
+    gan: float = 1.0
+    recon: float = 10.0
+    distill: float = 0.01
+    population: int = 16
+    generations: int = 4
+    parents: float = 0.25
+    mutations: float = 0.5
+    mutation: float = 0.4
+    samples: int = 500
+    calibration: int = 8
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fractions", tuple(self.fractions))  # a list, behind JSON
 
 
 Baseline = L1Pruning | OutputDistillation | TinyGan | DistillNas

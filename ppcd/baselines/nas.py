@@ -1,0 +1,160 @@
+"""Distill + NAS: SA-GAN compressed as in "GAN Compression" (Li et al., CVPR 2020).
+
+1. A weight-shared network learns from the teacher; every iteration trains one of its sub-networks.
+2. A search finds the sub-network within the budget of MACs that has the best Fréchet distance.
+3. That sub-network goes on learning alone, with the same losses.
+
+Settings, and where they come from: `ppcd.methods.DistillNas`. The budget is the MACs of PPCD-GAN at the recipe's
+alpha, so that both rows of a table cost the same.
+"""
+
+import csv
+import io
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ppcd.baselines.search import check_budget, frechet_score, macs_budget, ranking, rows, search
+from ppcd.baselines.supernet import (
+    Remappings,
+    Supernet,
+    Widths,
+    draw_widths,
+    extract,
+    full_widths,
+    make_supernet,
+    search_space,
+)
+from ppcd.data import ImageSet
+from ppcd.generators import ARCHITECTURES, Generator
+from ppcd.initialisation import initialise, named_generator
+from ppcd.methods import DistillNas
+from ppcd.profiles import Profile
+from ppcd.recipes import Recipe
+from ppcd.teacher import Teacher
+from ppcd.trainer import Trainer
+
+FINETUNE = "finetune"
+
+
+class NasTrainer(Trainer):
+    """The trainer of Distill + NAS; arguments as `Trainer`.
+
+    Attributes:
+        budget: in MACs.
+        remappings: from the student's features to the teacher's; G's optimiser trains them.
+        search: the sub-networks that were scored, as rows; empty before the switch.
+
+    Raises:
+        PpcdError: no sub-network meets the budget; no teacher, or one that does not fit.
+    """
+
+    remappings: Remappings
+
+    def __init__(
+        self, profile: Profile, recipe: Recipe, seed: int, data: ImageSet, teacher: Generator | None, device: str
+    ) -> None:
+        if not isinstance(recipe.baseline, DistillNas) or recipe.alpha is None:
+            raise ValueError(f"{recipe.name} is not a recipe of Distill + NAS")
+        self.method, self.data, self.search = recipe.baseline, data, list[dict[str, Any]]()
+        super().__init__(profile, recipe, seed, data, teacher, device)
+        config = self.generator.config
+        self.budget = macs_budget(config, recipe.alpha)
+        check_budget(config, self.method, self.budget)
+        self.space = search_space(config, self.method.fractions)
+        self.choices = named_generator(seed, "sub-networks")
+
+    def _make_generator(self) -> Generator:
+        return make_supernet(super()._make_generator())
+
+    def _make_teacher(self, generator: Generator | None) -> Teacher | None:
+        teacher = super()._make_teacher(generator)
+        if teacher is not None:
+            remappings = Remappings(_outputs(self.generator), _outputs(teacher.generator))
+            initialise(remappings, ARCHITECTURES[self.recipe.generator].init, self.seed, "remappings")
+            self.remappings = self._place(remappings)
+        return teacher
+
+    def _learned(self) -> list[torch.nn.Parameter]:
+        return [*super()._learned(), *self.remappings.parameters()]
+
+    def step(self) -> dict[str, Tensor]:
+        """One iteration, of one sub-network drawn for D and G alike (as the authors' `optimize_parameters`)."""
+        if isinstance(self.generator, Supernet):
+            self.generator.widths = draw_widths(self.space, self.choices)
+        return super().step()
+
+    def generator_loss(self, z: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """L = gan L_ADV + recon |G(z) - T(z)|_1 + distill sum_k mean (f_k(O^S_k) - O^T_k)^2 (their section 3.1).
+
+        The teacher's image stands for the ground truth, as in their unpaired case; absolute and squared
+        distances are means over images, channels and pixels.
+        """
+        if self.teacher is None:
+            raise ValueError(f"{self.recipe.name} has no teacher")
+        fakes, features = self.generator(z, y, return_features=True)
+        with torch.no_grad():
+            wanted, theirs = self.teacher.generator(z[:, : self.teacher.dim_z], y, return_features=True)
+        adversarial = self.adversarial(fakes, y)
+        recon = F.l1_loss(fakes, wanted)
+        distance = self.remappings.distance(features, theirs)
+        loss = self.method.gan * adversarial + self.method.recon * recon + self.method.distill * distance
+        return loss, {"loss_adv": adversarial, "loss_pixel": recon, "loss_feature": distance}
+
+    def switch(self) -> None:
+        """Search on the averaged weights; the sub-network found goes on from the weights as they are.
+
+        (As the two-step PPCD-GAN* does: the discriminator knows them.)
+        """
+        config = self.generator.config
+        score = frechet_score(self.ema.generator, self.data, self.profile, self.method, self.seed)
+        candidates = search(config, self.method, self.budget, score, named_generator(self.seed, "search"))
+        widths = ranking(candidates)[0].widths
+        self.search = rows(candidates, self.budget)
+        self.mask_report = _report(full_widths(config), widths)
+        self._second_phase(extract(self.generator, widths, for_training=True), FINETUNE)
+
+    def _second_phase(self, generator: Generator, phase: str) -> None:
+        self.remappings = self._place(self.remappings.sliced(_outputs(generator)))
+        super()._second_phase(generator, phase)
+
+    def extra_state(self) -> dict[str, Any]:
+        return {
+            "remappings": self.remappings.state_dict(),
+            "choices": self.choices.get_state(),
+            "search": self.search,
+        }
+
+    def extra_files(self) -> dict[str, str]:
+        """`search.csv`: every sub-network that was scored, its MACs and Fréchet distance, and which was chosen."""
+        if not self.search:
+            return {}
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.search[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.search)
+        return {"search.csv": text.getvalue()}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        self.remappings.load_state_dict(state["remappings"])
+        self.choices.set_state(state["choices"])
+        self.search = state["search"]
+
+
+def _outputs(generator: Generator) -> list[int]:
+    """Channels of each block's output."""
+    return [block.conv_sc.out_channels for block in generator.residual_blocks()]
+
+
+def _report(whole: Widths, kept: Widths) -> list[dict[str, Any]]:
+    """Kept channels per layer, as `Trainer.report_masks` has them."""
+    layers = ["linear"]
+    for block in range(len(whole) // 2):
+        layers += [f"blocks.{block}.conv1", f"blocks.{block}.conv2"]
+    nothing = {"frozen_at": None, "forced": 0, "spared": 0, "rescued": 0}
+    return [
+        {"layer": layer, "channels": before, "kept": after, **nothing}
+        for layer, before, after in zip(layers, whole, kept, strict=True)
+    ]
