@@ -45,6 +45,7 @@ OPTIMISATION = {
     "biggan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-6),
     "sagan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
     "sngan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, discriminator_steps=5, averaged=False),
+    "tinygan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, averaged=False),
 }
 
 
@@ -281,6 +282,10 @@ class Trainer:
         self.generator, self.phase = self._place(generator), phase
         self.optimizer_g = self._adam(self._learned(), self.settings.lr_g * self.profile.lr_g_scale)
         self.ema = self._average(self.generator, self.iteration)
+
+    def extra_files(self) -> dict[str, str]:
+        """What a method leaves in the run's directory beside the generator: file name -> text."""
+        return {}
 
     def extra_state(self) -> dict[str, Any]:
         """What a method adds to a checkpoint: tensors and plain values."""
