@@ -101,8 +101,9 @@ def fit(
 def check_finite(trainer: Trainer, current: dict[str, Tensor], checkpoint: Path) -> None:
     """Raise NonFiniteLoss, naming what it is, if a loss or a network's weights are not finite."""
     values = {name: loss.float() for name, loss in current.items()}
-    for name in ("generator", "discriminator"):
-        values[f"the {name}"] = torch.stack(torch._foreach_norm(list(getattr(trainer, name).parameters()))).sum()
+    for name, network in (("generator", trainer.generator), ("discriminator", trainer.discriminator)):
+        if network is not None:
+            values[f"the {name}"] = torch.stack(torch._foreach_norm(list(network.parameters()))).sum()
     finite = torch.isfinite(torch.stack(list(values.values()))).tolist()
     if not all(finite):
         bad = ", ".join(name for name, good in zip(values, finite, strict=True) if not good)

@@ -212,11 +212,12 @@ class Run:
         except (OSError, ValueError):
             return None
 
-    def finish(self, record: dict[str, Any]) -> dict[str, Any]:
+    def finish(self, record: dict[str, Any], extra: tuple[str, ...] = ()) -> dict[str, Any]:
         """Complete the run: write run.json, last and atomically, over files that are there already.
 
         Args:
             record: exactly the parts named in RECORD; numbers that are not finite become null.
+            extra: names of files that the method leaves beside those that every run has.
 
         Raises:
             ValueError: another set of parts, or data of another identity than the configuration's.
@@ -227,7 +228,7 @@ class Run:
         config = self.config
         if record["data"]["identity"] != config.data_identity:
             raise ValueError(f"data {record['data']['identity']} in a run of {config.data_identity}")
-        names = (*FILES, MASK_FILE) if config.recipe.masked else FILES
+        names = (*FILES, *((MASK_FILE,) if config.recipe.masked else ()), *extra)
         missing = [name for name in names if not self.path(name).is_file()]
         if missing:
             raise PpcdError(f"run {config.id} cannot be completed without {', '.join(missing)}")
@@ -325,7 +326,8 @@ def _plain(config: Profile | Recipe, unused: set[str]) -> dict[str, Any]:
             continue
         value = None if field.name in unused else getattr(config, field.name)
         if field.name == "baseline":  # only where there is one: runs of the other recipes keep their hash
-            values |= {} if config.baseline is None else {"baseline": methods.describe(config.baseline)}
+            method = getattr(config, field.name)
+            values |= {} if method is None else {"baseline": methods.describe(method)}
             continue
         is_float = float in (field.type, *get_args(field.type))
         values[field.name] = float(value) if is_float and value is not None else value

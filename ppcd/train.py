@@ -12,6 +12,7 @@ import torch
 from torchvision.utils import make_grid, save_image
 
 from ppcd import checkpoints, provenance
+from ppcd.baselines import make_trainer
 from ppcd.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.data import ImageSet
 from ppcd.ema import recompute_batch_statistics
@@ -23,8 +24,8 @@ from ppcd.loop import fit
 from ppcd.metrics import CONVENTION, block_params, complexity, seconds_per_batch
 from ppcd.recipes import RECIPES
 from ppcd.runs import Run, RunConfig, run_config
+from ppcd.sharing import share_first_half
 from ppcd.slim import slim
-from ppcd.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -93,25 +94,30 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None) -> None:
     profile, recipe = config.profile, config.recipe
     data = config.load_data()
     teacher, teacher_record = _load_teacher(config)
-    trainer = Trainer(profile, recipe, config.seed, data, teacher, device)
+    trainer = make_trainer(profile, recipe, config.seed, data, teacher, device)
     trainer.provenance = provenance.collect(device)
 
     # Train, from the checkpoint if there is one
     checkpoint = run.path(CHECKPOINT)
     every = max(1, trainer.total // HISTORY_ROWS)
     shown = [ProgressBar(config.id)] if callbacks is None else list(callbacks)
-    history = HistoryLogger(run.directory, every)
-    fit(trainer, checkpoint, [history, ProgressFile(run.directory), *shown])
+    watchers: list[Callback] = [ProgressFile(run.directory), *shown]
+    share_first_half(run, trainer, checkpoint, every, watchers)
+    fit(trainer, checkpoint, [HistoryLogger(run.directory, every), *watchers])
 
     # Slim: the averaged generator is the result, the raw one is evaluated beside it
     averaged = finish_generator(trainer.ema.generator, config.seed)
     masks = trainer.report_masks()
-    hidden = [channels for block in averaged.config.hidden or () for channels in block]
-    for layer, channels in zip(masks, hidden, strict=True):
-        layer["kept"] = channels
+    if recipe.masked:
+        hidden = [channels for block in averaged.config.hidden or () for channels in block]
+        for layer, channels in zip(masks, hidden, strict=True):
+            layer["kept"] = channels
     raw = slim(decide_masks(trainer.generator.eval()))
     checkpoints.save_generator(averaged, run.path(GENERATOR))
     run.write_file("samples.png", sample_grid(averaged, config.seed, device))
+    extra = trainer.extra_files()
+    for name, text in extra.items():
+        run.write_file(name, text)
 
     # Measure
     scores, protocol = {}, {}
@@ -141,7 +147,8 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None) -> None:
             "complexity": measure_complexity(averaged),
             "metrics": {"protocol": protocol, **scores},
             "runtime": measure_runtime(averaged, device),
-        }
+        },
+        tuple(extra),
     )
 
 
@@ -187,7 +194,7 @@ def sample_grid(generator: Generator, seed: int, device: str, columns: int = 10)
 
 def measure_complexity(generator: Generator) -> dict[str, Any]:
     """Parameters and MACs of a slim generator and of what it was before pruning, without masks."""
-    dense = Generator(replace(generator.config, hidden=None))
+    dense = Generator(replace(generator.config, hidden=None, channels=None))
     counted, before = complexity(generator), complexity(dense)
     return {
         "params": counted.params,

@@ -43,7 +43,7 @@ class Job:
     @property
     def iterations(self) -> int:
         profile = self.config.profile
-        return profile.teacher_iterations if self.config.recipe.name == "biggan" else profile.iterations
+        return profile.teacher_iterations if self.config.recipe.full_size else profile.iterations
 
     def fraction(self) -> float:
         """How much of its training is done, in [0, 1]."""

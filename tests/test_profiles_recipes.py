@@ -37,8 +37,11 @@ def test_a_profile_can_be_trained(name: str) -> None:
 def test_a_recipe_is_consistent(name: str) -> None:
     recipe = get_recipe(name)
     assert recipe.name == name and recipe.title
-    assert recipe.masked == (recipe.alpha is not None)
-    assert recipe.needs_teacher == recipe.distil
+    prunes = recipe.masked or (recipe.baseline is not None and recipe.baseline.kind in ("l1", "nas"))
+    assert prunes == (recipe.alpha is not None)
+    taught = recipe.distil or (recipe.baseline is not None and recipe.baseline.kind != "l1")
+    assert recipe.needs_teacher == taught
+    assert recipe.baseline is None or not (recipe.masked or recipe.distil or recipe.two_step)
     assert not recipe.two_step or (recipe.masked and recipe.distil)
     assert not (recipe.name == TEACHER and recipe.needs_teacher)
 

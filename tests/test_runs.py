@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from ppcd import paths, provenance, records
+from ppcd import methods, paths, provenance, records
 from ppcd.errors import PpcdError
 from ppcd.history import HistoryWriter
+from ppcd.methods import OutputDistillation
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import RECIPES, Recipe, get_recipe
 from ppcd.runs import RECORD, Run, RunConfig, find_runs, run_config, runs_root, runs_table
@@ -94,8 +95,27 @@ def test_a_field_of_the_profile_changes_the_hash_of_the_runs_that_it_decides(fie
 @pytest.mark.parametrize("field", [field.name for field in fields(Recipe)])
 def test_a_field_of_the_recipe_changes_the_hash_but_texts_do_not(field: str) -> None:
     recipe = get_recipe("ppcd")
-    other = replace(recipe, **{field: changed(getattr(recipe, field))})
+    value = OutputDistillation() if field == "baseline" else changed(getattr(recipe, field))
+    other = replace(recipe, **{field: value})
     assert (config(other).hash == config(recipe).hash) == (field in ("name", "title"))
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.baseline is not None])
+def test_every_setting_of_a_compared_method_is_in_the_hash(name: str) -> None:
+    recipe = get_recipe(name)
+    assert recipe.baseline is not None
+    described = config(recipe).resolved()["recipe"]["baseline"]
+    assert described == methods.describe(recipe.baseline) and methods.parse(described) == recipe.baseline
+    for field in fields(recipe.baseline):
+        value = getattr(recipe.baseline, field.name)
+        other = replace(recipe.baseline, **{field.name: value[:-1] if isinstance(value, tuple) else changed(value)})
+        assert config(replace(recipe, baseline=other)).hash != config(recipe).hash, field.name
+
+
+def test_a_recipe_without_a_compared_method_has_no_settings_of_one() -> None:
+    assert "baseline" not in config("ppcd").resolved()["recipe"]
+    with pytest.raises(TypeError, match="unknown method"):
+        methods.parse({"kind": "magic"})
 
 
 def test_settings_of_parts_that_a_recipe_lacks_do_not_change_its_hash() -> None:

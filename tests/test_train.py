@@ -296,8 +296,8 @@ def test_masks_that_stay_open_are_reported_as_what_they_became(
                     mask.weight.data = torch.where(torch.arange(mask.channels) < 3, -1.0, 1.0)
 
     trainers: list[Any] = []
-    build = ppcd.train.Trainer
-    monkeypatch.setattr(ppcd.train, "Trainer", lambda *given: trainers.append(build(*given)) or trainers[0])
+    build = ppcd.train.make_trainer
+    monkeypatch.setattr(ppcd.train, "make_trainer", lambda *given: trainers.append(build(*given)) or trainers[0])
     monkeypatch.setattr("ppcd.rule.MaskRule.step", lambda self, iteration: None)
     run = train_run(run_config("smoke", "ppcd-literal-sgd", 0), callbacks=[Half()])
     masks = run.read()["masks"]

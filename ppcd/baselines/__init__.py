@@ -1,0 +1,24 @@
+"""The compared methods. Each is the trainer of `ppcd.trainer` with other losses or another second half."""
+
+from ppcd.baselines.l1 import L1Trainer
+from ppcd.baselines.nas import NasTrainer
+from ppcd.baselines.output import OutputTrainer
+from ppcd.data import ImageSet
+from ppcd.generators import Generator
+from ppcd.profiles import Profile
+from ppcd.recipes import Recipe
+from ppcd.trainer import Trainer
+
+TRAINERS: dict[str, type[Trainer]] = {
+    "l1": L1Trainer,
+    "output": OutputTrainer,
+    "nas": NasTrainer,
+}
+
+
+def make_trainer(
+    profile: Profile, recipe: Recipe, seed: int, data: ImageSet, teacher: Generator | None, device: str
+) -> Trainer:
+    """The trainer of a recipe. Arguments and errors as `ppcd.trainer.Trainer`."""
+    kind = Trainer if recipe.baseline is None else TRAINERS[recipe.baseline.kind]
+    return kind(profile, recipe, seed, data, teacher, device)

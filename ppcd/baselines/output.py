@@ -1,0 +1,46 @@
+"""Distillation of the output alone (Aguinaldo et al., "Compressing GANs using knowledge distillation", 2019).
+
+A narrow student sees the teacher's images for the same noise and class, and nothing else: no discriminator, no real
+images, no features. The source's first loss is the mean squared error of the pixels; its second ("joint") adds a
+discriminator, for faces, where the first blurs.
+"""
+
+import torch
+from torch import Tensor
+
+from ppcd.generators import Generator, build_generator
+from ppcd.methods import OutputDistillation
+from ppcd.trainer import Trainer
+
+
+def student_width(width: int, part: float) -> int:
+    """The narrow student's width: a part of SA-GAN's, at least 1."""
+    return max(1, round(width * part))
+
+
+class OutputTrainer(Trainer):
+    """A student of the teacher's images."""
+
+    def _make_generator(self) -> Generator:
+        profile = self.profile
+        return build_generator(
+            self.recipe.generator, profile.resolution, profile.num_classes,
+            student_width(profile.student_width, self._method().width), dim_z=profile.dim_z, seed=self.seed,
+        )  # fmt: skip
+
+    def _make_discriminator(self) -> None:
+        return None
+
+    def _method(self) -> OutputDistillation:
+        if not isinstance(self.recipe.baseline, OutputDistillation):
+            raise ValueError(f"{self.recipe.name} does not distil the output")
+        return self.recipe.baseline
+
+    def generator_loss(self, z: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """E ||G_T(z, y) - G_S(z, y)||^2 over the pixels, times its weight."""
+        if self.teacher is None:
+            raise ValueError(f"{self.recipe.name} has no teacher")
+        with torch.no_grad():
+            wanted = self.teacher.generator(z[:, : self.teacher.dim_z], y)
+        pixel = torch.nn.functional.mse_loss(self.generator(z, y), wanted)
+        return self._method().pixel * pixel, {"loss_pixel": pixel}

@@ -1,0 +1,72 @@
+"""The first half of a training that several runs have in common, trained once.
+
+A network that is trained and then pruned at several alphas is the same network until it is pruned. What is shared is
+the checkpoint right before the pruning, under a name that holds everything it depends on; a run that goes on from it
+ends with the same numbers as one that trained its first half itself.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import FileLock
+
+from ppcd import paths, provenance
+from ppcd.callbacks import Callback, HistoryLogger
+from ppcd.loop import fit
+from ppcd.profiles import Profile
+from ppcd.records import canonical_hash
+from ppcd.runs import Run, RunConfig
+from ppcd.trainer import Trainer
+
+CHECKPOINT = "checkpoint.pt"
+HISTORY = "history.csv"
+
+
+def shared_root(profile: str | Profile) -> Path:
+    """results/<profile>/shared: may be deleted at any time."""
+    return paths.results(profile.name if isinstance(profile, Profile) else profile) / "shared"
+
+
+def shares(config: RunConfig) -> bool:
+    """Whether the first half of this run does not depend on its alpha."""
+    recipe = config.recipe
+    return recipe.baseline is not None and recipe.baseline.kind == "l1"
+
+
+def shared_directory(config: RunConfig, device: str) -> Path:
+    """Where the first half of this run is: named by its configuration without alpha, the code and the device."""
+    without = replace(config, recipe=replace(config.recipe, alpha=None))
+    commit, _ = provenance.git_state(paths.repository())
+    key = canonical_hash({"config": without.resolved(), "commit": commit, "device": device})
+    base = config.recipe.name.split("-a")[0]
+    return shared_root(config.profile) / f"{base}-s{config.seed}-{key[:8]}"
+
+
+def share_first_half(run: Run, trainer: Trainer, checkpoint: Path, every: int, watchers: Sequence[Callback]) -> None:
+    """Put the checkpoint of the first half where the run will resume from it, trained now if nobody has.
+
+    Does nothing for a run that has a checkpoint already or shares nothing, nor with uncommitted changes, which the
+    name cannot tell apart. Another process that trains the same half is waited for.
+
+    Args:
+        run: the run, locked by the caller.
+        trainer: a fresh trainer of it.
+        checkpoint: the run's own, not there yet.
+        every: iterations between two rows of the history.
+        watchers: callbacks that show the progress.
+    """
+    _, dirty = provenance.git_state(paths.repository())
+    if checkpoint.is_file() or dirty or not shares(run.config):
+        return
+    directory = shared_directory(run.config, str(trainer.device))
+    directory.mkdir(parents=True, exist_ok=True)
+    before = trainer.switch_at - 1  # the next step switches
+    with FileLock(directory / ".lock"):
+        if before > 0:
+            fit(trainer, directory / CHECKPOINT, [HistoryLogger(directory, every), *watchers], stop_at=before)
+            for name in (HISTORY, CHECKPOINT):  # the checkpoint last: it is what makes the run resumable
+                part = run.path(f"{name}.part")
+                shutil.copyfile(directory / name, part)
+                part.replace(run.path(name))
