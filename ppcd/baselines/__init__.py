@@ -3,6 +3,7 @@
 from ppcd.baselines.l1 import L1Trainer
 from ppcd.baselines.nas import NasTrainer
 from ppcd.baselines.output import OutputTrainer
+from ppcd.baselines.tinygan import TinyGanTrainer
 from ppcd.data import ImageSet
 from ppcd.generators import Generator
 from ppcd.profiles import Profile
@@ -12,6 +13,7 @@ from ppcd.trainer import Trainer
 TRAINERS: dict[str, type[Trainer]] = {
     "l1": L1Trainer,
     "output": OutputTrainer,
+    "tinygan": TinyGanTrainer,
     "nas": NasTrainer,
 }
 
