@@ -8,6 +8,7 @@ DATA    ?=
 REUSE   ?=
 RETRAIN ?=
 DRY_RUN ?=
+CELL    ?=
 TESTS   ?=
 UPGRADE ?=
 
@@ -24,7 +25,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # each target uses all the cores it should by itself
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce smoke report lab test lint lock clean distclean FORCE
+.PHONY: help setup reproduce smoke report claims why lab test lint lock clean distclean FORCE
 
 help: ## this list
 	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n\n'
@@ -38,6 +39,7 @@ help: ## this list
 	  'REUSE=$(REUSE)' '1: take the complete runs that came with the repository' \
 	  'RETRAIN=$(RETRAIN)' '1: train them anew (neither: anew at profiles of minutes)' \
 	  'DRY_RUN=$(DRY_RUN)' '1: show what would be trained, and do nothing' \
+	  'CELL=$(CELL)' 'for make why: table1.ppcd.fid, fig4.ppcd-a0.5.fid, claims.ID' \
 	  'TESTS=$(TESTS)' 'passed on to pytest: TESTS="-k masks"' \
 	  'PYTHON=$(PYTHON)' 'the interpreter that .venv is made from; empty: the first that fits'
 
@@ -52,6 +54,12 @@ smoke: $(READY) ## the same in a minute or two, at the smoke profile: says nothi
 
 report: $(READY) ## tables, figures and the report again, from the runs that are there
 	$(REPRODUCE) --profile "$(PROFILE)" --report-only
+
+claims: $(READY) ## each claim of the paper, checked against the runs that are there
+	$(PY) -m ppcd.claims --profile "$(PROFILE)" --seeds "$(SEEDS)"
+
+why: $(READY) ## the runs behind one number, and what makes them again: CELL=table1.ppcd.fid
+	$(PY) -m ppcd.why --cell "$(CELL)" --profile "$(PROFILE)" --seeds "$(SEEDS)"
 
 lab: $(READY) ## JupyterLab on the notebooks
 	$(PY) -m jupyterlab notebooks/

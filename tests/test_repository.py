@@ -24,7 +24,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "requirements.lock").read_text()
 ENVIRONMENT = (ROOT / "environment.yml").read_text()
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-TARGETS = ["help", "setup", "reproduce", "smoke", "report", "lab", "test", "lint", "lock", "clean"]
+TARGETS = ["help", "setup", "reproduce", "smoke", "report", "claims", "why", "lab", "test", "lint", "lock", "clean"]
 TARGETS += ["distclean"]
 
 
