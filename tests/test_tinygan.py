@@ -1,0 +1,381 @@
+"""Tiny-GAN: its networks, its losses against loops, and its training."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from reference import largest_difference
+from torch import Tensor, nn
+
+import ppcd
+from ppcd import methods
+from ppcd.baselines.tinygan import (
+    FeatureDiscriminator,
+    TinyGanTrainer,
+    feature_distance,
+    learning_rate_factor,
+    pixel_weight,
+)
+from ppcd.data import ImageSet
+from ppcd.ema import recompute_batch_statistics
+from ppcd.errors import PpcdError
+from ppcd.generators import Generator, GeneratorConfig, build_generator
+from ppcd.layers import SpectralNorm
+from ppcd.loop import fit
+from ppcd.methods import TinyGan
+from ppcd.profiles import get_profile
+from ppcd.recipes import get_recipe
+from ppcd.resampling import straightforward
+from ppcd.trainer import Trainer
+
+CLASSES, TOTAL = 3, 12
+PROFILE = replace(
+    get_profile("smoke"), num_classes=CLASSES, batch_size=4, iterations=TOTAL, student_width=4, discriminator_width=4,
+    dim_z=8, teacher_dim_z=4, flip=True,
+)  # fmt: skip
+
+
+def small(seed: int = 0, resolution: int = 32) -> Generator:
+    return build_generator("tinygan", resolution, CLASSES, width=2, dim_z=8, seed=seed)
+
+
+def inputs(batch: int = 5) -> tuple[Tensor, Tensor]:
+    z = torch.randn(batch, 8, generator=torch.Generator().manual_seed(1))
+    return z, torch.arange(batch) % CLASSES
+
+
+def image_set(count: int = 10) -> ImageSet:
+    images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return ImageSet(images, torch.arange(count) % CLASSES, ("a", "b", "c"), "noise", "0" * 64, "")
+
+
+def teacher() -> Generator:
+    return build_generator("biggan", 32, CLASSES, width=2, dim_z=4, seed=9).eval()
+
+
+def trainer_of(seed: int = 0, accumulations: int = 1, **changes: Any) -> TinyGanTrainer:
+    recipe = get_recipe("tinygan")
+    recipe = replace(recipe, baseline=replace(TinyGan(), **changes))
+    profile = replace(PROFILE, accumulations=accumulations)
+    return TinyGanTrainer(profile, recipe, seed, image_set(), teacher(), "cpu")
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.named_parameters()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# ------------------------------------------------------------ networks
+
+
+def test_size_and_cost_are_the_published_ones() -> None:
+    """3.07M parameters and 0.44 G MACs (Table 1's 3.1M and 0.44G); half as many again of either would fail."""
+    found = ppcd.complexity(build_generator("tinygan", 128, 1000))
+    assert found.params == pytest.approx(3.07e6, rel=0.002)
+    assert found.macs == pytest.approx(0.44e9, rel=0.02)
+    fewer = ppcd.complexity(build_generator("tinygan", 128, 398))  # the authors' own: animals only
+    assert found.params - fewer.params == (1000 - 398) * 128
+    assert fewer.params != pytest.approx(3.07e6, rel=0.002)
+    wider = ppcd.complexity(build_generator("tinygan", 128, 1000, width=33))
+    assert wider.macs != pytest.approx(0.44e9, rel=0.02)
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 128])
+def test_generator_makes_images_and_features(resolution: int) -> None:
+    generator, (z, y) = small(resolution=resolution).eval(), inputs()
+    with torch.no_grad():
+        images, features = generator(z, y, return_features=True)
+        assert torch.equal(images, generator(z, y))
+        other = generator(z, (y + 1) % CLASSES)
+    assert images.shape == (5, 3, resolution, resolution)
+    assert images.abs().max() <= 1
+    assert largest_difference(images, other) > 1e-3  # the class matters
+    assert [each.shape[2] for each in features] == [8 * 2**k for k in range(len(generator.blocks))]
+
+
+def test_block_is_the_one_of_the_paper() -> None:
+    """Against the block written out with torch's own layers, at both forms of the skip."""
+    block = small().blocks[0].double().eval()
+    bn = block.bn1
+    bn.running_mean.uniform_(-1, 1)
+    x = torch.randn(2, 8, 4, 4, dtype=torch.float64)
+    c = torch.randn(2, 128, dtype=torch.float64)
+
+    def cbn(norm: nn.Module, x: Tensor) -> Tensor:
+        h = (x - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + 1e-5).sqrt()
+        return h * (1 + norm.gain(c))[:, :, None, None] + norm.bias(c)[:, :, None, None]
+
+    up = nn.Upsample(scale_factor=2, mode="bilinear")
+    h = block.pointwise1(block.depthwise1(up(F.relu(cbn(block.bn1, x)))))
+    h = block.pointwise2(block.depthwise2(F.relu(cbn(block.bn2, h))))
+    expected = h + block.conv_sc(up(x))
+    assert largest_difference(block(x, c), expected) < 1e-12
+    with straightforward(block):
+        assert largest_difference(block(x, c), expected) < 1e-12
+    nearest = h + block.conv_sc(nn.Upsample(scale_factor=2)(x))
+    assert largest_difference(block(x, c), nearest) > 1e-3
+    assert block.depthwise1.groups == 8
+    assert block.depthwise1.weight.shape == (8, 1, 3, 3)
+    assert block.bn1.gain.bias is not None
+
+
+def test_no_spectral_norm_and_no_masks() -> None:
+    assert not [each for each in small().modules() if isinstance(each, SpectralNorm)]
+    with pytest.raises(PpcdError, match="cannot be masked"):
+        build_generator("tinygan", 32, 3, masked=True)
+    with pytest.raises(PpcdError, match="cannot be masked or pruned"):
+        GeneratorConfig.from_dict({**small().config.to_dict(), "hidden": [[1, 1]] * 3})
+
+
+def test_slimming_and_files_keep_the_images(tmp_path: Path) -> None:
+    generator, (z, y) = small().eval(), inputs()
+    recompute_batch_statistics(generator, torch.Generator().manual_seed(0), batches=2, batch_size=8)
+    slim = ppcd.slim(generator)
+    ppcd.save_generator(slim, tmp_path / "g.safetensors")
+    loaded = ppcd.load_generator(tmp_path / "g.safetensors")
+    with torch.no_grad():
+        expected = generator(z, y)
+        assert torch.equal(slim(z, y), expected)
+        assert torch.equal(loaded(z, y), expected)
+        slim.output_conv.weight.mul_(2)  # a copy: the original stays
+        assert torch.equal(generator(z, y), expected)
+    assert not torch.equal(small(seed=1).eval()(z, y), expected)
+
+
+def test_batch_statistics_are_measured_anew() -> None:
+    generator = small()
+    recompute_batch_statistics(generator, torch.Generator().manual_seed(0), batches=2, batch_size=8)
+    for name, buffer in generator.named_buffers():
+        assert name.endswith("num_batches_tracked") or buffer.abs().sum() > 0
+    assert not torch.equal(generator.blocks[0].bn2.running_var, torch.ones(8))
+
+
+@pytest.mark.parametrize(("resolution", "layers"), [(128, 5), (64, 4), (32, 3)])
+def test_discriminator_ends_at_4x4(resolution: int, layers: int) -> None:
+    discriminator = FeatureDiscriminator(resolution, CLASSES, width=2)
+    images, y = torch.rand(2, 3, resolution, resolution), torch.tensor([0, 2])
+    features = discriminator.features(images)
+    assert [each.shape[1] for each in features] == [2 * 2**k for k in range(layers)]
+    assert features[-1].shape[2:] == (4, 4)
+    assert discriminator(images, y).shape == (2,)
+    learned = [each for each in discriminator.modules() if hasattr(each, "weight")]
+    assert len(learned) == layers + 2
+    assert all(isinstance(each, SpectralNorm) for each in learned)
+
+
+def test_discriminator_at_paper_scale_and_its_score() -> None:
+    discriminator = FeatureDiscriminator(128, 10).eval()
+    assert [layer.out_channels for layer in discriminator.layers] == [32, 64, 128, 256, 512]
+    images, y = torch.rand(2, 3, 128, 128), torch.tensor([4, 7])
+    h = images
+    for layer in discriminator.layers:
+        h = layer(h)
+        h = torch.where(h > 0, h, 0.01 * h)
+    h = h.sum((2, 3))
+    expected = discriminator.linear(h)[:, 0] + (discriminator.embed(y) * h).sum(1)
+    assert largest_difference(discriminator(images, y), expected) < 1e-4
+    with pytest.raises(PpcdError, match="Tiny-GAN's discriminator takes"):
+        FeatureDiscriminator(48, 10)
+
+
+# ------------------------------------------------------------ losses and schedules
+
+
+def test_feature_distance_is_the_weighted_l1_of_the_layers() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(2, 3, 4, 4), (2, 5, 2, 2)]
+    wanted = [torch.randn(shape, generator=generator) for shape in shapes]
+    found = [torch.randn(shape, generator=generator) for shape in shapes]
+    expected = 0.0
+    for weight, w, f in zip((0.25, 1.0), wanted, found, strict=True):  # the last two of five
+        pairs = list(zip(w.flatten().tolist(), f.flatten().tolist(), strict=True))
+        expected += weight * sum(abs(a - b) for a, b in pairs) / len(pairs)
+    value = feature_distance(wanted, found, TinyGan().features).item()
+    assert value == pytest.approx(expected, rel=1e-5)
+    assert feature_distance(wanted, found, (1 / 32, 1 / 16)).item() != pytest.approx(expected, rel=1e-5)
+    with pytest.raises(PpcdError, match="do not fit"):
+        feature_distance(wanted, found[:1], TinyGan().features)
+    with pytest.raises(PpcdError, match="do not fit"):
+        feature_distance(wanted, found, (1.0,))
+
+
+def test_pixel_weight_falls_to_zero() -> None:
+    found = [pixel_weight(i, 3000, TinyGan()) for i in range(3000)]
+    assert found[0] == found[99] == 0.2
+    assert found[100] == pytest.approx(0.19)  # one step an epoch, of which there are thirty
+    assert found[1500] == pytest.approx(0.05)
+    assert found[1999] > 0
+    assert not any(found[2000:])
+    assert found == sorted(found, reverse=True)
+
+
+def test_learning_rates_fall_from_two_fifths_on() -> None:
+    found = [learning_rate_factor(i, 10, 0.4) for i in range(10)]
+    assert found == pytest.approx([1, 1, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0])
+    trainer = trainer_of()
+    rates = []
+    for _ in range(TOTAL):
+        trainer.step()
+        assert trainer.optimizer_d is not None
+        rates.append([trainer.optimizer_g.param_groups[0]["lr"], trainer.optimizer_d.param_groups[0]["lr"]])
+    assert rates[0] == [2e-4, 2e-4]
+    assert rates[-1] == pytest.approx([0, 0])
+    assert 0 < rates[TOTAL // 2][0] < 2e-4
+
+
+def test_settings_survive_json() -> None:
+    values = methods.describe(TinyGan())
+    assert methods.parse({**values, "features": list(values["features"])}) == TinyGan()
+
+
+# ------------------------------------------------------------ training
+
+
+def test_discriminator_loss_is_that_of_the_source() -> None:
+    """Two hinge losses: the teacher's images as real, and a fifth of that on real images, labels those of the data."""
+    trainer = trainer_of()
+    twin = trainer_of()
+    critic = twin.discriminator
+    assert isinstance(critic, FeatureDiscriminator)
+    for network in (twin.generator, critic):
+        network.train()
+    real, labels = next(twin.sampler)
+    z, y = twin.draw()
+    other, _ = twin.draw()
+    with torch.no_grad():
+        wanted = twin._teacher()(z[:, :4], y)
+        fakes, others = twin.generator(z, y), twin.generator(other, labels)
+        scores = critic(torch.cat([wanted, fakes, real, others]), torch.cat([y, y, labels, labels])).tolist()
+    loops = [
+        sum(max(0.0, 1 - sign * s) for s in scores[4 * k : 4 * k + 4]) / 4 for k, sign in enumerate((1, -1, 1, -1))
+    ]
+    expected = loops[0] + loops[1] + 0.2 * (loops[2] + loops[3])
+    trainer.generator.train()
+    loss = trainer.discriminator_step()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert loss.item() != pytest.approx(sum(loops), rel=1e-3)
+    (pair,) = trainer.pairs
+    assert torch.equal(pair.images, wanted)
+    assert torch.equal(pair.real_labels, labels)
+
+
+@pytest.mark.parametrize("iteration", [3, 4, 5, 9])
+def test_generator_loss_is_that_of_the_source(iteration: int) -> None:
+    """L1 with its weight, features, and in every fifth step the adversarial terms."""
+    trainer, twin = trainer_of(), trainer_of()
+    for each in (trainer, twin):
+        each.generator.train()
+        each.discriminator_step()
+        each.iteration = iteration
+        assert each.discriminator is not None
+        each.discriminator.eval()  # the same power iteration however often it is asked
+    (pair,), critic = twin.pairs, twin.discriminator
+    assert isinstance(critic, FeatureDiscriminator)
+    images = twin.generator(pair.z, pair.y)
+    pixel = (images - pair.images).abs().mean()
+    distance = torch.zeros(())
+    for weight, w, f in zip((1 / 8, 1 / 4, 1), pair.features, critic.features(images), strict=True):
+        distance = distance + weight * (w - f).abs().mean()
+    plain = distance + max(0.0, 0.2 - 0.01 * (30 * iteration // TOTAL)) * pixel
+    z = torch.randn(pair.z.shape, generator=twin.extra_noise)
+    first = -critic(images, pair.y).mean()
+    second = -critic(twin.generator(z, pair.real_labels), pair.real_labels).mean()
+    adversarial = plain + 0.01 * first + 0.2 * 0.01 * second
+    loss, parts = trainer.pair_loss(trainer.pairs[0])
+    fifth = iteration in (4, 9)
+    assert loss.item() == pytest.approx((adversarial if fifth else plain).item(), rel=1e-5)
+    assert loss.item() != pytest.approx((plain if fifth else adversarial).item(), rel=1e-5)
+    assert parts["loss_pixel"].item() == pytest.approx(pixel.item(), rel=1e-5)
+    assert parts["loss_adv"].item() == pytest.approx(first.item(), rel=1e-5)
+
+
+def test_step_changes_both_networks_and_not_the_teacher() -> None:
+    trainer = trainer_of()
+    taught = {name: each.clone() for name, each in trainer._teacher().state_dict().items()}
+    assert trainer.discriminator is not None
+    before = weights(trainer.generator), weights(trainer.discriminator)
+    losses = trainer.step()
+    after = weights(trainer.generator), weights(trainer.discriminator)
+    for old, new in zip(before, after, strict=True):
+        for name in old:  # a bias before a batch norm moves nothing, and labels that were not drawn stay
+            frozen = name.endswith("pointwise1.bias") or name.endswith("depthwise1.bias")
+            assert frozen or not torch.equal(old[name], new[name]), name
+    assert same(taught, trainer._teacher().state_dict())
+    assert not trainer._teacher().training
+    assert {"loss_d", "loss_adv", "loss_pixel", "loss_feature"} <= losses.keys()
+    assert all(torch.isfinite(each) and not each.requires_grad for each in losses.values())
+    assert same(weights(trainer.ema.generator), weights(trainer.generator))  # the source keeps no average
+
+
+def test_generator_step_leaves_the_discriminator_alone() -> None:
+    trainer = trainer_of()
+    assert trainer.discriminator is not None
+    trainer.generator.train()
+    trainer.discriminator_step()
+    before, mine = weights(trainer.discriminator), weights(trainer.generator)
+    trainer.discriminator.requires_grad_(False)
+    trainer.generator_step()
+    assert same(before, weights(trainer.discriminator))
+    assert not same(mine, weights(trainer.generator))
+
+
+def test_class_embedding_starts_as_the_teachers() -> None:
+    trainer = trainer_of()
+    taught = teacher().shared
+    assert taught is not None
+    for generator in (trainer.generator, trainer.ema.generator):
+        assert generator.shared is not None
+        assert torch.equal(generator.shared.weight, taught.weight)
+    assert not torch.equal(small().shared.weight, taught.weight)  # type: ignore[union-attr]
+
+
+def test_paired_with_the_other_recipes() -> None:
+    """The same real images and noise as a plain SA-GAN of the seed, iteration by iteration."""
+    mine = trainer_of()
+    other = Trainer(PROFILE, get_recipe("sagan"), 0, image_set(), None, "cpu")
+    for _ in range(6):  # past a fifth step, whose extra noise comes from elsewhere
+        assert torch.equal(mine.noise.get_state(), other.noise.get_state())
+        mine.step()
+        other.step()
+    assert torch.equal(mine.noise.get_state(), other.noise.get_state())
+    assert torch.equal(next(mine.sampler)[0], next(other.sampler)[0])
+    assert not torch.equal(mine.noise.get_state(), trainer_of(seed=1).noise.get_state())
+
+
+@pytest.mark.parametrize("stop", [4, 5, 9])
+def test_resuming_equals_not_stopping(stop: int, tmp_path: Path) -> None:
+    straight, first, second = trainer_of(), trainer_of(), trainer_of()
+    fit(straight, tmp_path / "a.pt")
+    fit(first, tmp_path / "b.pt", stop_at=stop)
+    assert first.iteration == stop
+    fit(second, tmp_path / "b.pt")
+    a, b = straight.state_dict(), second.state_dict()
+    for network in ("generator", "discriminator", "ema", "extra"):
+        assert same(a[network], b[network])
+    assert torch.equal(a["noise"], b["noise"])
+    assert not same(a["generator"], first.state_dict()["generator"])
+
+
+def test_the_teachers_images_are_learned() -> None:
+    """The pixel distance to the teacher falls over a short training with an undecayed pixel term."""
+    trainer = trainer_of(pixel=1.0, pixel_decay=0.0, lr_decay_from=0.9)
+    trainer.settings = replace(trainer.settings, lr_g=2e-2, lr_d=2e-3)
+    trainer.total = 40
+    found = [trainer.step()["loss_pixel"].item() for _ in range(40)]
+    assert sum(found[-5:]) < 0.8 * sum(found[:5])
+
+
+def test_accumulated_pieces_count_alike() -> None:
+    trainer = trainer_of(accumulations=2)
+    trainer.generator.train()
+    trainer.discriminator_step()
+    assert len(trainer.pairs) == 2
+    assert not torch.equal(trainer.pairs[0].z, trainer.pairs[1].z)
+    trainer.generator_step()
+    assert not trainer.pairs
