@@ -1,0 +1,183 @@
+"""What claims are judged by: the measurements of runs, as arrays [seed, generation]."""
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ppcd.artifacts.sources import Record, common_protocol, directory, find_records, listed
+from ppcd.bootstrap import Array
+from ppcd.errors import PpcdError
+from ppcd.generations import read_generations
+from ppcd.predicates import SCORES, TIMES, Quantity
+from ppcd.timing import read_runtime
+
+# Of the protocol of ten generations: scores are comparable where the rest agrees.
+FREE = ("accuracy_classifier", "classifier_epochs")
+
+
+BLOCKS = 10  # of the second half of a training, as replicates of the spread of its loss
+
+
+class Missing(Exception):
+    """A run or a measurement that a claim needs is not there: what (`run`, `generations`, `GPU time`), and of which."""
+
+    def __init__(self, what: str, of: str) -> None:
+        super().__init__(f"no {what}: {of}")
+        self.what, self.of = what, of
+
+
+@dataclass
+class Evidence:
+    """The complete runs of a profile, read once, and what was measured of them.
+
+    A recipe counts only where every seed that was asked for is complete: a mean over other seeds than its rival's
+    would not be paired, and less than what was asked must not look like it.
+
+    Raises:
+        PpcdError: unknown profile, a run directory that was changed, or runs that were measured in different ways.
+    """
+
+    profile: str
+    seeds: tuple[int, ...]
+    _records: dict[str, list[Record]] = field(default_factory=dict)
+    _generations: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    _times: dict[str, dict[str, float | None] | None] = field(default_factory=dict)
+
+    def read(self, recipes: Iterable[str]) -> None:
+        """Read the runs of these recipes and check that they may be compared."""
+        for recipe in recipes:
+            if recipe not in self._records:
+                self._records[recipe] = find_records(self.profile, recipe, self.seeds)
+        records = [record for found in self._records.values() for record in found]
+        common_protocol(records)
+        for record in records:
+            self._generations[record["id"]] = read_generations(record)
+            self._times[record["id"]] = read_runtime(record)
+        self._check_generations(records)
+
+    def _check_generations(self, records: Sequence[Record]) -> None:
+        """All generations were measured alike: the same protocol, the same number of generations."""
+        first: tuple[str, dict[str, Any]] | None = None
+        for record in records:
+            measured = self._generations[record["id"]]
+            if measured is None:
+                continue
+            protocol = {
+                key: value
+                for key, value in measured["protocol"].items()
+                if key not in FREE and (not key.endswith("_sha256") or key == "reference_sha256")
+            } | {"generations": len(measured["generations"])}
+            first = first or (record["id"], protocol)
+            for key in sorted(set(protocol) | set(first[1])):
+                if protocol.get(key) != first[1].get(key):
+                    raise PpcdError(
+                        f"generations of run {record['id']} were measured with {key} {protocol.get(key)!r}, those of "
+                        f"{first[0]} with {first[1].get(key)!r}; measure them anew"
+                    )
+
+    def runs(self, recipes: Iterable[str]) -> list[str]:
+        """Names of the complete runs of these recipes."""
+        return [record["id"] for recipe in recipes for record in self._records.get(recipe, [])]
+
+    def missing_runs(self, recipe: str) -> list[int]:
+        """The seeds whose run of this recipe is not complete."""
+        found = {record["seed"] for record in self._records.get(recipe, [])}
+        return [seed for seed in self.seeds if seed not in found]
+
+    def side_by_side(self, recipes: Iterable[str]) -> bool:
+        """Whether all these systems were timed interleaved; else each run's own timing is taken, for all."""
+        return all(self._times[run] is not None for run in self.runs(recipes))
+
+    def copies_of_the_backbone(self, recipes: Iterable[str]) -> int:
+        """How many copies of the backbone, trained on different machines, measured these systems' generations."""
+        measured = [self._generations[run] for run in self.runs(recipes)]
+        return len({found["protocol"].get("backbone_sha256") for found in measured if found is not None})
+
+    def values(self, quantity: Quantity, side_by_side: bool = True) -> Array:
+        """A measurement, [seed, generation]; one generation for what does not vary with the noise.
+
+        Args:
+            quantity: which.
+            side_by_side: for times: those of `runtime.json`, else those of each run's own record.
+
+        Raises:
+            Missing: a run is not complete, or it was not measured.
+        """
+        if absent := self.missing_runs(quantity.recipe):
+            raise Missing("run", _of(quantity.recipe, absent, self.seeds))
+        rows, unmeasured = [], []
+        for record in self._records[quantity.recipe]:
+            row = self._measured(record, quantity.key, side_by_side)
+            if not row or any(value is None or not np.isfinite(value) for value in row):
+                unmeasured.append(record["seed"])
+            rows.append(row)
+        if unmeasured:
+            raise Missing(_called(quantity.key), _of(quantity.recipe, unmeasured, self.seeds))
+        return np.array(rows, dtype=float)
+
+    def _measured(self, record: Record, key: str, side_by_side: bool) -> Sequence[float | None]:
+        """One run's measurement in every generation; empty where there is none."""
+        if key in SCORES:
+            measured = self._generations[record["id"]]
+            return [] if measured is None else [entry.get(key) for entry in measured["generations"]]
+        if key in TIMES:
+            return [_time(self._times[record["id"]] if side_by_side else None, record, key)]
+        if key == "classifier_error":
+            accuracy = record["metrics"]["protocol"].get("accuracy_classifier")
+            return [] if accuracy is None else [1 - accuracy]
+        if key == "frozen":
+            frozen = [mask["frozen_at"] is not None for mask in record["masks"]]
+            return [float(np.mean(frozen))] if frozen else []
+        if key == "loss_spread":
+            return loss_spread(_table(record, "history.csv"))
+        if key == "mask_step":
+            return [mask_step(record)]
+        return [record["complexity"][key]]
+
+
+def _of(recipe: str, seeds: Sequence[int], asked: Sequence[int]) -> str:
+    """`sagan`, or `sagan (seed 1)` where other seeds are there."""
+    return recipe if len(seeds) == len(asked) else f"{recipe} (seed{'s' * (len(seeds) > 1)} {listed(seeds)})"
+
+
+def _called(key: str) -> str:
+    if key in SCORES:
+        return "generations"
+    return f"{key.upper()} time" if key in TIMES else key.replace("_", " ")
+
+
+def _time(side_by_side: dict[str, float | None] | None, record: Record, key: str) -> float | None:
+    """Seconds per batch of 64 images."""
+    if side_by_side is not None:
+        return side_by_side.get(key)
+    own = record["runtime"].get(key)
+    return None if own is None else own["seconds_per_batch"]
+
+
+def _table(record: Record, name: str) -> pd.DataFrame:
+    return pd.read_csv(io.BytesIO((directory(record) / name).read_bytes()))
+
+
+def loss_spread(history: pd.DataFrame) -> list[float]:
+    """Standard deviation of the discriminator's loss, as logged, in each of BLOCKS parts of a training's second half.
+
+    Fewer parts where the history is short, so that each has two rows; none for fewer than that.
+    """
+    second = history.loc[history["iteration"] > history["iteration"].max() / 2, "loss_d"].to_numpy(dtype=float)
+    blocks = min(BLOCKS, len(second) // 2)
+    return [float(np.std(block, ddof=1)) for block in np.array_split(second, blocks)] if blocks else []
+
+
+def mask_step(record: Record) -> float | None:
+    """The largest share of the channels that go which goes between two logged iterations; None without masks."""
+    if not record["masks"]:
+        return None
+    channels = {mask["layer"]: mask["channels"] for mask in record["masks"]}
+    masks = _table(record, "masks.csv")
+    gone = (masks["ratio"] * masks["layer"].map(channels)).groupby(masks["iteration"]).sum().sort_index()
+    steps = np.diff(gone.to_numpy(dtype=float), prepend=0.0)
+    return float(steps.max() / gone.iloc[-1]) if gone.iloc[-1] > 0 else None
