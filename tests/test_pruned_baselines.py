@@ -1,0 +1,346 @@
+"""The compared methods that cut the network or narrow it: l1-norm pruning, output distillation, SN-GAN."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from reference import largest_difference, refused
+from torch import Tensor
+
+import ppcd.sharing
+from ppcd import provenance
+from ppcd.baselines import TRAINERS, make_trainer
+from ppcd.baselines.l1 import l1_norms, most_important, prune_filters
+from ppcd.baselines.output import student_width
+from ppcd.checkpoints import load_generator, save_generator
+from ppcd.data import ImageSet
+from ppcd.generators import Generator, build_generator
+from ppcd.loop import fit, save_checkpoint
+from ppcd.metrics import complexity
+from ppcd.profiles import get_profile
+from ppcd.recipes import RECIPES, get_recipe
+from ppcd.rule import channels_to_prune
+from ppcd.runs import Run, run_config
+from ppcd.slim import select_channels, slim
+from ppcd.train import train_run
+from ppcd.trainer import Trainer
+
+CLASSES, TOTAL = 3, 8
+PROFILE = replace(
+    get_profile("smoke"), num_classes=CLASSES, batch_size=4, iterations=TOTAL, teacher_iterations=TOTAL,
+    student_width=2, discriminator_width=1, teacher_width=2, teacher_discriminator_width=1, dim_z=8, teacher_dim_z=8,
+    ema_start=2,
+)  # fmt: skip
+
+
+def image_set() -> ImageSet:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (10, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return ImageSet(images, torch.arange(10) % CLASSES, ("a", "b", "c"), "noise", "0" * 64, "")
+
+
+def trainer_of(name: str, seed: int = 0) -> Trainer:
+    recipe = get_recipe(name)
+    teacher = build_generator("biggan", 32, CLASSES, width=2, dim_z=8, seed=9).eval() if recipe.needs_teacher else None
+    return make_trainer(PROFILE, recipe, seed, image_set(), teacher, "cpu")
+
+
+def after(trainer: Trainer, steps: int) -> Trainer:
+    for _ in range(steps):
+        trainer.step()
+    return trainer
+
+
+def noise(generator: Generator, count: int = 6) -> tuple[Tensor, Tensor]:
+    z = torch.randn(count, generator.dim_z, generator=torch.Generator().manual_seed(1))
+    return z, torch.arange(count) % generator.num_classes
+
+
+# ------------------------------------------------------------ selecting channels
+
+
+@pytest.mark.parametrize(("arch", "resolution"), [("sagan", 32), ("biggan", 32), ("sagan", 64), ("sngan", 64)])
+@pytest.mark.parametrize("for_training", [False, True])
+def test_keeping_every_channel_changes_nothing(arch: str, resolution: int, for_training: bool) -> None:
+    """At 64 px self-attention is on the way; its gamma is set, or it would not count."""
+    dim_z = 20 if arch == "biggan" else 8
+    generator = build_generator(arch, resolution, 3, width=1, dim_z=dim_z).double().eval()
+    if generator.attention is not None:
+        generator.attention.gamma.data.fill_(0.7)  # type: ignore[union-attr, operator]
+    blocks = generator.residual_blocks()
+    ports = [torch.arange(blocks[0].conv1.in_channels), *(torch.arange(b.conv_sc.out_channels) for b in blocks)]
+    kept = select_channels(
+        generator, ports, [torch.arange(b.conv1.out_channels) for b in blocks], for_training=for_training
+    )
+    z, y = noise(generator)
+    with torch.no_grad():
+        assert largest_difference(kept(z.double(), y), generator(z.double(), y)) < 1e-10
+
+
+def test_a_channel_that_is_zero_everywhere_may_go() -> None:
+    """conv1's first filter and its CBN, and the first channel of a block's output, made zero: the images stay."""
+    generator = build_generator("sagan", 32, 3, width=2, dim_z=8).double().eval()
+    first, second, last = generator.residual_blocks()
+    with torch.no_grad():
+        second.bn2.gain.weight[:, 0] = -1.0  # type: ignore[operator, union-attr, index]
+        second.bn2.bias.weight[:, 0] = 0.0  # type: ignore[operator, union-attr, index]
+        for conv in (second.conv2, second.conv_sc):
+            conv.bias[0] = 0.0  # type: ignore[index]
+            conv.weight[0] = 0.0
+        last.bn1.gain.weight[:, 0] = -1.0  # type: ignore[operator, union-attr, index]
+        last.bn1.bias.weight[:, 0] = 0.0  # type: ignore[operator, union-attr, index]
+    every = torch.arange(8)
+    rest = every[1:]
+    hidden = [every, rest, every]
+    kept = select_channels(generator, [every, every, rest, every], hidden)
+    z, y = noise(generator)
+    with torch.no_grad():
+        wanted = generator(z.double(), y)
+        assert largest_difference(kept(z.double(), y), wanted) < 1e-10
+        wrong = select_channels(generator, [every, rest, every, every], hidden)  # another port, which is in use
+        assert largest_difference(wrong(z.double(), y), wanted) > 1e-6
+    assert kept.config.channels == (8, 8, 7, 8) and kept.config.hidden == ((8, 8), (7, 7), (8, 8))
+    assert first.conv1.out_channels == 8
+
+
+def test_what_was_selected_is_saved_and_loaded(tmp_path: Path) -> None:
+    pruned = prune_filters(build_generator("sagan", 32, 3, width=2, dim_z=8), 0.5)
+    save_generator(pruned, tmp_path / "g.safetensors")
+    loaded = load_generator(tmp_path / "g.safetensors")
+    z, y = noise(pruned)
+    with torch.no_grad():
+        assert torch.equal(loaded(z, y), pruned(z, y)) and loaded.config == pruned.config
+
+
+def test_channels_are_selected_from_plain_blocks_only() -> None:
+    masked = build_generator("sagan", 32, 3, width=1, masked=True)
+    with refused("plain residual blocks"):
+        select_channels(masked, [torch.arange(4)] * 4, [torch.arange(4)] * 3)
+    with refused("3 blocks need 4 and 3 selections"):
+        select_channels(build_generator("sagan", 32, 3, width=1), [torch.arange(4)] * 3, [torch.arange(4)] * 3)
+
+
+# ------------------------------------------------------------ l1-norm pruning
+
+
+def test_the_norm_of_a_filter_is_the_sum_of_its_absolute_weights() -> None:
+    conv = torch.nn.Conv2d(2, 3, 3)
+    norms = l1_norms(conv)
+    for index in range(3):
+        naive = 0.0
+        for value in conv.weight[index].flatten().tolist():
+            naive += value if value > 0 else -value
+        assert norms[index].item() == pytest.approx(naive, abs=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.6, 0.7, 0.8])
+def test_the_smallest_norms_go(alpha: float) -> None:
+    norms = torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0, 6.0, 9.0, 7.0, 8.0, 10.0])
+    kept = most_important(norms, alpha)
+    assert len(kept) == 10 - channels_to_prune(10, alpha) and kept.tolist() == sorted(kept.tolist())
+    gone = sorted(set(range(10)) - set(kept.tolist()))
+    assert norms[kept].min() > norms[gone].max()
+
+
+def test_at_least_one_filter_stays() -> None:
+    assert most_important(torch.tensor([1.0, 2.0]), 0.99).tolist() == [1]
+
+
+def test_the_second_convolution_follows_the_shortcut() -> None:
+    """Section 3.3 of Li et al.: both lose what is least important in the 1x1 convolution."""
+    generator = build_generator("sagan", 32, 3, width=1, dim_z=8)
+    block = generator.residual_blocks()[1]
+    with torch.no_grad():
+        block.conv_sc.weight.mul_(torch.tensor([10.0, 0.1, 10.0, 0.1])[:, None, None, None])
+        block.conv2.weight.mul_(torch.tensor([0.1, 10.0, 0.1, 10.0])[:, None, None, None])
+    pruned = prune_filters(generator, 0.3, for_training=True)
+    kept = pruned.residual_blocks()[1]
+    assert torch.equal(kept.conv_sc.bias, block.conv_sc.bias[[0, 2]])  # type: ignore[index]
+    assert torch.equal(kept.conv2.bias, block.conv2.bias[[0, 2]])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["l1-sagan-a0.5", "l1-biggan"])
+def test_all_methods_keep_the_same_number_of_channels_a_layer(name: str) -> None:
+    trainer = after(trainer_of(name), TOTAL)
+    alpha = trainer.recipe.alpha
+    assert alpha is not None and trainer.phase == "finetune"
+    assert len(trainer.mask_report) == 6
+    for row in trainer.mask_report:
+        assert row["kept"] == row["channels"] - channels_to_prune(row["channels"], alpha)
+    small, whole = complexity(slim(trainer.generator.eval())), complexity(slim(trainer_of(name).generator.eval()))
+    assert small.params < whole.params and small.macs < whole.macs
+
+
+def test_the_trained_network_is_pruned_not_the_initial_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = after(trainer_of("l1-sagan-a0.5"), TOTAL // 2 - 1)
+    seen: list[Tensor] = []
+    monkeypatch.setattr(
+        "ppcd.baselines.l1.prune_filters",
+        lambda generator, alpha, **given: seen.append(generator.linear.weight.clone()) or prune_filters(
+            generator, alpha, **given
+        ),
+    )  # fmt: skip
+    trainer.step()
+    assert len(seen) == 1 and not torch.equal(seen[0], trainer_of("l1-sagan-a0.5").generator.linear.weight)
+    assert trainer.generator.config.hidden == ((3, 3), (3, 3), (3, 3))
+
+
+def test_before_the_pruning_it_is_the_plain_training() -> None:
+    pruned, plain = after(trainer_of("l1-sagan"), TOTAL // 2 - 1), after(trainer_of("sagan"), TOTAL // 2 - 1)
+    mine, theirs = pruned.generator.state_dict(), plain.generator.state_dict()
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+# ------------------------------------------------------------ output distillation
+
+
+@pytest.mark.parametrize(("width", "part", "expected"), [(64, 0.2, 13), (4, 0.2, 1), (1, 0.2, 1), (8, 0.2, 2)])
+def test_the_narrow_student(width: int, part: float, expected: int) -> None:
+    assert student_width(width, part) == expected
+
+
+def test_the_narrow_student_at_paper_scale_is_as_large_as_the_papers() -> None:
+    """The paper's row: 3.5M parameters."""
+    student = build_generator("sagan", 128, 1000, width=student_width(64, 0.2))
+    assert complexity(student).params / 1e6 == pytest.approx(3.5, abs=0.25)
+    twice = build_generator("sagan", 128, 1000, width=26)
+    assert complexity(twice).params / 1e6 != pytest.approx(3.5, abs=0.25)
+
+
+def test_output_distillation_is_the_mean_squared_error_of_the_pixels() -> None:
+    trainer = trainer_of("distill-only")
+    trainer.generator.eval()  # in training every forward pass moves the spectral norm's vectors on
+    z, y = trainer.draw()
+    loss, parts = trainer.generator_loss(z, y)
+    assert trainer.teacher is not None
+    with torch.no_grad():
+        ours, wanted = trainer.generator(z, y), trainer.teacher.generator(z[:, : trainer.teacher.dim_z], y)
+    pairs = zip(ours.flatten().tolist(), wanted.flatten().tolist(), strict=True)
+    naive = [(a - b) ** 2 for a, b in pairs]
+    assert loss.item() == pytest.approx(sum(naive) / len(naive), rel=1e-4)
+    assert set(parts) == {"loss_pixel"}
+
+
+def test_output_distillation_has_no_discriminator_and_sees_no_real_images() -> None:
+    trainer = trainer_of("distill-only")
+    before = repr(trainer.sampler.state_dict())
+    taught = {name: value.clone() for name, value in trainer.teacher.generator.state_dict().items()}  # type: ignore[union-attr]
+    after(trainer, 4)
+    assert trainer.discriminator is None and trainer.optimizer_d is None
+    assert repr(trainer.sampler.state_dict()) == before
+    assert all(torch.equal(value, taught[name]) for name, value in trainer.teacher.generator.state_dict().items())  # type: ignore[union-attr]
+
+
+def test_output_distillation_comes_nearer_to_the_teacher() -> None:
+    trainer = trainer_of("distill-only")
+    z, y = trainer.draw()
+    trainer.generator.train()
+    first = trainer.generator_loss(z, y)[0].item()
+    for group in trainer.optimizer_g.param_groups:
+        group["lr"] = 1e-2
+    after(trainer, 40)
+    assert trainer.generator_loss(z, y)[0].item() < 0.8 * first
+
+
+# ------------------------------------------------------------ SN-GAN
+
+
+def test_sngan_has_its_own_settings() -> None:
+    trainer = trainer_of("sngan")
+    group = trainer.optimizer_g.param_groups[0]
+    assert group["betas"] == (0.0, 0.9) and group["lr"] == pytest.approx(2e-4)
+    assert trainer.settings.discriminator_steps == 5
+    counted: list[int] = []
+    step = trainer.discriminator_step
+    trainer.discriminator_step = lambda: counted.append(1) or step()  # type: ignore[method-assign]
+    after(trainer, 2)
+    assert len(counted) == 10
+
+
+def test_sngan_is_its_last_weights_not_an_average() -> None:
+    trainer = after(trainer_of("sngan"), TOTAL)
+    average = dict(trainer.ema.generator.named_parameters())
+    assert all(torch.equal(average[name], value) for name, value in trainer.generator.named_parameters())
+    other = after(trainer_of("sagan"), TOTAL)
+    average = dict(other.ema.generator.named_parameters())
+    assert not all(torch.equal(average[name], value) for name, value in other.generator.named_parameters())
+
+
+# ------------------------------------------------------------ all of them
+
+
+@pytest.mark.parametrize("name", ["sngan", "distill-only", "l1-sagan", "l1-biggan-a0.5"])
+@pytest.mark.parametrize("stop", [2, TOTAL // 2, TOTAL - 2])
+def test_resuming_equals_not_stopping(name: str, stop: int, tmp_path: Path) -> None:
+    straight = after(trainer_of(name), TOTAL)
+    interrupted = after(trainer_of(name), stop)
+    save_checkpoint(interrupted, tmp_path / "checkpoint.pt")
+    resumed = trainer_of(name)
+    fit(resumed, tmp_path / "checkpoint.pt")
+    mine, theirs = resumed.generator.state_dict(), straight.generator.state_dict()
+    assert mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in theirs)
+    average = straight.ema.generator.state_dict()
+    assert all(torch.equal(value, average[key]) for key, value in resumed.ema.generator.state_dict().items())
+    assert resumed.mask_report == straight.mask_report
+
+
+def test_every_compared_method_has_a_trainer() -> None:
+    kinds = {recipe.baseline.kind for recipe in RECIPES.values() if recipe.baseline is not None}
+    assert kinds == set(TRAINERS)
+
+
+# ------------------------------------------------------------ shared first halves
+
+
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "git_state", lambda root: ("0" * 40, False))
+
+
+def history(run: Run) -> list[str]:
+    return [line.split(",")[0] for line in run.path("history.csv").read_text().splitlines()[1:]]
+
+
+def state(run: Run) -> dict[str, Any]:
+    return dict(load_generator(run.path("generator.safetensors")).state_dict())
+
+
+def test_the_first_half_is_trained_once_and_changes_no_number(
+    clean: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    steps: list[str] = []
+    original = Trainer.step
+
+    def counted(self: Trainer) -> Any:
+        steps.append(self.recipe.name)
+        return original(self)
+
+    monkeypatch.setattr(Trainer, "step", counted)
+    total = get_profile("smoke").iterations
+    shared = [train_run(run_config("smoke", name, 0), callbacks=[]) for name in ("l1-sagan-a0.5", "l1-sagan")]
+    assert steps.count("l1-sagan-a0.5") == total and steps.count("l1-sagan") == total - (total // 2 - 1)
+    assert [run.read()["training"]["iterations"] for run in shared] == [total, total]
+    monkeypatch.setattr(ppcd.sharing, "shares", lambda config: False)
+    alone_state, alone_history = state(shared[1]), history(shared[1])
+    shared[1].discard()
+    alone = train_run(run_config("smoke", "l1-sagan", 0), callbacks=[])
+    again = state(alone)
+    assert all(torch.equal(again[name], alone_state[name]) for name in again)
+    assert history(alone) == alone_history
+
+
+def test_runs_of_another_seed_or_network_share_nothing(clean: None) -> None:
+    names = {
+        ppcd.sharing.shared_directory(run_config("smoke", name, seed), "cpu").name
+        for name in ("l1-sagan-a0.5", "l1-sagan", "l1-biggan")
+        for seed in (0, 1)
+    }
+    assert len(names) == 4
+
+
+def test_uncommitted_changes_share_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "git_state", lambda root: ("0" * 40, True))
+    train_run(run_config("smoke", "l1-sagan-a0.5", 0), callbacks=[])
+    assert not ppcd.sharing.shared_root("smoke").exists()
