@@ -25,7 +25,7 @@ from ppcd.metrics.fidelity import frechet_distance, reference_statistics, statis
 from ppcd.profiles import Profile
 from ppcd.rule import channels_to_prune
 
-ATTEMPTS = 1000  # draws before a sub-network beyond the budget is narrowed instead
+ATTEMPTS = 200  # draws before a sub-network beyond the budget is narrowed, or a known one accepted
 BATCH = 100  # images at a time
 
 
@@ -94,7 +94,7 @@ def search(
     breeder = _Breeder(config, space, budget, settings.mutation, generator, found)
     evaluate(0, breeder.several(settings.population, breeder.random))
     mutated = round(settings.mutations * settings.population)
-    parents = max(1, round(settings.parents * settings.population))
+    parents = max(2, round(settings.parents * settings.population))
     for generation in range(1, settings.generations):
         breeder.parents = [each.widths for each in ranking(list(found.values()))[:parents]]
         children = breeder.several(mutated, breeder.mutated)
@@ -125,13 +125,13 @@ class _Breeder:
         self.parents: list[Widths] = []
 
     def several(self, count: int, draw: Callable[[], Widths], beside: Sequence[Widths] = ()) -> list[Widths]:
+        """So many children; where no new one comes of `draw`, a random one."""
         children: list[Widths] = []
         for _ in range(count):
-            child = self._within(draw)
-            for _ in range(ATTEMPTS // 10):
+            for attempt in range(ATTEMPTS):
+                child = self._within(draw if attempt < ATTEMPTS // 2 else self.random)
                 if child not in self.known and child not in children and child not in beside:
                     break
-                child = self._within(draw)
             children.append(child)
         return children
 

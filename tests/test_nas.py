@@ -1,0 +1,456 @@
+"""Distill + NAS: one network that is many, the budget, the search, the losses, and resuming."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from reference import largest_difference, randomise, refused
+from test_trainer import PROFILE, TOTAL, everything, image_set, teacher_generator
+from torch import Tensor
+
+import ppcd.baselines.nas
+from ppcd.baselines.nas import NasTrainer
+from ppcd.baselines.search import Candidate, check_budget, frechet_score, macs_budget, ranking, search
+from ppcd.baselines.supernet import (
+    Remappings,
+    Supernet,
+    Widths,
+    count_macs,
+    draw_widths,
+    extract,
+    full_widths,
+    leading,
+    make_supernet,
+    search_space,
+)
+from ppcd.callbacks import Callback
+from ppcd.generators import Generator, GeneratorConfig, build_generator
+from ppcd.layers import SpectralNorm
+from ppcd.loop import fit
+from ppcd.methods import DistillNas
+from ppcd.metrics import complexity
+from ppcd.profiles import get_profile
+from ppcd.recipes import get_recipe
+from ppcd.runs import run_config
+from ppcd.train import train_run
+
+METHOD = DistillNas(population=4, generations=2, samples=20, calibration=1)
+RECIPE = replace(get_recipe("distill-nas"), baseline=METHOD)
+FRACTIONS = METHOD.fractions
+SMALL: Widths = (2, 3, 4, 1, 2, 4, 3)  # of 4 everywhere: layers of different widths
+ALPHAS = (0.5, 0.6, 0.7, 0.8)
+
+
+def whole(resolution: int = 32, width: int = 1, seed: int = 0) -> Supernet:
+    """A network with random batch statistics, biases, embeddings and attention."""
+    network = make_supernet(build_generator("sagan", resolution, 3, width, dim_z=8, seed=seed))
+    randomise(network, seed)
+    return network.eval()
+
+
+def batch(count: int = 6) -> tuple[Tensor, Tensor]:
+    return torch.randn(count, 8, generator=torch.Generator().manual_seed(5)), torch.arange(count) % 3
+
+
+def drawn(config: GeneratorConfig, seed: int = 3) -> Widths:
+    return draw_widths(search_space(config, FRACTIONS), torch.Generator().manual_seed(seed))
+
+
+# ------------------------------------------------------------ one network that is many
+
+
+@pytest.mark.parametrize(("resolution", "width"), [(32, 1), (64, 2), (128, 2)])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_sub_network_of_all_channels_is_the_network(resolution: int, width: int, training: bool) -> None:
+    plain, super_ = whole(resolution, width).train(training), whole(resolution, width).train(training)
+    super_.widths = full_widths(super_.config)
+    images, features = plain(*batch(), return_features=True)
+    found, theirs = super_(*batch(), return_features=True)
+    assert largest_difference(found, images) < 1e-6
+    assert all(largest_difference(a, b) < 1e-5 for a, b in zip(features, theirs, strict=True))
+    for (name, ours), other in zip(plain.named_buffers(), super_.buffers(), strict=True):
+        assert largest_difference(ours, other) < 1e-6, name  # batch statistics and vectors of the spectral norm
+    (images.square().mean()).backward()
+    (found.square().mean()).backward()
+    for (name, ours), other in zip(plain.named_parameters(), super_.parameters(), strict=True):
+        assert ours.grad is not None and other.grad is not None
+        assert largest_difference(ours.grad, other.grad) < 1e-5, name
+
+
+@pytest.mark.parametrize(("resolution", "width"), [(32, 1), (64, 2), (128, 2)])
+@pytest.mark.parametrize("for_training", [False, True])
+def test_a_sub_network_is_the_extracted_generator(resolution: int, width: int, for_training: bool) -> None:
+    network = whole(resolution, width)
+    network.widths = drawn(network.config)
+    extracted = extract(network, network.widths, for_training=for_training)
+    assert type(extracted) is Generator
+    assert largest_difference(extracted(*batch()), network(*batch())) < 2e-5
+    assert extracted.config.channels == network.widths[::2]
+    kept = [(block.conv1.out_channels, block.conv2.out_channels) for block in extracted.residual_blocks()]
+    assert [channels for pair in kept for channels in pair] == list(network.widths[1:])
+    assert any(isinstance(layer, SpectralNorm) for layer in extracted.modules()) is for_training
+
+    network.train()  # the same batch statistics too
+    assert largest_difference(extracted.train()(*batch()), network(*batch())) < (1e-3 if for_training else 2e-5)
+
+
+def test_slicing_before_the_norm_is_another_function() -> None:
+    """The broken case: sigma of the slice is smaller than sigma of the whole."""
+    network = whole()
+    network.widths = SMALL
+    wrong = extract(network, SMALL, for_training=True)
+    for layer in wrong.modules():
+        if isinstance(layer, SpectralNorm):
+            layer.scale.fill_(1)
+    assert largest_difference(wrong(*batch()), network(*batch())) > 1e-3
+
+
+def test_gradients_reach_the_leading_channels_only() -> None:
+    """Embeddings, biases and batch norms by their slice; a weight under spectral norm beyond it by sigma alone."""
+    network = whole().train()
+    network.widths = SMALL
+    sub = extract(network, SMALL)
+    normed = {f"{name}.weight": each for name, each in network.named_modules() if isinstance(each, SpectralNorm)}
+    before = {name: layer.u.clone() for name, layer in normed.items()}
+    images, features = network(*batch(), return_features=True)
+    (images.square().sum() + sum(each.square().sum() for each in features)).backward()
+    shapes = {name: parameter.shape for name, parameter in sub.named_parameters()}
+    for name, parameter in network.named_parameters():
+        grad = parameter.grad
+        assert grad is not None and bool(leading(grad, shapes[name]).any()) | name.endswith("bias"), name
+        beyond = grad.clone()
+        leading(beyond, shapes[name]).zero_()
+        if name not in normed:
+            assert not beyond.any(), name
+            continue
+        # d/dW of W[:k] / sigma is a multiple of u v^T beyond the slice
+        matrix = parameter.detach().flatten(1)
+        v = F.normalize(before[name] @ matrix)
+        outer = (F.normalize(v @ matrix.t()).t() @ v).view_as(grad)
+        outside = torch.ones_like(grad, dtype=torch.bool)
+        leading(outside, shapes[name]).fill_(False)
+        if outside.any() and bool(beyond.any()):
+            assert abs(float(F.cosine_similarity(beyond[outside], outer[outside], dim=0))) > 0.999, name
+
+
+def test_batch_statistics_move_in_the_leading_channels() -> None:
+    network = whole().train()
+    network.widths = SMALL
+    before = network.output_norm.running_mean.clone()  # type: ignore[union-attr]
+    network(*batch())
+    moved = network.output_norm.running_mean != before
+    assert moved[: SMALL[-1]].all() and not moved[SMALL[-1] :].any()
+
+
+# ------------------------------------------------------------ the space and its cost
+
+
+def test_the_space_has_the_fractions_of_every_layer() -> None:
+    config = GeneratorConfig("sagan", 128, 3, 4, 8)
+    assert full_widths(config) == (64, 64, 64, 32, 32, 16, 16, 8, 8, 4, 4)
+    assert search_space(config, FRACTIONS)[0] == (16, 24, 32, 48, 64)
+    assert search_space(config, FRACTIONS)[-1] == (1, 2, 3, 4)  # rounded, without duplicates
+    tiny = search_space(GeneratorConfig("sagan", 128, 3, 1, 8), FRACTIONS)
+    assert tiny[-1] == (1,) and all(min(options) >= 1 for options in tiny)
+
+
+def test_draws_cover_the_space_evenly() -> None:
+    space = search_space(GeneratorConfig("sagan", 32, 3, 2, 8), FRACTIONS)
+    generator = torch.Generator().manual_seed(0)
+    draws = [draw_widths(space, generator) for _ in range(1000)]
+    for layer, options in enumerate(space):
+        counts = [sum(each[layer] == option for each in draws) for option in options]
+        assert sum(counts) == 1000
+        assert max(abs(count - 1000 / len(options)) for count in counts) < 60  # more than four standard deviations
+    pairs = {(each[0], each[1]) for each in draws}
+    assert len(pairs) == len(space[0]) * len(space[1])  # layers are drawn on their own
+
+
+@pytest.mark.parametrize(("resolution", "width"), [(32, 1), (64, 2), (128, 2)])
+def test_macs_are_those_of_the_extracted_network(resolution: int, width: int) -> None:
+    network = whole(resolution, width)
+    for widths in (full_widths(network.config), drawn(network.config, 1), drawn(network.config, 2)):
+        assert complexity(extract(network, widths)).macs == count_macs(network.config, widths)
+
+
+def test_the_budget_is_that_of_ppcd_gan() -> None:
+    """At width 4 and alpha .7, 4 of 16 channels are left in every layer."""
+    config = build_generator("sagan", 32, 10, 4, dim_z=32).config
+    slim = Generator(replace(config, transition=True, hidden=((4, 4),) * 3, spectral_norm=False))
+    assert macs_budget(config, 0.7) == complexity(slim).macs
+    budgets = [macs_budget(config, alpha) for alpha in ALPHAS]
+    assert budgets == sorted(budgets, reverse=True) and len(set(budgets)) == len(ALPHAS)
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("profile", ["smoke", "mnist", "cifar10-lite", "cifar10"])
+def test_every_profile_can_meet_its_budget(profile: str, alpha: float) -> None:
+    known = get_profile(profile)
+    config = GeneratorConfig("sagan", known.resolution, known.num_classes, known.student_width, known.dim_z)
+    check_budget(config, DistillNas(), macs_budget(config, alpha))
+
+
+def test_a_budget_that_nothing_meets_is_refused_before_training() -> None:
+    config = GeneratorConfig("sagan", 32, 3, 1, 8)
+    smallest = count_macs(config, (1,) * 7)
+    check_budget(config, METHOD, smallest)
+    with refused("budget", str(smallest - 1), str(smallest)):
+        check_budget(config, METHOD, smallest - 1)
+    full = replace(METHOD, fractions=(1.0,))
+    with refused("budget", str(count_macs(config, full_widths(config)))):
+        trainer_of(method=full)
+
+
+# ------------------------------------------------------------ the search
+
+CONFIG = GeneratorConfig("sagan", 32, 3, 4, 8)
+EVOLUTION = replace(METHOD, population=8, generations=4)
+
+
+def evolve(seed: int = 0, score: Callable[[Widths], float] | None = None, **changes: Any) -> list[Candidate]:
+    budget = macs_budget(CONFIG, 0.7)
+    generator = torch.Generator().manual_seed(seed)
+    return search(CONFIG, replace(EVOLUTION, **changes), budget, score or distance_to_all_six, generator)
+
+
+def distance_to_all_six(widths: Widths) -> float:
+    return float(sum(abs(channels - 6) for channels in widths))
+
+
+def test_candidates_meet_the_budget_and_are_new() -> None:
+    found, budget = evolve(), macs_budget(CONFIG, 0.7)
+    assert len(found) == EVOLUTION.population * EVOLUTION.generations
+    assert len({each.widths for each in found}) == len(found)
+    assert all(each.macs == count_macs(CONFIG, each.widths) <= budget for each in found)
+    space = search_space(CONFIG, FRACTIONS)
+    assert all(channels in options for each in found for channels, options in zip(each.widths, space, strict=True))
+    generator = torch.Generator().manual_seed(0)
+    free = [count_macs(CONFIG, draw_widths(space, generator)) for _ in range(50)]
+    assert max(free) > budget  # without the budget there would be others
+
+
+def test_the_search_follows_its_seed_alone() -> None:
+    torch.manual_seed(1)
+    first = evolve()
+    torch.manual_seed(2)
+    assert evolve() == first
+    assert evolve(seed=1) != first
+
+
+def test_evolution_finds_more_than_chance() -> None:
+    """Five seeds: the best of four generations against the best of as many random ones."""
+    pairs = [(evolve(seed), evolve(seed, population=32, generations=1)) for seed in range(5)]
+    best = [(ranking(bred)[0].distance, ranking(random)[0].distance) for bred, random in pairs]
+    assert sum(bred for bred, _ in best) < sum(random for _, random in best)
+
+
+def test_children_come_from_the_best() -> None:
+    """Without mutation's redraws, every layer of a child is a layer of one of the two parents."""
+    found = evolve(mutations=0.0, generations=2)
+    parents = ranking(found[: EVOLUTION.population])[:2]
+    children = found[EVOLUTION.population :]
+    assert len(children) == EVOLUTION.population
+    for child in children:
+        layers = zip(child.widths, *(parent.widths for parent in parents), strict=True)
+        assert all(channels in options for channels, *options in layers)
+
+
+def test_a_small_space_is_searched_whole() -> None:
+    found = evolve(fractions=(0.25, 0.375), population=64, generations=2)
+    budget = macs_budget(CONFIG, 0.7)
+    space = search_space(CONFIG, (0.25, 0.375))
+    assert math.prod(map(len, space)) == 128
+    assert {each.widths for each in found} == {
+        widths for widths in torch.cartesian_prod(*map(torch.tensor, space)).tolist()
+        for widths in [tuple(widths)] if count_macs(CONFIG, widths) <= budget
+    }  # fmt: skip
+
+
+def test_a_tight_budget_still_ends() -> None:
+    """Only the smallest sub-network fits: draws are narrowed to it."""
+    smallest = tuple(options[0] for options in search_space(CONFIG, FRACTIONS))
+    budget = count_macs(CONFIG, smallest)
+    generator = torch.Generator().manual_seed(0)
+    settings = replace(EVOLUTION, population=1, generations=2)
+    assert [each.widths for each in search(CONFIG, settings, budget, lambda _: 1.0, generator)] == [smallest]
+
+
+def test_ranking_is_by_distance_then_cost() -> None:
+    one, two, three = Candidate(0, (1,), 5, 2.0), Candidate(0, (2,), 4, 2.0), Candidate(1, (3,), 9, 1.0)
+    assert ranking([one, two, three]) == [three, two, one]
+
+
+def test_the_score_depends_on_weights_and_seed() -> None:
+    data, profile, network = image_set(count=30), replace(PROFILE, classifier_epochs=1), whole()
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    score = frechet_score(network, data, profile, METHOD, 0)
+    assert score(SMALL) == score(SMALL) == frechet_score(network, data, profile, METHOD, 0)(SMALL)
+    assert len({score(SMALL), score((1,) * 7), frechet_score(network, data, profile, METHOD, 1)(SMALL)}) == 3
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+# ------------------------------------------------------------ training
+
+
+def trainer_of(seed: int = 0, method: DistillNas = METHOD) -> NasTrainer:
+    recipe = replace(RECIPE, baseline=method)
+    return NasTrainer(PROFILE, recipe, seed, image_set(count=30), teacher_generator(), "cpu")
+
+
+@pytest.fixture
+def quick_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scorer that depends on the averaged weights, as the true one, in no time."""
+
+    def make(network: Generator, *_: Any) -> Callable[[Widths], float]:
+        total = float(sum(parameter.sum() for parameter in network.parameters()))
+        return lambda widths: math.sin(total + 1.7 * sum(i * c for i, c in enumerate(widths)))
+
+    monkeypatch.setattr(ppcd.baselines.nas, "frechet_score", make)
+
+
+def test_the_loss_is_the_sum_of_its_parts() -> None:
+    """Against loops over images, channels and pixels."""
+    trainer = trainer_of(method=replace(METHOD, gan=0.5, recon=3.0, distill=2.0))
+    supernet, teacher = trainer.generator, trainer.teacher
+    assert isinstance(supernet, Supernet) and teacher is not None and trainer.discriminator is not None
+    supernet.widths = SMALL
+    z, y = trainer.draw()
+    loss, parts = trainer.generator_loss(z, y)
+
+    with torch.no_grad():
+        images, ours = supernet(z, y, return_features=True)
+        wanted, theirs = teacher.generator(z, y, return_features=True)
+        scores = trainer.discriminator(images, y)
+    recon = sum(abs(a - b) for a, b in zip(images.flatten().tolist(), wanted.flatten().tolist(), strict=True))
+    distance = 0.0
+    for layer, o_s, o_t in zip(trainer.remappings.convolutions(), ours, theirs, strict=True):
+        assert layer.bias is not None
+        mapped = torch.stack([
+            sum(layer.weight[c, i, 0, 0].item() * o_s[:, i] for i in range(o_s.shape[1])) + layer.bias[c].item()
+            for c in range(o_t.shape[1])
+        ], dim=1)  # fmt: skip
+        distance += float((mapped - o_t).square().sum()) / o_t.numel()
+    values = {name: part.item() for name, part in parts.items()}
+    assert values == pytest.approx({
+        "loss_adv": -float(scores.sum()) / len(y), "loss_pixel": recon / images.numel(), "loss_feature": distance,
+    }, rel=1e-3, abs=1e-5)  # fmt: skip
+    total = 0.5 * values["loss_adv"] + 3 * values["loss_pixel"] + 2 * values["loss_feature"]
+    assert loss.item() == pytest.approx(total, rel=1e-5)
+
+
+def test_the_remappings_learn_and_are_sliced() -> None:
+    trainer = trainer_of()
+    before = [layer.weight.detach().clone() for layer in trainer.remappings.convolutions()]
+    trainer.space = ((2,),) * 7
+    trainer.step()
+    for layer, old in zip(trainer.remappings.convolutions(), before, strict=True):
+        moved = (layer.weight != old).flatten(1)
+        assert moved[:, :2].any() and not moved[:, 2:].any()
+    sliced = trainer.remappings.sliced([1, 2, 3])
+    for source, target in zip(trainer.remappings.convolutions(), sliced.convolutions(), strict=True):
+        assert torch.equal(target.weight, source.weight[:, : target.in_channels])
+        assert source.bias is not None and target.bias is not None and torch.equal(target.bias, source.bias)
+
+
+def test_remappings_draw_nothing_global() -> None:
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    Remappings([2], [3])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_search_decides_the_second_half(quick_search: None) -> None:
+    trainer = trainer_of()
+    drawn_widths = set()
+    while trainer.iteration < trainer.switch_at - 1:
+        trainer.step()
+        assert isinstance(trainer.generator, Supernet)
+        drawn_widths.add(trainer.generator.widths)
+    assert len(drawn_widths) > 1 and trainer.phase == "train" and not trainer.extra_files()
+    discriminator = trainer.discriminator
+    trainer.step()
+    assert trainer.phase == "finetune" and trainer.discriminator is discriminator
+    best = min(trainer.search, key=lambda row: row["fd"])
+    assert best["chosen"] and sum(row["chosen"] for row in trainer.search) == 1
+    kept = [row["kept"] for row in trainer.mask_report]
+    assert " ".join(map(str, kept)) == best["widths"] and best["macs"] <= trainer.budget
+    assert len(trainer.search) == METHOD.population * METHOD.generations
+    assert tuple(kept[::2]) == trainer.generator.config.channels
+    assert complexity(extract_plain(trainer.generator)).macs == best["macs"]
+    table = trainer.extra_files()["search.csv"].splitlines()
+    assert table[0] == "generation,widths,macs,budget,fd,chosen" and len(table) == 1 + len(trainer.search)
+    trained = {id(parameter) for group in trainer.optimizer_g.param_groups for parameter in group["params"]}
+    assert {id(each) for each in (*trainer.generator.parameters(), *trainer.remappings.parameters())} == trained
+
+
+def extract_plain(generator: Generator) -> Generator:
+    return Generator(replace(generator.config, spectral_norm=False))
+
+
+def test_the_function_is_the_same_before_and_after_the_switch(quick_search: None) -> None:
+    trainer = trainer_of()
+    for _ in range(trainer.switch_at - 1):
+        trainer.step()
+    kept: list[Generator] = []
+    original = trainer._second_phase
+
+    def watch(generator: Generator, phase: str) -> None:
+        supernet = trainer.generator
+        assert isinstance(supernet, Supernet) and generator.config.channels and generator.config.hidden
+        outputs, hidden = generator.config.channels, [pair[0] for pair in generator.config.hidden]
+        supernet.widths = (outputs[0], *(c for pair in zip(hidden, outputs[1:], strict=True) for c in pair))
+        z, y = torch.randn(4, 8, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 0])
+        assert largest_difference(supernet.eval()(z, y), generator.eval()(z, y)) < 2e-5
+        kept.append(generator)
+        original(generator, phase)
+
+    trainer._second_phase = watch  # type: ignore[method-assign]
+    trainer.step()
+    assert kept == [trainer.generator]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    trainer = trainer_of()
+    fit(trainer, tmp_path_factory.mktemp("straight") / "checkpoint.pt")
+    return everything(trainer)
+
+
+@pytest.mark.parametrize("stop", [3, TOTAL // 2 - 1, TOTAL // 2, TOTAL // 2 + 2])
+def test_resuming_equals_not_stopping(stop: int, tmp_path: Path, straight: dict[str, Any]) -> None:
+    """In either phase, right before the search and right behind it; with the true scorer."""
+    checkpoint = tmp_path / "checkpoint.pt"
+    fit(trainer_of(), checkpoint, stop_at=stop)
+    torch.manual_seed(12345)
+    resumed = trainer_of()
+    fit(resumed, checkpoint)
+    found = everything(resumed)
+    for part, value in straight.items():
+        assert found[part] == value, part
+
+
+def test_the_choices_are_part_of_the_state(tmp_path: Path, straight: dict[str, Any]) -> None:
+    """The broken case: another sub-network in one iteration ends elsewhere."""
+    trainer = trainer_of()
+    fit(trainer, tmp_path / "checkpoint.pt", stop_at=3)
+    draw_widths(trainer.space, trainer.choices)
+    fit(trainer, tmp_path / "nothing.pt")
+    assert everything(trainer)["ema"] != straight["ema"]
+
+
+def test_a_run_from_nothing_to_its_directory() -> None:
+    """The smoke profile: trained, searched, fine-tuned, slimmed, measured."""
+    run = train_run(run_config("smoke", "distill-nas", 0), callbacks=list[Callback]())
+    record = run.record()
+    rows = (run.directory / "search.csv").read_text().splitlines()
+    method = get_recipe("distill-nas").baseline
+    assert isinstance(method, DistillNas)
+    assert len(rows) == 1 + method.population * method.generations
+    (chosen,) = [row.split(",") for row in rows if row.endswith("True")]
+    assert record["complexity"]["macs"] == int(chosen[2]) <= int(chosen[3])
+    assert [row["kept"] for row in record["masks"]] == [int(each) for each in chosen[1].split()]
