@@ -48,20 +48,27 @@ def fake_run(
     protocol: dict[str, Any] | None = None,
     kept: int = 3,
     frozen_at: int | None = 12,
+    params: int | None = None,
+    seconds: float = 0.1,
+    gpu_seconds: float | None = None,
     **scores: float | None,
 ) -> dict[str, Any]:
-    """A complete run directory with these scores of the EMA weights; returns its record."""
+    """A complete run directory with these scores of the EMA weights; returns its record.
+
+    `params` are what it says of its size, and MACs are ten times as many; `seconds` what it says of its run time.
+    """
     config = run_config(profile, recipe, seed)
     budget, method, run = config.profile, config.recipe, Run(config)
     run.directory.mkdir(parents=True, exist_ok=True)
     teacher = recipe == "biggan"
+    full = method.full_size
     generator = build_generator(
         method.generator, budget.resolution, budget.num_classes,
-        budget.teacher_width if teacher else budget.student_width,
-        dim_z=budget.teacher_dim_z if teacher else budget.dim_z, seed=seed,
+        budget.teacher_width if full else budget.student_width,
+        dim_z=budget.teacher_dim_z if full else budget.dim_z, seed=seed,
     )  # fmt: skip
     save_generator(generator, run.path("generator.safetensors"))
-    total = budget.teacher_iterations if teacher else budget.iterations
+    total = budget.teacher_iterations if full else budget.iterations
     run.write_file("history.csv", _history(total, method))
     run.write_file("samples.png", _picture())
     masks = []
@@ -73,7 +80,8 @@ def fake_run(
         ]
     ema = {"is": 5.0, "is_std": 0.1, "fd": 12.0, "kid": 0.1, "kid_std": 0.01, "precision": 0.5, "recall": 0.4}
     ema |= {"diversity": 0.3, "accuracy": 0.9} | scores
-    params = 50_000 if method.masked else 80_000
+    params = params or (50_000 if method.masked else 80_000)
+    gpu = None if gpu_seconds is None else {"seconds_per_batch": gpu_seconds, "batch": 64, "threads": 1, "repeats": 5}
     return run.finish(
         {
             "provenance": PROVENANCE,
@@ -84,7 +92,7 @@ def fake_run(
                 "classes": 10,
                 "note": "",
             },
-            "teacher": TEACHER if method.distil else None,
+            "teacher": TEACHER if method.needs_teacher else None,
             "training": {"iterations": total, "seconds": 6.0, "images_per_second": 30.0, "last": LAST},
             "masks": masks,
             "complexity": {
@@ -95,7 +103,7 @@ def fake_run(
                 "protocol": PROTOCOL | (protocol or {}), "ema": ema, "raw": None if teacher else ema,
             },
             "runtime": {
-                "cpu": {"seconds_per_batch": 0.1, "batch": 64, "threads": 1, "repeats": 5}, "gpu": None,
+                "cpu": {"seconds_per_batch": seconds, "batch": 64, "threads": 1, "repeats": 5}, "gpu": gpu,
             },
         }
     )  # fmt: skip
