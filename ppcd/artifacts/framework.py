@@ -150,7 +150,7 @@ def fig2(profile: str) -> Figure:
     generator = masked_generator(profile)
     headings = {
         "student": f"student: {get_recipe(student.generator).title}, width {budget.student_width}, PP-Res blocks",
-        "teacher": f"teacher, frozen: {teacher.title}, width {budget.teacher_width}",
+        "teacher": f"{teacher.title}, frozen, width {budget.teacher_width}",
     }
     return draw(budget, framework_graph(profile), block_graph(generator), removed_nodes(generator), headings)
 
