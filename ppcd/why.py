@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -127,7 +128,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(options: argparse.Namespace) -> None:
     from ppcd.reproduce import parse_seeds
 
-    print(describe(find_cell(options.cell, options.profile, parse_seeds(options.seeds))))
+    text = describe(find_cell(options.cell, options.profile, parse_seeds(options.seeds)))
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `make why ... | head` has read enough: write no more, not at the exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

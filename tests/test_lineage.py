@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -159,6 +161,13 @@ def test_another_teacher_on_disk_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("fake_runs.TEACHER", named | {"generator_sha256": "1" * 64})
     fake_run("ppcd")
     assert f"{'1' * 64}, ANOTHER FILE ON DISK" in " ".join(told("table1.ppcd.fid").split())
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake() -> None:
+    fake_run("ppcd")
+    command = f"{sys.executable} -m ppcd.why --cell table1.ppcd.fid --profile smoke | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 # --- what is not there ---
