@@ -12,6 +12,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from torch import Tensor
 
 from ppcd import paper, paths
@@ -102,6 +103,14 @@ def example_noise(profile: str, seed: int, count: int) -> Float[Tensor, "count n
     budget = get_profile(profile)
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(count, max(budget.dim_z, budget.teacher_dim_z), generator=generator)
+
+
+def log_scale(axes: Axes) -> None:
+    """A logarithmic vertical axis with plain numbers at 1, 2 and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 @torch.no_grad()
