@@ -1,4 +1,4 @@
-"""Projection discriminators of BigGAN and SA-GAN (Miyato and Koyama 2018), from one table."""
+"""Projection discriminators of BigGAN, SA-GAN and SN-GAN (Miyato and Koyama 2018), from one table."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,6 +1,6 @@
-"""BigGAN and SA-GAN generators, plain or with PP-Res blocks: one class, driven by one table.
+"""The generators of BigGAN, SA-GAN (plain or with PP-Res blocks), SN-GAN and Tiny-GAN: one class, one table each.
 
-Source of the tables: BigGAN-PyTorch, `BigGAN.py` `G_arch`, and DESIGN facts on the reference networks.
+Sources of the tables: BigGAN-PyTorch's `BigGAN.py` (`G_arch`), and Tiny-GAN's `model.py`.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -151,7 +151,7 @@ class _Plan:
 
 
 class Generator(nn.Module):
-    """G(z, y) of BigGAN or SA-GAN: linear, residual blocks that double the size, BN-ReLU-conv3x3-tanh.
+    """G(z, y): linear, residual blocks that double the size, BN-ReLU-conv3x3-tanh.
 
     Attributes:
         config: what it was built from.
@@ -273,10 +273,11 @@ def build_generator(
     """A freshly initialised generator.
 
     Args:
-        arch: "biggan" or "sagan".
+        arch: "biggan", "sagan", "sngan" or "tinygan".
         resolution: 32, 64 or 128 pixels.
         num_classes: number of labels.
-        width: multiplies the table of channels; None is the width at paper scale (BigGAN 96, SA-GAN 64).
+        width: multiplies the table of channels; None is the width at paper scale (BigGAN 96, SA-GAN and
+            SN-GAN 64, Tiny-GAN 32).
         masked: PP-Res blocks with masks instead of plain residual blocks.
         dim_z: size of the noise; None is the reference (BigGAN 120, SA-GAN 128). BigGAN splits it into one
             chunk for the first layer and one for each block.

@@ -7,7 +7,7 @@ from ppcd.errors import PpcdError
 
 @dataclass(frozen=True)
 class Profile:
-    """One budget. Widths multiply the architecture tables (DESIGN: 32 px generator 4-4-4-4 x width)."""
+    """One budget. Widths multiply the architecture tables (`ppcd.generators.CHANNELS`)."""
 
     name: str
     purpose: str

@@ -120,10 +120,11 @@ def _timed(profile: str) -> dict[str, Any]:
     return found["runs"] if sound and settings == (SCHEMA, BATCH, THREADS) else {}
 
 
-def ensure_runtime(profile: str, records: Sequence[Record], device: str = "cpu") -> dict[str, Any]:
+def ensure_runtime(profile: str, records: Sequence[Record], device: str = "cpu", again: bool = False) -> dict[str, Any]:
     """`runs` of runtime.json: all of these runs (and no others) timed in one measurement, with their present weights.
 
-    Measured again where a run came or went or has other weights, or where a GPU is asked for that was not timed.
+    Measured again where a run came or went or has other weights, where a GPU is asked for that was not timed, and
+    `again` in any case.
 
     Raises:
         PpcdError: as `measure_runtime`; no records are no mistake here.
@@ -133,7 +134,7 @@ def ensure_runtime(profile: str, records: Sequence[Record], device: str = "cpu")
     there = _timed(name)
     current = {run: timed["generator_sha256"] for run, timed in there.items()} == wanted
     current = current and (device == "cpu" or all(timed["gpu"] for timed in there.values()))
-    if current or not records:
+    if (current and not again) or not records:
         return there
     print(f"run time of {len(records)} networks, side by side", file=sys.stderr, flush=True)
     return measure_runtime(records, device)["runs"]

@@ -22,7 +22,6 @@ import ppcd.train
 import ppcd.workers
 from ppcd import paper, paths
 from ppcd.artifacts import report
-from ppcd.artifacts.tables import table3
 from ppcd.board import Board
 from ppcd.errors import PpcdError
 from ppcd.notebook import check_parameters
@@ -409,17 +408,17 @@ def test_a_notebook_has_one_output_that_changes(machine: Machine, monkeypatch: p
 # ------------------------------------------------------------ the plan of `make reproduce`
 
 
-def test_the_plan_covers_table_3() -> None:
-    """Every row has its runs; without one of the plan's recipes a row has none."""
-    needed = {get_recipe(recipe, paper.TABLE3_ALPHA).name for recipe in paper.TABLE3_ROWS} | {TEACHER}
-    assert needed <= set(RECIPES)
-    configs = plan("smoke", [0])
-    assert [config.recipe.name for config in configs] == list(RECIPES)
-    for config in configs:
-        fake_run(config.recipe.name)
-    assert set(table3("smoke", [0])["status"]) == {"complete"}
-    Run(config_of("ppcd-no-cd-a0.5")).discard()
-    assert sorted(table3("smoke", [0])["status"]) == ["complete"] * 4 + ["not run"]
+def test_the_plan_covers_every_table_and_figure() -> None:
+    """Every row of the three tables and every point of Figure 4 has its run."""
+    ablation = {get_recipe(recipe, paper.TABLE3_ALPHA).name for recipe in paper.TABLE3_ROWS}
+    curves = {
+        get_recipe(recipe, alpha).name
+        for recipe in ("ppcd", "ppcd-two-step", "l1-biggan", "l1-sagan")
+        for alpha in (0.5, 0.6, 0.7, 0.8)
+    }
+    needed = {TEACHER, *ablation, *curves, *paper.TABLE1_ROWS, *paper.TABLE2_ROWS}
+    assert needed == set(RECIPES) and len(RECIPES) == len(set(RECIPES))
+    assert [config.recipe.name for config in plan("smoke", [0])] == list(RECIPES)
 
 
 def test_the_plan_has_every_seed_and_teachers_come_before_their_students() -> None:
@@ -441,7 +440,10 @@ def test_the_plan_has_ppcd_at_its_own_alpha_as_well() -> None:
 @pytest.mark.parametrize("profile", ["smoke", "mnist"])
 def test_the_notebooks_are_there_and_take_their_parameters(profile: str) -> None:
     listed = notebooks(profile, [3, 4])
-    assert [name for name, _ in listed] == ["01_train", "02_evaluate", "03_ablation", "09_report"]
+    assert [name for name, _ in listed] == [
+        "01_train", "02_evaluate", "03_ablation", "04_comparison", "05_compression_ratio", "06_interpolation",
+        "07_failure_cases", "09_report",
+    ]  # fmt: skip
     for name, parameters in listed:
         path = paths.repository() / "notebooks" / f"{name}.ipynb"
         check_parameters(path, parameters)
@@ -467,7 +469,15 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         asked.append(("report", notebook, profile))
         return Path("report.html")
 
+    def generations(profile: str, runs: list[RunConfig], device: str) -> None:
+        asked.append(("generations", profile, [config.id for config in runs], device))
+
+    def runtime(profile: str, records: list[Any], device: str, again: bool) -> None:
+        asked.append(("runtime", profile, device, again))
+
     monkeypatch.setattr(ppcd.reproduce, "run_all", run_all_asked)
+    monkeypatch.setattr(ppcd.reproduce, "ensure_generations", generations)
+    monkeypatch.setattr(ppcd.reproduce, "ensure_runtime", runtime)
     monkeypatch.setattr(ppcd.notebook, "execute", execute)
     monkeypatch.setattr(report, "build_report", build_report)
     return asked
@@ -476,11 +486,15 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_reproduce_trains_then_executes_then_reports(steps: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     reproduce("smoke", [0, 1], device="cpu")
     kinds = [step[0] for step in steps]
-    assert kinds == ["train", "notebook", "notebook", "notebook", "notebook", "report"]
-    assert steps[0] == ("train", [config.id for config in plan("smoke", [0, 1])], "cpu", True)
+    count = len(notebooks("smoke", [0]))
+    assert kinds == ["train", "generations", "runtime", *["notebook"] * count, "report"]
+    planned = [config.id for config in plan("smoke", [0, 1])]
+    assert steps[:3] == [
+        ("train", planned, "cpu", True), ("generations", "smoke", planned, "cpu"), ("runtime", "smoke", "cpu", True),
+    ]  # fmt: skip
     target = paths.results("smoke") / "notebooks"
-    assert [step[2] for step in steps[1:5]] == [target / f"{name}.ipynb" for name, _ in notebooks("smoke", [0])]
-    assert steps[5] == ("report", target / "09_report.ipynb", "smoke")
+    assert [step[2] for step in steps[3:-1]] == [target / f"{name}.ipynb" for name, _ in notebooks("smoke", [0])]
+    assert steps[-1] == ("report", target / "09_report.ipynb", "smoke")
     out = capsys.readouterr().out
     assert str(paths.results("smoke") / "tables") in out and "report.html" in out
 
@@ -499,7 +513,7 @@ def test_only_profiles_of_minutes_are_trained_anew(steps: list[Any], monkeypatch
 
 def test_a_report_alone_trains_nothing(steps: list[Any]) -> None:
     reproduce("smoke", [0], report_only=True)
-    assert [step[0] for step in steps] == ["notebook"] * 4 + ["report"]
+    assert [step[0] for step in steps] == ["notebook"] * len(notebooks("smoke", [0])) + ["report"]
 
 
 def test_a_notebook_that_fails_ends_it(steps: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
