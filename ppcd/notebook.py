@@ -39,6 +39,7 @@ class Settings:
     alpha: float | None
     device: str
     train_missing: bool
+    alphas: tuple[float, ...] = ()  # of a notebook that compares several
 
 
 def start(
@@ -48,6 +49,7 @@ def start(
     seeds: Any = _ABSENT,
     recipe: Any = _ABSENT,
     alpha: Any = _ABSENT,
+    alphas: Any = _ABSENT,
     device: Any = _ABSENT,
     train_missing: Any = _ABSENT,
 ) -> Settings:
@@ -59,6 +61,7 @@ def start(
         seeds: several seeds, `[0, 1]` or `"0 1"`; None or "" for `seed` alone.
         recipe: name of a recipe, with `-a<alpha>` behind it or with `alpha`.
         alpha: compression ratio threshold of eq. 3, in (0, 1); None for the recipe's own.
+        alphas: several of them, `[0.5, 0.7]` or `"0.5 0.7"`.
         device: "auto", "cpu", "cuda" or "mps".
         train_missing: whether runs that are not there are trained.
 
@@ -66,7 +69,7 @@ def start(
         PpcdError: papermill injected a parameter that the notebook does not have, or a value is impossible.
     """
     given = {"profile": profile, "seed": seed, "seeds": seeds, "recipe": recipe, "alpha": alpha}
-    given |= {"device": device, "train_missing": train_missing}
+    given |= {"alphas": alphas, "device": device, "train_missing": train_missing}
     _refuse_unknown(_injected_names(), [name for name, value in given.items() if value is not _ABSENT])
     name = get_profile(_text("profile", profile)).name
     first = _seed("seed", seed)
@@ -80,6 +83,7 @@ def start(
         alpha=threshold,
         device="cpu" if device is _ABSENT else _device(device),
         train_missing=train_missing is not _ABSENT and _flag("train_missing", train_missing),
+        alphas=() if alphas is _ABSENT else _alphas(alphas),
     )
     print(_line(settings))
     return settings
@@ -94,6 +98,8 @@ def _line(settings: Settings) -> str:
         parts.append(f"recipe {settings.recipe}")
     elif settings.alpha is not None:
         parts.append(f"alpha {settings.alpha:g}")
+    if settings.alphas:
+        parts.append(f"alphas {', '.join(f'{alpha:g}' for alpha in settings.alphas)}")
     return " · ".join(parts)
 
 
@@ -117,6 +123,16 @@ def _seeds(value: Any) -> tuple[int, ...]:
     if not isinstance(values, list | tuple) or not values:
         raise PpcdError(f'seeds must be a list of whole numbers, for example [0, 1] or "0 1"; got {value!r}')
     return tuple(dict.fromkeys(_seed("each of seeds", entry) for entry in values))
+
+
+def _alphas(value: Any) -> tuple[float, ...]:
+    if isinstance(value, str):
+        words = value.replace(",", " ").split()
+        value = [float(word) if re.fullmatch(r"[0-9]*\.?[0-9]+", word) else word for word in words]
+    values = value if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise PpcdError(f"alphas must be a list of numbers in (0, 1), for example [0.5, 0.7]; got {value!r}")
+    return tuple(dict.fromkeys(check_alpha(entry) for entry in values))
 
 
 def _recipe(value: Any, alpha: float | None) -> str:

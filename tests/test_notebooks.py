@@ -44,7 +44,8 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 
 
 def test_the_notebooks_of_this_stage_are_there() -> None:
-    assert {"01_train", "02_evaluate", "03_ablation", "09_report"} <= set(NAMES)
+    there = {"01_train", "02_evaluate", "03_ablation", "04_comparison", "05_compression_ratio", "06_interpolation"}
+    assert there | {"07_failure_cases", "09_report"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
@@ -99,6 +100,13 @@ def test_profile_comes_from_the_environment(path: Path, monkeypatch: pytest.Monk
 # --- start ---
 
 
+@pytest.mark.parametrize("given", [[0.5, 0.7], "0.5 0.7", "0.5,.7", (0.5, 0.7, 0.5)])
+def test_alphas(given: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert notebook.start(profile="smoke", seed=0, alphas=given).alphas == (0.5, 0.7)
+    assert "alphas 0.5, 0.7" in capsys.readouterr().out
+    assert notebook.start(profile="smoke", seed=0, alphas=0.6).alphas == (0.6,)
+
+
 def test_start_returns_checked_settings(capsys: pytest.CaptureFixture[str]) -> None:
     settings = notebook.start(profile="smoke", seed=3, recipe="ppcd", alpha=0.5, device="cpu")
     assert settings == notebook.Settings("smoke", 3, (3,), "ppcd-a0.5", 0.5, "cpu", False)
@@ -145,6 +153,9 @@ def test_seeds(given: Any, expected: tuple[int, ...]) -> None:
         ({"alpha": 1.5}, r"alpha must be a number in \(0, 1\)"),
         ({"alpha": "half"}, r"alpha must be a number in \(0, 1\), for example 0.7; got 'half'"),
         ({"alpha": float("nan")}, r"alpha must be a number in \(0, 1\)"),
+        ({"alphas": []}, "alphas must be a list of numbers"),
+        ({"alphas": [0.5, 1.5]}, r"alpha must be a number in \(0, 1\).*got 1.5"),
+        ({"alphas": "0.5 half"}, r"alpha must be a number in \(0, 1\).*got 'half'"),
         ({"device": "tpu"}, "unknown device 'tpu'; expected auto, cpu, cuda or mps"),
         ({"device": 0}, "device must be a name; got 0"),
         ({"train_missing": "yes"}, "train_missing must be True or False; got 'yes'"),

@@ -22,6 +22,7 @@ from ppcd.errors import PpcdError
 from ppcd.generations import read_generations
 from ppcd.profiles import get_profile
 from ppcd.recipes import check_alpha, get_recipe
+from ppcd.runs import RunConfig, run_config
 
 NOT_MEASURED = "no generations"  # a complete run whose ten generations are not there
 LOG_FROM = 5.0  # ratio of the largest to the smallest mean from which the axis is logarithmic
@@ -31,6 +32,13 @@ MARKERS = ("o", "s", "^", "D")
 def recipe_names(alphas: Sequence[float] = paper.FIGURE4_ALPHAS) -> list[str]:
     """The runs of Figure 4 by their full names: `ppcd-a0.5`, `ppcd-a0.6`, `ppcd` ..."""
     return [get_recipe(method, check_alpha(alpha)).name for method in paper.FIGURE4_ROWS for alpha in alphas]
+
+
+def run_configs(
+    profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = paper.FIGURE4_ALPHAS
+) -> list[RunConfig]:
+    """The same with their seeds, for `ppcd.generations.ensure_generations`."""
+    return [run_config(profile, name, seed) for seed in seeds for name in recipe_names(alphas)]
 
 
 def generations_fd(records: Sequence[Record]) -> tuple[list[Record], list[list[float]], int | None]:
@@ -87,6 +95,25 @@ def fig4_frame(
     frame = pd.DataFrame(rows)
     frame["interval over"] = ["generations" if "," not in row["seeds"] else "seeds and generations" for row in rows]
     return frame
+
+
+def numbers(profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = paper.FIGURE4_ALPHAS) -> pd.DataFrame:
+    """The numbers of Figure 4 to be read: methods by alpha, mean and interval, the paper's FID where it has one."""
+    heading = f"{score_names(get_profile(profile).backbone)['fd']}, mean ({100 * LEVEL:.0f}% interval)"
+    rows = []
+    for row in fig4_frame(profile, seeds, alphas).to_dict("records"):
+        ours = f"{row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        rows.append(
+            {
+                "method": row["method"],
+                "alpha": f"{row['alpha']:g}",
+                heading: row["status"] if math.isnan(row["mean"]) else ours,
+                "seeds": row["seeds"],
+                "generations": row["generations"],
+                "paper's FID": "–" if math.isnan(row["paper FID"]) else f"{row['paper FID']:.2f}",
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _statistics(recipe: str, values: Sequence[Sequence[float]]) -> dict[str, float]:

@@ -82,6 +82,14 @@ def shares(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) 
     return pd.DataFrame(rows)
 
 
+def shares_table(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+    """The same to be read: one row per system, one column per rule."""
+    table = shares(found, profile, seeds)
+    table["text"] = [_said(row) for row in table.to_dict("records")]
+    wide = table.pivot(index="system", columns="rule", values="text")
+    return wide.loc[list(table["system"].unique()), [*RULES, "either"]].rename_axis(columns=None).reset_index()
+
+
 def _title(system: str) -> str:
     return RECIPES[system].title if system in RECIPES else system
 
