@@ -63,6 +63,10 @@ def notebooks(profile: str, seeds: Sequence[int]) -> list[tuple[str, dict[str, o
         ("01_train", {**common, "recipe": "ppcd"}),
         ("02_evaluate", {**common, "recipe": "ppcd"}),
         ("03_ablation", {**common, "seeds": list(seeds), "alpha": 0.5}),
+        ("04_comparison", {**common, "seeds": list(seeds)}),
+        ("05_compression_ratio", {**common, "seeds": list(seeds)}),
+        ("06_interpolation", common),
+        ("07_failure_cases", {**common, "seeds": list(seeds)}),
         ("09_report", {**common, "seeds": list(seeds)}),
     ]
 

@@ -1,6 +1,7 @@
 """The paper's claims: what each status means, that nothing missing passes, and what `make claims` writes."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,18 @@ import pandas as pd
 import pytest
 from fake_runs import PROTOCOL, fake_run
 
-from ppcd import claims, paper, paths
+from ppcd import paper, paths
 from ppcd.artifacts import claims_table
 from ppcd.artifacts.sources import Context
 from ppcd.bootstrap import Array, Bootstrap, interval
-from ppcd.claim_notes import NOTES
 from ppcd.claims import CLAIMS, STATUSES, Outcome, check_claims, combine, decide, judge, write_claims
-from ppcd.claims_unchecked import UNCHECKED
+from ppcd.claims import __main__ as claims_main
+from ppcd.claims.evidence import Evidence, Missing, loss_spread, mask_step
+from ppcd.claims.notes import NOTES
+from ppcd.claims.predicates import PAPER_ROWS, Claim, Quantity, at, growing_gap, name, ratio, steeper
+from ppcd.claims.unchecked import UNCHECKED
 from ppcd.errors import PpcdError
-from ppcd.evidence import Evidence, Missing, loss_spread, mask_step
 from ppcd.generations import SEEDS, samples_per_generation
-from ppcd.predicates import PAPER_ROWS, Claim, Quantity, at, growing_gap, name, ratio, steeper
 from ppcd.profiles import PROFILES, get_profile
 from ppcd.recipes import get_recipe
 
@@ -403,7 +405,7 @@ def test_copies_of_the_backbone_are_told() -> None:
 def test_times_side_by_side_and_alone_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     records = [fake_run(recipe) for recipe in ("biggan", "ppcd")]
     timed: dict[str, Any] = {records[0]["id"]: {"cpu": 0.5, "gpu": None}, records[1]["id"]: None}
-    monkeypatch.setattr("ppcd.evidence.read_runtime", lambda record: timed[record["id"]])
+    monkeypatch.setattr("ppcd.claims.evidence.read_runtime", lambda record: timed[record["id"]])
 
     def evidence() -> Evidence:
         found = Evidence("smoke", (0,))
@@ -540,14 +542,19 @@ def test_reasons_are_of_claims_and_profiles_that_there_are() -> None:
 def test_the_command_line_prints_and_writes(capsys: pytest.CaptureFixture[str]) -> None:
     write_generations(fake_run("biggan"), leakage=0.1)
     write_generations(fake_run("ppcd"), leakage=0.2)
-    assert claims.main(["--profile", "smoke", "--seeds", "0"]) == 0
+    assert claims_main.main(["--profile", "smoke", "--seeds", "0"]) == 0
     said = capsys.readouterr().out
     assert "not reproduced  less-leakage" in said and "claims.json" in said
     entries = {entry["id"]: entry for entry in json.loads((paths.results("smoke") / "claims.json").read_text())}
     assert entries["less-leakage"]["status"] == "not reproduced" and len(entries["less-leakage"]["runs"]) == 2
     assert entries["outperforms"]["status"] == "not run"
+    short = (paths.results("smoke") / "tables" / "claims.md").read_text()
+    rows = {cells[1]: cells[2:4] for cells in (re.split(r" ?\| ?", line) for line in short.splitlines()) if cells[1:]}
+    for status in STATUSES:
+        ids = [key for key, entry in entries.items() if entry["status"] == status]
+        assert rows[status] == [str(len(ids)), ", ".join(ids) or "–"]
     first = (paths.results("smoke") / "claims.json").read_bytes()
-    assert claims.main(["--profile", "smoke", "--seeds", "0"]) == 0
+    assert claims_main.main(["--profile", "smoke", "--seeds", "0"]) == 0
     assert (paths.results("smoke") / "claims.json").read_bytes() == first
 
 
@@ -561,7 +568,7 @@ def test_the_command_line_prints_and_writes(capsys: pytest.CaptureFixture[str]) 
     ],
 )
 def test_mistakes_of_use_are_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert claims.main(arguments) == 2
+    assert claims_main.main(arguments) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and error.startswith("ppcd: ")
     assert not (paths.results("smoke") / "claims.json").exists()

@@ -3,15 +3,17 @@
 import html as markup
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
+from ppcd import paths
 from ppcd.artifacts.render import Html
 from ppcd.artifacts.sources import Context
-from ppcd.claim_notes import NOTES
-from ppcd.claims import CLAIMS, STATUSES, Outcome, PartOutcome, Status, number, spread_over
-from ppcd.claims_unchecked import UNCHECKED
-from ppcd.predicates import Part
+from ppcd.claims import CLAIMS, STATUSES, Outcome, PartOutcome, Status, number, spread_over, write_claims
+from ppcd.claims.notes import NOTES
+from ppcd.claims.predicates import Part
+from ppcd.claims.unchecked import UNCHECKED
 
 # Of the text table: heading and width in characters, 120 with two blanks between.
 COLUMNS = (("status", 14), ("claim", 23), ("measured [95% interval], asked", 54), ("paper", 6), ("place", 15))
@@ -156,6 +158,23 @@ def _html_part(outcome: PartOutcome) -> str:
 def _escaped(content: str) -> str:
     escaped = markup.escape(content, quote=False)
     return escaped.replace("L_PP", "L<sub>PP</sub>").replace("L_CD", "L<sub>CD</sub>")
+
+
+def markdown(outcomes: Sequence[Outcome], context: Context) -> str:
+    """How many claims came to which status, and which: short enough for a README."""
+    lines = [f"Claims of the paper: {context.line}; 95% intervals over {spread_over(context.seeds)}.", ""]
+    lines += ["| status | claims | which |", "| --- | ---: | --- |"]
+    for status, n in counts(outcomes).items():
+        names = ", ".join(outcome.claim.id for outcome in outcomes if outcome.status == status)
+        lines.append(f"| {status} | {n} | {names or '–'} |")
+    return "\n".join(lines) + "\n"
+
+
+def write(outcomes: Sequence[Outcome], context: Context) -> list[Path]:
+    """Write `results/<profile>/claims.json` and, short, `tables/claims.md`."""
+    short = paths.results(context.profile) / "tables" / "claims.md"
+    paths.write_atomic(short, markdown(outcomes, context))
+    return [write_claims(outcomes, context), short]
 
 
 def explanations(

@@ -1,7 +1,7 @@
 """The paper's claims from Table 2 on: other ways of compressing GANs, Figure 4, the ablation, the conclusion."""
 
-from ppcd.claims_comparison import COMPARABLE, INTERVAL, POORER
-from ppcd.predicates import (
+from ppcd.claims.comparison import COMPARABLE, INTERVAL, POORER
+from ppcd.claims.predicates import (
     ALPHAS,
     DRASTIC,
     MUCH,

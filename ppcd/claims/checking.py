@@ -6,9 +6,7 @@ reproduced, otherwise inconclusive. A claim is reproduced where all its parts ar
 not, else inconclusive; and not run where a run or a measurement that it needs is not there.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +17,12 @@ import numpy as np
 from ppcd import paths
 from ppcd.artifacts.sources import Context, listed
 from ppcd.bootstrap import Array, Bootstrap, interval
-from ppcd.claims_comparison import COMPARISON, INTRODUCTION
-from ppcd.claims_compression import ABLATION, OTHER_METHODS
-from ppcd.errors import PpcdError, run_command
-from ppcd.evidence import Evidence, Missing
-from ppcd.predicates import MEASURES, SCORES, TIMES, Claim, Part, Quantity, name
-from ppcd.profiles import PROFILES, get_profile
+from ppcd.claims.comparison import COMPARISON, INTRODUCTION
+from ppcd.claims.compression import ABLATION, OTHER_METHODS
+from ppcd.claims.evidence import Evidence, Missing
+from ppcd.claims.predicates import MEASURES, SCORES, TIMES, Claim, Part, Quantity, name
+from ppcd.errors import PpcdError
+from ppcd.profiles import get_profile
 
 CLAIMS: tuple[Claim, ...] = INTRODUCTION + COMPARISON + OTHER_METHODS + ABLATION
 
@@ -38,7 +36,7 @@ STATUSES: dict[Status, str] = {
 
 
 class Measurements(Protocol):
-    """Where measurements come from: runs (`ppcd.evidence.Evidence`)."""
+    """Where measurements come from: runs (`ppcd.claims.evidence.Evidence`)."""
 
     def values(self, quantity: Quantity, side_by_side: bool = True) -> Array: ...
     def side_by_side(self, recipes: Iterable[str]) -> bool: ...
@@ -200,27 +198,3 @@ def write_claims(outcomes: Sequence[Outcome], context: Context) -> Path:
     content = [as_json(outcome, context) for outcome in outcomes]
     paths.write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return path
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 0 whatever the claims came to, 2 with one line on standard error for a mistake of use."""
-    parser = argparse.ArgumentParser(prog="python -m ppcd.claims", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
-    parser.add_argument("--seeds", default="0", help='"0 1 2" or "0,1,2"')
-    options = parser.parse_args(arguments)
-    return run_command(lambda: _command(options), "nothing was written")
-
-
-def _command(options: argparse.Namespace) -> None:
-    from ppcd.artifacts.claims_table import text
-    from ppcd.reproduce import parse_seeds
-
-    context = Context(get_profile(options.profile).name, tuple(parse_seeds(options.seeds)))
-    outcomes = check_claims(context.profile, context.seeds)
-    path = write_claims(outcomes, context)
-    print(text(outcomes, context))
-    print(f"\nwritten: {path}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

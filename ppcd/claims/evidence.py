@@ -10,9 +10,9 @@ import pandas as pd
 
 from ppcd.artifacts.sources import Record, common_protocol, directory, find_records, listed
 from ppcd.bootstrap import Array
+from ppcd.claims.predicates import SCORES, TIMES, Quantity
 from ppcd.errors import PpcdError
 from ppcd.generations import read_generations
-from ppcd.predicates import SCORES, TIMES, Quantity
 from ppcd.timing import read_runtime
 
 # Of the protocol of ten generations: scores are comparable where the rest agrees.

@@ -1,0 +1,31 @@
+"""The claims of the paper: its sentences, what each means of runs, and whether it holds of ours."""
+
+from ppcd.claims.checking import (
+    CLAIMS,
+    STATUSES,
+    Outcome,
+    PartOutcome,
+    Status,
+    check_claims,
+    combine,
+    decide,
+    judge,
+    number,
+    spread_over,
+    write_claims,
+)
+
+__all__ = [
+    "CLAIMS",
+    "STATUSES",
+    "Outcome",
+    "PartOutcome",
+    "Status",
+    "check_claims",
+    "combine",
+    "decide",
+    "judge",
+    "number",
+    "spread_over",
+    "write_claims",
+]

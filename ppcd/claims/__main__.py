@@ -1,0 +1,36 @@
+"""`make claims`: every claim of the paper against the runs that are there.
+
+python -m ppcd.claims --profile mnist --seeds "0 1 2"
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ppcd.artifacts.claims_table import text, write
+from ppcd.artifacts.sources import Context
+from ppcd.claims import check_claims
+from ppcd.errors import run_command
+from ppcd.profiles import PROFILES, get_profile
+from ppcd.reproduce import parse_seeds
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0 whatever the claims came to, 2 with one line on standard error for a mistake of use."""
+    parser = argparse.ArgumentParser(prog="python -m ppcd.claims", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
+    parser.add_argument("--seeds", default="0", help='"0 1 2" or "0,1,2"')
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _command(options), "nothing was written")
+
+
+def _command(options: argparse.Namespace) -> None:
+    context = Context(get_profile(options.profile).name, tuple(parse_seeds(options.seeds)))
+    outcomes = check_claims(context.profile, context.seeds)
+    written = write(outcomes, context)
+    print(text(outcomes, context))
+    print("\nwritten: " + ", ".join(map(str, written)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
