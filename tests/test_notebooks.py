@@ -287,7 +287,7 @@ def test_typed_mistakes_stop_papermill_at_once(own_folders: dict[str, str], tmp_
 
 
 def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_path: Path) -> None:
-    """At profile smoke, from another directory: train, evaluate, Table 3, Figure 5, and the report."""
+    """At profile smoke, from another directory: train, evaluate, every table and figure, and the report."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     first = papermill(
@@ -309,23 +309,33 @@ def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_
     assert list(table["status"]) == ["complete"] * 5
     assert (tmp_path / "figures" / "smoke" / "fig5.png").stat().st_size > 1000
 
+    trainings = {"04_comparison": (), "05_compression_ratio": ("-p", "alphas", "0.5")}
     others = {
         "01_train": ("-p", "recipe", "ppcd-a0.5"),
         "02_evaluate": ("-p", "recipe", "ppcd", "-p", "alpha", "0.5"),
+        "06_interpolation": (),
+        "07_failure_cases": (),
         "09_report": (),
     }
-    running = {
-        name: papermill(FOLDER / f"{name}.ipynb", f"{name}.ipynb", "-p", "profile", "smoke", *rest, cwd=elsewhere)
-        for name, rest in others.items()
-    }
-    for process in running.values():
-        said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+    for batch in (trainings, others):
+        running = {
+            name: papermill(FOLDER / f"{name}.ipynb", f"{name}.ipynb", "-p", "profile", "smoke", *rest, cwd=elsewhere)
+            for name, rest in batch.items()
+        }
+        for process in running.values():
+            said, _ = process.communicate(timeout=500)
+            assert process.returncode == 0, said
     page = build_report(elsewhere / "09_report.ipynb", "smoke").read_text()
     assert "Table 3, comparison of ablation models: profile smoke, seed 0" in page
     assert page.count("data:image/png") >= 2 and "not run" in page, "the literal settings were not run"
-    runs = sorted(entry.name.split("-s0-")[0] for entry in (tmp_path / "results" / "smoke" / "runs").iterdir())
-    assert runs == ["biggan", "ppcd-a0.5", "ppcd-no-cd-a0.5", "ppcd-no-pp", "ppcd-two-step-a0.5"]
+    runs = {entry.name.split("-s0-")[0] for entry in (tmp_path / "results" / "smoke" / "runs").glob("*-s0-*")}
+    compared = {"biggan", "sagan", "sngan", "tinygan", "ppcd", "distill-nas", "distill-only"}
+    pruned = {"ppcd-a0.5", "ppcd-no-cd-a0.5", "ppcd-no-pp", "ppcd-two-step-a0.5", "l1-biggan-a0.5", "l1-sagan-a0.5"}
+    assert compared | pruned <= runs
+    tables = {path.name for path in (tmp_path / "results" / "smoke" / "tables").glob("*.csv")}
+    assert {"table1.csv", "table2.csv", "table3.csv", "fig4-a0.5.csv", "fig8.csv"} <= tables
+    drawn = {path.stem for path in (tmp_path / "figures" / "smoke").glob("*.png")}
+    assert {"fig1", "fig2", "fig3", "fig4-a0.5", "fig5", "fig6", "fig7", "fig8"} <= drawn
 
 
 def test_evaluate_under_pytest_notebook_says_what_is_not_run(own_folders: dict[str, str]) -> None:

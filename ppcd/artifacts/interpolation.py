@@ -109,7 +109,7 @@ def fig7(profile: str, seed: int = 0) -> Figure:
     labels = FIXED[budget.dataset]
     names = class_names(profile, list(records.values()), labels)
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
-        figure = new_figure(6.4, 2.35)
+        figure = new_figure(6.4, 2.5)
         figure.set_layout_engine("compressed")  # panels of images have an aspect
         for axes, (recipe, record) in zip(figure.subplots(1, len(SYSTEMS)), records.items(), strict=True):
             images = None if record is None else noise_steps(record, profile, seed, labels)
