@@ -17,7 +17,7 @@ from ppcd.workers import ensure_runs, run_all
 
 __all__ = ["ensure_runs", "plan", "reproduce"]
 
-# Every system of the paper's tables and figures. The order fills two cores: the teacher, which most others wait for,
+# Every system of the paper's tables, figures and claims. The order fills two cores: the teacher, which most others wait for,
 # beside runs that need none; and of the l1 runs, which share their first halves, one of each network first.
 RECIPES = (
     "biggan",
@@ -30,6 +30,7 @@ RECIPES = (
     "ppcd-a0.8",
     "ppcd-no-pp",
     "ppcd-no-cd-a0.5",
+    "ppcd-no-cd",
     "ppcd-two-step-a0.5",
     "ppcd-two-step-a0.6",
     "ppcd-two-step",
