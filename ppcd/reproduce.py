@@ -17,8 +17,8 @@ from ppcd.workers import ensure_runs, run_all
 
 __all__ = ["ensure_runs", "plan", "reproduce"]
 
-# Every system of the paper's tables, figures and claims. The order fills two cores: the teacher, which most others wait for,
-# beside runs that need none; and of the l1 runs, which share their first halves, one of each network first.
+# Every system of the paper's tables, figures and claims. The order fills two cores: the teacher, which most others
+# wait for, beside runs that need none; and of the l1 runs, which share their first halves, one of each network first.
 RECIPES = (
     "biggan",
     "l1-sagan-a0.5",
