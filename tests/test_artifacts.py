@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import fake_runs
 import nbformat
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from matplotlib.text import Text
 
 from ppcd.artifacts import curves, figures, render, report, rows, sources, summary, tables
 from ppcd.errors import PpcdError
+from ppcd.recipes import Recipe
 
 
 @pytest.fixture(autouse=True)
@@ -316,6 +318,23 @@ def test_the_papers_settings_stand_beside_ours() -> None:
     assert frame.loc["pivot", "here"] == "0.005" and frame.loc["delta", "here"] == "1000"
     assert frame.loc["hardware", "here"] == "not run"
     assert frame.loc["epochs", "here"] == "24 iterations (teacher: 12)"
+
+
+def test_standstills_are_runs_whose_discriminator_had_won(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_run("sagan")
+    assert isinstance(summary.standstills("smoke", [0]), str)
+    logged = fake_runs._history
+
+    def won(total: int, recipe: Recipe) -> str:
+        history = pd.read_csv(io.StringIO(logged(total, recipe)))
+        history.loc[history["iteration"] > total / 4, "loss_d"] = 0.0
+        return history.to_csv(index=False)
+
+    monkeypatch.setattr(fake_runs, "_history", won)
+    stood, other = fake_run("l1-sagan"), fake_run("ppcd", seed=1)
+    fake_run("distill-only")  # has no discriminator
+    assert list(summary.standstills("smoke", [0])["run"]) == [stood["id"]]
+    assert set(summary.standstills("smoke", [0, 1])["run"]) == {stood["id"], other["id"]}
 
 
 def test_provenance_of_every_run() -> None:
