@@ -100,7 +100,7 @@ def fig1(profile: str, seeds: Sequence[int] = (0,)) -> Figure:
         _panel(right, theirs, hollow=True)
         right.set(title=f"the paper's Table 1:\n{paper.SETTING}", xlabel="IS ↑ better", ylabel="FID ↓ better")
         spread = "; bars: standard deviation over seeds" if len(seeds) > 1 else ""
-        note = f"areas of circles are proportional to #Par. within a panel; the panels share no scale{spread}"
+        note = f"areas of circles are proportional to #Par. within a panel (half as wide in the legend); the panels share no scale{spread}"
         missing = ", ".join(RECIPES[point.system].title for point in ours if not point.there)
         sign(figure, context, note + (f"\n{NOT_RUN}: {missing}" if missing else ""))
     return figure
@@ -138,6 +138,7 @@ def _scale(axes: Axes, points: Sequence[Point]) -> None:
     if max(distances) > 5 * min(distances) > 0:
         figures.log_scale(axes)
     axes.margins(0.2)
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], 0.0))  # no distance is below zero
 
 
 def _colour(system: str) -> str:
