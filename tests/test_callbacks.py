@@ -288,6 +288,7 @@ def test_history_has_a_row_every_few_iterations_and_one_at_the_end(tmp_path: Pat
     assert history[0] == {
         "iteration": "4", "phase": "train", "seconds": "1", "loss_d": "1.25", "loss_adv": "-0.5",
         "loss_cd": "0.125", "loss_pp": "8", "images_per_second": "256", "pruned": "0.416667",
+        "loss_pixel": "", "loss_feature": "",
     }  # fmt: skip
     assert [(row["iteration"], row["layer"]) for row in masks[:3]] == [
         ("4", "first"),

@@ -108,7 +108,7 @@ def missing(text: str) -> list[str]:
 
 
 def test_every_link_leads_somewhere() -> None:
-    assert "figures/mnist/fig5.png" in targets(README)
+    assert "figures/mnist/fig4.png" in targets(README)
     assert missing(README) == []
     assert missing("see [this](docs/nothing.md) and ![that](README.md)") == ["docs/nothing.md"]
 

@@ -147,7 +147,7 @@ def _worst(axes: Axes, what: Judged | None, rule: str, names: Sequence[str], lab
     images[: len(worst)] = what.images[worst]
     under = []
     for index in worst.tolist():
-        value = f"p = {what.probability[index]:.2f}" if rule == "unclear" else f"{what.distance[index]:.2f}×"
+        value = f"p {what.probability[index]:.2f}" if rule == "unclear" else f"{what.distance[index]:.2f}×"
         under.append(f"{names[int(what.labels[index])]}: {value}")
     under += [""] * (SHOWN - len(worst)) if under else ["none"] + [""] * (SHOWN - 1)
     show_tiles(axes, images.float() / 255, [label], under)

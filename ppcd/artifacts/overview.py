@@ -100,7 +100,11 @@ def fig1(profile: str, seeds: Sequence[int] = (0,)) -> Figure:
         _panel(right, theirs, hollow=True)
         right.set(title=f"the paper's Table 1:\n{paper.SETTING}", xlabel="IS ↑ better", ylabel="FID ↓ better")
         spread = "; bars: standard deviation over seeds" if len(seeds) > 1 else ""
-        note = f"areas of circles are proportional to #Par. within a panel (half as wide in the legend); the panels share no scale{spread}"
+        note = (
+            note = "areas of circles are proportional to #Par. within a panel (half as wide in the legend); "
+            note += f"the panels share no scale{spread}"
+            f"the panels share no scale{spread}"
+        )
         missing = ", ".join(RECIPES[point.system].title for point in ours if not point.there)
         sign(figure, context, note + (f"\n{NOT_RUN}: {missing}" if missing else ""))
     return figure
