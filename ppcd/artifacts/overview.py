@@ -101,8 +101,7 @@ def fig1(profile: str, seeds: Sequence[int] = (0,)) -> Figure:
         right.set(title=f"the paper's Table 1:\n{paper.SETTING}", xlabel="IS ↑ better", ylabel="FID ↓ better")
         spread = "; bars: standard deviation over seeds" if len(seeds) > 1 else ""
         note = (
-            note = "areas of circles are proportional to #Par. within a panel (half as wide in the legend); "
-            note += f"the panels share no scale{spread}"
+            "areas of circles are proportional to #Par. within a panel (half as wide in the legend); "
             f"the panels share no scale{spread}"
         )
         missing = ", ".join(RECIPES[point.system].title for point in ours if not point.there)
