@@ -151,8 +151,8 @@ def _html_row(outcome: Outcome) -> str:
 def _html_part(outcome: PartOutcome) -> str:
     colour = COLOURS[outcome.status]
     mark = {"+": "✓", "-": "✗"}.get(MARKS[outcome.status], "?")
-    shown = _escaped(outcome.text).replace(" ", "&nbsp;")
-    return f"<span style='color: {colour}'>{mark}</span>&nbsp;{shown}"
+    shown = f"<span style='color: {colour}'>{mark}</span> {_escaped(outcome.text)}"
+    return f"<span style='white-space: nowrap'>{shown}</span>"  # one line, so that the paper's number stands beside
 
 
 def _escaped(content: str) -> str:
