@@ -33,7 +33,7 @@ help: ## this list
 	@printf '\n'
 	@printf '  %-26s %s\n' \
 	  'PROFILE=$(PROFILE)' 'what is trained, and how long: smoke, mnist, cifar10-lite, cifar10' \
-	  'SEEDS="$(SEEDS)"' 'one or several: SEEDS="0 1 2" or SEEDS=0,1,2' \
+	  'SEEDS="$(SEEDS)"' 'how many, SEEDS=3, or which: SEEDS="0 1 2", SEEDS=7,' \
 	  'DEVICE=$(DEVICE)' 'auto, cpu, cuda or mps' \
 	  'DATA=$(DATA)' 'folder of class folders with images, for the cifar10 profiles' \
 	  'REUSE=$(REUSE)' '1: take the complete runs that came with the repository' \

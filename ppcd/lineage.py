@@ -19,6 +19,7 @@ from ppcd.profiles import get_profile
 from ppcd.recipes import TEACHER, get_recipe
 from ppcd.records import read_run
 from ppcd.runs import Run, RunConfig, run_config, runs_root
+from ppcd.seeds import write_seeds
 
 ALIASES = {"fid": "fd", "lpips": "diversity"}  # what a cell's column may be called -> its key in the frame
 NAMES = {key: name for name, key in ALIASES.items()}
@@ -216,7 +217,7 @@ def _claim(name: str, profile: str, seeds: tuple[int, ...]) -> Cell:
 
 def timing_command(profile: str, seeds: Sequence[int]) -> str:
     """What times all the networks of a profile in turns."""
-    return f'.venv/bin/python -m ppcd.timing --profile {profile} --seeds "{" ".join(map(str, seeds))}"'
+    return f'.venv/bin/python -m ppcd.timing --profile {profile} --seeds "{write_seeds(seeds)}"'
 
 
 def generations_command(profile: str, runs: Sequence[str]) -> str:

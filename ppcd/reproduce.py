@@ -1,16 +1,16 @@
 """`make reproduce`: every run of the plan, then every notebook, table and figure, and the report."""
 
 import argparse
-import re
 import sys
 import time
 from collections.abc import Sequence
 
 from ppcd import paths
-from ppcd.errors import PpcdError, run_command
+from ppcd.errors import run_command
 from ppcd.generations import complete_records, ensure_generations
 from ppcd.profiles import PROFILES, get_profile
 from ppcd.runs import RunConfig, run_config
+from ppcd.seeds import parse_seeds
 from ppcd.timing import ensure_runtime
 from ppcd.train import resolve_device
 from ppcd.workers import ensure_runs, run_all
@@ -90,18 +90,6 @@ def build(profile: str, seeds: Sequence[int]) -> None:
     print(f"tables:  {paths.results(profile) / 'tables'}\nfigures: {paths.figures(profile)}\nreport:  {report}")
 
 
-def parse_seeds(text: str) -> list[int]:
-    """ "0 1 2" or "0,1,2" as numbers.
-
-    Raises:
-        PpcdError: not that, or none.
-    """
-    parts = [part for part in re.split(r"[,\s]+", text.strip()) if part]
-    if not parts or not all(re.fullmatch("[0-9]+", part) for part in parts) or len(set(parts)) != len(parts):
-        raise PpcdError(f'seeds must be different whole numbers, as in SEEDS="0 1 2"; got {text!r}')
-    return [int(part) for part in parts]
-
-
 def reproduce(
     profile: str,
     seeds: Sequence[int],
@@ -134,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
     parser = argparse.ArgumentParser(prog="python -m ppcd.reproduce", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
-    parser.add_argument("--seeds", default="0", help='"0 1 2" or "0,1,2"')
+    parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--reuse", action="store_true", help="take complete runs that came with the repository")

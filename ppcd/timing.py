@@ -142,11 +142,11 @@ def ensure_runtime(profile: str, records: Sequence[Record], device: str = "cpu",
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    from ppcd.reproduce import parse_seeds
+    from ppcd.seeds import parse_seeds
 
     parser = argparse.ArgumentParser(prog="python -m ppcd.timing", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist")
-    parser.add_argument("--seeds", default="0", help='"0 1 2" or "0,1,2"')
+    parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
     return run_command(

@@ -120,13 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ppcd.why", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cell", required=True, help="table1.ppcd.fid, fig4.l1-biggan-a0.5.fid, claims.ID")
     parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
-    parser.add_argument("--seeds", default="0", help='"0 1 2" or "0,1,2"')
+    parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
     options = parser.parse_args(arguments)
     return run_command(lambda: _command(options), "nothing was written")
 
 
 def _command(options: argparse.Namespace) -> None:
-    from ppcd.reproduce import parse_seeds
+    from ppcd.seeds import parse_seeds
 
     text = describe(find_cell(options.cell, options.profile, parse_seeds(options.seeds)))
     try:

@@ -27,8 +27,9 @@ from ppcd.claims import CLAIMS
 from ppcd.errors import PpcdError
 from ppcd.notebook import check_parameters
 from ppcd.recipes import TEACHER, get_recipe
-from ppcd.reproduce import RECIPES, TRAINED_ANEW, build, main, notebooks, parse_seeds, plan, reproduce
+from ppcd.reproduce import RECIPES, TRAINED_ANEW, build, main, notebooks, plan, reproduce
 from ppcd.runs import Run, RunConfig, run_config
+from ppcd.seeds import parse_seeds, write_seeds
 from ppcd.workers import Job, ensure_runs, run_all, with_teachers
 
 
@@ -530,10 +531,21 @@ def test_a_notebook_that_fails_ends_it(steps: list[Any], monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     ("text", "seeds"),
-    [("0", [0]), ("0 1 2", [0, 1, 2]), ("0,1,2", [0, 1, 2]), (" 7,\t3 ", [7, 3]), ("2, 1,0", [2, 1, 0])],
+    [
+        ("0", [0]),
+        ("0 1 2", [0, 1, 2]),
+        ("0,1,2", [0, 1, 2]),
+        (" 7,\t3 ", [7, 3]),
+        ("2, 1,0", [2, 1, 0]),
+        ("3", [0, 1, 2]),
+        ("1", [0]),
+        ("7,", [7]),
+        ("100", list(range(100))),
+    ],
 )
 def test_seeds_are_read(text: str, seeds: list[int]) -> None:
     assert parse_seeds(text) == seeds
+    assert parse_seeds(write_seeds(seeds)) == seeds
 
 
 @pytest.mark.parametrize("text", ["", "  ", ",", "a", "0 1 x", "-1", "1.5", "0 0", "0x1", "²", "0;1", "1e3"])
