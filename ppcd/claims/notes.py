@@ -3,10 +3,10 @@
 A note is shown under the table of claims, and only while its claim is `not reproduced` or `inconclusive`.
 """
 
-SPREAD = (
-    "the seeds disagree by more than the systems do. The training is short, and some runs do not recover "
-    "once D has won "
-    "(the table of standstills below): one such run among three decides a mean"
+SPREAD = "the seeds disagree by more than the systems do, after a training as short as this"
+COLLAPSE = (
+    "one of three runs without masks did not recover once D had won (the table of standstills below), and decides the "
+    "mean"
 )
 DIVERSE = (
     "pruning and distillation each cost diversity in this short training: PPCD-GAN w/o L_PP (Table 3, distilled, not "
@@ -54,7 +54,7 @@ NOTES: dict[tuple[str, str], str] = {
         + ". SN-GAN, whose settings ask for five steps of D for each of G, has seen five times the real images."
     ),
     ("mnist", "abstract-reduction"): "the reduction is there; of the scores, " + SPREAD + ".",
-    ("mnist", "without-pp-better"): "without masks one of three runs collapsed: " + SPREAD + ".",
+    ("mnist", "without-pp-better"): COLLAPSE + ".",
     ("mnist", "far-worse"): (
         "Distill only is far worse on every seed (blurred silhouettes, the mean that the squared error asks for). "
         "Distill + NAS, whose search keeps the MACs of PPCD-GAN here, draws good digits on two seeds; on the "

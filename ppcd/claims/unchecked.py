@@ -38,7 +38,7 @@ UNCHECKED: tuple[Unchecked, ...] = (
     Unchecked(
         "The usage of NAS, however, requires a high computational cost due to a large search space.",
         "section 1",
-        "every method gets the same budget here, the search included",
+        "every method gets the same iterations here; the search comes on top, and its cost is not compared",
     ),
     Unchecked(
         "We attribute this advance to our usage of the class conditional normalization in the distillation process.",
