@@ -34,7 +34,7 @@ from ppcd.records import read_run
 from ppcd.runs import Run, RunConfig, runs_root
 from ppcd.timing import ensure_runtime, measure_runtime, read_runtime
 from ppcd.train import GENERATOR, resolve_device
-from ppcd.workers import MEMORY
+from ppcd.workers import MEMORY, count_workers
 
 __all__ = [
     "ensure_generations",
@@ -203,10 +203,7 @@ def ensure_generations(
         PpcdError: runs failed; the others were measured first.
     """
     device = resolve_device(device)
-    if workers is not None and workers < 1:
-        raise PpcdError(f"at least one worker is needed; got {workers}")
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = count_workers(workers, device)
     workers = workers if device == "cpu" else 1
     records = complete_records(runs)
     missing = {record["id"]: record for record in records if read_generations(record) is None}

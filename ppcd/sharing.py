@@ -57,8 +57,7 @@ def share_first_half(run: Run, trainer: Trainer, checkpoint: Path, every: int, w
         every: iterations between two rows of the history.
         watchers: callbacks that show the progress.
     """
-    _, dirty = provenance.git_state(paths.repository())
-    if checkpoint.is_file() or dirty or not shares(run.config):
+    if checkpoint.is_file() or not shares(run.config) or provenance.git_state(paths.repository())[1]:
         return
     directory = shared_directory(run.config, str(trainer.device))
     directory.mkdir(parents=True, exist_ok=True)

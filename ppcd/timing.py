@@ -20,6 +20,7 @@ from ppcd.errors import PpcdError, run_command
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.profiles import get_profile
 from ppcd.runs import find_runs, runs_root
+from ppcd.seeds import parse_seeds
 from ppcd.train import GENERATOR, resolve_device
 
 Record = dict[str, Any]  # a run.json
@@ -142,8 +143,6 @@ def ensure_runtime(profile: str, records: Sequence[Record], device: str = "cpu",
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    from ppcd.seeds import parse_seeds
-
     parser = argparse.ArgumentParser(prog="python -m ppcd.timing", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist")
     parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')

@@ -24,13 +24,12 @@ from ppcd.loop import fit
 from ppcd.metrics import CONVENTION, block_params, complexity, seconds_per_batch
 from ppcd.recipes import RECIPES
 from ppcd.runs import Run, RunConfig, run_config
-from ppcd.sharing import share_first_half
+from ppcd.sharing import CHECKPOINT, share_first_half
 from ppcd.slim import slim
 
 log = logging.getLogger(__name__)
 
 GENERATOR = "generator.safetensors"
-CHECKPOINT = "checkpoint.pt"
 HISTORY_ROWS = 250  # rows of history.csv over a whole training
 
 

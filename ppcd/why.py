@@ -15,6 +15,7 @@ from ppcd.lineage import Cell, find_cell, train_command
 from ppcd.profiles import PROFILES
 from ppcd.records import file_hash, flatten
 from ppcd.runs import runs_root
+from ppcd.seeds import parse_seeds
 from ppcd.train import GENERATOR
 
 WIDTH = 120
@@ -126,8 +127,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    from ppcd.seeds import parse_seeds
-
     text = describe(find_cell(options.cell, options.profile, parse_seeds(options.seeds)))
     try:
         print(text, flush=True)

@@ -89,6 +89,19 @@ def with_teachers(configs: Iterable[RunConfig]) -> list[RunConfig]:
     return list({config.id: config for config in [*teachers, *configs]}.values())
 
 
+def count_workers(asked: int | None, device: str) -> int:
+    """How many processes side by side: as many as asked for, else one a core, and one on a GPU.
+
+    Raises:
+        PpcdError: fewer than one were asked for.
+    """
+    if asked is not None and asked < 1:
+        raise PpcdError(f"at least one worker is needed; got {asked}")
+    if asked is not None or device != "cpu":
+        return asked or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run_all(
     configs: Sequence[RunConfig], *, device: str = "cpu", workers: int | None = None, retrain: bool = False
 ) -> list[Run]:
@@ -104,11 +117,7 @@ def run_all(
         PpcdError: runs failed; the others were finished first, and nothing of them is lost.
     """
     device = resolve_device(device)
-    if workers is not None and workers < 1:
-        raise PpcdError(f"at least one worker is needed; got {workers}")
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = workers if device == "cpu" else 1
+    workers = count_workers(workers, device)
     jobs = []
     for config in with_teachers(configs):
         complete = Run(config).state == "complete"

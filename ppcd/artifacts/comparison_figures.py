@@ -10,9 +10,8 @@ from torch import Tensor
 
 from ppcd import paper
 from ppcd.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
-from ppcd.artifacts.sources import Context, Record, directory, find_record
+from ppcd.artifacts.sources import Context, Record, find_record, generator_of
 from ppcd.artifacts.tiles import show_tiles
-from ppcd.checkpoints import load_generator
 from ppcd.evaluate import Gauges
 from ppcd.judges import TIMES, best_of, get_judges
 from ppcd.profiles import get_profile
@@ -28,7 +27,7 @@ NOTE = (
 
 def best_images(record: Record, gauges: Gauges, labels: tuple[int, ...]) -> Float[Tensor, "labels 3 height width"]:
     """The best of ten images in [0, 1] of each of these classes."""
-    generator = load_generator(directory(record) / "generator.safetensors")
+    generator = generator_of(record)
     best = best_of(generator, gauges.network, record["seed"])
     return best.images[torch.tensor(labels)].float() / 255
 

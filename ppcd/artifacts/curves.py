@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
-from ppcd.artifacts.sources import Context, Record, alpha_of, directory
-from ppcd.errors import PpcdError
+from ppcd.artifacts.sources import Context, Record, alpha_of, read_csv
 from ppcd.recipes import RECIPES
 
 FREEZE_BY = 2 / 3  # of the training: when every masked layer should have frozen
@@ -30,18 +29,6 @@ RULES = {
     "ppcd-literal-adam": "the paper's words: Adam at 0.1",
     "ppcd-literal-sgd": "the same with SGD at 0.1",
 }
-
-
-def read_csv(record: Record, name: str) -> pd.DataFrame:
-    """A log of the run, `history.csv` or `masks.csv`.
-
-    Raises:
-        PpcdError: the run has no such log.
-    """
-    path = directory(record) / name
-    if not path.is_file():
-        raise PpcdError(f"run {record['id']} has no {name}; it was not masked, or its directory is not whole")
-    return pd.read_csv(path)
 
 
 def _context(record: Record) -> Context:

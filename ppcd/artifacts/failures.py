@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 
 from ppcd import failures, paths
 from ppcd.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
-from ppcd.artifacts.sources import NOT_RUN, Context, Record, directory, find_records, listed
+from ppcd.artifacts.sources import NOT_RUN, Context, Record, find_records, generator_of, listed
 from ppcd.artifacts.tiles import show_tiles
-from ppcd.checkpoints import load_generator
 from ppcd.errors import PpcdError
 from ppcd.evaluate import fewest_samples
 from ppcd.failures import RULES, Judged
@@ -52,12 +51,7 @@ def judged(profile: str, seeds: Sequence[int]) -> dict[str, Judged | None]:
     count = max(budget.evaluation_samples // SHARE, fewest_samples(budget.num_classes))
     found: dict[str, Judged | None] = {}
     for recipe, runs in records.items():
-        parts = [
-            failures.judge_samples(
-                load_generator(directory(run) / "generator.safetensors"), count, _noise_seed(run), gauges, real
-            )
-            for run in runs
-        ]
+        parts = [failures.judge_samples(generator_of(run), count, _noise_seed(run), gauges, real) for run in runs]
         found[recipe] = failures.join(parts) if parts else None
     found[REAL] = failures.judge_real(count, gauges, real)
     return found

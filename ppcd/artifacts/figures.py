@@ -21,10 +21,9 @@ from ppcd.artifacts.sources import (
     Context,
     Record,
     alpha_suffix,
-    directory,
     find_record,
+    generator_of,
 )
-from ppcd.checkpoints import load_generator
 from ppcd.profiles import get_profile
 from ppcd.recipes import RECIPES, TEACHER, check_alpha
 
@@ -118,7 +117,7 @@ def examples(
     record: Record, z: Float[Tensor, "batch noise"], labels: Sequence[int]
 ) -> Float[Tensor, "batch 3 height width"]:
     """Images in [0, 1] that the run's saved generator makes of this noise and these classes."""
-    generator = load_generator(directory(record) / "generator.safetensors")
+    generator = generator_of(record)
     images = generator(z[:, : generator.dim_z].contiguous(), torch.tensor(list(labels), dtype=torch.int64))
     return (images.clamp(-1, 1) + 1) / 2
 

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ppcd.artifacts.figures import STYLE, class_names, examples, new_figure, not_run, save, sign
-from ppcd.artifacts.sources import Context, Record, directory, find_record
+from ppcd.artifacts.sources import Context, Record, find_record, generator_of
 from ppcd.artifacts.tiles import show_tiles
-from ppcd.checkpoints import load_generator
 from ppcd.evaluate import draw_noise
 from ppcd.interpolation import between_classes, slerp
 from ppcd.profiles import get_profile
@@ -47,7 +46,7 @@ def class_steps(
     record: Record, z: Float[Tensor, "noises noise"], start: int, end: int
 ) -> Float[Tensor, "images 3 height width"]:
     """Images in [0, 1], noise by noise, of every step from one class to another."""
-    generator = load_generator(directory(record) / "generator.safetensors")
+    generator = generator_of(record)
     mixed, labels = between_classes(generator, start, end, steps())
     rows = z[:, : generator.dim_z].repeat_interleave(len(labels), dim=0)
     return (mixed(rows, labels.repeat(len(z))).clamp(-1, 1) + 1) / 2

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ppcd import paths
+from ppcd.checkpoints import load_generator
 from ppcd.errors import PpcdError
+from ppcd.generators import Generator
 from ppcd.profiles import get_profile
 from ppcd.runs import Run, run_config
 
@@ -36,6 +40,28 @@ def find_records(profile: str, recipe: str, seeds: Sequence[int], alpha: float |
 def directory(record: Record) -> Path:
     """The directory of the run that the record is of."""
     return paths.results(record["profile"]) / "runs" / record["id"]
+
+
+def read_csv(record: Record, name: str) -> pd.DataFrame:
+    """A log of the run, `history.csv` or `masks.csv`.
+
+    Raises:
+        PpcdError: the run has no such log.
+    """
+    path = directory(record) / name
+    if not path.is_file():
+        raise PpcdError(f"run {record['id']} has no {name}; it was not masked, or its directory is not whole")
+    return pd.read_csv(path)
+
+
+def second_half(history: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a log that are of the second half of its training."""
+    return history.loc[history["iteration"] > history["iteration"].max() / 2]
+
+
+def generator_of(record: Record) -> Generator:
+    """The slim EMA generator of a run, in evaluation mode."""
+    return load_generator(directory(record) / "generator.safetensors")
 
 
 def samples(record: Record) -> Path:

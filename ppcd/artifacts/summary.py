@@ -1,6 +1,5 @@
 """Small tables of the notebooks and the report: scores, layers, headline numbers, provenance, deviations."""
 
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from ppcd import paper, paths
 from ppcd.artifacts.curves import RULES
 from ppcd.artifacts.render import write_number
 from ppcd.artifacts.rows import kept_channels, score_names
-from ppcd.artifacts.sources import NOT_RUN, Record, directory, find_record
+from ppcd.artifacts.sources import NOT_RUN, Record, find_record, read_csv, second_half
 from ppcd.generators import CHANNELS
 from ppcd.masks import ChannelMask
 from ppcd.profiles import get_profile
@@ -221,19 +220,15 @@ def standstills(profile: str, seeds: Sequence[int]) -> pd.DataFrame | str:
     """
     rows = []
     for record in find_runs(profile):
-        if record["seed"] not in seeds or "loss_d" not in (history := _history(record)):
-            continue
         method = record["config"]["recipe"].get("baseline") or {}
-        second = history.loc[history["iteration"] > history["iteration"].max() / 2, "loss_d"]
+        if record["seed"] not in seeds or method.get("kind") == "output":  # which has no D
+            continue
+        second = second_half(read_csv(record, "history.csv"))["loss_d"]
         share = float((second == 0).mean()) if len(second) else 0.0
-        if share > STANDSTILL and method.get("kind") != "output":  # which has no D
+        if share > STANDSTILL:
             row = {"run": record["id"], "steps of the second half with loss_d = 0": _percent(share, 1.0)}
             rows.append(row | {"conditional accuracy": _headline_row(record)["conditional accuracy"]})
     return pd.DataFrame(rows) if rows else "In no run had the discriminator won for good."
-
-
-def _history(record: Record) -> pd.DataFrame:
-    return pd.read_csv(io.BytesIO((directory(record) / "history.csv").read_bytes()))
 
 
 def provenance(profile: str) -> pd.DataFrame | str:

@@ -1,6 +1,5 @@
 """What claims are judged by: the measurements of runs, as arrays [seed, generation]."""
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppcd.artifacts.sources import Record, common_protocol, directory, find_records, listed
+from ppcd.artifacts.sources import Record, common_protocol, find_records, listed, read_csv, second_half
 from ppcd.bootstrap import Array
 from ppcd.claims.predicates import SCORES, TIMES, Quantity
 from ppcd.errors import PpcdError
@@ -133,7 +132,7 @@ class Evidence:
             frozen = [mask["frozen_at"] is not None for mask in record["masks"]]
             return [float(np.mean(frozen))] if frozen else []
         if key == "loss_spread":
-            return loss_spread(_table(record, "history.csv"))
+            return loss_spread(read_csv(record, "history.csv"))
         if key == "mask_step":
             return [mask_step(record)]
         return [record["complexity"][key]]
@@ -158,16 +157,12 @@ def _time(side_by_side: dict[str, float | None] | None, record: Record, key: str
     return None if own is None else own["seconds_per_batch"]
 
 
-def _table(record: Record, name: str) -> pd.DataFrame:
-    return pd.read_csv(io.BytesIO((directory(record) / name).read_bytes()))
-
-
 def loss_spread(history: pd.DataFrame) -> list[float]:
     """Standard deviation of the discriminator's loss, as logged, in each of BLOCKS parts of a training's second half.
 
     Fewer parts where the history is short, so that each has two rows; none for fewer than that.
     """
-    second = history.loc[history["iteration"] > history["iteration"].max() / 2, "loss_d"].to_numpy(dtype=float)
+    second = second_half(history)["loss_d"].to_numpy(dtype=float)
     blocks = min(BLOCKS, len(second) // 2)
     return [float(np.std(block, ddof=1)) for block in np.array_split(second, blocks)] if blocks else []
 
@@ -177,7 +172,7 @@ def mask_step(record: Record) -> float | None:
     if not record["masks"]:
         return None
     channels = {mask["layer"]: mask["channels"] for mask in record["masks"]}
-    masks = _table(record, "masks.csv")
+    masks = read_csv(record, "masks.csv")
     gone = (masks["ratio"] * masks["layer"].map(channels)).groupby(masks["iteration"]).sum().sort_index()
     steps = np.diff(gone.to_numpy(dtype=float), prepend=0.0)
     return float(steps.max() / gone.iloc[-1]) if gone.iloc[-1] > 0 else None
