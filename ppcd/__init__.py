@@ -1,5 +1,11 @@
 """ppcd: PPCD-GAN (arXiv 2203.08456), compression of large class-conditional GANs."""
 
+from ppcd.biggan_pytorch import (
+    biggan_pytorch_state_dict,
+    load_biggan_pytorch,
+    load_biggan_pytorch_discriminator,
+    save_biggan_pytorch,
+)
 from ppcd.checkpoints import load_generator, save_generator
 from ppcd.discriminators import build_discriminator
 from ppcd.errors import PpcdError
@@ -11,10 +17,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PpcdError",
+    "biggan_pytorch_state_dict",
     "build_discriminator",
     "build_generator",
     "complexity",
+    "load_biggan_pytorch",
+    "load_biggan_pytorch_discriminator",
     "load_generator",
+    "save_biggan_pytorch",
     "save_generator",
     "slim",
 ]

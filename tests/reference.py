@@ -6,6 +6,7 @@ BigGAN-PyTorch's `BigGAN.py` and `layers.py`. What the tests share besides stand
 
 import itertools
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -192,14 +193,37 @@ def self_attention(x: Tensor, theta: Tensor, phi: Tensor, g: Tensor, o: Tensor, 
 G_CHANNELS = {32: [4, 4, 4, 4], 64: [16, 16, 8, 4, 2], 128: [16, 16, 8, 4, 2, 1]}
 D_CHANNELS = {32: [4, 4, 4, 4], 64: [1, 2, 4, 8, 16], 128: [1, 2, 4, 8, 16, 16]}
 D_POOLS = {32: 2, 64: 4, 128: 5}  # that many of the first blocks halve the size
-EPS = {"biggan": 1e-6, "sagan": 1e-8}
+EPS = {"biggan": 1e-6, "sagan": 1e-8, "sngan": 1e-8}
 State = dict[str, Tensor]
 
 
+def public_names(state: State, attention_block: int) -> State:
+    """A state of ours by the names of BigGAN-PyTorch, which the networks below read; one in those names stays."""
+    rules = [
+        (r"^blocks\.(\d+)\.(?=[a-z])", r"blocks.\1.0."),
+        (r"^attention\.", f"blocks.{attention_block}.1."),
+        (r"^output_norm\.weight$", "output_layer.0.gain"),
+        (r"^output_norm\.", "output_layer.0."),
+        (r"^output_conv\.", "output_layer.2."),
+        (r"\.running_", ".stored_"),
+        (r"\.u$", ".u0"),
+    ]
+    renamed = {}
+    for name, tensor in state.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
+    return renamed
+
+
 def sn_weight(state: State, name: str, eps: float) -> Tensor:
+    """weight / ||v W^T||, v = normalize(u W): `spectral_norm`, for matrices that loops would take hours for."""
     weight = state[f"{name}.weight"]
-    sigma, _, _ = spectral_norm(weight, state[f"{name}.u"], eps)
-    return weight / sigma
+    u = state[f"{name}.u0" if f"{name}.u0" in state else f"{name}.u"]
+    matrix = weight.reshape(len(weight), -1)
+    v = matrix.T @ u[0]
+    v = v / max(float(v.norm()), eps)
+    return weight / (matrix @ v).norm()
 
 
 def sn_conv(state: State, name: str, x: Tensor, eps: float) -> Tensor:
@@ -233,6 +257,7 @@ def generator(state: State, arch: str, resolution: int, z: Tensor, y: Tensor) ->
     Masks are taken as eq. 1 has them (delta 1e3), so they must not be frozen.
     """
     eps, blocks = EPS[arch], len(G_CHANNELS[resolution]) - 1
+    state = public_names(state, attention_block=3)
     if arch == "biggan":
         chunk = z.shape[1] // (blocks + 1)
         chunks = [z[:, i * chunk : (i + 1) * chunk] for i in range(blocks + 1)]
@@ -245,7 +270,7 @@ def generator(state: State, arch: str, resolution: int, z: Tensor, y: Tensor) ->
             gain, bias = (condition @ sn_weight(state, f"{name}.{part}", eps).T for part in ("gain", "bias"))
         else:
             gain, bias = (state[f"{name}.{part}.weight"][y] for part in ("gain", "bias"))
-        mean, var = (state[f"{name}.running_{kind}"][None, :, None, None] for kind in ("mean", "var"))
+        mean, var = (state[f"{name}.stored_{kind}"][None, :, None, None] for kind in ("mean", "var"))
         return (x - mean) / (var + 1e-5).sqrt() * (1 + gain)[:, :, None, None] + bias[:, :, None, None]
 
     def mask(name: str, x: Tensor) -> Tensor:
@@ -257,7 +282,7 @@ def generator(state: State, arch: str, resolution: int, z: Tensor, y: Tensor) ->
     h = (chunks[0] @ sn_weight(state, "linear", eps).T + state["linear.bias"]).reshape(z.shape[0], -1, 4, 4)
     features = []
     for i in range(blocks):
-        x, name = h, f"blocks.{i}"
+        x, name = h, f"blocks.{i}.0"
         h = sn_conv(state, f"{name}.conv1", up(cbn(f"{name}.bn1", x, i).clamp(min=0)), eps)
         h = mask(f"{name}.mask1", cbn(f"{name}.bn2", h, i)).clamp(min=0)
         h = mask(f"{name}.mask2", sn_conv(state, f"{name}.conv2", h, eps))
@@ -265,21 +290,22 @@ def generator(state: State, arch: str, resolution: int, z: Tensor, y: Tensor) ->
             h = sn_conv(state, f"{name}.transition", h, eps)
         h = h + sn_conv(state, f"{name}.conv_sc", up(x), eps)
         features.append(h)
-        if h.shape[2] == 64:
-            h = attention(state, "attention", h, eps)
+        if h.shape[2] == 64 and arch != "sngan":
+            h = attention(state, f"blocks.{i}.1", h, eps)
     mean, var, gain, bias = (
-        state[f"output_norm.{part}"][None, :, None, None] for part in ("running_mean", "running_var", "weight", "bias")
+        state[f"output_layer.0.{part}"][None, :, None, None] for part in ("stored_mean", "stored_var", "gain", "bias")
     )
     h = ((h - mean) / (var + 1e-5).sqrt() * gain + bias).clamp(min=0)
-    return torch.tanh(sn_conv(state, "output_conv", h, eps)), features
+    return torch.tanh(sn_conv(state, "output_layer.2", h, eps)), features
 
 
 def discriminator(state: State, arch: str, resolution: int, images: Tensor, y: Tensor) -> Tensor:
     """Scores of a discriminator in evaluation mode."""
     eps, h = EPS[arch], images
+    state = public_names(state, attention_block=0)
     channels = [3, *D_CHANNELS[resolution]]
     for i in range(len(channels) - 1):
-        x, name = h, f"blocks.{i}"
+        x, name = h, f"blocks.{i}.0"
         h = sn_conv(state, f"{name}.conv1", x if i == 0 else x.clamp(min=0), eps)
         h = sn_conv(state, f"{name}.conv2", h.clamp(min=0), eps)
         if i < D_POOLS[resolution]:
@@ -289,8 +315,8 @@ def discriminator(state: State, arch: str, resolution: int, images: Tensor, y: T
         else:
             skip = x
         h = h + skip
-        if h.shape[2] == 64:
-            h = attention(state, "attention", h, eps)
+        if h.shape[2] == 64 and arch != "sngan":
+            h = attention(state, f"blocks.{i}.1", h, eps)
     h = h.clamp(min=0).sum(dim=(2, 3))
     linear = (h @ sn_weight(state, "linear", eps).T + state["linear.bias"])[:, 0]
     return linear + (sn_weight(state, "embed", eps)[y] * h).sum(dim=1)
@@ -377,10 +403,10 @@ def largest_difference(a: Tensor, b: Tensor) -> float:
 
 
 @contextmanager
-def refused(*parts: str) -> Iterator[None]:
+def refused(*parts: str) -> Iterator[pytest.ExceptionInfo[PpcdError]]:
     """The block must raise a PpcdError of one line that has all the parts."""
     with pytest.raises(PpcdError) as caught:
-        yield
+        yield caught
     message = str(caught.value)
     assert "\n" not in message, message
     for part in parts:
