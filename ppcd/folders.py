@@ -1,8 +1,10 @@
 """Folders of class folders of images: what is in them, and their images decoded to one size."""
 
 import hashlib
+import json
 import logging
 import os
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,20 @@ from ppcd.errors import PpcdError
 log = logging.getLogger(__name__)
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+SETTLED = 2 * 10**9  # nanoseconds after which a directory's time shows a further change, on any file system
+
+
+def class_names(folder: Path) -> list[str]:
+    """The names of the class folders, sorted.
+
+    Raises:
+        PpcdError: fewer than two.
+    """
+    names = sorted(each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    if len(names) < 2:
+        found = f"only {names[0]}" if names else "none"
+        raise PpcdError(f"expected at least two folders of images, one per class, in {folder}; found {found}")
+    return names
 
 
 def class_files(folder: Path) -> dict[str, list[str]]:
@@ -26,11 +42,7 @@ def class_files(folder: Path) -> dict[str, list[str]]:
     Raises:
         PpcdError: fewer than two class folders, or one without images.
     """
-    names = sorted(each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
-    if len(names) < 2:
-        found = f"only {names[0]}" if names else "none"
-        raise PpcdError(f"expected at least two folders of images, one per class, in {folder}; found {found}")
-    classes = {name: _images_below(folder / name, folder) for name in names}
+    classes = {name: _images_below(folder / name, folder) for name in class_names(folder)}
     empty = [name for name, files in classes.items() if not files]
     if empty:
         raise PpcdError(f"no images in class folder {some(empty)} of {folder}; add some or remove the folder")
@@ -65,6 +77,40 @@ def digest(folder: Path) -> str:
         content_hash.update(f"{name}\0{len(content)}\0".encode() + content)
     paths.write_atomic(known, content_hash.hexdigest() + "\n")
     return content_hash.hexdigest()
+
+
+def listing(folder: Path) -> str:
+    """SHA-256 of the images' relative names and sizes, for folders with too many files to read them all.
+
+    It is known again for as long as no file is added, removed or renamed (which the times of the directories tell); a
+    file that is written anew in its place is not noticed.
+
+    Raises:
+        PpcdError: as class_files.
+    """
+    began = time.time_ns()
+    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
+    known = paths.cache() / "data" / f"directories-{place}.json"
+    try:
+        stored = json.loads(known.read_text())
+        if all(os.stat(folder / name).st_mtime_ns == changed for name, changed in stored["directories"].items()):
+            return str(stored["sizes"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # not known, damaged, or a directory is gone
+    tops = [top for top, _, _ in os.walk(folder, followlinks=True)]
+    directories = {os.path.relpath(top, folder): os.stat(top).st_mtime_ns for top in tops}
+    sizes = hashlib.sha256()
+    for names in class_files(folder).values():
+        for name in names:
+            try:
+                size = os.stat(f"{folder}/{name}").st_size
+            except OSError:
+                size = -1
+            sizes.update(f"{name}\0{size}\n".encode())
+    if max(directories.values()) < began - SETTLED:
+        stored = {"directories": directories, "sizes": sizes.hexdigest()}
+        paths.write_atomic(known, json.dumps(stored))
+    return sizes.hexdigest()
 
 
 def prepare(folder: Path, resolution: int) -> dict[str, Any]:

