@@ -1,23 +1,48 @@
 """One finished generator -> its scores, and the protocol under which they were taken."""
 
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float64
 from torch import Tensor, nn
 
-from ppcd.data import ImageSet, to_uint8
-from ppcd.errors import PpcdError
-from ppcd.metrics.classifier import Classifier, agreement, classifier_logits, train_or_load_classifier
-from ppcd.metrics.diversity import diversity
-from ppcd.metrics.features import BACKBONES, Backbone, Features, classifier_backbone, get_backbone
-from ppcd.metrics.fidelity import MINIMUM, Statistics, fidelity_scores, protocol, reference_statistics
-from ppcd.metrics.modes import eval_mode
+from ppcd import pretrained
+from ppcd.checkpoints import load_generator
+from ppcd.data import ImageSet
+from ppcd.errors import PpcdError, run_command
+from ppcd.generators import Generator
+from ppcd.metrics.diversity import Diversity, RunningDiversity
+from ppcd.metrics.features import published_backbone
+from ppcd.metrics.fidelity import (
+    MINIMUM,
+    RunningInceptionScore,
+    RunningStatistics,
+    Statistics,
+    compare,
+    frechet_distance,
+    is_splits,
+    protocol,
+)
+from ppcd.metrics.gauges import Gauges, asked_probability, get_gauges
+from ppcd.metrics.statistics_files import StatisticsFile, check_features, read_statistics
+from ppcd.profiles import Profile, get_profile
+from ppcd.recipes import TEACHER
+from ppcd.records import read_run
+from ppcd.runs import run_config, runs_root
+from ppcd.sampling import BATCH, draw_noise, sample_images, sample_labels, sample_portions
+
+__all__ = ["Gauges", "draw_noise", "evaluate", "evaluate_against", "get_gauges", "sample_images"]
 
 VERSION = 1  # of the protocol: raised when a score means something else than before
 DIVERSITY_SEED = 0
-CHUNK = 64  # samples whose noise is drawn at once: torch draws the end of a tensor differently
+NEED_IMAGES = ("kid", "kid_std", "precision", "recall", "diversity", "accuracy")  # real ones, or labels to judge
 
 
 def evaluate(
@@ -30,8 +55,9 @@ def evaluate(
     classifier_epochs: int,
     device: torch.device | str = "cpu",
     distance: str | None = None,
+    judge: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Measure a generator against the real images of `data`.
+    """Measure a generator against the real images of `data`, in memory that does not grow with the samples.
 
     Args:
         G: G(z, y) in [-1, 1], with dim_z, num_classes and resolution; used in eval mode, then put back.
@@ -39,80 +65,154 @@ def evaluate(
         samples: how many images to generate, the classes taking turns.
         seed: of their noise, and of nothing else.
         classifier_epochs: of the classifier that judges the labels (and is the backbone of that name).
-        device: where generator, backbone and classifier compute; G must be there.
-        distance: of the diversity; see `ppcd.metrics.diversity.diversity`.
+        device: where generator, backbone and judge compute; G must be there.
+        distance: of the diversity; see `ppcd.metrics.diversity.RunningDiversity`.
+        judge: of the labels: None, a classifier trained on the data; "efficientnet-lite0", a published one of
+            ImageNet, for data with its 1000 classes.
 
     Returns:
         "protocol": what the scores depend on; scores are comparable where all of it agrees but
-        accuracy_classifier and seed. "scores": is, is_std, fd, kid, kid_std, precision, recall, diversity,
-        accuracy; all of them floats, accuracy, precision and recall in [0, 1].
+        accuracy_classifier (of the judge, on real images) and seed. "scores": is, is_std, fd, kid, kid_std,
+        precision, recall, diversity, accuracy; all of them floats, accuracy, precision and recall in [0, 1].
 
     Raises:
         PpcdError: generator and data do not fit, too few samples, images that are not finite, or a backbone
-            that is not to be had.
+            or judge that is not to be had.
     """
     check_fit(G, data)
     check_samples(samples, data)
-    gauges = get_gauges(data, backbone, classifier_epochs, device)
-    network, classifier, real = gauges.network, gauges.classifier, gauges.real
-    images, labels = sample_images(G, samples, seed, device=device)
-    found = network.extract(images)
-    scores = fidelity_scores(found, real)
-    spread = diversity(images, labels, len(data.classes), network, seed=DIVERSITY_SEED, distance=distance)
-    scores["diversity"] = spread.value
-    scores["accuracy"] = agreement(gauges.judge(images, found), labels)
+    gauges = get_gauges(data, backbone, classifier_epochs, device, judge=judge)
+    found = measure(G, gauges, samples, seed, device=device, distance=distance)
+    scores = compare(found.statistics, found.score, gauges.real)
+    taken = {
+        "version": VERSION,
+        "backbone": gauges.network.name,
+        "backbone_sha256": gauges.network.sha256,
+        "samples": samples,
+        "reference": data.identity,
+        "reference_sha256": data.sha256,
+        "reference_images": gauges.real.images,
+        "seed": seed,
+        **protocol(samples, gauges.real.images),
+        "diversity": found.diversity.distance,
+        "diversity_pairs_per_class": found.diversity.pairs_per_class,
+        "accuracy_classifier": gauges.judge.accuracy,
+        "classifier_epochs": classifier_epochs,
+        "classifier_sha256": gauges.judge.sha256,
+        **gauges.judge.named(),
+    }
+    return {
+        "protocol": taken,
+        "scores": {**scores, "diversity": found.diversity.value, "accuracy": found.accuracy},
+    }
+
+
+def evaluate_against(
+    G: nn.Module,
+    real: StatisticsFile,
+    *,
+    backbone: str,
+    samples: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> dict[str, dict[str, Any]]:
+    """What can be said of a generator with nothing but another tool's statistics of the real images.
+
+    Args:
+        real: of `ppcd.metrics.read_statistics`. Its Inception may be another port than ours: see there.
+
+    Other arguments as `evaluate`, whose protocol and scores are also what it returns, with the file's name and hash
+    as the reference; all scores but is, is_std and fd are None, and so are the settings of theirs.
+
+    Raises:
+        PpcdError: statistics of other features, too few samples, images that are not finite, or a backbone that is
+            not to be had.
+    """
+    check_features(real, backbone)
+    if samples < MINIMUM:
+        raise PpcdError(f"the metrics need at least {MINIMUM} samples; got {samples}")
+    network = published_backbone(backbone, device)
+    statistics, score = RunningStatistics(), RunningInceptionScore(samples)
+    for images, _ in sample_portions(G, samples, seed, portion=math.lcm(BATCH, network.batch), device=device):
+        found = network.extract(images)
+        statistics.add(found.features)
+        score.add(found.logits)
     taken = {
         "version": VERSION,
         "backbone": network.name,
         "backbone_sha256": network.sha256,
         "samples": samples,
-        "reference": data.identity,
-        "reference_sha256": data.sha256,
-        "reference_images": real.images,
+        "reference": real.name,
+        "reference_sha256": real.sha256,
+        "reference_images": None,
         "seed": seed,
-        **protocol(samples, real.images),
-        "diversity": spread.distance,
-        "diversity_pairs_per_class": spread.pairs_per_class,
-        "accuracy_classifier": classifier.accuracy,
-        "classifier_epochs": classifier_epochs,
-        "classifier_sha256": classifier.sha256,
+        "is_splits": is_splits(samples),
     }
+    known = dict(zip(("is", "is_std"), score.result(), strict=True))
+    scores = {**known, "fd": frechet_distance(statistics.result(), real), **dict.fromkeys(NEED_IMAGES)}
     return {"protocol": taken, "scores": scores}
 
 
 @dataclass(frozen=True)
-class Gauges:
-    """What generated images are measured with: all of it is of the real images only.
+class Measured:
+    """What was found of a generator's samples.
 
     Attributes:
-        network: the backbone.
-        classifier: judges the labels; it is the backbone of that name.
-        real: statistics of the real images.
+        statistics: of their features.
+        score: their inception score, mean and deviation.
+        diversity: how different those of a class are.
+        right: whether the judge puts each into the class that was asked for.
+        probability: that the judge gives to this class.
     """
 
-    network: Backbone
-    classifier: Classifier
-    real: Statistics
+    statistics: Statistics
+    score: tuple[float, float]
+    diversity: Diversity
+    right: Bool[Tensor, " n"]
+    probability: Float64[Tensor, " n"]
 
-    def judge(self, images: UInt8[Tensor, "n 3 height width"], found: Features) -> Float[Tensor, "n klass"]:
-        """The classifier's logits of the images, of which the backbone found these features."""
-        return found.logits if self.network.name == "classifier" else classifier_logits(self.classifier, images)
+    @property
+    def accuracy(self) -> float:
+        """The share of samples of the right class, in [0, 1]."""
+        return self.right.double().mean().item()
+
+    @property
+    def leakage(self) -> float:
+        """Class leakage (section 3.3) as a number: the mean of 1 - p(y | x), p the judge's softmax; in [0, 1].
+
+        The probability that goes to classes that were not asked for.
+        """
+        return (1 - self.probability).mean().item()
 
 
-def get_gauges(data: ImageSet, backbone: str, classifier_epochs: int, device: torch.device | str = "cpu") -> Gauges:
-    """Backbone, classifier and real statistics, from the cache where they are there; arguments as `evaluate`.
+def measure(
+    G: nn.Module,
+    gauges: Gauges,
+    samples: int,
+    seed: int,
+    *,
+    device: torch.device | str = "cpu",
+    distance: str | None = None,
+) -> Measured:
+    """Generate samples, look at them and drop them, some hundreds at a time; arguments as `evaluate`.
 
-    Raises:
-        PpcdError: a backbone that is unknown or not to be had.
+    Portions are whole batches of all three networks, so that no number depends on there being portions.
     """
-    if backbone not in BACKBONES:
-        raise PpcdError(f"unknown feature backbone {backbone!r}; expected one of: {', '.join(BACKBONES)}")
-    classifier = train_or_load_classifier(data, epochs=classifier_epochs, device=device)
-    if backbone == "classifier":
-        network = classifier_backbone(classifier)
-    else:
-        network = get_backbone(backbone, data, device=device)
-    return Gauges(network, classifier, reference_statistics(data, network))
+    statistics, score = RunningStatistics(), RunningInceptionScore(samples)
+    num_classes = int(G.num_classes)  # type: ignore[arg-type]
+    labels = sample_labels(samples, num_classes)
+    spread = RunningDiversity(labels, num_classes, gauges.network, seed=DIVERSITY_SEED, distance=distance)
+    right, probability = [], []
+    portion = math.lcm(BATCH, gauges.network.batch, gauges.judge.backbone.batch)
+    for images, asked in sample_portions(G, samples, seed, portion=portion, device=device):
+        found = gauges.network.extract(images)
+        statistics.add(found.features)
+        score.add(found.logits)
+        spread.add(images)
+        judged = gauges.judged(images, found)
+        right.append(judged.argmax(1) == asked)
+        probability.append(asked_probability(judged, asked))
+    return Measured(statistics.result(), score.result(), spread.result(), torch.cat(right), torch.cat(probability))
 
 
 def check_fit(G: nn.Module, data: ImageSet) -> None:
@@ -143,38 +243,76 @@ def check_samples(samples: int, data: ImageSet) -> None:
         raise PpcdError(f"the metrics need at least {least} samples of this data; got {samples}")
 
 
-def sample_images(
-    G: nn.Module,
-    count: int,
-    seed: int,
-    *,
-    batch: int = 100,
-    device: torch.device | str = "cpu",
-) -> tuple[UInt8[Tensor, "count 3 height width"], Int64[Tensor, " count"]]:
-    """Generate images as they would be saved, on the CPU; sample i has class i mod num_classes.
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 2 with one line on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m ppcd.evaluate", description=__doc__.splitlines()[0])
+    parser.add_argument("generator", help="a generator's .safetensors, BigGAN-PyTorch's .pth, a run's directory or id")
+    parser.add_argument("--profile", default="mnist", help="whose data, backbone and judge measure it")
+    parser.add_argument("--samples", type=int, help="default: as many as the profile's evaluation has")
+    parser.add_argument("--seed", type=int, help="of the noise; default: the run's own, 0 for a file")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--statistics", metavar="NPZ", help="mu and sigma of the real images, instead of the images")
+    parser.add_argument("--json", action="store_true", help="print scores and protocol as JSON")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _command(options), "nothing was kept; the same command starts anew")
 
-    Noise is drawn sample by sample from a generator of its own on the CPU: neither the batch size nor the
-    device changes it, and the first samples of a larger count are those of a smaller one.
+
+def _command(options: argparse.Namespace) -> None:
+    from ppcd.train import resolve_device  # which needs this module
+
+    profile, device = get_profile(options.profile), resolve_device(options.device)
+    real = None if options.statistics is None else read_statistics(options.statistics)
+    generator, own_seed = _find_generator(options.generator, profile)
+    samples = profile.evaluation_samples if options.samples is None else options.samples
+    seed = own_seed if options.seed is None else options.seed
+    generator.to(device)
+    if real is not None:
+        found = evaluate_against(
+            generator, real, backbone=profile.backbone, samples=samples, seed=seed, device=device
+        )  # fmt: skip
+    else:
+        found = evaluate(
+            generator,
+            load_images(profile),
+            backbone=profile.backbone,
+            samples=samples,
+            seed=seed,
+            classifier_epochs=profile.classifier_epochs,
+            device=device,
+            judge=profile.judge,
+        )
+    print(json.dumps(found, indent=1) if options.json else _table(found))
+
+
+def load_images(profile: Profile) -> ImageSet:
+    """The real images of a profile.
 
     Raises:
-        PpcdError: count or batch < 1, or images that are not finite.
+        PpcdError: they are not to be had.
     """
-    if count < 1 or batch < 1:
-        raise PpcdError(f"sampling needs a count and a batch of at least 1; got {count} and {batch}")
-    labels = torch.arange(count) % int(G.num_classes)  # type: ignore[arg-type]
-    noise = draw_noise(count, int(G.dim_z), seed)  # type: ignore[arg-type]
-    parts = []
-    with eval_mode(G), torch.no_grad():
-        for z, y in zip(noise.split(batch), labels.split(batch), strict=True):
-            images = G(z.to(device), y.to(device))
-            if not bool(images.isfinite().all()):
-                raise PpcdError("the generator makes images that are not finite; nothing can be measured")
-            parts.append(to_uint8(images).cpu())
-    return torch.cat(parts), labels
+    return run_config(profile.name, TEACHER, 0).load_data()
 
 
-def draw_noise(count: int, dim_z: int, seed: int) -> Float[Tensor, "count dim_z"]:
-    """Standard normal noise of the samples; the first rows do not depend on how many are drawn."""
-    generator = torch.Generator().manual_seed(seed)
-    chunks = [torch.randn(CHUNK, dim_z, generator=generator) for _ in range(-(-count // CHUNK))]
-    return torch.cat(chunks)[:count]
+def _find_generator(name: str, profile: Profile) -> tuple[Generator, int]:
+    """The generator in a file, or that of a run by its directory or its id, and the seed of its evaluation."""
+    if Path(name).is_file() or name.endswith(".safetensors"):
+        return pretrained.read(Path(name), profile), 0
+    directory = Path(name) if Path(name).is_dir() else runs_root(profile) / name
+    record = read_run(directory)
+    return load_generator(directory / "generator.safetensors"), int(record["seed"])
+
+
+def _table(found: dict[str, dict[str, Any]]) -> str:
+    """A line for each score, and below them what they depend on."""
+    taken = found["protocol"]
+    distance = "fid" if taken["backbone"] == "inception" else "fd"
+    lines = [
+        f"{distance if name == 'fd' else name:10} {'not measured' if value is None else f'{value:.6g}'}"
+        for name, value in found["scores"].items()
+    ]
+    about = f"{taken['samples']} samples, noise seed {taken['seed']}, backbone {taken['backbone']}"
+    return "\n".join([*lines, f"{about}, against {taken['reference']} ({taken['reference_sha256'][:12]})"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

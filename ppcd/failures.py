@@ -2,10 +2,14 @@
 
 The paper found its failures "when visually observing many generated images". A share needs a rule instead:
 
-* unclear: the profile's classifier gives the class that was asked for a probability below 0.5;
+* unclear: the profile's judge (its classifier) gives the class that was asked for a probability below 0.5;
 * far: the image's distance to the nearest real image of its class, in the features of the profile's backbone,
   is beyond the 99th percentile of the same distance of the real images of that class (each without itself), so
   that one real image in a hundred is "far".
+
+The real images are those that the other metrics compare with, or, where these would be fewer than a hundred of a class
+because there are more than a hundred classes, a hundred of every class. Their features are in memory, at ImageNet's
+1000 classes and 2048 features 0.8 GB; of the images, those that are judged.
 """
 
 from collections.abc import Sequence
@@ -17,11 +21,16 @@ from torch import Tensor, nn
 
 from ppcd.data import ImageSet
 from ppcd.errors import PpcdError
-from ppcd.evaluate import Gauges, sample_images
-from ppcd.metrics.fidelity import reference_order
+from ppcd.metrics.cache import Entry, Key, cached
+from ppcd.metrics.features import Backbone
+from ppcd.metrics.fidelity import COMPARED, reference_order
+from ppcd.metrics.gauges import Gauges, asked_probability
+from ppcd.sampling import sample_images
 
 LEAST_PROBABILITY = 0.5
 PERCENTILE = 99.0
+PER_CLASS = 100  # real images: fewer have no 99th percentile
+VERSION = 1  # raised when features of real images are taken differently
 
 
 @dataclass(frozen=True)
@@ -70,12 +79,14 @@ class Reference:
     """The real images that the rule `far` compares with.
 
     Attributes:
-        images, features, labels: the real images (10,000 at most, in the metrics' random order).
+        data, order: the real images are data.images[order], in a random order.
+        features, labels: of these.
         nearest: distance of each to the nearest other one of its class.
         thresholds: of each class, the 99th percentile of `nearest`.
     """
 
-    images: UInt8[Tensor, "n 3 height width"]
+    data: ImageSet
+    order: Int64[Tensor, " n"]
     features: Float[Tensor, "n feature"]
     labels: Int64[Tensor, " n"]
     nearest: Float[Tensor, " n"]
@@ -111,12 +122,42 @@ def nearest_distances(
 
 def reference(data: ImageSet, gauges: Gauges) -> Reference:
     """The real images that are compared with, and the threshold of each class."""
-    features = gauges.real.features
-    order = reference_order(len(data))[: len(features)]
+    if len(data.classes) * PER_CLASS <= COMPARED:
+        features = gauges.real.features
+        order = reference_order(len(data))[: len(features)]
+    else:
+        order = first_of_each_class(data.labels, len(data.classes), PER_CLASS)
+        features = _features(data, order, gauges.network)
     labels = data.labels[order]
     nearest = nearest_distances(features, labels, features, labels, leave_one_out=True)
     thresholds = [torch.quantile(nearest[labels == label], PERCENTILE / 100) for label in range(len(data.classes))]
-    return Reference(data.images[order], features, labels, nearest, torch.stack(thresholds))
+    return Reference(data, order, features, labels, nearest, torch.stack(thresholds))
+
+
+def first_of_each_class(labels: Int64[Tensor, " n"], num_classes: int, count: int) -> Int64[Tensor, " chosen"]:
+    """Indices of `count` images of every class, of all where there are fewer, drawn at random and in a random order."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    grouped, place = labels[order].sort(stable=True)
+    begins = torch.searchsorted(grouped, torch.arange(num_classes))
+    rank = torch.arange(len(labels)) - begins[grouped]  # of an image among those of its class
+    return order[place[rank < count].sort().values]
+
+
+def _features(data: ImageSet, order: Int64[Tensor, " n"], backbone: Backbone) -> Float[Tensor, "n feature"]:
+    """Of these images; from the cache where they are there. A batch of images is in memory at a time."""
+    key: Key = {
+        "version": VERSION,
+        "data": data.sha256,
+        "backbone": backbone.name,
+        "weights": backbone.sha256,
+        "per_class": PER_CLASS,
+    }
+
+    def compute() -> Entry:
+        parts = [backbone.extract(data.images[some]).features for some in order.split(backbone.batch)]
+        return Entry({"features": torch.cat(parts)}, {})
+
+    return cached("failures", key, compute).tensors["features"]
 
 
 def judge(
@@ -125,7 +166,7 @@ def judge(
     """What the rules say of these images, asked to be of these classes."""
     found = gauges.network.extract(images)
     nearest = nearest_distances(found.features, labels, real.features, real.labels)
-    return _judged(images, labels, gauges.judge(images, found), nearest, real)
+    return _judged(images, labels, gauges.judged(images, found), nearest, real)
 
 
 def judge_samples(generator: nn.Module, count: int, seed: int, gauges: Gauges, real: Reference) -> Judged:
@@ -135,15 +176,14 @@ def judge_samples(generator: nn.Module, count: int, seed: int, gauges: Gauges, r
 
 def judge_real(count: int, gauges: Gauges, real: Reference) -> Judged:
     """What they say of the first `count` real images, each without itself among its neighbours."""
-    images, labels = real.images[:count], real.labels[:count]
-    logits = gauges.judge(images, gauges.network.extract(images))
+    images, labels = real.data.images[real.order[:count]], real.labels[:count]
+    logits = gauges.judged(images, gauges.network.extract(images))
     return _judged(images, labels, logits, real.nearest[:count], real)
 
 
 def _judged(images: Tensor, labels: Tensor, logits: Tensor, nearest: Tensor, real: Reference) -> Judged:
-    probability = torch.softmax(logits.double(), dim=1)[torch.arange(len(labels)), labels]
     scale = real.thresholds[labels].clamp_min(torch.finfo(torch.float64).tiny)
-    return Judged(images, labels, probability, nearest / scale)
+    return Judged(images, labels, asked_probability(logits, labels), nearest / scale)
 
 
 def join(parts: Sequence[Judged]) -> Judged:

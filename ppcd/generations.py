@@ -17,18 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import nn
 
 from ppcd import paths, provenance
 from ppcd.checkpoints import load_generator
 from ppcd.data import ImageSet, load_data
 from ppcd.displays import Throttle, clock
 from ppcd.errors import PpcdError, run_command
-from ppcd.evaluate import DIVERSITY_SEED, Gauges, check_fit, fewest_samples, get_gauges, sample_images
-from ppcd.metrics.classifier import agreement
-from ppcd.metrics.diversity import Diversity, diversity
-from ppcd.metrics.fidelity import frechet_distance, inception_score, is_splits, statistics
+from ppcd.evaluate import DIVERSITY_SEED, check_fit, fewest_samples, measure
+from ppcd.metrics.diversity import Diversity
+from ppcd.metrics.fidelity import frechet_distance, is_splits
+from ppcd.metrics.gauges import Gauges, get_gauges
 from ppcd.profiles import Profile, get_profile
 from ppcd.records import read_run
 from ppcd.runs import Run, RunConfig, runs_root
@@ -60,15 +59,6 @@ def samples_per_generation(evaluation_samples: int, num_classes: int) -> int:
     return max(evaluation_samples // SHARE, fewest_samples(num_classes))
 
 
-def leakage(logits: Float[Tensor, "n klass"], labels: Int64[Tensor, " n"]) -> float:
-    """Class leakage (section 3.3) as a number: the mean of 1 - p(y | x), p the classifier's softmax; in [0, 1].
-
-    The probability that goes to classes that were not asked for.
-    """
-    p = torch.softmax(logits.double(), dim=1)
-    return (1 - p.gather(1, labels[:, None])).mean().item()
-
-
 def measure_generation(
     G: nn.Module, gauges: Gauges, samples: int, seed: int, device: str = "cpu"
 ) -> tuple[dict[str, float], Diversity]:
@@ -78,18 +68,15 @@ def measure_generation(
     Raises:
         PpcdError: images that are not finite.
     """
-    images, labels = sample_images(G, samples, seed, device=device)
-    found = gauges.network.extract(images)
-    judged = gauges.judge(images, found)
-    spread = diversity(images, labels, gauges.classifier.num_classes, gauges.network, seed=DIVERSITY_SEED)
+    found = measure(G, gauges, samples, seed, device=device)
     scores = {
-        "is": inception_score(found.logits)[0],
-        "fd": frechet_distance(statistics(found.features), gauges.real),
-        "diversity": spread.value,
-        "accuracy": agreement(judged, labels),
-        "leakage": leakage(judged, labels),
+        "is": found.score[0],
+        "fd": frechet_distance(found.statistics, gauges.real),
+        "diversity": found.diversity.value,
+        "accuracy": found.accuracy,
+        "leakage": found.leakage,
     }
-    return scores, spread
+    return scores, found.diversity
 
 
 def measure_generations(run: Run | Record, device: str = "cpu") -> dict[str, Any]:
@@ -132,8 +119,8 @@ def measure_generations(run: Run | Record, device: str = "cpu") -> dict[str, Any
             "diversity": spread.distance,
             "diversity_pairs_per_class": spread.pairs_per_class,
             "diversity_seed": DIVERSITY_SEED,
-            "classifier_sha256": gauges.classifier.sha256,
-            "accuracy_classifier": gauges.classifier.accuracy,
+            "classifier_sha256": gauges.judge.sha256,
+            "accuracy_classifier": gauges.judge.accuracy,
         },
         "generations": generations,
         "provenance": provenance.finish(began),
@@ -162,6 +149,7 @@ def _expected_protocol(record: Record) -> dict[str, Any]:
     Not the weights of the networks that were trained for measuring: they differ between machines.
     """
     profile = record["config"]["profile"]
+    judge = profile.get("judge")  # left out where it is None
     return {
         "version": VERSION,
         "backbone": profile["backbone"],
@@ -169,6 +157,7 @@ def _expected_protocol(record: Record) -> dict[str, Any]:
         "seeds": list(SEEDS),
         "reference": record["data"]["identity"],
         "classifier_epochs": profile["classifier_epochs"],
+        **({} if judge is None else {"judge": judge}),
     }
 
 
@@ -182,7 +171,7 @@ def _prepared(profile: Profile, device: str) -> tuple[ImageSet, Gauges]:
     data = load_data(
         profile.dataset, profile.resolution, images_per_class=profile.images_per_class, num_classes=profile.num_classes
     )
-    return data, get_gauges(data, profile.backbone, profile.classifier_epochs, device)
+    return data, get_gauges(data, profile.backbone, profile.classifier_epochs, device, judge=profile.judge)
 
 
 def ensure_generations(

@@ -7,11 +7,12 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from ppcd.data import ImageSet
-from ppcd.evaluate import Gauges, get_gauges, sample_images
 from ppcd.metrics.features import Backbone
+from ppcd.metrics.gauges import Gauges, get_gauges
 from ppcd.profiles import get_profile
 from ppcd.recipes import TEACHER
 from ppcd.runs import run_config
+from ppcd.sampling import sample_images
 
 TIMES = 10  # "We thus run each method 10 times for a fair comparison" (section 4.3)
 
@@ -24,7 +25,7 @@ def get_judges(profile: str, device: str = "cpu") -> tuple[ImageSet, Gauges]:
     """
     budget = get_profile(profile)
     data = run_config(profile, TEACHER, 0).load_data()
-    return data, get_gauges(data, budget.backbone, budget.classifier_epochs, device)
+    return data, get_gauges(data, budget.backbone, budget.classifier_epochs, device, judge=budget.judge)
 
 
 def image_scores(logits: Float[Tensor, "n klass"]) -> Float[Tensor, " n"]:

@@ -1,8 +1,26 @@
 """Profiles: what data, how big, how long. The same code and notebooks run at every one of them."""
 
+import math
 from dataclasses import dataclass
 
 from ppcd.errors import PpcdError
+
+IMAGENET_IMAGES = 1_281_167  # of the training set
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one training gets. An iteration is a step of G, of `batch_size` x `accumulations` images."""
+
+    batch_size: int
+    accumulations: int
+    iterations: int
+    ema_start: int
+
+    @property
+    def images(self) -> int:
+        """Images an iteration."""
+        return self.batch_size * self.accumulations
 
 
 @dataclass(frozen=True)
@@ -12,7 +30,7 @@ class Profile:
     name: str
     purpose: str
     # data
-    dataset: str  # "mnist" or "cifar10"
+    dataset: str  # "mnist", "cifar10" or "imagenet"
     resolution: int
     num_classes: int
     images_per_class: int | None  # None: all
@@ -25,7 +43,7 @@ class Profile:
     teacher_dim_z: int  # the teacher sees the first teacher_dim_z entries of the student's noise
     dim_z: int
     # training
-    batch_size: int
+    batch_size: int  # of all processes together
     accumulations: int
     teacher_iterations: int
     iterations: int  # of every other recipe
@@ -37,6 +55,23 @@ class Profile:
     backbone: str  # "classifier", "efficientnet-lite0" or "inception"
     evaluation_samples: int
     classifier_epochs: int
+    # where a profile needs more: None is what stands above
+    teacher_batch_size: int | None = None
+    teacher_accumulations: int | None = None
+    teacher_ema_start: int | None = None
+    judge: str | None = None  # of the labels, instead of a classifier trained on the data: "efficientnet-lite0"
+
+    def budget(self, full_size: bool) -> Budget:
+        """Of a network of the teacher's size, or of any other."""
+        batch, pieces, start = self.batch_size, self.accumulations, self.ema_start
+        if not full_size:
+            return Budget(batch, pieces, self.iterations, start)
+        return Budget(
+            self.teacher_batch_size or batch,
+            self.teacher_accumulations or pieces,
+            self.teacher_iterations,
+            start if self.teacher_ema_start is None else self.teacher_ema_start,
+        )
 
 
 PROFILES: dict[str, Profile] = {
@@ -145,6 +180,36 @@ PROFILES: dict[str, Profile] = {
             backbone="inception",
             evaluation_samples=50000,
             classifier_epochs=30,
+        ),
+        Profile(
+            name="imagenet128",
+            purpose="the paper's own: ImageNet at 128 px, for GPUs and days",
+            dataset="imagenet",
+            resolution=128,
+            num_classes=1000,
+            images_per_class=None,
+            flip=False,
+            teacher_width=96,
+            teacher_discriminator_width=96,
+            student_width=64,
+            discriminator_width=64,
+            teacher_dim_z=120,
+            dim_z=128,
+            batch_size=128,
+            accumulations=2,
+            teacher_iterations=138_000,  # of the public checkpoint that the paper's authors took
+            iterations=math.ceil(100 * IMAGENET_IMAGES / (128 * 2)),  # 100 epochs
+            lr_g_scale=1.0,
+            lr_d_scale=1.0,
+            ema_decay=0.9999,
+            ema_start=2_000,
+            backbone="inception",
+            evaluation_samples=50_000,
+            classifier_epochs=0,
+            teacher_batch_size=256,
+            teacher_accumulations=8,
+            teacher_ema_start=20_000,
+            judge="efficientnet-lite0",
         ),
     )
 }

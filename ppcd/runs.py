@@ -6,15 +6,16 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from ppcd import data, methods, paths
+from ppcd import data, methods, paths, pretrained
 from ppcd.errors import PpcdError
+from ppcd.processes import check_precision
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import TEACHER, Recipe, check_alpha, get_recipe
 from ppcd.records import canonical_hash, flatten, read_run, write_record
@@ -26,10 +27,13 @@ METHOD_VERSION = 1  # raised when a change of the training or evaluation code ch
 # What a run does not depend on: texts, and what the identity of the data says already.
 UNUSED = {"name", "title", "purpose", "images_per_class"}
 TEACHER_ONLY = {"teacher_width", "teacher_discriminator_width", "teacher_dim_z", "teacher_iterations"}
+TEACHER_ONLY |= {"teacher_batch_size", "teacher_accumulations", "teacher_ema_start"}
 STUDENT_ONLY = {"student_width", "discriminator_width", "dim_z", "iterations"}
 PRUNED_ONLY = {"alpha"}
 MASKED_ONLY = {"mask_rule", "lambda_pp"}
 DISTILLED_ONLY = {"lambda_cd", "normalisation"}
+# Left out where they are None: configurations that do not use them keep the hash that they had.
+OPTIONAL = {"baseline", "teacher_batch_size", "teacher_accumulations", "teacher_ema_start", "judge"}
 
 RECORD = ("provenance", "data", "teacher", "training", "masks", "complexity", "metrics", "runtime")
 FILES = ("generator.safetensors", "history.csv", "samples.png")
@@ -38,12 +42,19 @@ MASK_FILE = "masks.csv"
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides a run's result. Where it runs (device, threads) is provenance and not part of it."""
+    """All that decides a run's result. Where it runs (device, threads, processes) is provenance and no part of it."""
 
     profile: Profile
     recipe: Recipe
     seed: int
     data_identity: str  # data.identity
+    precision: str = "no"  # of forward passes in training: "no" (float32) or "bf16"
+    pretrained: str | None = None  # pretrained.identity; None: the teacher is trained here
+
+    @property
+    def adopted(self) -> bool:
+        """Whether this run is a teacher that was trained elsewhere: it is measured and kept, not trained."""
+        return self.recipe.name == TEACHER and self.pretrained is not None
 
     def resolved(self) -> dict[str, Any]:
         """The configuration as plain values. None: cannot matter for this recipe.
@@ -55,7 +66,7 @@ class RunConfig:
         unused |= set() if self.recipe.masked or self.recipe.baseline else PRUNED_ONLY
         unused |= set() if self.recipe.distil else DISTILLED_ONLY
         teacher = self.teacher()
-        return {
+        resolved = {
             "method": METHOD_VERSION,
             "seed": self.seed,
             "data": self.data_identity,
@@ -63,6 +74,11 @@ class RunConfig:
             "recipe": _plain(self.recipe, unused),
             "teacher": teacher.hash if teacher else None,
         }
+        if self.precision != "no":
+            resolved["precision"] = self.precision
+        if self.pretrained is not None and (teacher or self.adopted):
+            resolved["pretrained"] = self.pretrained
+        return resolved
 
     @property
     def hash(self) -> str:
@@ -81,7 +97,7 @@ class RunConfig:
         """The run whose generator this one distils; None where it needs none."""
         if not self.recipe.needs_teacher:
             return None
-        return RunConfig(self.profile, get_recipe(TEACHER), self.seed, self.data_identity)
+        return replace(self, recipe=get_recipe(TEACHER))
 
     def load_data(self) -> data.ImageSet:
         """The images of this run.
@@ -120,13 +136,23 @@ class RunConfig:
         return "\n".join(f"{name:<{width}}{value}" for name, value in lines)
 
 
-def run_config(profile: str | Profile, recipe: str | Recipe, seed: int, alpha: float | None = None) -> RunConfig:
+def run_config(
+    profile: str | Profile,
+    recipe: str | Recipe,
+    seed: int,
+    alpha: float | None = None,
+    precision: str | None = None,
+) -> RunConfig:
     """The configuration of a run, every part of it checked.
+
+    The environment names the rest, for all runs alike: PPCD_DATA the images, PPCD_TEACHER the file of a teacher that
+    was trained elsewhere, PPCD_PRECISION the precision.
 
     Args:
         profile, recipe: names, or objects of one's own.
         seed: 0 to 2**32 - 1 (what numpy, and so torch-fidelity, takes).
         alpha: for a recipe given by name, instead of its default.
+        precision: of the training's forward passes, "no" or "bf16"; None: PPCD_PRECISION, or "no".
 
     Raises:
         PpcdError: one line that says what was expected.
@@ -142,7 +168,8 @@ def run_config(profile: str | Profile, recipe: str | Recipe, seed: int, alpha: f
     elif alpha not in (None, recipe.alpha):
         raise PpcdError(f"alpha {alpha} was given beside a recipe object, whose alpha is {recipe.alpha}; set it there")
     identity = data.identity(profile.dataset, images_per_class=profile.images_per_class)
-    return RunConfig(profile, recipe, seed, identity)
+    precision = check_precision(precision or os.environ.get("PPCD_PRECISION") or "no")
+    return RunConfig(profile, recipe, seed, identity, precision, pretrained.identity())
 
 
 class Run:
@@ -306,7 +333,10 @@ def _is_current(record: dict[str, Any], profile: Profile) -> bool:
             recipe = Recipe(record["recipe"], record["title"], **values, baseline=baseline)
         except TypeError:
             return False
-    config = RunConfig(profile, recipe, record["seed"], record["data"]["identity"])
+    kept = record["config"]
+    config = RunConfig(
+        profile, recipe, record["seed"], record["data"]["identity"], kept.get("precision", "no"), kept.get("pretrained")
+    )
     return config.hash == record["config_hash"]
 
 
@@ -325,10 +355,10 @@ def _plain(config: Profile | Recipe, unused: set[str]) -> dict[str, Any]:
         if field.name in UNUSED:
             continue
         value = None if field.name in unused else getattr(config, field.name)
-        if field.name == "baseline":  # only where there is one: runs of the other recipes keep their hash
-            method = getattr(config, field.name)
-            values |= {} if method is None else {"baseline": methods.describe(method)}
+        if field.name in OPTIONAL and value is None:
             continue
+        if isinstance(config, Recipe) and field.name == "baseline" and config.baseline is not None:
+            value = methods.describe(config.baseline)
         is_float = float in (field.type, *get_args(field.type))
         values[field.name] = float(value) if is_float and value is not None else value
     return values

@@ -1,5 +1,7 @@
 """IS, Fréchet distance, KID, precision and recall: against formulas, against torch-fidelity, and in meaning."""
 
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,9 @@ from ppcd.errors import PpcdError
 from ppcd.metrics import fidelity as module
 from ppcd.metrics.features import Backbone, Features, get_backbone
 from ppcd.metrics.fidelity import (
+    Moments,
+    RunningInceptionScore,
+    RunningStatistics,
     fidelity_scores,
     frechet_distance,
     inception_score,
@@ -235,8 +240,8 @@ def test_reference_is_computed_once(
     data, backbone = backbone_of_few
     first = reference_statistics(data, backbone)
     calls = []
-    real_statistics = module.statistics
-    monkeypatch.setattr(module, "statistics", lambda features: calls.append(1) or real_statistics(features))
+    extract = Backbone.extract
+    monkeypatch.setattr(Backbone, "extract", lambda self, images: calls.append(1) or extract(self, images))
     second = reference_statistics(data, backbone)
     assert not calls and second.images == 120
     for name in ("mu", "sigma", "features"):
@@ -244,6 +249,14 @@ def test_reference_is_computed_once(
     retrained = get_backbone("classifier", data, classifier_epochs=2)
     assert not torch.equal(reference_statistics(data, retrained).mu, first.mu)
     assert len(calls) == 1
+    other = replace(data, sha256="0" * 64)
+    reference_statistics(other, backbone)
+    assert len(calls) == 2
+    monkeypatch.setattr(module, "VERSION", 0)
+    reference_statistics(other, backbone)
+    assert len(calls) == 3
+    reference_statistics(other, backbone)
+    assert len(calls) == 3
 
 
 def test_reference_is_of_all_classes_from_the_start(
@@ -257,6 +270,82 @@ def test_reference_is_of_all_classes_from_the_start(
     assert len(kept.unique()) >= 8 > 3 == len(data.labels.sort().values[:30].unique())
     monkeypatch.setattr(module, "REFERENCE_IMAGES", 50)
     assert reference_statistics(data, backbone).images == 50
+
+
+def in_portions(features: Tensor, sizes: list[int]) -> RunningStatistics:
+    running = RunningStatistics()
+    for part in features.split(sizes):
+        running.add(part)
+    return running
+
+
+@pytest.mark.parametrize("sizes", [[300], [100, 200], [40, 1, 19, 150, 90], [1] * 300])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_merged_statistics_are_those_of_the_whole_set(
+    sizes: list[int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = (normal(300, 6) @ random_covariance(6, 1) + 100 * normal(1, 6, 2)).to(dtype)
+    features[200:] += 50  # portions with other means: a merge without its cross term would be far off
+    monkeypatch.setattr(module, "COMPARED", 50)
+    monkeypatch.setattr(module, "READ", 20)
+    found = in_portions(features, sizes).result()
+    expected = features.double().numpy()
+    np.testing.assert_allclose(found.mu, expected.mean(0), rtol=1e-10)
+    np.testing.assert_allclose(found.sigma, np.cov(expected, rowvar=False), rtol=1e-10)
+    assert found.mu.dtype == found.sigma.dtype == torch.float64
+    assert found.images == 300 and torch.equal(found.features, features[:50])
+    pooled = np.mean([np.cov(part, rowvar=False) for part in np.split(expected, 3)], axis=0)
+    assert np.abs(found.sigma.numpy() - pooled).max() > 1
+
+
+def test_up_to_the_bound_torch_fidelity_sees_the_whole_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, logits = normal(60, 5).float(), normal(60, 4, 1).float()
+    monkeypatch.setattr(module, "COMPARED", 60)
+    found, whole = in_portions(features, [25, 25, 10]).result(), statistics(features)
+    assert whole.mu.dtype == torch.float32
+    assert torch.equal(found.mu, whole.mu) and torch.equal(found.sigma, whole.sigma)
+    assert np.array_equal(whole.mu, features.numpy().mean(0))
+    monkeypatch.setattr(module, "COMPARED", 59)
+    merged = in_portions(features, [25, 25, 10]).result()
+    assert merged.mu.dtype == torch.float64
+    assert frechet_distance(merged, whole) == pytest.approx(0, abs=1e-5)  # of one precision and of the other
+    running = RunningInceptionScore(60)
+    running.add(logits)
+    assert running.result() == pytest.approx(inception_score(logits), rel=1e-12)
+
+
+@pytest.mark.parametrize("samples", [2000, 1003, 150])
+def test_inception_score_in_portions(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = 4 * normal(samples, 7).float()
+    logits[:, 0] += torch.linspace(-3, 3, samples)  # splits differ from each other
+    found = []
+    for bound in (samples, 100):
+        monkeypatch.setattr(module, "COMPARED", bound)
+        running = RunningInceptionScore(samples)
+        for part in logits.split(130):
+            running.add(part)
+        found.append(running.result())
+    assert found[0] == inception_score(logits)
+    assert found[1] == pytest.approx(found[0], rel=1e-10)
+    assert found[1] != pytest.approx(inception_score(logits.flip(0)[: samples - 1]), rel=1e-6)
+
+
+def test_memory_of_running_sums_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "COMPARED", 50)
+    sizes = []
+    for count in (100, 1000):
+        running, score = RunningStatistics(), RunningInceptionScore(count)
+        for _ in range(count // 50):
+            running.add(normal(50, 6))
+            score.add(normal(50, 6))
+        sizes.append(len(pickle.dumps(running)) + len(pickle.dumps(score)))
+    assert sizes[1] - sizes[0] < 9 * 6 * 8 + 400  # nine more splits' sums, and not 900 more samples
+
+
+def test_distance_to_moments_alone() -> None:
+    one, other = statistics(normal(100, 4, 1).float()), statistics(normal(100, 4, 2))
+    alone = Moments(other.mu, other.sigma)
+    assert frechet_distance(one, alone) == frechet_distance(one, other) > 0
 
 
 def test_protocol_says_what_small_sets_change() -> None:

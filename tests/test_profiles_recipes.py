@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ppcd.errors import PpcdError
-from ppcd.profiles import PROFILES, Profile, get_profile
+from ppcd.profiles import IMAGENET_IMAGES, PROFILES, Profile, get_profile
 from ppcd.recipes import ALPHA, RECIPES, TEACHER, Recipe, check_alpha, get_recipe
 
 
@@ -17,7 +17,7 @@ def refused(expected: str, function: Any, *arguments: Any) -> None:
 
 
 def test_the_promised_profiles_and_recipes_are_there() -> None:
-    assert {"smoke", "mnist", "cifar10-lite", "cifar10"} <= set(PROFILES)
+    assert {"smoke", "mnist", "cifar10-lite", "cifar10", "imagenet128"} <= set(PROFILES)
     assert {"biggan", "sagan", "ppcd", "ppcd-no-pp", "ppcd-no-cd", "ppcd-two-step"} <= set(RECIPES)
 
 
@@ -25,12 +25,28 @@ def test_the_promised_profiles_and_recipes_are_there() -> None:
 def test_a_profile_can_be_trained(name: str) -> None:
     profile = get_profile(name)
     assert profile.name == name
-    positive = [field.name for field in fields(Profile) if field.type in (int, float)]
+    positive = {field.name for field in fields(Profile) if field.type in (int, float)}
+    positive -= set() if profile.judge is None else {"classifier_epochs"}  # nothing is trained to judge
     assert len(positive) > 15 and all(getattr(profile, each) > 0 for each in positive)
+    assert profile.judge in (None, "efficientnet-lite0")
     assert profile.resolution in (32, 64, 128) and 0 < profile.ema_decay < 1
-    assert profile.ema_start < min(profile.iterations, profile.teacher_iterations)
+    for budget in (profile.budget(full_size=False), profile.budget(full_size=True)):
+        assert budget.ema_start < budget.iterations and budget.images == budget.batch_size * budget.accumulations
     assert profile.teacher_dim_z <= profile.dim_z  # the teacher sees the first entries of the student's noise
     assert profile.backbone in ("classifier", "efficientnet-lite0", "inception")
+
+
+def test_imagenet128_has_the_papers_settings() -> None:
+    """Section 4.2: 100 epochs, a batch of 128 and 2 accumulations; the teacher's are of its public checkpoint."""
+    profile = get_profile("imagenet128")
+    student, teacher = profile.budget(full_size=False), profile.budget(full_size=True)
+    assert (student.batch_size, student.accumulations, student.ema_start) == (128, 2, 2_000)
+    assert 0 <= student.iterations * student.images - 100 * IMAGENET_IMAGES < student.images
+    assert (teacher.batch_size, teacher.accumulations, teacher.iterations) == (256, 8, 138_000)
+    assert (profile.teacher_width, profile.student_width, profile.discriminator_width) == (96, 64, 64)
+    assert (profile.teacher_dim_z, profile.dim_z, profile.resolution, profile.num_classes) == (120, 128, 128, 1000)
+    assert profile.backbone == "inception" and profile.evaluation_samples == 50_000
+    assert (profile.lr_g_scale, profile.lr_d_scale, profile.ema_decay) == (1, 1, 0.9999)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -77,7 +77,8 @@ def changed(value: Any) -> Any:
 # Which runs the fields of a profile decide, where it is not all of them.
 DECIDES = {
     **{name: {"teacher", "distilled"} for name in ("teacher_width", "teacher_discriminator_width")},
-    **{name: {"teacher", "distilled"} for name in ("teacher_dim_z", "teacher_iterations")},
+    **{name: {"teacher", "distilled"} for name in ("teacher_dim_z", "teacher_iterations", "teacher_batch_size")},
+    **{name: {"teacher", "distilled"} for name in ("teacher_accumulations", "teacher_ema_start")},
     **{name: {"student", "distilled"} for name in ("student_width", "discriminator_width")},
     **{name: {"student", "distilled"} for name in ("dim_z", "iterations")},
     **{name: set() for name in ("name", "purpose", "images_per_class")},  # the data's identity has the last

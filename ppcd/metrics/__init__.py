@@ -6,6 +6,7 @@ from ppcd.metrics.diversity import Diversity
 from ppcd.metrics.features import BACKBONES, Backbone, Features, classifier_backbone, get_backbone
 from ppcd.metrics.fidelity import fidelity_scores, reference_statistics
 from ppcd.metrics.runtime import seconds_per_batch
+from ppcd.metrics.statistics_files import StatisticsFile, read_statistics
 
 __all__ = [
     "BACKBONES",
@@ -15,6 +16,7 @@ __all__ = [
     "Complexity",
     "Diversity",
     "Features",
+    "StatisticsFile",
     "agreement",
     "block_params",
     "classifier_backbone",
@@ -22,6 +24,7 @@ __all__ = [
     "count_params",
     "fidelity_scores",
     "get_backbone",
+    "read_statistics",
     "reference_statistics",
     "seconds_per_batch",
     "train_or_load_classifier",

@@ -168,13 +168,13 @@ def _train(
     steps_per_epoch = max(1, len(training) // batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * steps_per_epoch)
     generator = torch.Generator().manual_seed(seed)
-    images = F.pad(data.images, (SHIFT,) * 4)
     with _one_thread(device):
         for _ in range(epochs):
             order = training[torch.randperm(len(training), generator=generator)]
             for step in range(steps_per_epoch):
                 index = order[step * batch : (step + 1) * batch]
-                shifted = _shift(images[index], data.images.shape[-1], generator).to(device)
+                padded = F.pad(data.images[index], (SHIFT,) * 4)
+                shifted = _shift(padded, data.images.shape[-1], generator).to(device)
                 loss = F.cross_entropy(classifier(shifted), data.labels[index].to(device))
                 optimiser.zero_grad()
                 loss.backward()

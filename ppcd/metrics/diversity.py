@@ -45,10 +45,25 @@ def diversity(
     seed: int,
     distance: str | None = None,
 ) -> Diversity:
-    """Mean distance of random pairs of each class, averaged over the classes.
+    """Mean distance of random pairs of each class, averaged over the classes; arguments as `RunningDiversity`.
 
     Args:
         images, labels: samples of every class, two at least.
+
+    Raises:
+        PpcdError: a class with fewer than two images, an unknown distance, or no AlexNet to be had.
+    """
+    running = RunningDiversity(labels, num_classes, backbone, seed=seed, distance=distance)
+    running.add(images)
+    return running.result()
+
+
+class RunningDiversity:
+    """`diversity` of images that come in portions. Pairs are drawn from the labels first, and only images that are in
+    a pair are kept: at most two for each of `pairs_per_class` pairs of every class, however many samples there are.
+
+    Args:
+        labels: of all the images that will come, in their order.
         seed: which pairs are drawn.
         distance: "lpips-alex" or "lpips-uncalibrated". By default lpips-alex goes with the inception
             backbone, which downloads as well, and lpips-uncalibrated with those that work offline: whether
@@ -57,20 +72,54 @@ def diversity(
     Raises:
         PpcdError: a class with fewer than two images, an unknown distance, or no AlexNet to be had.
     """
+
+    def __init__(
+        self,
+        labels: Int64[Tensor, " n"],
+        num_classes: int,
+        backbone: Backbone,
+        *,
+        seed: int,
+        distance: str | None = None,
+    ) -> None:
+        self._name, self._measure = _get_distance(distance, backbone)
+        self._count = pairs_per_class(num_classes)
+        self._pairs = class_pairs(labels, num_classes, self._count, torch.Generator().manual_seed(seed))
+        self._wanted = torch.cat(self._pairs).unique()  # in ascending order
+        self._kept: Tensor | None = None
+        self._seen = 0
+
+    def add(self, images: UInt8[Tensor, "n 3 height width"]) -> None:
+        """One more portion."""
+        if self._kept is None:
+            self._kept = images.new_empty(len(self._wanted), *images.shape[1:])
+        first, end = torch.searchsorted(self._wanted, torch.tensor([self._seen, self._seen + len(images)])).tolist()
+        self._kept[first:end] = images[self._wanted[first:end] - self._seen]
+        self._seen += len(images)
+
+    def result(self) -> Diversity:
+        """Of all that came."""
+        if self._kept is None:
+            raise PpcdError("no images to measure the diversity of")
+        per_class = []
+        for pairs in self._pairs:
+            place = torch.searchsorted(self._wanted, pairs)
+            parts = []
+            for part in place.split(BATCH):
+                with torch.no_grad():
+                    parts.append(self._measure(self._kept[part[:, 0]], self._kept[part[:, 1]]).cpu())
+            per_class.append(torch.cat(parts).double().mean())
+        return Diversity(torch.stack(per_class).mean().item(), self._name, self._count)
+
+
+def _get_distance(distance: str | None, backbone: Backbone) -> tuple[str, Distance]:
+    """The name that goes with the numbers, and what measures them."""
     name = distance or ("lpips-alex" if backbone.name == "inception" else "lpips-uncalibrated")
     if name == "lpips-alex":
-        measure = lpips_alex(backbone.device)
-    elif name == "lpips-uncalibrated":
-        name, measure = f"{name}-{backbone.name}", uncalibrated(backbone.stages)
-    else:
-        raise PpcdError(f"unknown distance {name!r}; expected one of: lpips-alex, lpips-uncalibrated")
-    count = pairs_per_class(num_classes)
-    per_class = []
-    for pairs in class_pairs(labels, num_classes, count, torch.Generator().manual_seed(seed)):
-        with torch.no_grad():
-            parts = [measure(images[part[:, 0]], images[part[:, 1]]).cpu() for part in pairs.split(BATCH)]
-        per_class.append(torch.cat(parts).double().mean())
-    return Diversity(torch.stack(per_class).mean().item(), name, count)
+        return name, lpips_alex(backbone.device)
+    if name == "lpips-uncalibrated":
+        return f"{name}-{backbone.name}", uncalibrated(backbone.stages)
+    raise PpcdError(f"unknown distance {name!r}; expected one of: lpips-alex, lpips-uncalibrated")
 
 
 def pairs_per_class(num_classes: int) -> int:

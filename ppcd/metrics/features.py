@@ -11,7 +11,6 @@ Numbers of different backbones cannot be compared with each other.
 
 import http.client
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +28,10 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from ppcd.data import ImageSet
 from ppcd.errors import PpcdError
 from ppcd.metrics.cache import tensors_hash
-from ppcd.metrics.classifier import Classifier, train_or_load_classifier
+from ppcd.metrics.classifier import FEATURES, Classifier, train_or_load_classifier
 
 BACKBONES = ("classifier", "efficientnet-lite0", "inception")
+DIMENSIONS = {"classifier": FEATURES, "efficientnet-lite0": 1280, "inception": 2048}  # of the features
 
 
 @dataclass(frozen=True)
@@ -264,16 +264,21 @@ def get_backbone(
     Raises:
         PpcdError: there is none of that name; the inception weights are neither here nor to be had.
     """
-    makers: dict[str, Callable[[], Backbone]] = {
-        "classifier": lambda: classifier_backbone(
-            train_or_load_classifier(data, epochs=classifier_epochs, device=device)
-        ),
-        "efficientnet-lite0": lambda: _made("efficientnet-lite0", EfficientNetLite0Extractor, device),
-        "inception": lambda: _made("inception", InceptionExtractor, device),
-    }
-    if name not in makers:
+    if name == "classifier":
+        return classifier_backbone(train_or_load_classifier(data, epochs=classifier_epochs, device=device))
+    return published_backbone(name, device)
+
+
+def published_backbone(name: str, device: torch.device | str = "cpu") -> Backbone:
+    """One whose weights come from elsewhere: "efficientnet-lite0" or "inception".
+
+    Raises:
+        PpcdError: as `get_backbone`.
+    """
+    kinds = {"efficientnet-lite0": EfficientNetLite0Extractor, "inception": InceptionExtractor}
+    if name not in kinds:
         raise PpcdError(f"unknown feature backbone {name!r}; expected one of: {', '.join(BACKBONES)}")
-    return makers[name]()
+    return _made(name, kinds[name], device)
 
 
 def classifier_backbone(classifier: Classifier) -> Backbone:

@@ -1,0 +1,147 @@
+"""With what a profile's images are measured: backbone, judge of the labels, statistics of the real images."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int64, UInt8
+from torch import Tensor
+
+from ppcd.data import ImageSet
+from ppcd.errors import PpcdError
+from ppcd.metrics.cache import Entry, Key, cached
+from ppcd.metrics.features import BACKBONES, Backbone, Features, get_backbone
+from ppcd.metrics.fidelity import Statistics, reference_statistics
+
+log = logging.getLogger(__name__)
+
+JUDGES = ("efficientnet-lite0",)
+JUDGED_CLASSES = 1000  # of ImageNet, in the order of their sorted synsets, which is that of its class folders
+JUDGED_IMAGES = 5_000  # real ones, at most, on which such a judge is tried
+CHANCE = 10  # a judge that is right less than ten times as often as chance has other classes, or another order
+VERSION = 1  # raised when the trial of a judge changes
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Says of what class an image is.
+
+    Attributes:
+        backbone: the network whose logits say so: the classifier of the data, or a published one of ImageNet.
+        accuracy: on real images (held out from training where the data trained it), in [0, 1].
+    """
+
+    backbone: Backbone
+    accuracy: float
+
+    @property
+    def sha256(self) -> str:
+        """Of its weights (64 hex)."""
+        return self.backbone.sha256
+
+    def named(self) -> dict[str, str]:
+        """What a protocol says of it beside accuracy and hash: nothing of the classifier of the data."""
+        name = self.backbone.name
+        return {} if name == "classifier" else {"judge": name}
+
+
+@dataclass(frozen=True)
+class Gauges:
+    """What generated images are measured with: all of it is of the real images only.
+
+    Attributes:
+        network: the backbone.
+        judge: of the labels.
+        real: statistics of the real images.
+    """
+
+    network: Backbone
+    judge: Judge
+    real: Statistics
+
+    def judged(self, images: UInt8[Tensor, "n 3 height width"], found: Features) -> Float[Tensor, "n klass"]:
+        """The judge's logits of the images, of which the backbone found these features."""
+        same = self.network is self.judge.backbone
+        return found.logits if same else self.judge.backbone.extract(images).logits
+
+
+def get_gauges(
+    data: ImageSet,
+    backbone: str,
+    classifier_epochs: int,
+    device: torch.device | str = "cpu",
+    *,
+    judge: str | None = None,
+) -> Gauges:
+    """Backbone, judge and real statistics, from the cache where they are there; arguments as `ppcd.evaluate`.
+
+    Raises:
+        PpcdError: a backbone or a judge that is unknown or not to be had, or a judge of other classes.
+    """
+    if backbone not in BACKBONES:
+        raise PpcdError(f"unknown feature backbone {backbone!r}; expected one of: {', '.join(BACKBONES)}")
+    if judge is not None:
+        check_judge(judge, data)
+    made = {
+        name: get_backbone(name, data, classifier_epochs=classifier_epochs, device=device)
+        for name in dict.fromkeys((judge or "classifier", backbone))
+    }
+    network, judging = made[backbone], made[judge or "classifier"]
+    classifier = judging.classifier
+    accuracy = real_accuracy(data, judging) if classifier is None else classifier.accuracy
+    return Gauges(network, Judge(judging, accuracy), reference_statistics(data, network))
+
+
+def check_judge(name: str, data: ImageSet) -> None:
+    """One line where a judge that was trained elsewhere cannot judge these data.
+
+    Raises:
+        PpcdError: it is unknown, or the data have not ImageNet's 1000 classes.
+    """
+    if name not in JUDGES:
+        raise PpcdError(
+            f"unknown judge {name!r}; expected {', '.join(JUDGES)}, or none: a classifier trained on the data"
+        )
+    if len(data.classes) != JUDGED_CLASSES:
+        raise PpcdError(
+            f"the judge {name} knows ImageNet's {JUDGED_CLASSES} classes, but {data.identity} has {len(data.classes)}; "
+            "without a judge a classifier is trained on the data"
+        )
+
+
+def real_accuracy(data: ImageSet, judge: Backbone) -> float:
+    """The share of real images, in [0, 1], that the judge puts into their class: of 5,000 fixed random ones at most.
+
+    It stands with every accuracy that the judge measures, as its upper end; where it is near chance, the classes of
+    the data have another order than the judge's, and a warning says so. From the cache where it is there.
+    """
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:JUDGED_IMAGES]
+    key: Key = {
+        "version": VERSION,
+        "data": data.sha256,
+        "judge": judge.name,
+        "weights": judge.sha256,
+        "images": len(order),
+    }
+
+    def compute() -> Entry:
+        right = [
+            judge.extract(data.images[some]).logits.argmax(1) == data.labels[some] for some in order.split(judge.batch)
+        ]
+        return Entry({"accuracy": torch.cat(right).double().mean()}, {})
+
+    accuracy = cached("judges", key, compute).tensors["accuracy"].item()
+    if accuracy * len(data.classes) < CHANCE:
+        log.warning(
+            "the judge %s puts only %.2f%% of the real images of %s into their class: "
+            "are the class folders ImageNet's, named by synset?",
+            judge.name,
+            100 * accuracy,
+            data.identity,
+        )
+    return accuracy
+
+
+def asked_probability(logits: Float[Tensor, "n klass"], labels: Int64[Tensor, " n"]) -> Float64[Tensor, " n"]:
+    """p(y | x) of each image for the class y that was asked for, p the softmax of the logits."""
+    return torch.softmax(logits.double(), dim=1).gather(1, labels[:, None]).squeeze(1)

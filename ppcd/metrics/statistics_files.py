@@ -1,0 +1,103 @@
+"""Statistics files of other tools: an .npz with `mu` and `sigma`, as pytorch-fid, TTUR and BigGAN-PyTorch write it.
+
+They say what the Fréchet distance needs of a set of real images that is not at hand. Whose features they are of they
+do not say, beyond the dimension: three ports of Inception are in use, and distances to statistics of another port
+than one's own are off by a little. The file's name and hash therefore stand with every number that comes of it.
+"""
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ppcd.errors import PpcdError
+from ppcd.metrics.features import DIMENSIONS
+from ppcd.metrics.fidelity import Moments
+
+ASYMMETRY = 1e-4  # at most, as a share of the largest entry: files in single precision have some
+
+
+@dataclass(frozen=True)
+class StatisticsFile(Moments):
+    """The statistics in such a file, in float64.
+
+    Attributes:
+        name: of the file, without its folder.
+        sha256: of its bytes (64 hex).
+    """
+
+    name: str
+    sha256: str
+
+
+def read_statistics(path: str | Path) -> StatisticsFile:
+    """Read an .npz file with mu [feature] and sigma [feature, feature]; nothing in it is executed.
+
+    Raises:
+        PpcdError: no such file, not an .npz file, without mu or sigma, or these are not a mean and a covariance.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PpcdError(f"no statistics file at {path}; give an .npz file with mu and sigma")
+    if not zipfile.is_zipfile(path):
+        raise PpcdError(f"{path} is not an .npz file, or only the beginning of one; give one with mu and sigma")
+    try:
+        content = path.read_bytes()
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            missing = [name for name in ("mu", "sigma") if name not in file]
+            if missing:
+                there = ", ".join(sorted(file)) or "nothing"
+                raise PpcdError(f"{path} has no {' and no '.join(missing)}; it holds {there}")
+            mu, sigma = file["mu"], file["sigma"]
+    except PpcdError:
+        raise
+    except Exception as error:  # damaged members, pickled objects: numpy raises many things
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PpcdError(f"{path} is not a readable .npz file of plain arrays ({reason})") from None
+    problem = _problem(mu, sigma)
+    if problem:
+        raise PpcdError(f"{path} holds no statistics of features: {problem}")
+    mean, covariance = (torch.from_numpy(np.ascontiguousarray(each, dtype=np.float64)) for each in (mu, sigma))
+    return StatisticsFile(mean, covariance, path.name, hashlib.sha256(content).hexdigest())
+
+
+def _problem(mu: np.ndarray, sigma: np.ndarray) -> str | None:
+    """Why these are not a mean and a covariance; None where they are."""
+    kinds = {"mu": mu, "sigma": sigma}
+    for name, array in kinds.items():
+        if array.dtype not in (np.float32, np.float64):
+            return f"{name} is of type {array.dtype}, not float32 or float64"
+    if mu.ndim != 1 or not len(mu) or sigma.shape != (len(mu), len(mu)):
+        return f"mu has shape {mu.shape} and sigma {sigma.shape}; expected (n,) and (n, n)"
+    for name, array in kinds.items():
+        if not np.isfinite(array).all():
+            return f"{name} is not finite everywhere"
+    if np.abs(sigma - sigma.T).max() > ASYMMETRY * np.abs(sigma).max():
+        return "sigma is not symmetric"
+    if sigma.diagonal().min() < 0:
+        return "sigma has a negative variance"
+    return None
+
+
+def check_features(file: StatisticsFile, backbone: str) -> None:
+    """One line where the statistics cannot be of the features of this backbone.
+
+    Raises:
+        PpcdError: the backbone is trained on one's own data, or has another number of features.
+    """
+    if backbone == "classifier":
+        raise PpcdError(
+            f"{file.name} cannot be compared with: the classifier backbone is trained on the data of the profile, "
+            "and no other tool has its features; take a profile whose backbone is inception"
+        )
+    if backbone not in DIMENSIONS:
+        raise PpcdError(f"unknown feature backbone {backbone!r}; expected one of: {', '.join(DIMENSIONS)}")
+    if len(file.mu) != DIMENSIONS[backbone]:
+        raise PpcdError(
+            f"{file.name} is of {len(file.mu)} features, but the backbone {backbone} has {DIMENSIONS[backbone]}; "
+            "the features of another network cannot be compared with"
+        )
