@@ -12,7 +12,7 @@ from ppcd.blocks import DiscriminatorBlock
 from ppcd.errors import PpcdError
 from ppcd.generators import check_network
 from ppcd.initialisation import initialise
-from ppcd.layers import LayerMaker, SelfAttention
+from ppcd.layers import LayerMaker, SelfAttention, full
 
 # Output channels of each block as multiples of the width, and which blocks halve the size.
 BLOCKS: dict[int, tuple[tuple[int, bool], ...]] = {
@@ -83,8 +83,9 @@ class Discriminator(nn.Module):
             h = block(h)
             if self.attention is not None and index == self.attention_after:
                 h = self.attention(h)
-        h = F.relu(h).sum(dim=(2, 3))  # [batch, channel]
-        return self.linear(h).squeeze(1) + (self.embed(y) * h).sum(dim=1)
+        with torch.autocast(h.device.type, enabled=False):  # a score needs more than half a precision
+            h = F.relu(full(h)).sum(dim=(2, 3))  # [batch, channel]
+            return self.linear(h).squeeze(1) + (self.embed(y) * h).sum(dim=1)
 
 
 def build_discriminator(

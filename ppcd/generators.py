@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ppcd.blocks import GeneratorBlock
 from ppcd.errors import PpcdError
 from ppcd.initialisation import initialise
-from ppcd.layers import ClassConditionalBatchNorm, LayerMaker, SelfAttention
+from ppcd.layers import BatchNorm2d, ClassConditionalBatchNorm, LayerMaker, SelfAttention, full
 from ppcd.masks import ChannelMask
 from ppcd.separable import SeparableBlock
 
@@ -191,7 +191,7 @@ class Generator(nn.Module):
             for c_in, c_out, hidden in zip(plan.channels, plan.channels[1:], plan.hidden, strict=False)
         )
         self.attention = None if plan.attention is None else SelfAttention(plan.channels[plan.attention + 1], make)
-        self.output_norm = nn.BatchNorm2d(plan.channels[-1])
+        self.output_norm = BatchNorm2d(plan.channels[-1])
         self.output_conv = make.conv(plan.channels[-1], 3, 3)
 
     def residual_blocks(self) -> list[GeneratorBlock]:
@@ -241,7 +241,7 @@ class Generator(nn.Module):
             features.append(h)
             if self.attention is not None and index == self.attention_after:
                 h = self.attention(h)
-        images = torch.tanh(self.output_conv(F.relu(self.output_norm(h), inplace=True)))
+        images = torch.tanh(full(self.output_conv(F.relu(self.output_norm(h), inplace=True))))
         return (images, features) if return_features else images
 
 

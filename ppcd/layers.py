@@ -5,10 +5,69 @@ stored vector u, written back in training only. torch's own parametrisation give
 evaluation, so public checkpoints would not give the same images with it.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class SharedBatch:
+    """A batch of which several processes have equal parts."""
+
+    mean: Callable[[Tensor], Tensor]  # over the processes, differentiable
+    processes: int
+
+
+_shared: SharedBatch | None = None
+
+
+@contextmanager
+def shared_batch(shared: SharedBatch | None) -> Iterator[None]:
+    """Within this context the batch of a batch norm in training mode is that of all processes together.
+
+    All of them must run the same forward passes. None: this process's batch alone, as outside of the context.
+    """
+    global _shared
+    before, _shared = _shared, shared
+    try:
+        yield
+    finally:
+        _shared = before
+
+
+def batch_norm(
+    x: Float[Tensor, "batch channel height width"],
+    running_mean: Float[Tensor, " channel"],
+    running_var: Float[Tensor, " channel"],
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Float[Tensor, "batch channel height width"]:
+    """(x - mean) / sqrt(var + eps), without gain and bias; over the batch of all processes in `shared_batch`.
+
+    Written out there, because torch's SyncBatchNorm knows GPUs only.
+    """
+    if _shared is None or not training:
+        return F.batch_norm(x, running_mean, running_var, None, None, training, momentum, eps)
+    x = full(x)
+    mean = _shared.mean(x.mean((0, 2, 3)))
+    centred = x - mean[:, None, None]
+    var = _shared.mean(centred.square().mean((0, 2, 3)))
+    with torch.no_grad():
+        count = _shared.processes * x.numel() // x.shape[1]
+        running_mean.lerp_(mean.detach().to(running_mean), momentum)
+        running_var.lerp_((var.detach() * count / (count - 1)).to(running_var), momentum)
+    return centred * torch.rsqrt(var + eps)[:, None, None]
+
+
+def full(x: Tensor) -> Tensor:
+    """At least in single precision: what autocast has made half as long, and all else as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def power_iteration(
@@ -45,7 +104,8 @@ class SpectralNorm(nn.Module):
 
     def normalized_weight(self) -> Tensor:
         """The weight that the layer uses; in training mode u moves on by one power iteration."""
-        sigma, u = power_iteration(self.weight, self.u, self.eps)
+        with torch.autocast(self.weight.device.type, enabled=False):  # half a precision is too little for sigma
+            sigma, u = power_iteration(self.weight, self.u, self.eps)
         if self.training:
             self.u.copy_(u)
         return self.weight * (self.scale / sigma)
@@ -127,9 +187,24 @@ class ClassConditionalBatchNorm(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channel height width"], condition: Tensor
     ) -> Float[Tensor, "batch channel height width"]:
-        x = F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
+        x = batch_norm(x, self.running_mean, self.running_var, self.training, self.momentum, self.eps)
         gain, bias = 1 + self.gain(condition), self.bias(condition)  # [batch, channel] each
         return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """torch's, with gain and bias, whose batch is that of all processes in `shared_batch`."""
+
+    def forward(
+        self, input: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel height width"]:
+        if _shared is None or not self.training:
+            return super().forward(input)
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            raise ValueError("a batch norm without running statistics cannot share its batch")
+        self.num_batches_tracked.add_(1)
+        x = batch_norm(input, self.running_mean, self.running_var, True, self.momentum or 0.0, self.eps)
+        return torch.addcmul(self.bias[:, None, None], x, self.weight[:, None, None])
 
 
 class SelfAttention(nn.Module):

@@ -14,6 +14,8 @@ from ppcd.errors import PpcdError
 from ppcd.paths import write_atomic
 from ppcd.trainer import Trainer
 
+CHECKED_EVERY = 500  # iterations, in which several processes compare their weights
+
 
 class NonFiniteLoss(PpcdError):
     """A loss was not finite; the last checkpoint is still good."""
@@ -35,6 +37,8 @@ def fit(
 ) -> None:
     """Train to the end, from the checkpoint if there is one.
 
+    Of several processes the first one saves and shows; all of them read the checkpoint.
+
     Args:
         trainer: what to train.
         checkpoint: file to resume from and to save to.
@@ -44,9 +48,11 @@ def fit(
 
     Raises:
         NonFiniteLoss: a loss is NaN or infinite; the last checkpoint is kept.
-        PpcdError: the checkpoint cannot be read.
+        PpcdError: the checkpoint cannot be read; processes that train together no longer agree, or do not see the
+            same folder of results.
     """
-    watchers = list(callbacks)
+    processes = trainer.processes
+    watchers = list(callbacks) if processes.is_main else []
     if checkpoint.is_file():
         try:
             trainer.load_state_dict(file_on_cpu(checkpoint))
@@ -56,12 +62,18 @@ def fit(
                 f"{checkpoint} is not a checkpoint of this run ({type(error).__name__}: {said}); "
                 "delete it to start the run anew"
             ) from None
+    theirs = processes.agree(trainer.iteration)
+    if trainer.iteration != theirs:
+        raise PpcdError(
+            f"the first process goes on from iteration {theirs}, this one from {trainer.iteration}: put the results "
+            "where all machines see them (PPCD_RESULTS on a shared disk)"
+        )
     end = trainer.total if stop_at is None else min(stop_at, trainer.total)
     state = TrainingState(iteration=trainer.iteration, total=trainer.total, phase=trainer.phase)
     state.generator = trainer.generator
     began, before = time.perf_counter(), trainer.seconds
     first, saved = trainer.iteration, began
-    images = trainer.profile.batch_size * trainer.profile.accumulations
+    images = trainer.budget.images
     for watcher in watchers:
         watcher.on_start(state)
     try:
@@ -83,13 +95,16 @@ def fit(
             # A loss or a network that is not finite ends the run before it is saved
             if trainer.iteration % 10 == 0 or trainer.iteration == end or now - saved > checkpoint_every:
                 check_finite(trainer, current, checkpoint)
+            if trainer.iteration % CHECKED_EVERY == 0 or trainer.iteration == end:
+                trainer.check_same()
             for watcher in watchers:
                 watcher.on_step(state)
 
             # Checkpoint
             if now - saved > checkpoint_every or trainer.iteration == end:
                 trainer.last = state.loss_values()
-                save_checkpoint(trainer, checkpoint)
+                if processes.is_main:
+                    save_checkpoint(trainer, checkpoint)
                 saved = time.perf_counter()
                 for watcher in watchers:
                     watcher.on_checkpoint(state)

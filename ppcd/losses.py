@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ppcd.errors import PpcdError
+from ppcd.layers import full
 from ppcd.masks import ChannelMask
 
 
@@ -18,7 +19,7 @@ def attention_map(
     features: Float[Tensor, "batch channel height width"],
 ) -> Float[Tensor, "batch height width"]:
     """F = sum_i |O(i, :, :)|^2 over the channels (section 3.3, after Zagoruyko and Komodakis)."""
-    return features.square().sum(dim=1)
+    return full(features).square().sum(dim=1)
 
 
 def normalized_map(

@@ -97,6 +97,7 @@ def reproduce(
     device: str = "auto",
     retrain: bool | None = None,
     report_only: bool = False,
+    processes: int = 1,
 ) -> None:
     """Train what the plan lacks, take the measurements beside the runs, and build everything from it.
 
@@ -105,6 +106,7 @@ def reproduce(
         device: "auto", "cpu", "cuda" or "mps".
         retrain: train anew what came with the repository; None: at profiles of minutes.
         report_only: only build, from the runs that are there.
+        processes: that train each run together.
 
     Raises:
         PpcdError: with one line, for whatever failed.
@@ -113,7 +115,7 @@ def reproduce(
     if not report_only:
         runs, found = plan(name, seeds), resolve_device(device)
         again = name in TRAINED_ANEW if retrain is None else retrain
-        run_all(runs, device=found, retrain=again)
+        run_all(runs, device=found, retrain=again, processes=processes)
         ensure_generations(name, runs, found)
         ensure_runtime(name, complete_records(runs), found, again=again)  # when no training disturbs it any more
     build(name, seeds)
@@ -128,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--reuse", action="store_true", help="take complete runs that came with the repository")
     again.add_argument("--retrain", action="store_true", help="train them anew")
+    parser.add_argument("--processes", type=int, default=1, help="that train each run together, by accelerate launch")
     parser.add_argument("--report-only", action="store_true", help="only tables, figures, report")
     parser.add_argument("--dry-run", action="store_true", help="show what would be trained, and do nothing")
     options = parser.parse_args(arguments)
@@ -140,7 +143,7 @@ def _command(options: argparse.Namespace) -> None:
         print("\n\n".join(config.describe() for config in plan(options.profile, seeds)))
         return
     retrain = False if options.reuse else True if options.retrain else None
-    reproduce(options.profile, seeds, options.device, retrain, options.report_only)
+    reproduce(options.profile, seeds, options.device, retrain, options.report_only, options.processes)
 
 
 if __name__ == "__main__":

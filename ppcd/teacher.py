@@ -4,7 +4,8 @@ The paper normalises the teacher's features class-conditionally "to avoid class 
 normalisation that L_CD trained alone would collapse to flat maps, so nothing here learns:
 
 - "teacher": the teacher's own class-conditional BN that follows the block. Behind its last block it has none
-  that knows the class; there, statistics of each class are measured from the teacher's own samples, once.
+  that knows the class; there, statistics of each class are measured from the teacher's own samples, once, when the
+  class first occurs.
   (At 64 and 128 px self-attention stands between one block and the next; the features are those before it, the BN's
   statistics those behind it. The two are the same while gamma is 0.)
 - "statistics": such statistics behind every block.
@@ -46,30 +47,32 @@ class Teacher:
         self.normalisation = normalisation
         self.statistics: dict[int, tuple[Tensor, Tensor]] = {}  # block -> mean and variance, [class, channel]
         last = len(generator.blocks) - 1
-        measured = {"teacher": [last], "statistics": list(range(1, last + 1)), "none": []}[normalisation]
-        if measured:
-            self._measure(measured, named_generator(seed, "teacher statistics"), samples_per_class)
+        self._measured = {"teacher": [last], "statistics": list(range(1, last + 1)), "none": []}[normalisation]
+        self._missing = set(range(generator.num_classes)) if self._measured else set[int]()  # classes
+        noise = named_generator(seed, "teacher statistics")
+        self._noise = [torch.randn(samples_per_class, self.dim_z, generator=noise) for _ in sorted(self._missing)]
 
     @property
     def dim_z(self) -> int:
         return self.generator.dim_z
 
     @torch.no_grad()
-    def _measure(self, blocks: list[int], noise: torch.Generator, samples: int) -> None:
-        moments: dict[int, list[tuple[Tensor, Tensor]]] = {block: [] for block in blocks}
-        device = next(self.generator.parameters()).device
-        for label in range(self.generator.num_classes):
-            z = torch.randn(samples, self.dim_z, generator=noise).to(device)
-            y = torch.full((samples,), label, device=device)
-            _, features = self.generator(z, y, return_features=True)
-            for block in blocks:
+    def _measure(self, y: Tensor) -> None:
+        """The statistics of those of these classes that have none yet."""
+        if not self._missing:
+            return
+        for label in sorted(self._missing.intersection(y.tolist())):
+            z = self._noise[label].to(y.device)
+            with torch.autocast(y.device.type, enabled=False):
+                _, features = self.generator(z, torch.full((len(z),), label, device=y.device), return_features=True)
+            for block in self._measured:
                 var, mean = torch.var_mean(features[block], dim=(0, 2, 3), correction=0)
-                moments[block].append((mean, var))
-        for block, pairs in moments.items():
-            self.statistics[block] = (
-                torch.stack([mean for mean, _ in pairs]),
-                torch.stack([var for _, var in pairs]),
-            )
+                if block not in self.statistics:
+                    empty = mean.new_full((self.generator.num_classes, len(mean)), torch.nan)
+                    self.statistics[block] = (empty, empty.clone())
+                for kept, value in zip(self.statistics[block], (mean, var), strict=True):
+                    kept[label] = value
+            self._missing.discard(label)
 
     def _normalise(self, block: int, features: Tensor, condition: Tensor, y: Tensor) -> Tensor:
         if block in self.statistics:
@@ -88,6 +91,7 @@ class Teacher:
 
         The teacher takes the first of the student's noise entries where it has fewer (BigGAN 120, SA-GAN 128).
         """
+        self._measure(y)
         z = z[:, : self.dim_z]
         _, features = self.generator(z, y, return_features=True)
         _, conditions = self.generator.conditions(z, y)

@@ -4,14 +4,15 @@ import argparse
 import io
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torchvision.utils import make_grid, save_image
 
-from ppcd import checkpoints, provenance
+from ppcd import checkpoints, pretrained, processes, provenance
 from ppcd.baselines import make_trainer
 from ppcd.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.data import ImageSet
@@ -19,9 +20,11 @@ from ppcd.ema import recompute_batch_statistics
 from ppcd.errors import PpcdError, run_command
 from ppcd.evaluate import evaluate
 from ppcd.generators import Generator
+from ppcd.history import HISTORY_COLUMNS
 from ppcd.initialisation import named_generator
 from ppcd.loop import fit
-from ppcd.metrics import CONVENTION, block_params, complexity, seconds_per_batch
+from ppcd.metrics import CONVENTION, block_params, complexity, get_backbone, seconds_per_batch
+from ppcd.processes import ALONE, Processes
 from ppcd.recipes import RECIPES
 from ppcd.runs import Run, RunConfig, run_config
 from ppcd.sharing import CHECKPOINT, share_first_half
@@ -56,8 +59,12 @@ def train_run(
     device: str = "cpu",
     callbacks: Sequence[Callback] | None = None,
     threads: int | None = 1,
+    together: Processes = ALONE,
 ) -> Run:
     """Train, slim, evaluate and keep one run. A complete run is returned as it is; a partial one goes on.
+
+    Several processes train together where each of them calls this with the same configuration; what comes behind
+    the training the first one does alone.
 
     Args:
         config: what to train; its teacher is trained first if it is not there.
@@ -65,44 +72,69 @@ def train_run(
         callbacks: None shows a progress bar. The history is written in any case.
         threads: of torch on the CPU while it trains. One, so that results do not depend on the machine's load and
             several runs fit side by side; None leaves torch's setting.
+        together: the processes that train this run together.
 
     Raises:
         PpcdError: with one line, for whatever cannot be done.
     """
     device = resolve_device(device)
     run = Run(config)
-    if run.state == "complete":
+    if together.agree(run.state) == "complete":
         return run
     teacher_config = config.teacher()
-    if teacher_config is not None and Run(teacher_config).state != "complete":
-        log.warning("%s needs its teacher %s first", config.id, teacher_config.id)
-        train_run(teacher_config, device=device, callbacks=callbacks, threads=threads)
-    with run.lock():
-        if run.state != "complete":  # another process may have had it meanwhile
+    if teacher_config is not None and together.agree(Run(teacher_config).state) != "complete":
+        if together.is_main:
+            log.warning("%s needs its teacher %s first", config.id, teacher_config.id)
+        train_run(teacher_config, device=device, callbacks=callbacks, threads=threads, together=together)
+    with run.lock() if together.is_main else nullcontext():
+        if together.agree(run.state) != "complete":  # somebody else may have had it meanwhile
             before = torch.get_num_threads()
             torch.set_num_threads(threads or before)
             try:
-                _train(run, device, callbacks)
+                if config.adopted:
+                    _adopt(run, device, together)
+                else:
+                    _train(run, device, callbacks, together)
             finally:
                 torch.set_num_threads(before)
+        together.wait()
     return run
 
 
-def _train(run: Run, device: str, callbacks: Sequence[Callback] | None) -> None:
+def _adopt(run: Run, device: str, together: Processes) -> None:
+    """Keep and measure a teacher that was trained elsewhere."""
+    if not together.is_main:
+        return
+    config, began = run.config, provenance.collect(device)
+    data = config.load_data()
+    generator = slim(pretrained.load(config.profile))
+    run.write_file("history.csv", ",".join(HISTORY_COLUMNS) + "\n")
+    training: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "images_per_second": None, "last": {}}
+    _finish(run, data, {"ema": generator}, device, {"provenance": began, "training": training})
+
+
+def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together: Processes) -> None:
     config = run.config
     profile, recipe = config.profile, config.recipe
     data = config.load_data()
+    if together.is_main and profile.backbone != "classifier":
+        get_backbone(profile.backbone, data)  # what has to be downloaded is missed now, not behind days of training
     teacher, teacher_record = _load_teacher(config)
-    trainer = make_trainer(profile, recipe, config.seed, data, teacher, device)
+    trainer = make_trainer(profile, recipe, config.seed, data, teacher, device, together, config.precision)
     trainer.provenance = provenance.collect(device)
+    if together.count > 1:
+        trainer.provenance["processes"] = together.count
 
     # Train, from the checkpoint if there is one
     checkpoint = run.path(CHECKPOINT)
     every = max(1, trainer.total // HISTORY_ROWS)
     shown = [ProgressBar(config.id)] if callbacks is None else list(callbacks)
     watchers: list[Callback] = [ProgressFile(run.directory), *shown]
-    share_first_half(run, trainer, checkpoint, every, watchers)
+    if together.count == 1:
+        share_first_half(run, trainer, checkpoint, every, watchers)
     fit(trainer, checkpoint, [HistoryLogger(run.directory, every), *watchers])
+    if not together.is_main:
+        return
 
     # Slim: the averaged generator is the result, the raw one is evaluated beside it
     averaged = finish_generator(trainer.ema.generator, config.seed)
@@ -112,43 +144,54 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None) -> None:
         for layer, channels in zip(masks, hidden, strict=True):
             layer["kept"] = channels
     raw = slim(decide_masks(trainer.generator.eval()))
-    checkpoints.save_generator(averaged, run.path(GENERATOR))
-    run.write_file("samples.png", sample_grid(averaged, config.seed, device))
     extra = trainer.extra_files()
     for name, text in extra.items():
         run.write_file(name, text)
+    training: dict[str, Any] = {
+        "iterations": trainer.total,
+        "seconds": trainer.seconds,
+        "images_per_second": trainer.total * trainer.budget.images / trainer.seconds,
+        "last": trainer.last,
+    }
+    record = {"provenance": trainer.provenance, "teacher": teacher_record, "training": training, "masks": masks}
+    _finish(run, data, {"ema": averaged, "raw": raw}, device, record, tuple(extra))
 
-    # Measure
+
+def _finish(
+    run: Run,
+    data: ImageSet,
+    generators: Mapping[str, Generator],
+    device: str,
+    record: Mapping[str, Any],
+    extra: tuple[str, ...] = (),
+) -> None:
+    """Keep the first of these generators, measure all of them, and complete the run."""
+    profile, seed = run.config.profile, run.config.seed
+    kept = next(iter(generators.values())).to(device)
+    checkpoints.save_generator(kept, run.path(GENERATOR))
+    run.write_file("samples.png", sample_grid(kept, seed, device))
     scores, protocol = {}, {}
-    for name, generator in (("ema", averaged), ("raw", raw)):
+    for name, generator in generators.items():
         result = evaluate(
             generator,
             data,
             backbone=profile.backbone,
             samples=profile.evaluation_samples,
-            seed=config.seed,
+            seed=seed,
             classifier_epochs=profile.classifier_epochs,
             device=device,
+            judge=profile.judge,
         )
         scores[name], protocol = result["scores"], result["protocol"]
-    run.finish(
-        {
-            "provenance": provenance.finish(trainer.provenance),
-            "data": _describe_data(data),
-            "teacher": teacher_record,
-            "training": {
-                "iterations": trainer.total,
-                "seconds": trainer.seconds,
-                "images_per_second": trainer.total * profile.batch_size * profile.accumulations / trainer.seconds,
-                "last": trainer.last,
-            },
-            "masks": masks,
-            "complexity": measure_complexity(averaged),
-            "metrics": {"protocol": protocol, **scores},
-            "runtime": measure_runtime(averaged, device),
-        },
-        tuple(extra),
-    )
+    about: dict[str, Any] = {
+        "teacher": None,
+        "masks": [],
+        "data": _describe_data(data),
+        "complexity": measure_complexity(kept),
+        "metrics": {"protocol": protocol, **scores},
+        "runtime": measure_runtime(kept, device),
+    }
+    run.finish({**about, **record, "provenance": provenance.finish(record["provenance"])}, extra)
 
 
 def _load_teacher(config: RunConfig) -> tuple[Generator | None, dict[str, Any] | None]:
@@ -231,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--alpha", type=float, help="compression ratio threshold of eq. 3, in (0, 1)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--precision", choices=processes.PRECISIONS, help="of forward passes; under accelerate its own")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
@@ -238,14 +282,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    device = resolve_device(options.device)
-    config = run_config(options.profile, options.recipe, options.seed, options.alpha)
+    together, device, precision = processes.join(options.device)
+    device = resolve_device(device)
+    asked = options.precision or (precision if precision != "no" else None)
+    config = run_config(options.profile, options.recipe, options.seed, options.alpha, asked)
     if options.dry_run:
-        print(config.describe())
+        if together.is_main:
+            print(config.describe())
         return
-    already = Run(config).state == "complete"
-    run = train_run(config, device=device)
-    print(f"{run.config.id}: {'was complete already' if already else 'complete'}; see {run.directory}")
+    already = together.agree(Run(config).state) == "complete"
+    run = train_run(config, device=device, together=together)
+    if together.is_main:
+        print(f"{run.config.id}: {'was complete already' if already else 'complete'}; see {run.directory}")
+    together.leave()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from ppcd.ema import Ema
 from ppcd.errors import PpcdError
 from ppcd.generators import Generator, GeneratorConfig, build_generator
 from ppcd.initialisation import named_generator
+from ppcd.layers import SharedBatch, shared_batch
+from ppcd.processes import ALONE, Processes
 from ppcd.profiles import Profile
 from ppcd.recipes import Recipe
 from ppcd.rule import MaskRule
@@ -58,9 +60,12 @@ class Trainer:
         data: the training images.
         teacher: the frozen teacher, for recipes that distil.
         device: where the networks live. Noise and order are drawn on the CPU, the same for every device.
+        processes: those that train together; each holds everything and takes its part of every batch.
+        precision: "no", or "bf16": forward passes in half precision where autocast thinks it safe.
 
     Raises:
-        PpcdError: a recipe that distils without a teacher, or with one of other classes or resolution.
+        PpcdError: a recipe that distils without a teacher, or with one of other classes or resolution; a batch that
+            the processes cannot share.
     """
 
     def __init__(
@@ -71,9 +76,14 @@ class Trainer:
         data: ImageSet,
         teacher: Generator | None,
         device: str,
+        processes: Processes = ALONE,
+        precision: str = "no",
     ) -> None:
         self.profile, self.recipe, self.seed, self.device = profile, recipe, seed, torch.device(device)
-        self.total = profile.teacher_iterations if recipe.full_size else profile.iterations
+        self.processes, self.precision = processes, precision
+        self.budget = profile.budget(recipe.full_size)
+        self.total = self.budget.iterations
+        processes.check_batch(self.budget.batch_size)
         self.settings = OPTIMISATION[recipe.generator]
 
         # Networks: initial weights by seed and name
@@ -96,7 +106,8 @@ class Trainer:
         # Randomness: one generator for each purpose
         self.noise = named_generator(seed, "noise")
         flips = named_generator(seed, "flips") if profile.flip else None
-        self.sampler = BatchSampler(data, profile.batch_size, named_generator(seed, "order"), flips, device)
+        order = named_generator(seed, "order")
+        self.sampler = BatchSampler(data, self.budget.batch_size, order, flips, device, processes.share)
         self.labels = data.labels
 
         self.iteration = 0
@@ -151,7 +162,7 @@ class Trainer:
         """The average that follows the generator; where the method has none, a copy of its weights."""
         if not self.settings.averaged:
             return Ema(generator, 0.0, 0)
-        return Ema(generator, self.profile.ema_decay, start + self.profile.ema_start)
+        return Ema(generator, self.profile.ema_decay, start + self.budget.ema_start)
 
     def _learned(self) -> list[torch.nn.Parameter]:
         """What G's optimiser trains: all of G but the masks, which have their rule."""
@@ -169,25 +180,34 @@ class Trainer:
     def _adam(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Adam:
         return torch.optim.Adam(list(parameters), lr=learning_rate, betas=self.settings.betas, eps=self.settings.eps)
 
+    def autocast(self) -> torch.autocast:
+        """The context of forward passes: `precision`."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
     def draw(self) -> tuple[Tensor, Tensor]:
-        """Noise z [batch, dim_z] and labels y [batch], y with the frequencies of the training data."""
-        batch = self.profile.batch_size
+        """Noise z [batch, dim_z] and labels y [batch], y with the frequencies of the training data.
+
+        They are drawn for all processes and are this one's part.
+        """
+        batch = self.budget.batch_size
         z = torch.randn(batch, self.generator.dim_z, generator=self.noise)
         y = self.labels[torch.randint(len(self.labels), (batch,), generator=self.noise)]
-        return z.to(self.device), y.to(self.device)
+        return self.processes.part(z).to(self.device), self.processes.part(y).to(self.device)
 
     def step(self) -> dict[str, Tensor]:
         """One iteration: D's steps, a step of G and its masks, the average. Returns the losses, detached."""
         self.generator.train()
         zero = torch.zeros((), device=self.device)
         losses_now = {"loss_d": zero, "loss_adv": zero, "loss_cd": zero, "loss_pp": zero}
-        if self.discriminator is not None:
-            self.discriminator.train()
-            self.discriminator.requires_grad_(True)
-            for _ in range(self.settings.discriminator_steps):
-                losses_now["loss_d"] = self.discriminator_step()
-            self.discriminator.requires_grad_(False)
-        losses_now |= self.generator_step()
+        alone = self.processes.count == 1
+        with shared_batch(None if alone else SharedBatch(self.processes.mean, self.processes.count)):
+            if self.discriminator is not None:
+                self.discriminator.train()
+                self.discriminator.requires_grad_(True)
+                for _ in range(self.settings.discriminator_steps):
+                    losses_now["loss_d"] = self.discriminator_step()
+                self.discriminator.requires_grad_(False)
+            losses_now |= self.generator_step()
 
         # Average
         self.ema.update(self.generator, self.iteration)
@@ -202,32 +222,38 @@ class Trainer:
         discriminator, optimizer = self.discriminator, self.optimizer_d
         if discriminator is None or optimizer is None:
             raise ValueError(f"{self.recipe.name} has no discriminator")
-        pieces = self.profile.accumulations
+        pieces = self.budget.accumulations
         optimizer.zero_grad(set_to_none=True)
         loss_d = torch.zeros((), device=self.device)
         for _ in range(pieces):
             images, labels = next(self.sampler)
             z, y = self.draw()
-            with torch.no_grad():
-                fakes = self.generator(z, y)
-            scores = discriminator(torch.cat([images, fakes]), torch.cat([labels, y]))
-            loss = discriminator_loss(scores[: len(images)], scores[len(images) :])
+            with self.autocast():
+                with torch.no_grad():
+                    fakes = self.generator(z, y)
+                scores = discriminator(torch.cat([images, fakes]), torch.cat([labels, y]))
+                loss = discriminator_loss(scores[: len(images)], scores[len(images) :])
             (loss / pieces).backward()
             loss_d += loss.detach() / pieces
+        self.processes.average(discriminator.parameters(), [loss_d])
         optimizer.step()
         return loss_d
 
     def generator_step(self) -> dict[str, Tensor]:
         """A step of G, and of its masks where they still learn. Returns the parts of its loss, detached."""
-        pieces = self.profile.accumulations
+        pieces = self.budget.accumulations
         pruning = self.rule is not None and self.phase != "distil"
         self.optimizer_g.zero_grad(set_to_none=True)
         found: dict[str, Tensor] = {}
         for _ in range(pieces):
-            loss, parts = self.generator_loss(*self.draw())
+            z, y = self.draw()
+            with self.autocast():
+                loss, parts = self.generator_loss(z, y)
             (loss / pieces).backward()
             for name, part in parts.items():
                 found[name] = found.get(name, 0) + part.detach() / pieces
+        masks = [mask.weight for mask in self.generator.masks().values()]
+        self.processes.average([*self._learned(), *masks], found.values())
         if pruning and self.rule is not None:
             found["loss_pp"] = self.rule.backward()
         self.optimizer_g.step()
@@ -293,6 +319,20 @@ class Trainer:
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take over `extra_state()`; the networks are loaded already."""
+
+    def check_same(self) -> None:
+        """Make sure that all processes hold the same weights and have closed the same channels.
+
+        Raises:
+            PpcdError: they do not.
+        """
+        compared: dict[str, list[Tensor]] = {
+            "the generator": list(self.generator.parameters()),
+            "its buffers": list(self.generator.buffers()),
+        }
+        if self.discriminator is not None:
+            compared["the discriminator"] = list(self.discriminator.parameters())
+        self.processes.check_same(compared)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the training depends on: tensors and plain values only."""

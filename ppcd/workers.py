@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,8 @@ from typing import IO
 
 from ppcd.board import Board
 from ppcd.errors import PpcdError
+from ppcd.filling import cores
+from ppcd.processes import launcher
 from ppcd.runs import Run, RunConfig, run_config
 from ppcd.train import resolve_device
 
@@ -31,6 +32,7 @@ class Job:
 
     config: RunConfig
     retrain: bool = False  # a complete run that is there is set aside first
+    processes: int = 1  # that train it together
     process: subprocess.Popen[bytes] | None = None
     log: IO[bytes] | None = field(default=None, repr=False)
     error: str | None = None
@@ -42,8 +44,7 @@ class Job:
 
     @property
     def iterations(self) -> int:
-        profile = self.config.profile
-        return profile.teacher_iterations if self.config.recipe.full_size else profile.iterations
+        return self.config.profile.budget(self.config.recipe.full_size).iterations
 
     def fraction(self) -> float:
         """How much of its training is done, in [0, 1]."""
@@ -58,7 +59,8 @@ class Job:
                 self.run.discard()
         self.config.directory.mkdir(parents=True, exist_ok=True)
         self.log = (self.config.directory / LOG).open("wb")
-        command = [sys.executable, "-m", "ppcd.train", "--profile", self.config.profile.name]
+        command = [*launcher(self.processes, self.config.precision), "ppcd.train"]
+        command += ["--profile", self.config.profile.name]
         command += ["--recipe", self.config.recipe.name, "--seed", str(self.config.seed), "--device", device]
         environment = {**MEMORY, **os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, env=environment)
@@ -78,7 +80,8 @@ class Job:
 
     def _last_line(self) -> str:
         lines = (self.config.directory / LOG).read_text(errors="replace").strip().splitlines()
-        line = lines[-1].removeprefix("ppcd: ") if lines else "it ended without a word"
+        ours = [line for line in lines if line.startswith("ppcd: ")]  # a launcher says more behind it
+        line = [*lines, *ours][-1].removeprefix("ppcd: ") if lines else "it ended without a word"
         return f"{line} (see {self.config.directory / LOG})"
 
 
@@ -89,8 +92,13 @@ def with_teachers(configs: Iterable[RunConfig]) -> list[RunConfig]:
     return list({config.id: config for config in [*teachers, *configs]}.values())
 
 
-def count_workers(asked: int | None, device: str) -> int:
-    """How many processes side by side: as many as asked for, else one a core, and one on a GPU.
+def count_workers(asked: int | None, device: str, processes: int = 1) -> int:
+    """How many runs side by side: as many as asked for, else so many as fill the cores, and one on GPUs.
+
+    Args:
+        asked: by the user; None leaves it to the machine.
+        device: what they run on.
+        processes: of each of them.
 
     Raises:
         PpcdError: fewer than one were asked for.
@@ -99,11 +107,16 @@ def count_workers(asked: int | None, device: str) -> int:
         raise PpcdError(f"at least one worker is needed; got {asked}")
     if asked is not None or device != "cpu":
         return asked or 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores() // processes)
 
 
 def run_all(
-    configs: Sequence[RunConfig], *, device: str = "cpu", workers: int | None = None, retrain: bool = False
+    configs: Sequence[RunConfig],
+    *,
+    device: str = "cpu",
+    workers: int | None = None,
+    retrain: bool = False,
+    processes: int = 1,
 ) -> list[Run]:
     """Train what is missing; returns the runs in the given order.
 
@@ -112,18 +125,20 @@ def run_all(
         device: of the trainings. On a GPU they go one after the other.
         workers: how many at a time; None is one a core.
         retrain: also those that are complete but came with the repository.
+        processes: that train each run together: on GPUs one for each of them.
 
     Raises:
         PpcdError: runs failed; the others were finished first, and nothing of them is lost.
     """
     device = resolve_device(device)
-    workers = count_workers(workers, device)
+    launcher(processes)  # refuses what cannot be, before anything starts
+    workers = count_workers(workers, device, processes)
     jobs = []
     for config in with_teachers(configs):
         complete = Run(config).state == "complete"
         again = complete and retrain and not Run(config).trained_here
         if again or not complete:
-            jobs.append(Job(config, retrain=again))
+            jobs.append(Job(config, retrain=again, processes=processes))
     if jobs:
         _work(jobs, device, workers)
     failed = [job for job in jobs if job.error]

@@ -382,7 +382,7 @@ def test_the_search_decides_the_second_half(quick_search: None) -> None:
     best = min(trainer.search, key=lambda row: row["fd"])
     assert best["chosen"] and sum(row["chosen"] for row in trainer.search) == 1
     kept = [row["kept"] for row in trainer.mask_report]
-    assert " ".join(map(str, kept)) == best["widths"] and best["macs"] <= trainer.budget
+    assert " ".join(map(str, kept)) == best["widths"] and best["macs"] <= trainer.macs
     assert len(trainer.search) == METHOD.population * METHOD.generations
     assert tuple(kept[::2]) == trainer.generator.config.channels
     assert complexity(extract_plain(trainer.generator)).macs == best["macs"]

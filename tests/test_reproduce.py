@@ -16,6 +16,7 @@ from fake_runs import fake_run
 from reference import refused
 
 import ppcd.board
+import ppcd.filling
 import ppcd.notebook
 import ppcd.reproduce
 import ppcd.train
@@ -78,7 +79,8 @@ class Child:
 
     def __init__(self, machine: Machine, command: list[str], log: Any) -> None:
         self.machine, self.log, self.asked = machine, log, 0
-        options = dict(zip(command[3::2], command[4::2], strict=True))
+        arguments = command[command.index("ppcd.train") + 1 :]
+        options = dict(zip(arguments[::2], arguments[1::2], strict=True))
         self.recipe, self.seed = options["--recipe"], int(options["--seed"])
         self.config = run_config(options["--profile"], self.recipe, self.seed)
         teacher = self.config.teacher()
@@ -174,7 +176,7 @@ def test_children_get_a_command_that_trains_the_run(
 def test_without_workers_there_is_one_a_core_and_one_on_a_gpu(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ppcd.workers.os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(ppcd.filling.os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
     run_all([config_of("sagan", seed) for seed in range(5)])
     assert machine.most == 3
     machine.most = 0
@@ -185,6 +187,26 @@ def test_without_workers_there_is_one_a_core_and_one_on_a_gpu(
     for workers in (0, -1):
         with refused("at least one worker", str(workers)):
             run_all([config_of("sagan", 9)], workers=workers)
+
+
+def test_several_processes_may_train_each_run(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """accelerate starts them; side by side are so many runs as their processes fill the cores."""
+    monkeypatch.setattr(ppcd.filling.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    run_all([config_of("sagan", seed) for seed in range(5)], processes=2)
+    assert machine.most == 3
+    for command in machine.commands:
+        assert command[command.index("launch") :][:4] == ["launch", "--multi_gpu", "--num_processes", "2"]
+        assert command[command.index("-m", 3) + 1] == "ppcd.train"
+    with refused("at least one process", "0"):
+        run_all([config_of("sagan", 9)], processes=0)
+
+
+def test_what_the_launcher_adds_does_not_hide_what_went_wrong(machine: Machine) -> None:
+    said = "ppcd: a batch of 8 cannot be shared by 3 processes; take one of: 1, 2, 4, 8\nFailures:\n<NO_OTHER>\n====\n"
+    machine.outcomes = {"sagan": (1, said)}
+    with refused("a batch of 8 cannot be shared by 3 processes") as caught:
+        run_all([config_of("sagan")], processes=3)
+    assert "====" not in str(caught.value)
 
 
 def test_complete_runs_are_not_trained_again(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
@@ -463,7 +485,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What reproduce asks for; nothing is done."""
     asked: list[Any] = []
 
-    def run_all_asked(configs: list[RunConfig], device: str, retrain: bool) -> None:
+    def run_all_asked(configs: list[RunConfig], device: str, retrain: bool, processes: int) -> None:
         asked.append(("train", [config.id for config in configs], device, retrain))
 
     def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
@@ -592,16 +614,22 @@ def test_an_error_of_use_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize(
-    ("options", "retrain", "report_only"),
-    [("", None, False), ("--reuse", False, False), ("--retrain", True, False), ("--report-only", None, True)],
+    ("options", "retrain", "report_only", "processes"),
+    [
+        ("", None, False, 1),
+        ("--reuse", False, False, 1),
+        ("--retrain", True, False, 1),
+        ("--report-only", None, True, 1),
+        ("--processes 4", None, False, 4),
+    ],
 )
 def test_options_reach_reproduce(
-    options: str, retrain: bool | None, report_only: bool, monkeypatch: pytest.MonkeyPatch
+    options: str, retrain: bool | None, report_only: bool, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr(ppcd.reproduce, "reproduce", lambda *given: asked.append(given))
     assert main(["--profile", "smoke", "--seeds", "1,0", "--device", "cpu", *shlex.split(options)]) == 0
-    assert asked == [("smoke", [1, 0], "cpu", retrain, report_only)]
+    assert asked == [("smoke", [1, 0], "cpu", retrain, report_only, processes)]
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,9 @@ def test_classes_have_statistics_of_their_own(
     with monkeypatch.context() as patch:
         patch.setattr(Generator, "forward", listen)
         teacher = Teacher(network, normalisation, samples_per_class=5)
-    z, y = torch.cat([z for z, _ in seen]), torch.cat([y for _, y in seen])
+        teacher.features(*noise_and_labels(CLASSES, 8, CLASSES, seed=5))
+    measurements = seen[:CLASSES]  # what comes behind them are the features that were asked for
+    z, y = torch.cat([z for z, _ in measurements]), torch.cat([y for _, y in measurements])
     assert y.bincount().tolist() == [5] * CLASSES
     assert len(z.unique(dim=0)) == 5 * CLASSES
     measured = block_outputs(network, z, y)
@@ -180,6 +182,30 @@ def test_classes_have_statistics_of_their_own(
             assert largest_difference(found[image], right) < 1e-3 * right.abs().max()
         pooled = (outputs[block] - outputs[block].mean()) / outputs[block].std()
         assert largest_difference(found, pooled) > 0.1  # the broken case: one statistic for all classes
+
+
+def test_a_class_is_measured_when_it_first_occurs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a thousand classes no training waits for all of them; the numbers do not depend on who came first."""
+    network, measured = generator(), list[int]()
+    forward = Generator.forward
+
+    def listen(self: Generator, z: Tensor, y: Tensor, return_features: bool = False) -> object:
+        if len(y) == 64:
+            measured.append(int(y[0]))
+        return forward(self, z, y, return_features)
+
+    monkeypatch.setattr(Generator, "forward", listen)
+    z, _ = noise_and_labels(2, 8, CLASSES, seed=3)
+    one_by_one, at_once = Teacher(network), Teacher(network)
+    assert measured == []
+    for labels in ([2, 2], [1, 2], [0, 1], [0, 2]):
+        one_by_one.features(z, torch.tensor(labels))
+    assert measured == [2, 1, 0]
+    several = noise_and_labels(6, 8, CLASSES, seed=4)
+    assert set(several[1].tolist()) == set(range(CLASSES))
+    for mine, other in zip(one_by_one.features(*several), at_once.features(*several), strict=True):
+        assert torch.equal(mine, other)
+    assert measured == [2, 1, 0, 0, 1, 2]
 
 
 def test_normalised_features_do_not_leak_the_class() -> None:

@@ -22,8 +22,8 @@ SYSTEMS = ("ppcd", TEACHER)
 NOISES = 4  # fixed noise vectors of Figure 6, and rows of Figure 7
 STEPS = 7  # from the one end to the other, both included
 # Pairs of Figure 6, and classes of Figure 7. Digits: pairs that share strokes, and classes that do not.
-PAIRS = {"mnist": ((3, 8), (4, 9)), "cifar10": ((3, 5), (1, 9))}
-FIXED = {"mnist": (0, 2, 4, 7), "cifar10": (0, 1, 5, 7)}
+PAIRS = {"mnist": ((3, 8), (4, 9)), "cifar10": ((3, 5), (1, 9)), "imagenet": ((235, 281), (984, 985))}
+FIXED = {"mnist": (0, 2, 4, 7), "cifar10": (0, 1, 5, 7), "imagenet": (100, 235, 850, 985)}
 
 
 def steps() -> Float[Tensor, " step"]:

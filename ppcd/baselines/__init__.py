@@ -6,6 +6,7 @@ from ppcd.baselines.output import OutputTrainer
 from ppcd.baselines.tinygan import TinyGanTrainer
 from ppcd.data import ImageSet
 from ppcd.generators import Generator
+from ppcd.processes import ALONE, Processes
 from ppcd.profiles import Profile
 from ppcd.recipes import Recipe
 from ppcd.trainer import Trainer
@@ -19,8 +20,15 @@ TRAINERS: dict[str, type[Trainer]] = {
 
 
 def make_trainer(
-    profile: Profile, recipe: Recipe, seed: int, data: ImageSet, teacher: Generator | None, device: str
+    profile: Profile,
+    recipe: Recipe,
+    seed: int,
+    data: ImageSet,
+    teacher: Generator | None,
+    device: str,
+    processes: Processes = ALONE,
+    precision: str = "no",
 ) -> Trainer:
     """The trainer of a recipe. Arguments and errors as `ppcd.trainer.Trainer`."""
     kind = Trainer if recipe.baseline is None else TRAINERS[recipe.baseline.kind]
-    return kind(profile, recipe, seed, data, teacher, device)
+    return kind(profile, recipe, seed, data, teacher, device, processes, precision)

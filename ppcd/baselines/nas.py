@@ -31,6 +31,7 @@ from ppcd.data import ImageSet
 from ppcd.generators import ARCHITECTURES, Generator
 from ppcd.initialisation import initialise, named_generator
 from ppcd.methods import DistillNas
+from ppcd.processes import ALONE, Processes
 from ppcd.profiles import Profile
 from ppcd.recipes import Recipe
 from ppcd.teacher import Teacher
@@ -43,7 +44,7 @@ class NasTrainer(Trainer):
     """The trainer of Distill + NAS; arguments as `Trainer`.
 
     Attributes:
-        budget: in MACs.
+        macs: the sub-network's budget.
         remappings: from the student's features to the teacher's; G's optimiser trains them.
         search: the sub-networks that were scored, as rows; empty before the switch.
 
@@ -54,15 +55,23 @@ class NasTrainer(Trainer):
     remappings: Remappings
 
     def __init__(
-        self, profile: Profile, recipe: Recipe, seed: int, data: ImageSet, teacher: Generator | None, device: str
+        self,
+        profile: Profile,
+        recipe: Recipe,
+        seed: int,
+        data: ImageSet,
+        teacher: Generator | None,
+        device: str,
+        processes: Processes = ALONE,
+        precision: str = "no",
     ) -> None:
         if not isinstance(recipe.baseline, DistillNas) or recipe.alpha is None:
             raise ValueError(f"{recipe.name} is not a recipe of Distill + NAS")
         self.method, self.data, self.search = recipe.baseline, data, list[dict[str, Any]]()
-        super().__init__(profile, recipe, seed, data, teacher, device)
+        super().__init__(profile, recipe, seed, data, teacher, device, processes, precision)
         config = self.generator.config
-        self.budget = macs_budget(config, recipe.alpha)
-        check_budget(config, self.method, self.budget)
+        self.macs = macs_budget(config, recipe.alpha)
+        check_budget(config, self.method, self.macs)
         self.space = search_space(config, self.method.fractions)
         self.choices = named_generator(seed, "sub-networks")
 
@@ -110,9 +119,8 @@ class NasTrainer(Trainer):
         """
         config = self.generator.config
         score = frechet_score(self.ema.generator, self.data, self.profile, self.method, self.seed)
-        candidates = search(config, self.method, self.budget, score, named_generator(self.seed, "search"))
-        widths = ranking(candidates)[0].widths
-        self.search = rows(candidates, self.budget)
+        candidates = search(config, self.method, self.macs, score, named_generator(self.seed, "search"))
+        widths, self.search = self.processes.agree((ranking(candidates)[0].widths, rows(candidates, self.macs)))
         self.mask_report = _report(full_widths(config), widths)
         self._second_phase(extract(self.generator, widths, for_training=True), FINETUNE)
 

@@ -22,7 +22,7 @@ from ppcd import losses
 from ppcd.errors import PpcdError
 from ppcd.generators import BASE, CHANNELS, Generator, build_generator
 from ppcd.initialisation import initialise, named_generator
-from ppcd.layers import SNEmbedding, SNLinear, SpectralNorm
+from ppcd.layers import SNEmbedding, SNLinear, SpectralNorm, full
 from ppcd.methods import TinyGan
 from ppcd.trainer import Trainer
 
@@ -78,8 +78,9 @@ class FeatureDiscriminator(nn.Module):
 
     def score(self, last: Float[Tensor, "batch channel 4 4"], y: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """The scores of images from their last features: high for real."""
-        h = last.sum(dim=(2, 3))
-        return self.linear(h).squeeze(1) + (self.embed(y) * h).sum(dim=1)
+        with torch.autocast(last.device.type, enabled=False):  # a score needs more than half a precision
+            h = full(last).sum(dim=(2, 3))
+            return self.linear(h).squeeze(1) + (self.embed(y) * h).sum(dim=1)
 
     def forward(
         self, images: Float[Tensor, "batch 3 height width"], y: Int[Tensor, " batch"]
@@ -186,7 +187,7 @@ class TinyGanTrainer(Trainer):
         discriminator, optimizer, method = self._critic(), self.optimizer_d, self._method()
         if optimizer is None:
             raise ValueError(f"{self.recipe.name} has no optimiser of D")
-        pieces = self.profile.accumulations
+        pieces = self.budget.accumulations
         optimizer.zero_grad(set_to_none=True)
         loss_d = torch.zeros((), device=self.device)
         self.pairs = []
@@ -194,16 +195,18 @@ class TinyGanTrainer(Trainer):
             real, labels = next(self.sampler)
             z, y = self.draw()
             other, _ = self.draw()
-            with torch.no_grad():
-                wanted = self._teacher()(z[:, : self._teacher().dim_z], y)
-                fakes, others = self.generator(z, y), self.generator(other, labels)
-            features = discriminator.features(torch.cat([wanted, fakes, real, others]))
-            scores = discriminator.score(features[-1], torch.cat([y, y, labels, labels])).chunk(4)
-            loss = losses.discriminator_hinge(scores[0], scores[1])
-            loss = loss + method.real * losses.discriminator_hinge(scores[2], scores[3])
+            with self.autocast():
+                with torch.no_grad():
+                    wanted = self._teacher()(z[:, : self._teacher().dim_z], y)
+                    fakes, others = self.generator(z, y), self.generator(other, labels)
+                features = discriminator.features(torch.cat([wanted, fakes, real, others]))
+                scores = discriminator.score(features[-1], torch.cat([y, y, labels, labels])).chunk(4)
+                loss = losses.discriminator_hinge(scores[0], scores[1])
+                loss = loss + method.real * losses.discriminator_hinge(scores[2], scores[3])
             (loss / pieces).backward()
             loss_d += loss.detach() / pieces
             self.pairs.append(Pair(z, y, wanted, [each[: len(y)].detach() for each in features], labels))
+        self.processes.average(discriminator.parameters(), [loss_d])
         optimizer.step()
         return loss_d
 
@@ -215,11 +218,13 @@ class TinyGanTrainer(Trainer):
         self.optimizer_g.zero_grad(set_to_none=True)
         found: dict[str, Tensor] = {}
         for pair in self.pairs:
-            loss, parts = self.pair_loss(pair)
+            with self.autocast():
+                loss, parts = self.pair_loss(pair)
             (loss / len(self.pairs)).backward()
             for name, part in parts.items():
                 found[name] = found.get(name, 0) + part.detach() / len(self.pairs)
         self.pairs = []
+        self.processes.average(self._learned(), found.values())
         self.optimizer_g.step()
         return found
 
@@ -233,7 +238,8 @@ class TinyGanTrainer(Trainer):
         adversarial = losses.generator_hinge(discriminator.score(features[-1], pair.y))
         loss = distance + pixel_weight(self.iteration, self.total, method) * pixel
         if (self.iteration + 1) % method.every == 0:
-            z = torch.randn(pair.z.shape, generator=self.extra_noise).to(self.device)
+            z = torch.randn(self.budget.batch_size, pair.z.shape[1], generator=self.extra_noise)
+            z = self.processes.part(z).to(self.device)
             others = self.generator(z, pair.real_labels)
             from_real = losses.generator_hinge(discriminator(others, pair.real_labels))
             loss = loss + method.adversarial * (adversarial + method.real * from_real)

@@ -1,0 +1,50 @@
+"""What each process of tests/test_processes.py does: train every recipe for some steps, and keep what came of it.
+
+`accelerate launch ... tests/together.py FOLDER` writes FOLDER/<process>.pt; `train` is also called in one process.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ppcd import processes
+from ppcd.baselines import make_trainer, nas
+from ppcd.data import ImageSet
+from ppcd.generators import build_generator
+from ppcd.processes import ALONE, Processes
+from ppcd.profiles import get_profile
+from ppcd.recipes import get_recipe
+
+RECIPES = ("ppcd", "ppcd-two-step", "tinygan", "distill-nas", "l1-sagan")
+PROFILE = replace(get_profile("smoke"), accumulations=2, iterations=12, teacher_iterations=12, flip=True, ema_start=4)
+
+
+def images() -> ImageSet:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (50, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return ImageSet(pixels, torch.arange(50) % 10, tuple("0123456789"), "noise", "0" * 64, "")
+
+
+def train(together: Processes = ALONE) -> dict[str, Any]:
+    """Recipe -> losses of every step, and the state at the end; in double precision."""
+    torch.set_num_threads(1)
+    # Processes that would choose differently by themselves: the first one's choice must hold for all.
+    nas.frechet_score = lambda *_: lambda widths: float(sum(widths) * (-1) ** together.index)
+    found = {}
+    for name in RECIPES:
+        teacher = build_generator("biggan", 32, 10, 2, dim_z=16, seed=5)
+        trainer = make_trainer(PROFILE, get_recipe(name), 0, images(), teacher, "cpu", together)
+        steps = [{key: float(value) for key, value in trainer.step().items()} for _ in range(trainer.total)]
+        trainer.check_same()
+        found[name] = {"losses": steps, "state": trainer.state_dict(), "masks": trainer.report_masks()}
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_default_dtype(torch.float64)
+    together, _, _ = processes.join("cpu")
+    torch.save(train(together), Path(sys.argv[1]) / f"{together.index}.pt")
+    together.leave()
