@@ -8,6 +8,9 @@ DATA    ?=
 REUSE   ?=
 RETRAIN ?=
 DRY_RUN ?=
+PROCESSES ?=
+PRECISION ?=
+TEACHER ?=
 CELL    ?=
 TESTS   ?=
 UPGRADE ?=
@@ -16,26 +19,36 @@ VENV    := .venv
 PY      := $(VENV)/bin/python
 READY   := $(VENV)/.complete
 REPRODUCE = $(PY) -m ppcd.reproduce --seeds "$(SEEDS)" --device "$(DEVICE)"$(OPTIONS)
-OPTIONS  = $(if $(REUSE), --reuse)$(if $(RETRAIN), --retrain)$(if $(DRY_RUN), --dry-run)
+OPTIONS  = $(if $(PROCESSES), --processes "$(PROCESSES)")$(if $(REUSE), --reuse)$(if $(RETRAIN), --retrain)$(if $(DRY_RUN), --dry-run)
 
 ifneq ($(strip $(DATA)),)
 export PPCD_DATA := $(if $(filter /% ~%,$(DATA)),$(patsubst ~/%,$(HOME)/%,$(DATA)),$(CURDIR)/$(DATA))
 endif
 
+ifneq ($(strip $(TEACHER)),)
+export PPCD_TEACHER := $(if $(filter /% ~%,$(TEACHER)),$(patsubst ~/%,$(HOME)/%,$(TEACHER)),$(CURDIR)/$(TEACHER))
+endif
+ifneq ($(strip $(PRECISION)),)
+export PPCD_PRECISION := $(PRECISION)
+endif
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # each target uses all the cores it should by itself
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce smoke report claims why lab test lint lock clean distclean FORCE
+.PHONY: help setup reproduce smoke report claims why paper-scale lab test lint lock clean distclean FORCE
 
 help: ## this list
 	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n\n'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
 	@printf '\n'
 	@printf '  %-26s %s\n' \
-	  'PROFILE=$(PROFILE)' 'what is trained, and how long: smoke, mnist, cifar10-lite, cifar10' \
+	  'PROFILE=$(PROFILE)' 'what is trained, and how long: smoke, mnist, cifar10-lite, cifar10, imagenet128' \
 	  'SEEDS="$(SEEDS)"' 'how many, SEEDS=3, or which: SEEDS="0 1 2", SEEDS=7,' \
 	  'DEVICE=$(DEVICE)' 'auto, cpu, cuda or mps' \
-	  'DATA=$(DATA)' 'folder of class folders with images, for the cifar10 profiles' \
+	  'DATA=$(DATA)' 'folder of class folders with images, for cifar10 and imagenet128' \
+	  'TEACHER=$(TEACHER)' 'file of a trained BigGAN (G_ema.pth, .safetensors) instead of training one' \
+	  'PROCESSES=$(PROCESSES)' 'how many train each run together (empty: one; with GPUs, one for each)' \
+	  'PRECISION=$(PRECISION)' 'of the training: no (float32) or bf16' \
 	  'REUSE=$(REUSE)' '1: take the complete runs that came with the repository' \
 	  'RETRAIN=$(RETRAIN)' '1: train them anew (neither: anew at profiles of minutes)' \
 	  'DRY_RUN=$(DRY_RUN)' '1: show what would be trained, and do nothing' \
@@ -60,6 +73,9 @@ claims: $(READY) ## each claim of the paper, checked against the runs that are t
 
 why: $(READY) ## the runs behind one number, and what makes them again: CELL=table1.ppcd.fid
 	$(PY) -m ppcd.why --cell "$(CELL)" --profile "$(PROFILE)" --seeds "$(SEEDS)"
+
+paper-scale: $(READY) ## sizes, run times and cost of training at the paper's own size, measured here
+	$(PY) -m ppcd.paper_scale --device "$(DEVICE)"
 
 lab: $(READY) ## JupyterLab on the notebooks
 	$(PY) -m jupyterlab notebooks/

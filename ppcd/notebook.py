@@ -40,6 +40,8 @@ class Settings:
     device: str
     train_missing: bool
     alphas: tuple[float, ...] = ()  # of a notebook that compares several
+    processes: int = 1  # that train a run together
+    measure: str = "missing"  # what a notebook that measures does: that, "again" or "never"
 
 
 def start(
@@ -52,6 +54,8 @@ def start(
     alphas: Any = _ABSENT,
     device: Any = _ABSENT,
     train_missing: Any = _ABSENT,
+    processes: Any = _ABSENT,
+    measure: Any = _ABSENT,
 ) -> Settings:
     """Check what a notebook was given, and print it. A notebook passes exactly the parameters that it has.
 
@@ -64,12 +68,15 @@ def start(
         alphas: several of them, `[0.5, 0.7]` or `"0.5 0.7"`.
         device: "auto", "cpu", "cuda" or "mps".
         train_missing: whether runs that are not there are trained.
+        processes: how many train a run together; more than one are started by accelerate.
+        measure: "missing", "again" or "never": what a notebook that measures does about what is there.
 
     Raises:
         PpcdError: papermill injected a parameter that the notebook does not have, or a value is impossible.
     """
     given = {"profile": profile, "seed": seed, "seeds": seeds, "recipe": recipe, "alpha": alpha}
-    given |= {"alphas": alphas, "device": device, "train_missing": train_missing}
+    given |= {"alphas": alphas, "device": device, "train_missing": train_missing, "processes": processes}
+    given |= {"measure": measure}
     _refuse_unknown(_injected_names(), [name for name, value in given.items() if value is not _ABSENT])
     name = get_profile(_text("profile", profile)).name
     first = _seed("seed", seed)
@@ -84,6 +91,8 @@ def start(
         device="cpu" if device is _ABSENT else _device(device),
         train_missing=train_missing is not _ABSENT and _flag("train_missing", train_missing),
         alphas=() if alphas is _ABSENT else _alphas(alphas),
+        processes=1 if processes is _ABSENT else _count("processes", processes),
+        measure="missing" if measure is _ABSENT else _measure(measure),
     )
     print(_line(settings))
     return settings
@@ -146,6 +155,20 @@ def _device(value: Any) -> str:
     from ppcd.train import resolve_device  # takes seconds to import: a mistyped name should not wait for it
 
     return resolve_device(_text("device", value))
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise PpcdError(f"{name} must be a whole number from 1 on; got {value!r}")
+    return value
+
+
+def _measure(value: Any) -> str:
+    from ppcd.paper_scale import MEASURE  # slow to import, as the devices are
+
+    if value not in MEASURE:
+        raise PpcdError(f"measure must be one of: {', '.join(MEASURE)}; got {value!r}")
+    return str(value)
 
 
 def _flag(name: str, value: Any) -> bool:

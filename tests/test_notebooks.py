@@ -45,7 +45,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 
 def test_the_notebooks_of_this_stage_are_there() -> None:
     there = {"01_train", "02_evaluate", "03_ablation", "04_comparison", "05_compression_ratio", "06_interpolation"}
-    assert there | {"07_failure_cases", "09_report"} <= set(NAMES)
+    assert there | {"07_failure_cases", "08_paper_scale", "09_report"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
@@ -87,7 +87,8 @@ def test_start_gets_exactly_the_parameters_that_there_are(path: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 def test_profile_comes_from_the_environment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source,) = [cell.source for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
-    for value, expected in ((None, "mnist"), ("smoke", "smoke")):
+    default = "imagenet128" if path.stem == "08_paper_scale" else "mnist"
+    for value, expected in ((None, default), ("smoke", "smoke")):
         if value is None:
             monkeypatch.delenv("PPCD_PROFILE", raising=False)
         else:
@@ -158,7 +159,11 @@ def test_seeds(given: Any, expected: tuple[int, ...]) -> None:
         ({"alphas": "0.5 half"}, r"alpha must be a number in \(0, 1\).*got 'half'"),
         ({"device": "tpu"}, "unknown device 'tpu'; expected auto, cpu, cuda or mps"),
         ({"device": 0}, "device must be a name; got 0"),
+        ({"processes": 0}, "processes must be a whole number from 1 on; got 0"),
+        ({"processes": "two"}, "processes must be a whole number from 1 on; got 'two'"),
         ({"train_missing": "yes"}, "train_missing must be True or False; got 'yes'"),
+        ({"measure": "agian"}, "measure must be one of: missing, again, never; got 'agian'"),
+        ({"measure": True}, "measure must be one of: missing, again, never; got True"),
     ],
 )
 def test_impossible_values_are_refused_in_one_line(wrong: dict[str, Any], said: str) -> None:

@@ -144,7 +144,7 @@ def make_calls(text: str) -> list[tuple[str, list[str]]]:
 
 
 def test_every_make_target_and_variable_exists() -> None:
-    rules = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE)) | {""}
+    rules = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)) | {""}
     known = set(re.findall(r"^([A-Z_]+)\s*\?=", MAKEFILE, re.MULTILINE))
     calls = make_calls(README)
     assert {"reproduce", "test", "smoke", "lint", "lab"} <= {target for target, _ in calls}

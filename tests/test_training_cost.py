@@ -1,0 +1,179 @@
+"""Optimisation steps at full size, and what is concluded from measured ones."""
+
+import json
+import subprocess
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ppcd import losses, training_cost
+from ppcd.errors import PpcdError
+from ppcd.profiles import get_profile
+from ppcd.teacher import Teacher
+from ppcd.training_cost import estimate, linear_fit, main, measure_steps, peak_memory, reset_peak, take_steps
+
+
+def point(batch: int, seconds: list[float], memory: int) -> dict[str, Any]:
+    return {"batch": batch, "seconds": seconds, "memory": memory, "losses": {}}
+
+
+def test_an_estimate_worked_out_by_hand() -> None:
+    """2 + 1 s an image and 800 + 100 bytes an image; 1,000 steps of 128 x 2 images."""
+    profile = replace(get_profile("imagenet128"), iterations=1000)
+    found = estimate(profile, [point(2, [9.0, 4.0, 3.9], 1000), point(4, [6.0], 1200)])
+    seconds = 2 + 256
+    assert found == {
+        "seconds_base": pytest.approx(2),
+        "seconds_per_image": pytest.approx(1),
+        "memory_base": pytest.approx(800),
+        "memory_per_image": pytest.approx(100),
+        "iterations": 1000,
+        "images_per_iteration": 256,
+        "batch": 128,
+        "seconds_per_iteration": pytest.approx(seconds),
+        "images_per_second": pytest.approx(256 / seconds),
+        "days": pytest.approx(1000 * seconds / 86400),
+        "memory": pytest.approx(800 + 100 * 128),
+    }
+
+
+def test_the_papers_training_is_a_hundred_epochs() -> None:
+    found = estimate(get_profile("imagenet128"), [point(2, [2.0], 10), point(4, [4.0], 20)])
+    assert found["iterations"] * found["images_per_iteration"] == pytest.approx(100 * 1_281_167, rel=1e-5)
+    assert found["days"] == pytest.approx(100 * 1_281_167 / 86400, rel=1e-5)  # a second an image
+
+
+def test_lines() -> None:
+    assert linear_fit([1, 2, 4], [3, 5, 9]) == (pytest.approx(1), pytest.approx(2))
+    assert linear_fit([2, 4], [3, 7]) == (0, pytest.approx((2 * 3 + 4 * 7) / (4 + 16))), "a base below 0 is noise"
+    assert linear_fit([2, 4], [7, 3]) == (0, pytest.approx(26 / 20)), "and so is a slope"
+    with pytest.raises(PpcdError, match=r"^a line needs at least two different batch sizes; got \[2, 2\]$"):
+        linear_fit([2, 2], [1, 1])
+
+
+def test_steps_are_taken_and_timed_in_this_process() -> None:
+    found = take_steps(get_profile("smoke"), batch=3, steps=2)
+    assert found["batch"] == 3 and len(found["seconds"]) == 2 and min(found["seconds"]) > 0
+    assert found["memory"] > 50e6, "a process with torch in it"
+    assert set(found["losses"]) == {"loss_d", "loss_adv", "loss_cd", "loss_pp"}
+    assert all(abs(loss) < 1e6 for loss in found["losses"].values()) and found["losses"]["loss_cd"] > 0
+
+
+def test_the_peak_is_that_of_the_steps() -> None:
+    reset_peak("cpu")
+    before = peak_memory("cpu")
+    block = torch.ones(40_000_000)  # 160 MB
+    during = peak_memory("cpu")
+    assert during - before > 100e6
+    del block
+    reset_peak("cpu")
+    assert peak_memory("cpu") < during - 100e6, "what was given back before does not count"
+
+
+def test_the_command_line_says_what_it_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--profile", "smoke", "--batch", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["batch"] == 2
+    for arguments, said in (
+        (["--batch", "0"], "a batch and a number of steps of at least 1; got 0"),
+        (["--threads", "0"], "at least one thread is needed; got 0"),
+        (["--profile", "smok"], "unknown profile 'smok'"),
+    ):
+        assert main(["--profile", "smoke", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
+
+
+def fake_processes(monkeypatch: pytest.MonkeyPatch, fails_at: int, code: int, said: str) -> list[list[str]]:
+    """Processes that measure, until a batch does not fit."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **settings: Any) -> SimpleNamespace:
+        commands.append(command)
+        batch = int(command[command.index("--batch") + 1])
+        failed = batch >= fails_at
+        out = "" if failed else json.dumps(point(batch, [float(batch)], batch))
+        return SimpleNamespace(returncode=code if failed else 0, stdout=out, stderr=said if failed else "")
+
+    monkeypatch.setattr(training_cost.subprocess, "run", run)
+    return commands
+
+
+def test_every_batch_has_a_process_until_one_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = fake_processes(monkeypatch, 64, 2, "ppcd: batch 64 does not fit")
+    points = measure_steps("smoke", "cuda", threads=3, seed=5)
+    assert [each["batch"] for each in points] == [8, 16, 32]
+    assert [command[command.index("--batch") + 1] for command in commands] == ["8", "16", "32", "64"]
+    options = " ".join(commands[0])
+    assert "-m ppcd.training_cost --profile smoke" in options and "--device cuda --threads 3 --seed 5" in options
+
+
+@pytest.mark.parametrize(
+    ("code", "stderr", "said"),
+    [
+        (2, "a warning\nppcd: batch 4 does not fit: no memory\n", "batch 4 could not be measured on cpu: batch 4 does"),
+        (-9, "", "batch 4 could not be measured on cpu: ended by signal 9, out of memory?"),
+        (1, "", "batch 4 could not be measured on cpu: ended with status 1"),
+    ],
+)
+def test_too_little_memory_takes_one_line(monkeypatch: pytest.MonkeyPatch, code: int, stderr: str, said: str) -> None:
+    fake_processes(monkeypatch, 4, code, stderr)
+    with pytest.raises(PpcdError, match="^steps at " + said.replace("?", r"\?")) as caught:
+        measure_steps("smoke")
+    assert "\n" not in str(caught.value)
+
+
+def test_real_processes() -> None:
+    assert training_cost.subprocess is subprocess
+    points = measure_steps("smoke", batches=(1, 2))
+    assert [each["batch"] for each in points] == [1, 2] and all(each["memory"] > 50e6 for each in points)
+    assert estimate(get_profile("smoke"), points)["days"] > 0
+
+
+@pytest.mark.slow
+def test_a_step_at_the_papers_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Joint PPCD-GAN at 128 px and 1,000 classes, batch 2: what learns moves, what is frozen stays."""
+    # Fewer samples behind the teacher's statistics of a class, and masks at the pace of a short training
+    monkeypatch.setattr("ppcd.trainer.Teacher", partial(Teacher, samples_per_class=2))
+    profile = replace(get_profile("imagenet128"), iterations=20)
+    seen: list[tuple[Tensor, ...]] = []
+    distillation = losses.class_aware_distillation
+
+    def watched(teacher: list[Tensor], student: list[Tensor]) -> Tensor:
+        seen.extend(zip(teacher, student, strict=True))
+        return distillation(teacher, student)
+
+    monkeypatch.setattr(losses, "class_aware_distillation", watched)
+    trainer = training_cost.step_trainer(profile, batch=2)
+    assert trainer.teacher is not None and trainer.discriminator is not None
+    networks = {"student": trainer.generator, "D": trainer.discriminator, "teacher": trainer.teacher.generator}
+    before = {
+        name: {key: value.detach().clone() for key, value in network.named_parameters()}
+        for name, network in networks.items()
+    }
+    reset_peak("cpu")
+    found = trainer.step()
+
+    assert peak_memory("cpu") < 8e9
+    assert all(bool(torch.isfinite(loss)) for loss in found.values()) and float(found["loss_cd"]) > 0
+    moved = {
+        name: {key for key, value in network.named_parameters() if not torch.equal(value, before[name][key])}
+        for name, network in networks.items()
+    }
+    masks = {f"{name}.weight" for name in trainer.generator.masks()}
+    assert len(masks) == 10 and masks <= moved["student"]
+    assert {"linear.weight", "blocks.0.conv1.weight", "blocks.4.transition.weight", "output_conv.weight"} <= (
+        moved["student"]
+    )
+    assert {"blocks.0.conv1.weight", "linear.weight", "embed.weight"} <= moved["D"]
+    assert moved["teacher"] == set()
+    found_sizes = [(student.shape[1:], teacher.shape[1:]) for teacher, student in seen]
+    assert found_sizes == [
+        ((width * 64, pixels, pixels), (width * 96, pixels, pixels))
+        for width, pixels in ((8, 16), (4, 32), (2, 64), (1, 128))
+    ], "L_CD compares the second to the fifth block"
+    assert next(trainer.sampler)[0].shape == (2, 3, 128, 128)
