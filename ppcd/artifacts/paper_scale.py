@@ -377,7 +377,7 @@ def steps_figure(content: Content, seed: int = 0) -> Figure:
         for axes, name in zip(panels, ("seconds per step", "peak memory (GiB)"), strict=True):
             axes.set(xlabel="images in a batch", ylabel=name)
             axes.set_xlim(left=0)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
         sign(figure, Scale(content["profile"], (seed,)), "one step of joint PPCD-GAN; lines: least squares")
     return figure
 
