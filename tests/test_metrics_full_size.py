@@ -66,7 +66,7 @@ class Counting(nn.Module):
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         self.calls += 1
         if self.look and self.calls % self.look == 0:
-            tensors = [each for each in gc.get_objects() if type(each) is Tensor]
+            tensors = [each for each in gc.get_objects() if type(each) is Tensor and each.layout == torch.strided]
             storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}
             pictures = [each for each in tensors if each.dtype == torch.uint8 and each.shape[1:] == (3, SIZE, SIZE)]
             bytes_of_pictures = {

@@ -28,7 +28,7 @@ from ppcd.claims import CLAIMS
 from ppcd.errors import PpcdError
 from ppcd.notebook import check_parameters
 from ppcd.recipes import TEACHER, get_recipe
-from ppcd.reproduce import RECIPES, TRAINED_ANEW, build, main, notebooks, plan, reproduce
+from ppcd.reproduce import PAPER_SCALE, RECIPES, TRAINED_ANEW, build, main, notebooks, plan, reproduce
 from ppcd.runs import Run, RunConfig, run_config
 from ppcd.seeds import parse_seeds, write_seeds
 from ppcd.workers import Job, ensure_runs, run_all, with_teachers
@@ -465,17 +465,22 @@ def test_the_plan_has_ppcd_at_its_own_alpha_as_well() -> None:
 
 @pytest.mark.parametrize("profile", ["smoke", "mnist"])
 def test_the_notebooks_are_there_and_take_their_parameters(profile: str) -> None:
+    assert "08_paper_scale" not in dict(notebooks(profile, [3, 4]))  # nothing was measured that it could show
+    paths.write_atomic(paths.results(PAPER_SCALE) / "paper_scale.json", "{}")
     listed = notebooks(profile, [3, 4])
     assert [name for name, _ in listed] == [
         "01_train", "02_evaluate", "03_ablation", "04_comparison", "05_compression_ratio", "06_interpolation",
-        "07_failure_cases", "09_report",
+        "07_failure_cases", "08_paper_scale", "09_report",
     ]  # fmt: skip
     for name, parameters in listed:
         path = paths.repository() / "notebooks" / f"{name}.ipynb"
         check_parameters(path, parameters)
-        assert (parameters["profile"], parameters["seed"]) == (profile, 3)
+        expected = PAPER_SCALE if name == "08_paper_scale" else profile
+        assert (parameters["profile"], parameters["seed"]) == (expected, 3)
         with refused("profil"):
             check_parameters(path, {"profil": profile})
+    assert dict(listed)["08_paper_scale"]["measure"] == "never"
+    assert dict(notebooks(PAPER_SCALE, [0]))["08_paper_scale"]["measure"] == "missing"
     assert dict(listed)["03_ablation"]["alpha"] == paper.TABLE3_ALPHA
     assert dict(listed)["09_report"]["seeds"] == [3, 4]
 
