@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ppcd.layers import ClassConditionalBatchNorm, LayerMaker
 from ppcd.masks import ChannelMask
-from ppcd.resampling import Resampling
+from ppcd.resampling import Resampling, convolve
 
 NormMaker = Callable[[int], ClassConditionalBatchNorm]
 
@@ -24,7 +24,14 @@ class GeneratorBlock(Resampling):
         hidden: channels of conv1 and of conv2; (out_channels, out_channels) unless slimmed.
         masked: with the two masks.
         transition: with the 1x1 transition, as masked and slim blocks have it.
+
+    Attributes:
+        shrink: compute only the channels that frozen masks have kept. The same function with fewer operations;
+            weights keep their shapes, since the spectral norm is that of the whole weight, to which pruned channels
+            go on belonging.
     """
+
+    shrink = False
 
     mask1: ChannelMask | None
     mask2: ChannelMask | None
@@ -53,17 +60,22 @@ class GeneratorBlock(Resampling):
     def forward(
         self, x: Float[Tensor, "batch channel height width"], condition: Tensor
     ) -> Float[Tensor, "batch out_channel height2 width2"]:
+        kept1, kept2 = self._kept(self.mask1), self._kept(self.mask2)
         h = F.relu(self.bn1(x, condition), inplace=True)
-        h = self.upsample_conv(self.conv1, h)
-        h = self.bn2(h, condition)
-        if self.mask1 is not None:
+        h = self.upsample_conv(self.conv1, h, kept1)
+        h = self.bn2(h, condition, kept1)
+        if self.mask1 is not None and kept1 is None:
             h = self.mask1(h)
-        h = self.conv2(F.relu(h, inplace=True))
-        if self.mask2 is not None:
+        h = convolve(self.conv2, F.relu(h, inplace=True), kept2, kept1)
+        if self.mask2 is not None and kept2 is None:
             h = self.mask2(h)
         if self.transition is not None:
-            h = self.transition(h)
+            h = convolve(self.transition, h, None, kept2)
         return h + self.upsample_skip(self.conv_sc, x)
+
+    def _kept(self, mask: ChannelMask | None) -> Tensor | None:
+        """Indices of the channels that are computed; None: all."""
+        return mask.indices if self.shrink and mask is not None else None
 
 
 class DiscriminatorBlock(Resampling):

@@ -185,10 +185,18 @@ class ClassConditionalBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(
-        self, x: Float[Tensor, "batch channel height width"], condition: Tensor
+        self, x: Float[Tensor, "batch channel height width"], condition: Tensor, kept: Tensor | None = None
     ) -> Float[Tensor, "batch channel height width"]:
-        x = batch_norm(x, self.running_mean, self.running_var, self.training, self.momentum, self.eps)
+        """The norm; where `kept` is given, x has these of its channels only, and they alone are touched."""
+        mean, var = self.running_mean, self.running_var
+        if kept is not None:
+            mean, var = mean[kept], var[kept]
+        x = batch_norm(x, mean, var, self.training, self.momentum, self.eps)
         gain, bias = 1 + self.gain(condition), self.bias(condition)  # [batch, channel] each
+        if kept is not None:
+            gain, bias = gain[:, kept], bias[:, kept]
+            if self.training:
+                self.running_mean[kept], self.running_var[kept] = mean, var
         return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
 
 

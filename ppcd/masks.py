@@ -40,7 +40,15 @@ class ChannelMask(nn.Module):
         self.weight = nn.Parameter(torch.full((channels,), start))
         self.register_buffer("kept", torch.ones(channels, dtype=torch.bool))
         self._frozen = False
+        self._indices: Tensor | None = None  # of the kept channels: found once, since a GPU would be waited for
         self.rescued = 0
+
+    @property
+    def indices(self) -> Tensor | None:
+        """Of the kept channels, ascending, once frozen; None before."""
+        if self._frozen and (self._indices is None or self._indices.device != self.kept.device):
+            self._indices = self.kept.nonzero().squeeze(1)
+        return self._indices
 
     @property
     def frozen(self) -> bool:
@@ -107,7 +115,7 @@ class ChannelMask(nn.Module):
 
     def set_extra_state(self, state: Tensor) -> None:
         frozen, self.rescued = (int(value) for value in state)
-        self._frozen = bool(frozen)
+        self._frozen, self._indices = bool(frozen), None
         self.weight.requires_grad_(not self._frozen)
 
     def extra_repr(self) -> str:

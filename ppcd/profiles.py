@@ -59,6 +59,7 @@ class Profile:
     teacher_batch_size: int | None = None
     teacher_accumulations: int | None = None
     teacher_ema_start: int | None = None
+    fast: bool | None = None  # frozen channels leave the computation, fused optimisers: the same but for rounding
     judge: str | None = None  # of the labels, instead of a classifier trained on the data: "efficientnet-lite0"
 
     def budget(self, full_size: bool) -> Budget:
@@ -154,6 +155,7 @@ PROFILES: dict[str, Profile] = {
             backbone="efficientnet-lite0",
             evaluation_samples=10000,
             classifier_epochs=30,
+            fast=True,
         ),
         Profile(
             name="cifar10",
@@ -180,6 +182,7 @@ PROFILES: dict[str, Profile] = {
             backbone="inception",
             evaluation_samples=50000,
             classifier_epochs=30,
+            fast=True,
         ),
         Profile(
             name="imagenet128",
@@ -209,6 +212,7 @@ PROFILES: dict[str, Profile] = {
             teacher_batch_size=256,
             teacher_accumulations=8,
             teacher_ema_start=20_000,
+            fast=True,
             judge="efficientnet-lite0",
         ),
     )

@@ -25,9 +25,25 @@ def box_sum(weight: Float[Tensor, "out inner 3 3"]) -> Float[Tensor, "out inner 
     return rows[:, :, :, :-1] + rows[:, :, :, 1:]
 
 
-def weight_of(conv: nn.Conv2d) -> Tensor:
-    """The weight that a convolution uses now: under spectral norm, the normalised one."""
-    return conv.normalized_weight() if isinstance(conv, SpectralNorm) else conv.weight
+def weight_of(conv: nn.Conv2d, rows: Tensor | None = None, columns: Tensor | None = None) -> Tensor:
+    """The weight that a convolution uses now: under spectral norm, the normalised one.
+
+    Args:
+        conv: the convolution.
+        rows, columns: indices of the output and input channels that are wanted; None: all. The norm is that of the
+            whole weight.
+    """
+    weight = conv.normalized_weight() if isinstance(conv, SpectralNorm) else conv.weight
+    weight = weight if rows is None else weight[rows]
+    return weight if columns is None else weight[:, columns]
+
+
+def convolve(conv: nn.Conv2d, x: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
+    """The convolution (stride 1, 'same' padding) with these output and input channels only; see `weight_of`."""
+    if rows is None and columns is None:
+        return conv(x)
+    bias = conv.bias if conv.bias is None or rows is None else conv.bias[rows]
+    return F.conv2d(x, weight_of(conv, rows, columns), bias, padding=conv.padding)
 
 
 class Resampling(nn.Module):
@@ -40,13 +56,14 @@ class Resampling(nn.Module):
     merged = True
 
     def upsample_conv(
-        self, conv: nn.Conv2d, x: Float[Tensor, "batch channel height width"]
+        self, conv: nn.Conv2d, x: Float[Tensor, "batch channel height width"], rows: Tensor | None = None
     ) -> Float[Tensor, "batch out_channel height2 width2"]:
-        """conv3x3(up(x)), up being nearest x2."""
+        """conv3x3(up(x)), up being nearest x2; of the output channels `rows` only, where they are given."""
         if not self.merged:
-            return conv(F.interpolate(x, scale_factor=2))
-        kernel = box_sum(weight_of(conv).flip(2, 3)).transpose(0, 1)
-        return F.conv_transpose2d(x, kernel, conv.bias, stride=2, padding=1)
+            return convolve(conv, F.interpolate(x, scale_factor=2), rows, None)
+        kernel = box_sum(weight_of(conv, rows).flip(2, 3)).transpose(0, 1)
+        bias = conv.bias if conv.bias is None or rows is None else conv.bias[rows]
+        return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
 
     def upsample_skip(
         self, conv: nn.Conv2d, x: Float[Tensor, "batch channel height width"]

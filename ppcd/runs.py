@@ -33,7 +33,7 @@ PRUNED_ONLY = {"alpha"}
 MASKED_ONLY = {"mask_rule", "lambda_pp"}
 DISTILLED_ONLY = {"lambda_cd", "normalisation"}
 # Left out where they are None: configurations that do not use them keep the hash that they had.
-OPTIONAL = {"baseline", "teacher_batch_size", "teacher_accumulations", "teacher_ema_start", "judge"}
+OPTIONAL = {"baseline", "teacher_batch_size", "teacher_accumulations", "teacher_ema_start", "fast", "judge"}
 
 RECORD = ("provenance", "data", "teacher", "training", "masks", "complexity", "metrics", "runtime")
 FILES = ("generator.safetensors", "history.csv", "samples.png")

@@ -88,6 +88,8 @@ class Trainer:
 
         # Networks: initial weights by seed and name
         self.generator = self._place(self._make_generator())
+        for block in self.generator.residual_blocks():
+            block.shrink = bool(profile.fast)
         discriminator = self._make_discriminator()
         self.discriminator = None if discriminator is None else self._place(discriminator)
         self.ema = self._average(self.generator, 0)
@@ -178,7 +180,8 @@ class Trainer:
         return network
 
     def _adam(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Adam:
-        return torch.optim.Adam(list(parameters), lr=learning_rate, betas=self.settings.betas, eps=self.settings.eps)
+        s, fused = self.settings, self.profile.fast or None
+        return torch.optim.Adam(list(parameters), lr=learning_rate, betas=s.betas, eps=s.eps, fused=fused)
 
     def autocast(self) -> torch.autocast:
         """The context of forward passes: `precision`."""

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +25,6 @@ from ppcd.train import train_run
 
 TESTS = Path(__file__).resolve().parent
 TOLERANCE = 1e-7  # of a number in double precision, behind a dozen steps; times 1 + the largest of its tensor
-
-
-def leaves(state: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every number of nested lists and dictionaries, with its place."""
-    if isinstance(state, Tensor):
-        yield name, state
-    elif isinstance(state, dict | list | tuple):
-        for key, value in state.items() if isinstance(state, dict) else enumerate(state):
-            yield from leaves(value, f"{name}.{key}")
-    elif isinstance(state, int | float):
-        yield name, torch.tensor(float(state))
-    else:
-        yield name, torch.tensor([ord(letter) for letter in str(state)])
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +49,7 @@ def test_two_processes_train_as_one_with_the_same_batch_and_accumulations(
 ) -> None:
     """Weights, batch statistics, spectral norms, optimisers, average, noise, data order, losses of every step."""
     alone, both = trained
-    expected, first, second = (dict(leaves(each[recipe])) for each in (alone, *both))
+    expected, first, second = (dict(together.leaves(each[recipe])) for each in (alone, *both))
     assert expected.keys() == first.keys() and len(expected) > 200
     assert all(torch.equal(first[name], second[name]) for name in first if not name.endswith("seconds"))
     differences = {

@@ -4,11 +4,13 @@
 """
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ppcd import processes
 from ppcd.baselines import make_trainer, nas
@@ -26,6 +28,19 @@ def images() -> ImageSet:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (50, 3, 32, 32), generator=generator, dtype=torch.uint8)
     return ImageSet(pixels, torch.arange(50) % 10, tuple("0123456789"), "noise", "0" * 64, "")
+
+
+def leaves(state: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every number of nested lists and dictionaries, with its place."""
+    if isinstance(state, Tensor):
+        yield name, state
+    elif isinstance(state, dict | list | tuple):
+        for key, value in state.items() if isinstance(state, dict) else enumerate(state):
+            yield from leaves(value, f"{name}.{key}")
+    elif isinstance(state, int | float):
+        yield name, torch.tensor(float(state))
+    else:
+        yield name, torch.tensor([ord(letter) for letter in str(state)])
 
 
 def train(together: Processes = ALONE) -> dict[str, Any]:
