@@ -1,0 +1,239 @@
+"""ONNX files: the same images in onnxruntime at any batch, the same bytes, and one line for what cannot be."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from reference import largest_difference, noise_and_labels, randomise, refused
+from torch import Tensor
+
+import ppcd
+from ppcd import export
+from ppcd.export import TOLERANCE, check_onnx, export_onnx, main
+from ppcd.generators import Generator, GeneratorConfig, build_generator
+from ppcd.slim import select_channels, slim
+
+CLASSES = 5
+NETWORKS = [
+    "biggan-32", "biggan-64", "biggan-128", "sagan-32", "sagan-64", "sngan-32", "tinygan-32", "tinygan-64",
+    "slim-32", "slim-64", "slim-training-32", "selected-64",
+]  # fmt: skip
+
+
+def randomised(generator: Generator) -> Generator:
+    """Nothing is right by being zero or one. Tiny-GAN keeps its weights: without spectral norm they would explode."""
+    weights = {name: each.detach().clone() for name, each in generator.named_parameters() if each.dim() > 1}
+    randomise(generator, 0)
+    if generator.config.arch == "tinygan":
+        generator.load_state_dict(weights, strict=False)
+    return generator.eval()
+
+
+def make(network: str) -> Generator:
+    """Small, of every kind. A slim one has lost channels to masks, a selected one also in what its blocks pass on."""
+    kind, resolution = network.rsplit("-", 1)
+    arch = kind if kind in ("biggan", "sagan", "sngan", "tinygan") else "sagan"
+    dim_z = {"32": 12, "64": 15, "128": 12}[resolution]
+    masked = kind.startswith("slim")
+    generator = randomised(build_generator(arch, int(resolution), CLASSES, 2, masked=masked, dim_z=dim_z))
+    for index, mask in enumerate(generator.masks().values()):
+        mask.freeze(torch.arange(mask.channels) % 3 != index % 3)
+    if kind == "selected":
+        hidden = [block.conv1.out_channels for block in generator.residual_blocks()]
+        first = generator.blocks[0].conv1.in_channels  # type: ignore[union-attr]
+        kept = [torch.arange(1, count) for count in (first, *hidden)]
+        return select_channels(generator, kept, kept[1:])
+    return slim(generator, for_training="training" in kind) if masked else generator
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return make("slim-32")
+
+
+@pytest.fixture(scope="module")
+def path(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "slim.onnx"
+    export_onnx(generator, path)
+    return path
+
+
+def session(path: Path) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run(path: Path, z: Tensor, y: Tensor) -> Tensor:
+    (images,) = session(path).run(["images"], {"z": z.numpy(), "y": y.numpy()})
+    return torch.from_numpy(images)
+
+
+# ------------------------------------------------------------ the same images
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_onnxruntime_makes_the_same_images(network: str, tmp_path: Path) -> None:
+    generator = make(network)
+    export_onnx(generator, tmp_path / "g.onnx")
+    onnx.checker.check_model(onnx.load(tmp_path / "g.onnx"), full_check=True)
+    for batch in (1, 2, 7):
+        z, y = noise_and_labels(batch, generator.dim_z, CLASSES, batch, torch.float32)
+        with torch.no_grad():
+            expected = generator(z, y)
+            other_label = generator(z, (y + 1) % CLASSES)
+        found = run(tmp_path / "g.onnx", z, y)
+        assert found.dtype == torch.float32 and found.shape == (batch, 3, generator.resolution, generator.resolution)
+        assert expected.std() > 1e-2 and expected.abs().mean() < 0.97  # neither dead nor saturated
+        assert largest_difference(expected, other_label) > 100 * TOLERANCE
+        assert largest_difference(found, expected) <= TOLERANCE
+    assert check_onnx(generator, tmp_path / "g.onnx") <= TOLERANCE
+
+
+@pytest.mark.parametrize("part", ["running_mean", "running_var", "gain.weight", "gamma", "output_conv.bias"])
+def test_every_part_counts(part: str, tmp_path: Path) -> None:
+    generator = make("sagan-64")
+    export_onnx(generator, tmp_path / "g.onnx")
+    tensor = next(each for name, each in generator.state_dict().items() if name.endswith(part))
+    tensor.mul_(1.1)
+    with refused("does not give this generator's images", "differ by", "0.0001 is allowed"):
+        check_onnx(generator, tmp_path / "g.onnx")
+
+
+def test_mode_and_precision_of_the_generator_do_not_matter(generator: Generator, path: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.onnx"
+    export_onnx(make("slim-32").train(), again)
+    assert again.read_bytes() == path.read_bytes()
+    double = make("slim-32").double()
+    export_onnx(double, again)
+    assert check_onnx(double, again) <= TOLERANCE
+    assert double.linear.weight.dtype == torch.float64
+
+
+# ------------------------------------------------------------ the file
+
+
+def test_the_interface_is_in_the_file(generator: Generator, path: Path) -> None:
+    model = onnx.load(path)
+    assert [(each.domain, each.version) for each in model.opset_import] == [("", 17)]
+    assert model.ir_version == 8
+    loaded = session(path)
+    assert [(each.name, each.type, each.shape) for each in loaded.get_inputs()] == [
+        ("z", "tensor(float)", ["batch", generator.dim_z]),
+        ("y", "tensor(int64)", ["batch"]),
+    ]
+    assert [(each.name, each.type, each.shape) for each in loaded.get_outputs()] == [
+        ("images", "tensor(float)", ["batch", 3, 32, 32])
+    ]
+    about = json.loads(loaded.get_modelmeta().custom_metadata_map["ppcd"])
+    assert about["format"] == "ppcd-onnx-1" and about["version"] == ppcd.__version__
+    assert GeneratorConfig.from_dict(about["config"]) == generator.config
+
+
+def test_the_file_has_the_weights_once_and_none_in_double_precision(generator: Generator, path: Path) -> None:
+    model = onnx.load(path)
+    kinds = {each.data_type for each in model.graph.initializer}
+    assert kinds == {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
+    numbers = sum(onnx.numpy_helper.to_array(each).size for each in model.graph.initializer)
+    merged = sum(7 * block.conv1.weight.numel() // 9 for block in generator.residual_blocks())  # 4x4 from 3x3
+    assert numbers <= sum(each.numel() for each in generator.parameters()) + merged + 200
+    names = [each.name for each in (*model.graph.node, *model.graph.initializer)]
+    assert len(names) == len(set(names))
+
+
+def test_labels_beyond_the_classes_are_onnxruntimes_matter(generator: Generator, path: Path) -> None:
+    z, y = noise_and_labels(1, generator.dim_z, CLASSES, 0, torch.float32)
+    for label in (CLASSES, -CLASSES - 1):
+        with pytest.raises(Exception, match="indices element out of data bounds") as raised:
+            run(path, z, torch.full_like(y, label))
+        assert type(raised.value).__name__ == "InvalidArgument"
+    last = run(path, z, torch.full_like(y, CLASSES - 1))
+    np.testing.assert_array_equal(run(path, z, torch.full_like(y, -1)), last)
+
+
+# ------------------------------------------------------------ one line
+
+
+def test_masks_are_refused(tmp_path: Path) -> None:
+    with refused("ppcd.slim(generator)"):
+        export_onnx(build_generator("sagan", 32, CLASSES, 2, masked=True), tmp_path / "g.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_places_that_cannot_be_written_are_refused(generator: Generator, tmp_path: Path) -> None:
+    with refused("must have a name that ends in .onnx", "g.safetensors"):
+        export_onnx(generator, tmp_path / "g.safetensors")
+    (tmp_path / "folder.onnx").mkdir()
+    with refused("folder.onnx cannot be written"):
+        export_onnx(generator, tmp_path / "folder.onnx")
+    assert [each.name for each in tmp_path.iterdir()] == ["folder.onnx"]
+
+
+def test_what_onnxruntime_cannot_run_is_one_line(generator: Generator, path: Path, tmp_path: Path) -> None:
+    with refused("no ONNX file at", "missing.onnx"):
+        check_onnx(generator, tmp_path / "missing.onnx")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(path.read_bytes()[:-1000])
+    with refused("onnxruntime cannot run", "broken.onnx"):
+        check_onnx(generator, broken)
+    with refused("onnxruntime cannot run"):  # a file of another dim_z
+        check_onnx(make("sagan-64"), path)
+
+
+def test_images_that_are_not_numbers_fail_the_check(generator: Generator, tmp_path: Path) -> None:
+    broken = make("slim-32")
+    with torch.no_grad():
+        broken.output_conv.bias[0] = float("nan")
+    export_onnx(broken, tmp_path / "g.onnx")
+    with refused("does not give this generator's images"):
+        check_onnx(broken, tmp_path / "g.onnx")
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
+def test_a_missing_package_is_one_line(
+    missing: str, generator: Generator, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with refused(f"{missing} cannot be imported", "make setup"):
+        if missing == "onnx":
+            export_onnx(generator, tmp_path / "g.onnx")
+        else:
+            check_onnx(generator, path)
+
+
+# ------------------------------------------------------------ the command line
+
+
+def test_the_command_line(
+    generator: Generator,
+    path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, target = tmp_path / "g.safetensors", tmp_path / "g.onnx"
+    ppcd.save_generator(generator, source)
+    assert main([str(source), str(target)]) == 0
+    assert re.fullmatch(r".*g\.onnx: \d+\.\d MB, opset 17\n", capsys.readouterr().out)
+    assert target.read_bytes() == path.read_bytes()
+
+    assert main([str(source), str(target), "--check"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    found = re.fullmatch(r"largest difference from torch in onnxruntime (\S+), at batch 1, 2, 7", last)
+    assert found and float(found[1]) <= TOLERANCE
+
+    assert main([str(tmp_path / "none.safetensors"), str(target)]) == 2
+    assert capsys.readouterr().err.startswith("ppcd: no generator at ")
+    assert main([str(source), str(source)]) == 2
+    assert "ends in .onnx" in capsys.readouterr().err
+    monkeypatch.setattr(export, "TOLERANCE", 0.0)
+    assert main([str(source), str(target), "--check"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
