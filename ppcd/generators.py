@@ -4,7 +4,7 @@ Sources of the tables: BigGAN-PyTorch's `BigGAN.py` (`G_arch`), and Tiny-GAN's `
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from ppcd.initialisation import initialise
 from ppcd.layers import BatchNorm2d, ClassConditionalBatchNorm, LayerMaker, SelfAttention, full
 from ppcd.masks import ChannelMask
 from ppcd.separable import SeparableBlock
+
+if TYPE_CHECKING:
+    from ppcd.inference import InferenceGenerator
 
 # Channels of each block's input and of the last block's output, as multiples of the width.
 CHANNELS: dict[int, tuple[int, ...]] = {
@@ -201,6 +204,12 @@ class Generator(nn.Module):
     def masks(self) -> dict[str, ChannelMask]:
         """The 2N mask layers by name ("blocks.0.mask1", ...), first to last; empty if there are none."""
         return {name: module for name, module in self.named_modules() if isinstance(module, ChannelMask)}
+
+    def for_inference(self) -> "InferenceGenerator":
+        """The same images, faster and without gradients; see `ppcd.inference`."""
+        from ppcd.inference import for_inference
+
+        return for_inference(self)
 
     def conditions(
         self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from itertools import chain
 
 import torch
 from torch import nn
@@ -38,7 +39,7 @@ def seconds_per_batch(
     """
     if batch < 1 or repeats < 1 or warmup < 0 or (threads is not None and threads < 1):
         raise PpcdError(f"timing needs batch, repeats and threads of at least 1; got {batch}, {repeats}, {threads}")
-    device, home = torch.device(device), next(G.parameters()).device
+    device, home = torch.device(device), next(chain(G.parameters(), G.buffers())).device
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(batch, int(G.dim_z), generator=generator).to(device)  # type: ignore[arg-type]
     y = torch.randint(int(G.num_classes), (batch,), generator=generator).to(device)  # type: ignore[arg-type]
