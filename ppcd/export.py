@@ -22,6 +22,7 @@ import ppcd
 from ppcd.blocks import GeneratorBlock
 from ppcd.checkpoints import load_generator
 from ppcd.errors import PpcdError, run_command
+from ppcd.folding import conditional, double
 from ppcd.generators import BASE, Generator
 from ppcd.layers import BatchNorm2d, ClassConditionalBatchNorm, SelfAttention
 from ppcd.paths import write_atomic
@@ -167,7 +168,7 @@ class _Graph:
     def upsample_conv(self, name: str, x: str, conv: nn.Conv2d) -> str:
         """conv3x3(up(x)) as `ppcd.resampling` merges it."""
         assert conv.bias is not None
-        kernel = box_sum(_double(conv.weight).flip(2, 3)).transpose(0, 1)
+        kernel = box_sum(double(conv.weight).flip(2, 3)).transpose(0, 1)
         constants = self.constant(f"{name}.weight", kernel), self.constant(f"{name}.bias", conv.bias)
         return self.node("ConvTranspose", name, x, *constants, kernel_shape=[4, 4], strides=[2, 2], pads=[1] * 4)
 
@@ -178,24 +179,15 @@ class _Graph:
 
     def norm(self, name: str, x: str, norm: ClassConditionalBatchNorm, condition: str) -> str:
         """gain (x - mean) / std + bias = scale x + shift, both of the condition alone."""
-        mean, std = _double(norm.running_mean), (_double(norm.running_var) + norm.eps).sqrt()
-        if isinstance(norm.gain, nn.Embedding) and isinstance(norm.bias, nn.Embedding):
-            gain = (1 + _double(norm.gain.weight)) / std  # [class, channel]
-            tables = {"scale": gain, "shift": _double(norm.bias.weight) - mean * gain}
-            scale, shift = (
-                self.gather(f"{name}.{part}", table[..., None, None], condition) for part, table in tables.items()
-            )
-        else:
-            (weight, offset), (bias, bias_offset) = _affine(norm.gain), _affine(norm.bias)
-            weight, offset = weight / std[:, None], (1 + offset) / std
-            layers = {
-                "scale": (weight, offset),
-                "shift": (bias - mean[:, None] * weight, bias_offset - mean * offset),
-            }
-            scale, shift = (
-                self.shaped(f"{name}.{part}", self.linear(f"{name}.{part}.linear", condition, *layer), len(mean), 1, 1)
-                for part, layer in layers.items()
-            )
+        matrix, constant = conditional(norm, None, 1)
+        factors: list[str] = []
+        for part, weight, offset in zip(("scale", "shift"), matrix.chunk(2, 1), constant.chunk(2), strict=True):
+            if isinstance(norm.gain, nn.Embedding):  # a row of the table for each class
+                factors.append(self.gather(f"{name}.{part}", (weight + offset)[..., None, None], condition))
+            else:
+                found = self.linear(f"{name}.{part}.linear", condition, weight.t(), offset)
+                factors.append(self.shaped(f"{name}.{part}", found, len(offset), 1, 1))
+        scale, shift = factors
         return self.node("Add", name, self.node("Mul", f"{name}.scaled", x, scale), shift)
 
     def output_norm(self, name: str, x: str, norm: BatchNorm2d) -> str:
@@ -241,26 +233,13 @@ class _Graph:
         return self.node("Add", name, x, o)
 
 
-def _double(tensor: Tensor) -> Tensor:
-    """On the CPU: not every device has double precision."""
-    return tensor.detach().cpu().double()
-
-
-def _affine(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a linear layer in double precision; a bias that it does not have is zero."""
-    assert isinstance(layer, nn.Linear)
-    weight = _double(layer.weight)
-    return weight, weight.new_zeros(len(weight)) if layer.bias is None else _double(layer.bias)
-
-
 @torch.no_grad()
 def _model(generator: Generator) -> Any:
     """The generator as an onnx.ModelProto."""
     if generator.config.masked:
         raise PpcdError("a generator with masks is not finished; export ppcd.slim(generator)")
     config = generator.config
-    if config.spectral_norm:
-        generator = slim(generator)
+    generator = slim(generator).cpu()  # a copy; not every device has the double precision of the folding
     graph = _Graph()
     first, conditions = _conditions(graph, generator)
     h = graph.linear("linear", first, generator.linear.weight, generator.linear.bias)

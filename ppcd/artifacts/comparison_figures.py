@@ -12,8 +12,8 @@ from ppcd import paper
 from ppcd.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
 from ppcd.artifacts.sources import Context, Record, find_record, generator_of
 from ppcd.artifacts.tiles import show_tiles
-from ppcd.evaluate import Gauges
 from ppcd.judges import TIMES, best_of, get_judges
+from ppcd.metrics.gauges import Gauges
 from ppcd.profiles import get_profile
 from ppcd.recipes import RECIPES
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from ppcd.artifacts.figures import STYLE, class_names, examples, new_figure, not_run, save, sign
 from ppcd.artifacts.sources import Context, Record, find_record, generator_of
 from ppcd.artifacts.tiles import show_tiles
-from ppcd.evaluate import draw_noise
 from ppcd.interpolation import between_classes, slerp
 from ppcd.profiles import get_profile
 from ppcd.recipes import RECIPES, TEACHER
+from ppcd.sampling import draw_noise
 
 SYSTEMS = ("ppcd", TEACHER)
 NOISES = 4  # fixed noise vectors of Figure 6, and rows of Figure 7
