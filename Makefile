@@ -10,6 +10,7 @@ RETRAIN ?=
 DRY_RUN ?=
 PROCESSES ?=
 PRECISION ?=
+COMPILE ?=
 TEACHER ?=
 CELL    ?=
 TESTS   ?=
@@ -31,6 +32,9 @@ endif
 ifneq ($(strip $(PRECISION)),)
 export PPCD_PRECISION := $(PRECISION)
 endif
+ifneq ($(strip $(COMPILE)),)
+export PPCD_COMPILE := $(COMPILE)
+endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # each target uses all the cores it should by itself
@@ -49,6 +53,7 @@ help: ## this list
 	  'TEACHER=$(TEACHER)' 'file of a trained BigGAN (G_ema.pth, .safetensors) instead of training one' \
 	  'PROCESSES=$(PROCESSES)' 'how many train each run together (empty: one; with GPUs, one for each)' \
 	  'PRECISION=$(PRECISION)' 'of the training: no (float32) or bf16' \
+	  'COMPILE=$(COMPILE)' '1: torch.compile on the blocks, for trainings of hours' \
 	  'REUSE=$(REUSE)' '1: take the complete runs that came with the repository' \
 	  'RETRAIN=$(RETRAIN)' '1: train them anew (neither: anew at profiles of minutes)' \
 	  'DRY_RUN=$(DRY_RUN)' '1: show what would be trained, and do nothing' \

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ppcd import paths, provenance
+from ppcd import memory, paths, provenance
 from ppcd.checkpoints import load_generator
 from ppcd.data import ImageSet, load_data
 from ppcd.displays import Throttle, clock
@@ -33,7 +33,7 @@ from ppcd.records import read_run
 from ppcd.runs import Run, RunConfig, runs_root
 from ppcd.timing import ensure_runtime, measure_runtime, read_runtime
 from ppcd.train import GENERATOR, resolve_device
-from ppcd.workers import MEMORY, count_workers
+from ppcd.workers import count_workers
 
 __all__ = [
     "ensure_generations",
@@ -220,7 +220,7 @@ def complete_records(runs: Sequence[RunConfig | Run | Record]) -> list[Record]:
 def _work(profile: str, missing: Mapping[str, Record], device: str, workers: int) -> None:
     """Share the runs out to processes, each on one thread, and show in one line how far they are."""
     ids, began = list(missing), time.monotonic()
-    environment = {**MEMORY, **os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**memory.ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "ppcd.generations", "--profile", profile, "--device", device, "--run"]
     processes = [
         subprocess.Popen([*command, *ids[worker::workers]], stderr=subprocess.PIPE, text=True, env=environment)

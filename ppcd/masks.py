@@ -1,7 +1,7 @@
 """The learnable mask layer of PP-Res (section 3.2, eqs. 1-3)."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ppcd.errors import PpcdError
@@ -61,10 +61,14 @@ class ChannelMask(nn.Module):
             return self.kept.to(self.weight.dtype)
         return torch.sigmoid(self.delta * self.weight)
 
+    def pruned(self) -> Int[Tensor, ""]:
+        """c, the number of channels with m_i <= pivot (section 3.2)."""
+        return (self.values() <= self.pivot).sum()
+
     def pruned_ratio(self) -> float:
-        """c / n, where c counts the channels with m_i <= pivot (section 3.2)."""
+        """c / n, n being the number of channels (section 3.2)."""
         with torch.no_grad():
-            return int((self.values() <= self.pivot).sum()) / self.channels
+            return int(self.pruned()) / self.channels
 
     def sparsity(self) -> Float[Tensor, ""]:
         """sum_i |w_i + 1| (eq. 2)."""

@@ -4,6 +4,9 @@
   is a transposed convolution of stride 2 whose 4x4 kernel holds sums of taps (2.25 times fewer MACs).
 - A 3x3 convolution, then 2x2 average pooling: a 4x4 convolution of stride 2 (2.25 times fewer MACs).
 - A 1x1 convolution commutes with both: it runs at the smaller size (4 times fewer MACs).
+- A sum of taps is also a sum of pixels: the sums of 2x2 pixels before a 3x3 convolution of stride 2, or behind a
+  transposed one, give the same two functions from 9 products a small pixel instead of 16 ("boxed": 4 times fewer MACs
+  than the straightforward form, for one more pass over the larger feature map).
 
 Parameters stay the 3x3 weights. Published MACs count the straightforward form, and so does `ppcd.complexity`.
 """
@@ -51,9 +54,11 @@ class Resampling(nn.Module):
 
     Attributes:
         merged: whether the two are one convolution; False is the straightforward form.
+        boxed: whether a merged form sums pixels instead of taps. The results differ by rounding.
     """
 
     merged = True
+    boxed = False
 
     def upsample_conv(
         self, conv: nn.Conv2d, x: Float[Tensor, "batch channel height width"], rows: Tensor | None = None
@@ -61,8 +66,13 @@ class Resampling(nn.Module):
         """conv3x3(up(x)), up being nearest x2; of the output channels `rows` only, where they are given."""
         if not self.merged:
             return convolve(conv, F.interpolate(x, scale_factor=2), rows, None)
-        kernel = box_sum(weight_of(conv, rows).flip(2, 3)).transpose(0, 1)
+        kernel = weight_of(conv, rows).flip(2, 3)
         bias = conv.bias if conv.bias is None or rows is None else conv.bias[rows]
+        if self.boxed:
+            h = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2)  # a row and a column too many
+            h = F.avg_pool2d(h, 2, 1, divisor_override=1)
+            return h if bias is None else h.add_(bias[:, None, None])
+        kernel = box_sum(kernel).transpose(0, 1)
         return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
 
     def upsample_skip(
@@ -77,6 +87,8 @@ class Resampling(nn.Module):
         """pool(conv3x3(x)), pool being the average of 2x2; height and width even."""
         if not self.merged:
             return F.avg_pool2d(conv(x), 2)
+        if self.boxed:
+            return F.conv2d(F.avg_pool2d(x, 2, 1, 1), weight_of(conv), conv.bias, stride=2)
         return F.conv2d(x, box_sum(weight_of(conv)) / 4, conv.bias, stride=2, padding=1)
 
 

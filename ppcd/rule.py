@@ -98,20 +98,29 @@ class MaskRule:
                 group["lr"] = 0.1 * 0.1 ** sum(progress > drop for drop in (0.3, 0.6, 0.9))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        pruned = self._pruned() if self.rule == "scheduled" else {}
         for name, mask in self.masks.items():
             if mask.frozen:
                 continue
             if self.rule == "scheduled":
-                self._follow(name, mask, iteration + 1)
+                self._follow(name, mask, pruned[name], iteration + 1)
             else:
                 mask.binarize(self.alpha)
             if mask.frozen:
                 self.frozen_at[name] = iteration + 1
 
-    def _follow(self, name: str, mask: ChannelMask, done: int) -> None:
+    def _pruned(self) -> dict[str, int]:
+        """The channels that have closed, of each mask that is open; a GPU is waited for once, and not without any."""
+        masks = {name: mask for name, mask in self.masks.items() if not mask.frozen}
+        if not masks:
+            return {}
+        with torch.no_grad():
+            counts = [mask.pruned() for mask in masks.values()]
+            return dict(zip(masks, torch.stack(counts).tolist(), strict=True))
+
+    def _follow(self, name: str, mask: ChannelMask, pruned: int, done: int) -> None:
         s, progress = self.schedule, done / self.total
         goal = channels_to_prune(mask.channels, self.alpha)
-        pruned = round(mask.pruned_ratio() * mask.channels)
 
         # Eq. 3, and the deadline. The w say which channels go; how many is the same for every seed and method.
         late = done >= max(1, min(math.ceil(s.deadline * self.total), 2 * self.total // 3))

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from ppcd import data, methods, paths, pretrained
 from ppcd.errors import PpcdError
+from ppcd.forms import EXACT, FAST, Forms
 from ppcd.processes import check_precision
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import TEACHER, Recipe, check_alpha, get_recipe
@@ -50,6 +51,7 @@ class RunConfig:
     data_identity: str  # data.identity
     precision: str = "no"  # of forward passes in training: "no" (float32) or "bf16"
     pretrained: str | None = None  # pretrained.identity; None: the teacher is trained here
+    compiled: bool = False  # torch.compile on the blocks
 
     @property
     def adopted(self) -> bool:
@@ -78,7 +80,14 @@ class RunConfig:
             resolved["precision"] = self.precision
         if self.pretrained is not None and (teacher or self.adopted):
             resolved["pretrained"] = self.pretrained
+        if self.compiled and not self.adopted:
+            resolved["compiled"] = True
         return resolved
+
+    @property
+    def forms(self) -> Forms:
+        """How the training computes."""
+        return replace(FAST if self.profile.fast else EXACT, compiled=self.compiled)
 
     @property
     def hash(self) -> str:
@@ -142,17 +151,19 @@ def run_config(
     seed: int,
     alpha: float | None = None,
     precision: str | None = None,
+    compiled: bool | None = None,
 ) -> RunConfig:
     """The configuration of a run, every part of it checked.
 
     The environment names the rest, for all runs alike: PPCD_DATA the images, PPCD_TEACHER the file of a teacher that
-    was trained elsewhere, PPCD_PRECISION the precision.
+    was trained elsewhere, PPCD_PRECISION the precision, PPCD_COMPILE=1 torch.compile.
 
     Args:
         profile, recipe: names, or objects of one's own.
         seed: 0 to 2**32 - 1 (what numpy, and so torch-fidelity, takes).
         alpha: for a recipe given by name, instead of its default.
         precision: of the training's forward passes, "no" or "bf16"; None: PPCD_PRECISION, or "no".
+        compiled: torch.compile on the residual blocks; None: PPCD_COMPILE, or not.
 
     Raises:
         PpcdError: one line that says what was expected.
@@ -169,7 +180,17 @@ def run_config(
         raise PpcdError(f"alpha {alpha} was given beside a recipe object, whose alpha is {recipe.alpha}; set it there")
     identity = data.identity(profile.dataset, images_per_class=profile.images_per_class)
     precision = check_precision(precision or os.environ.get("PPCD_PRECISION") or "no")
-    return RunConfig(profile, recipe, seed, identity, precision, pretrained.identity())
+    if compiled is None:
+        compiled = _switch("PPCD_COMPILE")
+    return RunConfig(profile, recipe, seed, identity, precision, pretrained.identity(), compiled)
+
+
+def _switch(name: str) -> bool:
+    """A variable of the environment that is on or off."""
+    value = os.environ.get(name) or "0"
+    if value not in ("0", "1"):
+        raise PpcdError(f"{name} must be 1 (yes) or 0 (no); got {value!r}")
+    return value == "1"
 
 
 class Run:
@@ -335,7 +356,13 @@ def _is_current(record: dict[str, Any], profile: Profile) -> bool:
             return False
     kept = record["config"]
     config = RunConfig(
-        profile, recipe, record["seed"], record["data"]["identity"], kept.get("precision", "no"), kept.get("pretrained")
+        profile,
+        recipe,
+        record["seed"],
+        record["data"]["identity"],
+        kept.get("precision", "no"),
+        kept.get("pretrained"),
+        kept.get("compiled", False),
     )
     return config.hash == record["config_hash"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torchvision.utils import make_grid, save_image
 
-from ppcd import checkpoints, pretrained, processes, provenance
+from ppcd import checkpoints, memory, pretrained, processes, provenance
 from ppcd.baselines import make_trainer
 from ppcd.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.data import ImageSet
@@ -120,8 +120,11 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     if together.is_main and profile.backbone != "classifier":
         get_backbone(profile.backbone, data)  # what has to be downloaded is missed now, not behind days of training
     teacher, teacher_record = _load_teacher(config)
-    trainer = make_trainer(profile, recipe, config.seed, data, teacher, device, together, config.precision)
+    trainer = make_trainer(
+        profile, recipe, config.seed, data, teacher, device, together, config.precision, config.forms
+    )
     trainer.provenance = provenance.collect(device)
+    memory.keep_freed()
     if together.count > 1:
         trainer.provenance["processes"] = together.count
 
@@ -276,6 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--precision", choices=processes.PRECISIONS, help="of forward passes; under accelerate its own")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
+    parser.add_argument("--compile", action="store_true", help="torch.compile on the blocks, for trainings of hours")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     return run_command(lambda: _command(options), "the same command goes on from the last checkpoint")
@@ -285,7 +289,7 @@ def _command(options: argparse.Namespace) -> None:
     together, device, precision = processes.join(options.device)
     device = resolve_device(device)
     asked = options.precision or (precision if precision != "no" else None)
-    config = run_config(options.profile, options.recipe, options.seed, options.alpha, asked)
+    config = run_config(options.profile, options.recipe, options.seed, options.alpha, asked, options.compile or None)
     if options.dry_run:
         if together.is_main:
             print(config.describe())

@@ -16,6 +16,7 @@ from ppcd.data import BatchSampler, ImageSet
 from ppcd.discriminators import build_discriminator
 from ppcd.ema import Ema
 from ppcd.errors import PpcdError
+from ppcd.forms import EXACT, FAST, Forms, prepare_compiler
 from ppcd.generators import Generator, GeneratorConfig, build_generator
 from ppcd.initialisation import named_generator
 from ppcd.layers import SharedBatch, shared_batch
@@ -62,10 +63,11 @@ class Trainer:
         device: where the networks live. Noise and order are drawn on the CPU, the same for every device.
         processes: those that train together; each holds everything and takes its part of every batch.
         precision: "no", or "bf16": forward passes in half precision where autocast thinks it safe.
+        forms: how all of it computes; None: what the profile says.
 
     Raises:
         PpcdError: a recipe that distils without a teacher, or with one of other classes or resolution; a batch that
-            the processes cannot share.
+            the processes cannot share; compiled forms without a compiler, or of several processes.
     """
 
     def __init__(
@@ -78,9 +80,15 @@ class Trainer:
         device: str,
         processes: Processes = ALONE,
         precision: str = "no",
+        forms: Forms | None = None,
     ) -> None:
         self.profile, self.recipe, self.seed, self.device = profile, recipe, seed, torch.device(device)
         self.processes, self.precision = processes, precision
+        self.forms = forms or (FAST if profile.fast else EXACT)
+        if self.forms.compiled:
+            if processes.count > 1:
+                raise PpcdError("compiled blocks are for one process; leave COMPILE away, or PROCESSES")
+            prepare_compiler()
         self.budget = profile.budget(recipe.full_size)
         self.total = self.budget.iterations
         processes.check_batch(self.budget.batch_size)
@@ -88,8 +96,6 @@ class Trainer:
 
         # Networks: initial weights by seed and name
         self.generator = self._place(self._make_generator())
-        for block in self.generator.residual_blocks():
-            block.shrink = bool(profile.fast)
         discriminator = self._make_discriminator()
         self.discriminator = None if discriminator is None else self._place(discriminator)
         self.ema = self._average(self.generator, 0)
@@ -172,16 +178,13 @@ class Trainer:
         return [parameter for parameter in self.generator.parameters() if id(parameter) not in masks]
 
     def _place(self, network: Network) -> Network:
-        """On the device, channels last: faster on CPU and GPU, the same function."""
+        """On the device, in the forms of this training."""
         network.to(self.device)
-        for parameter in network.parameters():
-            if parameter.dim() == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self.forms.apply(network)
         return network
 
     def _adam(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Adam:
-        s, fused = self.settings, self.profile.fast or None
-        return torch.optim.Adam(list(parameters), lr=learning_rate, betas=s.betas, eps=s.eps, fused=fused)
+        return self.forms.adam(parameters, learning_rate, self.settings.betas, self.settings.eps)
 
     def autocast(self) -> torch.autocast:
         """The context of forward passes: `precision`."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from ppcd import memory
 from ppcd.board import Board
 from ppcd.errors import PpcdError
 from ppcd.filling import cores
@@ -15,15 +16,6 @@ from ppcd.runs import Run, RunConfig, run_config
 from ppcd.train import resolve_device
 
 LOG = "log.txt"
-
-# glibc's malloc gives freed memory back and faults it in again, thousands of pages a step; these keep it, in huge
-# pages where there are any. Two trainings side by side are a fifth faster so, and no number changes.
-MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**32),
-    "MALLOC_TRIM_THRESHOLD_": str(2**33),
-    "MALLOC_TOP_PAD_": str(2**26),
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
 
 
 @dataclass
@@ -62,7 +54,7 @@ class Job:
         command = [*launcher(self.processes, self.config.precision), "ppcd.train"]
         command += ["--profile", self.config.profile.name]
         command += ["--recipe", self.config.recipe.name, "--seed", str(self.config.seed), "--device", device]
-        environment = {**MEMORY, **os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        environment = {**memory.ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, env=environment)
 
     def collect(self) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import itertools
 import sys
 from collections.abc import Iterator
 
@@ -19,6 +20,7 @@ from ppcd.metrics import complexity
 from ppcd.resampling import Resampling, box_sum, straightforward, weight_of
 from ppcd.slim import slim
 
+FORMS = {"straightforward": (False, False), "merged": (True, False), "boxed": (True, True)}  # merged, boxed
 ODD = [(1, 1, 1, 1, 1), (2, 1, 3, 3, 5), (3, 5, 2, 4, 1), (1, 4, 4, 7, 7), (2, 3, 1, 1, 6)]  # B, C_in, C_out, H, W
 
 
@@ -76,11 +78,11 @@ def test_box_sum_is_a_convolution_with_a_box_of_ones() -> None:
 
 @pytest.mark.parametrize("shape", ODD)
 @pytest.mark.parametrize("normalised", [False, True])
-@pytest.mark.parametrize("merged", [False, True])
-def test_upsampling_then_convolving(merged: bool, normalised: bool, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_upsampling_then_convolving(form: str, normalised: bool, shape: tuple[int, ...]) -> None:
     batch, in_channels, out_channels, height, width = shape
     x, block = picture(batch, in_channels, height, width), Resampling()
-    block.merged = merged
+    block.merged, block.boxed = FORMS[form]
     for bias in (False, True):
         layer = conv(in_channels, out_channels, 3, normalised, bias).eval()
         expected = convolved(doubled(x), effective(layer), layer.bias)
@@ -91,12 +93,12 @@ def test_upsampling_then_convolving(merged: bool, normalised: bool, shape: tuple
 
 @pytest.mark.parametrize("shape", ODD)
 @pytest.mark.parametrize("normalised", [False, True])
-@pytest.mark.parametrize("merged", [False, True])
-def test_convolving_then_pooling(merged: bool, normalised: bool, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_convolving_then_pooling(form: str, normalised: bool, shape: tuple[int, ...]) -> None:
     """Even sizes, which is what pooling takes."""
     batch, in_channels, out_channels, height, width = shape
     x, block = picture(batch, in_channels, 2 * height, 2 * width), Resampling()
-    block.merged = merged
+    block.merged, block.boxed = FORMS[form]
     for bias in (False, True):
         layer = conv(in_channels, out_channels, 3, normalised, bias).eval()
         expected = halved(convolved(x, effective(layer), layer.bias))
@@ -122,17 +124,19 @@ def test_the_skip_commutes_with_upsampling(merged: bool, normalised: bool, shape
 def test_gradients_are_those_of_the_straightforward_form(operation: str, normalised: bool) -> None:
     """Of input, weight and bias, in training mode, where the spectral norm depends on the weight."""
     results = []
-    for merged in (True, False):
+    for form in FORMS.values():
         block = Resampling()
-        block.merged = merged
+        block.merged, block.boxed = form
         layer = conv(3, 4, 1 if operation == "upsample_skip" else 3, normalised).train()
         x = picture(2, 3, 4, 6).requires_grad_()
         output = getattr(block, operation)(layer, x)
         (output * picture(*output.shape)).sum().backward()
         results.append((x.grad, layer.weight.grad, layer.bias.grad, layer.state_dict().get("u", torch.zeros(1))))
-    for mine, theirs in zip(*results, strict=True):
-        assert largest_difference(mine, theirs) < 1e-12 * max(1.0, theirs.abs().max().item())
-    assert results[0][1].abs().max() > 1e-2
+    expected, *others = results
+    for found in others:
+        for mine, theirs in zip(found, expected, strict=True):
+            assert largest_difference(mine, theirs) < 1e-12 * max(1.0, theirs.abs().max().item())
+    assert expected[1].abs().max() > 1e-2
 
 
 def test_the_power_iteration_moves_once_in_training_and_not_at_evaluation() -> None:
@@ -140,7 +144,8 @@ def test_the_power_iteration_moves_once_in_training_and_not_at_evaluation() -> N
     assert isinstance(layer, SNConv2d)
     once = copy.deepcopy(layer).train()
     once.normalized_weight()
-    for operation in (block.upsample_conv, block.conv_pool):
+    for operation, boxed in itertools.product((block.upsample_conv, block.conv_pool), (False, True)):
+        block.boxed = boxed
         network, before = copy.deepcopy(layer), layer.u.clone()
         operation(network.eval(), x)
         assert torch.equal(network.u, before)

@@ -5,6 +5,7 @@ from ppcd.baselines.nas import NasTrainer
 from ppcd.baselines.output import OutputTrainer
 from ppcd.baselines.tinygan import TinyGanTrainer
 from ppcd.data import ImageSet
+from ppcd.forms import Forms
 from ppcd.generators import Generator
 from ppcd.processes import ALONE, Processes
 from ppcd.profiles import Profile
@@ -28,7 +29,8 @@ def make_trainer(
     device: str,
     processes: Processes = ALONE,
     precision: str = "no",
+    forms: Forms | None = None,
 ) -> Trainer:
     """The trainer of a recipe. Arguments and errors as `ppcd.trainer.Trainer`."""
     kind = Trainer if recipe.baseline is None else TRAINERS[recipe.baseline.kind]
-    return kind(profile, recipe, seed, data, teacher, device, processes, precision)
+    return kind(profile, recipe, seed, data, teacher, device, processes, precision, forms)

@@ -28,6 +28,7 @@ from ppcd.baselines.supernet import (
     search_space,
 )
 from ppcd.data import ImageSet
+from ppcd.forms import Forms
 from ppcd.generators import ARCHITECTURES, Generator
 from ppcd.initialisation import initialise, named_generator
 from ppcd.methods import DistillNas
@@ -64,11 +65,12 @@ class NasTrainer(Trainer):
         device: str,
         processes: Processes = ALONE,
         precision: str = "no",
+        forms: Forms | None = None,
     ) -> None:
         if not isinstance(recipe.baseline, DistillNas) or recipe.alpha is None:
             raise ValueError(f"{recipe.name} is not a recipe of Distill + NAS")
         self.method, self.data, self.search = recipe.baseline, data, list[dict[str, Any]]()
-        super().__init__(profile, recipe, seed, data, teacher, device, processes, precision)
+        super().__init__(profile, recipe, seed, data, teacher, device, processes, precision, forms)
         config = self.generator.config
         self.macs = macs_budget(config, recipe.alpha)
         check_budget(config, self.method, self.macs)

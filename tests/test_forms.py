@@ -1,0 +1,199 @@
+"""The forms of a training: the same steps but for rounding, without waiting for a GPU, compiled where that is asked."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import together
+import torch
+from reference import largest_difference, refused
+from torch import Tensor
+
+from ppcd import memory, train
+from ppcd.baselines import make_trainer
+from ppcd.forms import EXACT, FAST, STRAIGHTFORWARD, Forms
+from ppcd.generators import build_generator
+from ppcd.masks import ChannelMask
+from ppcd.recipes import get_recipe
+from ppcd.resampling import Resampling
+from ppcd.rule import channels_to_prune
+from ppcd.runs import Run, find_runs, run_config
+from ppcd.slim import slim
+from ppcd.trainer import Trainer
+
+
+def trainer_of(recipe: str, forms: Forms | None = None, iterations: int = together.PROFILE.iterations) -> Trainer:
+    profile = replace(together.PROFILE, iterations=iterations)
+    teacher = build_generator("biggan", 32, 10, 2, dim_z=16, seed=5)
+    return make_trainer(profile, get_recipe(recipe), 0, together.images(), teacher, "cpu", forms=forms)
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("recipe", ["biggan", "ppcd", "sngan", "tinygan"])
+def test_every_form_takes_the_same_steps(recipe: str, double: None) -> None:
+    """Losses and weights behind three steps, against the straightforward form, in float64."""
+    single = [replace(STRAIGHTFORWARD, **{name: True}) for name in ("merged", "channels_last", "fused", "shrink")]
+    found = []
+    for forms in (STRAIGHTFORWARD, EXACT, FAST, *single):
+        trainer = trainer_of(recipe, forms)
+        losses = [{name: float(loss) for name, loss in trainer.step().items()} for _ in range(3)]
+        found.append((losses, [parameter.detach() for parameter in trainer.generator.parameters()]))
+    (expected, weights), *others = found
+    for losses, mine in others:
+        assert all(abs(a[name] - b[name]) < 1e-10 for a, b in zip(losses, expected, strict=True) for name in a)
+        assert all(largest_difference(a, b) < 1e-8 for a, b in zip(mine, weights, strict=True))
+
+
+def test_forms_reach_every_network() -> None:
+    """Student, discriminator, average and teacher; the profile chooses where nobody does."""
+    for forms in (STRAIGHTFORWARD, FAST):
+        trainer = trainer_of("ppcd", forms)
+        networks = (trainer.generator, trainer.discriminator, trainer.ema.generator, trainer.teacher.generator)
+        for network in networks:
+            blocks = [module for module in network.modules() if isinstance(module, Resampling)]
+            assert blocks and {(block.merged, block.boxed) for block in blocks} == {(forms.merged, forms.boxed)}
+            kernels = [
+                parameter for parameter in network.parameters() if parameter.dim() == 4 and min(parameter.shape) > 1
+            ]
+            assert {kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels} == {
+                forms.channels_last
+            }
+        assert [block.shrink for block in trainer.generator.residual_blocks()] == [forms.shrink] * 3
+        assert trainer.optimizer_g.defaults["fused"] == forms.fused
+    teacher = build_generator("biggan", 32, 10, 2, dim_z=16, seed=5)
+    for fast, expected in ((None, EXACT), (True, FAST)):
+        profile = replace(together.PROFILE, fast=fast)
+        assert make_trainer(profile, get_recipe("ppcd"), 0, together.images(), teacher, "cpu").forms == expected
+
+
+# ------------------------------------------------------------ nothing is waited for
+
+
+def reads_of(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What of a step needs a value on the CPU, so that a GPU would have to be waited for."""
+    reads: list[str] = []
+    with monkeypatch.context() as patch:
+        for name in ("item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "nonzero"):
+            real = getattr(Tensor, name)
+
+            def listen(self: Tensor, *args: object, real: object = real, name: str = name) -> object:
+                reads.append(name)
+                return real(self, *args)  # type: ignore[operator]
+
+            patch.setattr(Tensor, name, listen)
+        trainer.step()
+    return reads
+
+
+@pytest.mark.parametrize("recipe", ["biggan", "sagan", "tinygan", "l1-sagan", "distill-only"])
+def test_a_step_waits_for_nothing(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = trainer_of(recipe, FAST)
+    trainer.step()
+    assert reads_of(trainer, monkeypatch) == []
+
+
+def test_masks_are_read_once_a_step_while_they_are_open_and_not_at_all_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = trainer_of("ppcd", FAST, iterations=1000)
+    while trainer.teacher._missing:  # a class's statistics are measured when it first occurs
+        trainer.step()
+    assert reads_of(trainer, monkeypatch) == ["tolist"]
+    for mask in trainer.generator.masks().values():
+        kept = torch.arange(mask.channels) >= channels_to_prune(mask.channels, 0.7)
+        if not mask.frozen:
+            mask.freeze(kept)
+    trainer.ema.follow_masks(trainer.generator)
+    trainer.step()  # finds the indices of the kept channels
+    assert reads_of(trainer, monkeypatch) == []
+
+
+def test_the_closed_channels_of_all_masks_are_counted() -> None:
+    mask = ChannelMask(5)
+    mask.weight.data[:2] = -1
+    assert int(mask.pruned()) == 2 and mask.pruned_ratio() == 0.4
+
+
+# ------------------------------------------------------------ torch.compile
+
+
+def test_compiled_blocks_take_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through a mask that freezes, whose block then has other shapes; average and checkpoints know nothing of it.
+
+    One block, with torch's own kernels behind the traced graph: all of them take minutes. `make bench` waits for them.
+    """
+    compile_block, asked = torch.nn.Module.compile, []
+
+    def traced(self: torch.nn.Module, **options: Any) -> None:
+        asked.append(self)
+        if len(asked) == 1:
+            compile_block(self, backend="aot_eager", **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    monkeypatch.setenv("CXX", "g++")
+    plain, compiled = (trainer_of("ppcd", replace(FAST, compiled=compiled)) for compiled in (False, True))
+    assert set(compiled.state_dict()["generator"]) == set(plain.state_dict()["generator"])
+    for step in range(3):
+        expected, found = (
+            {name: float(loss) for name, loss in trainer.step().items()} for trainer in (plain, compiled)
+        )
+        assert all(found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-5) for name in expected)
+        if step == 0:
+            for trainer in (plain, compiled):
+                mask = trainer.generator.residual_blocks()[0].mask1
+                mask.freeze(torch.arange(mask.channels) >= channels_to_prune(mask.channels, 0.7))
+                trainer.ema.follow_masks(trainer.generator)
+    networks = (compiled.generator, compiled.discriminator, compiled.teacher.generator)
+    blocks = [module for network in networks for module in network.modules() if isinstance(module, Resampling)]
+    assert asked == blocks and blocks[0]._compiled_call_impl is not None
+    compiled.load_state_dict(compiled.state_dict())
+    assert slim(train.decide_masks(compiled.ema.generator)).blocks[0]._compiled_call_impl is None
+
+
+def test_compiling_needs_a_compiler_and_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.delenv("CXX", raising=False)
+    with refused("C++ compiler", "g++", "COMPILE"):
+        trainer_of("biggan", Forms(compiled=True))
+
+
+def test_a_compiled_run_is_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, compiled = run_config("smoke", "biggan", 0), run_config("smoke", "biggan", 0, compiled=True)
+    assert compiled.resolved() == plain.resolved() | {"compiled": True} and compiled.forms.compiled
+    assert compiled.id != plain.id and not plain.forms.compiled
+    monkeypatch.setenv("PPCD_COMPILE", "1")
+    assert run_config("smoke", "biggan", 0) == compiled
+    monkeypatch.setattr("ppcd.train.make_trainer", lambda *args: make_trainer(*args[:-1], forms=EXACT))
+    record = train.train_run(compiled, callbacks=[]).read()
+    assert record["id"] in {found["id"] for found in find_runs("smoke")}
+    assert Run(compiled).state == "complete" and Run(plain).state == "absent"
+    monkeypatch.setenv("PPCD_COMPILE", "yes")
+    with refused("PPCD_COMPILE", "1", "yes"):
+        run_config("smoke", "biggan", 0)
+
+
+# ------------------------------------------------------------ memory
+
+
+def test_the_allocator_is_told_to_keep_what_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+
+    class Library:
+        @staticmethod
+        def mallopt(option: int, value: int) -> int:
+            told.append((option, value))
+            return 1
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Library)
+    monkeypatch.setattr(memory.sys, "platform", "linux")
+    assert memory.keep_freed() and told == list(memory.OPTIONS) and all(value < 2**31 for _, value in told)
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())  # musl has none
+    assert not memory.keep_freed()
+    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    assert not memory.keep_freed()
