@@ -33,7 +33,8 @@ class TrainingState:
     total: int
     phase: str  # "train"; "prune" and "distil" in two-step training
     seconds: float = 0.0  # of training, those before a resumption included
-    rate: float = 0.0  # images per second
+    rate: float = 0.0  # images per second, since this process began
+    images: int = 0  # of one step
     losses: Mapping[str, Tensor | float] = field(default_factory=dict)  # loss_d, loss_adv, loss_cd, loss_pp
     generator: nn.Module | None = None
     lambdas: Mapping[str, float] = field(default_factory=dict)  # lambda (eq. 5) of each mask layer now
@@ -163,15 +164,18 @@ class ProgressBar(Callback):
 class HistoryLogger(Callback):
     """Writes history.csv and, for masked generators, masks.csv: every `every` iterations and at the last one.
 
-    A resumed run goes on in the same files; rows behind its checkpoint are dropped first.
+    A resumed run goes on in the same files; rows behind its checkpoint are dropped first. Images per second are those
+    since the last row: the history shows how a training speeds up as channels freeze and leave it.
     """
 
     def __init__(self, directory: Path, every: int) -> None:
         self.directory, self.every = directory, every
         self._history: HistoryWriter | None = None
         self._masks: HistoryWriter | None = None
+        self._last = (0, 0.0)  # iteration and seconds of the last row
 
     def on_start(self, state: TrainingState) -> None:
+        self._last = (state.iteration, state.seconds)
         resumed = state.iteration or None
         self._history = HistoryWriter(self.directory / "history.csv", HISTORY_COLUMNS, resumed)
         masks = self.directory / "masks.csv"
@@ -182,7 +186,7 @@ class HistoryLogger(Callback):
         if state.iteration % self.every and state.iteration != state.total:
             return
         if self._history is not None:
-            self._history.append([_history_row(state)])
+            self._history.append([self._row(state)])
         if self._masks is not None:
             self._masks.append(state.mask_rows())
 
@@ -191,16 +195,17 @@ class HistoryLogger(Callback):
             if writer is not None:
                 writer.sync()
 
-
-def _history_row(state: TrainingState) -> dict[str, Value]:
-    return {
-        "iteration": state.iteration,
-        "phase": state.phase,
-        "seconds": state.seconds,
-        "images_per_second": state.rate,
-        "pruned": state.pruned(),
-        **state.loss_values(),
-    }
+    def _row(self, state: TrainingState) -> dict[str, Value]:
+        iteration, seconds = self._last
+        self._last = (state.iteration, state.seconds)
+        return {
+            "iteration": state.iteration,
+            "phase": state.phase,
+            "seconds": state.seconds,
+            "images_per_second": (state.iteration - iteration) * state.images / max(state.seconds - seconds, 1e-9),
+            "pruned": state.pruned(),
+            **state.loss_values(),
+        }
 
 
 class ProgressFile(Callback):

@@ -73,7 +73,8 @@ def fit(
     state.generator = trainer.generator
     began, before = time.perf_counter(), trainer.seconds
     first, saved = trainer.iteration, began
-    images = trainer.budget.images
+    state.images = trainer.budget.images
+    state.seconds = trainer.seconds
     for watcher in watchers:
         watcher.on_start(state)
     try:
@@ -89,7 +90,7 @@ def fit(
                 trainer.generator,
             )
             state.losses, state.seconds = dict(current), trainer.seconds
-            state.rate = (trainer.iteration - first) * images / max(now - began, 1e-9)
+            state.rate = (trainer.iteration - first) * state.images / max(now - began, 1e-9)
             state.lambdas = {} if trainer.rule is None else trainer.rule.lambdas
 
             # A loss or a network that is not finite ends the run before it is saved

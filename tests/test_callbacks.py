@@ -51,7 +51,7 @@ class Time:
 
 
 def state_at(iteration: int, total: int = 200, masked: bool = True, **changes: Any) -> TrainingState:
-    state = TrainingState(iteration, total, "train", seconds=iteration / 4, rate=256.0)
+    state = TrainingState(iteration, total, "train", seconds=iteration / 4, rate=256.0, images=128)
     state.losses = {name: torch.tensor(value) for name, value in LOSSES.items()}
     state.generator = Masked() if masked else nn.Linear(1, 1)
     state.lambdas = {"first": 0.5, "second": 2.0}
@@ -287,7 +287,7 @@ def test_history_has_a_row_every_few_iterations_and_one_at_the_end(tmp_path: Pat
     assert [row["iteration"] for row in history] == ["4", "8", "11"]
     assert history[0] == {
         "iteration": "4", "phase": "train", "seconds": "1", "loss_d": "1.25", "loss_adv": "-0.5",
-        "loss_cd": "0.125", "loss_pp": "8", "images_per_second": "256", "pruned": "0.416667",
+        "loss_cd": "0.125", "loss_pp": "8", "images_per_second": "512", "pruned": "0.416667",
         "loss_pixel": "", "loss_feature": "",
     }  # fmt: skip
     assert [(row["iteration"], row["layer"]) for row in masks[:3]] == [
@@ -296,6 +296,16 @@ def test_history_has_a_row_every_few_iterations_and_one_at_the_end(tmp_path: Pat
         ("8", "first"),
     ]
     assert (masks[0]["lambda"], masks[0]["frozen"], masks[1]["frozen"]) == ("0.5", "1", "0")
+
+
+def test_history_shows_how_a_training_speeds_up(tmp_path: Path) -> None:
+    """Images per second since the last row, and since the checkpoint behind a resumption."""
+    state, logger = state_at(2, 8), HistoryLogger(tmp_path, every=2)
+    logger.on_start(state)
+    for state.iteration in range(3, 9):
+        state.seconds += 1.0 if state.iteration <= 4 else 0.5
+        logger.on_step(state)
+    assert [row["images_per_second"] for row in rows_of(tmp_path / "history.csv")] == ["128", "256", "256"]
 
 
 def test_history_of_a_generator_without_masks(tmp_path: Path) -> None:
