@@ -27,7 +27,7 @@ class FixedLinear(nn.Module):
 
 
 class FixedConv(nn.Module):
-    """A convolution with given weights, which are copied, of feature maps [batch, height, width, channel].
+    """A convolution with given weights, which are copied unless `owned`, of maps [batch, height, width, channel].
 
     On a CPU in single precision the weight moves into oneDNN's own layout at the first call, once instead of in
     every pass; whatever moves or converts the module takes it back first.
@@ -45,9 +45,10 @@ class FixedConv(nn.Module):
         stride: int = 1,
         padding: int = 0,
         groups: int = 1,
+        owned: bool = False,
     ) -> None:
         super().__init__()
-        self.register_buffer("weight", weight.to(dtype).clone(memory_format=torch.channels_last))
+        self.register_buffer("weight", weight.to(dtype, memory_format=torch.channels_last, copy=not owned))
         self.register_buffer("bias", None if bias is None else bias.to(dtype).clone())
         self.stride, self.padding, self.groups = (stride, stride), (padding, padding), groups
         self._packed: Tensor | None = None

@@ -3,6 +3,7 @@
 Vectors and norms are worked out in double precision, kernels in their own, which holds the memory down.
 """
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -145,8 +146,13 @@ def four_windows(weight: Float[Tensor, "out inner 3 3"]) -> Float[Tensor, "out4 
 
     Row 2i + a of the output sees rows i - 1 + a and i + a of the small image, each with the sum of some taps.
     """
-    sums = weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # [a, row of the window, tap]
-    return torch.einsum("apk,bql,oikl->aboipq", sums, sums, weight).flatten(0, 2)
+    out, inner = weight.shape[:2]
+    kernels = weight.new_empty(4 * out, 2, 2, inner).permute(0, 3, 1, 2)  # channels last
+    pixels = kernels.unflatten(0, (2, 2, out))
+    taps = ((slice(0, 1), slice(1, 3)), (slice(0, 2), slice(2, 3)))  # of a and the row of the window
+    for a, b, p, q in itertools.product(range(2), repeat=4):
+        pixels[a, b, :, :, p, q] = weight[:, :, taps[a][p], taps[b][q]].sum((2, 3))
+    return kernels
 
 
 def four_pixels(weight: Float[Tensor, "out inner 3 3"]) -> Float[Tensor, "out4 inner 4 4"]:

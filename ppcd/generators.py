@@ -205,11 +205,11 @@ class Generator(nn.Module):
         """The 2N mask layers by name ("blocks.0.mask1", ...), first to last; empty if there are none."""
         return {name: module for name, module in self.named_modules() if isinstance(module, ChannelMask)}
 
-    def for_inference(self) -> "InferenceGenerator":
-        """The same images, faster and without gradients; see `ppcd.inference`."""
+    def for_inference(self, release: bool = False) -> "InferenceGenerator":
+        """The same images, faster and without gradients; see `ppcd.inference` (`release` gives up this generator)."""
         from ppcd.inference import for_inference
 
-        return for_inference(self)
+        return for_inference(self, release=release)
 
     def conditions(
         self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]

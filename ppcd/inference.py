@@ -50,7 +50,7 @@ PART_BYTES = 8 << 20  # of the largest feature map of the images that pass toget
 ROWS_BYTES = 1 << 20  # of the attention weights that are there together on a CPU
 
 
-def for_inference(generator: Generator, *, multiple: int = 4) -> "InferenceGenerator":
+def for_inference(generator: Generator, *, multiple: int = 4, release: bool = False) -> "InferenceGenerator":
     """The inference form of a generator; the images are equal to 1e-10 in float64 and 1e-4 in float32.
 
     Args:
@@ -60,6 +60,8 @@ def for_inference(generator: Generator, *, multiple: int = 4) -> "InferenceGener
             form was 2.2, 2.2, 2.2 and 2.1 times faster than the slim network as it is (128 px, kept .17, batch 8),
             2.7, 2.8, 2.5 and 2.5 times (32 px, width 8, kept .3, batch 64), 2.8, 2.9, 2.7 and 2.5 times (32 px,
             width 32, kept .3, batch 64); medians in turns, one thread of an AMD EPYC with AVX-512.
+        release: take the generator's weights away from it, block by block, so that the two are never in memory
+            together; it cannot be used afterwards.
 
     Returns:
         an InferenceGenerator on the device and in the type of the given one.
@@ -73,7 +75,18 @@ def for_inference(generator: Generator, *, multiple: int = 4) -> "InferenceGener
     if undecided:
         raise PpcdError(f"{undecided[0]} has not frozen: decide the masks (train on, or mask.freeze), then ppcd.slim")
     with torch.no_grad():
-        return InferenceGenerator(slim(generator) if generator.config.masked else generator, multiple).eval()
+        masked = generator.config.masked
+        form = InferenceGenerator(slim(generator) if masked else generator, multiple, release or masked).eval()
+        if release:
+            _release(generator, True)
+        return form
+
+
+def _release(module: nn.Module, released: bool) -> None:
+    """Free the weights of what is not needed any more."""
+    if released:
+        for parameter in module.parameters():
+            parameter.data = parameter.data.new_empty(0)
 
 
 class InferenceGenerator(nn.Module):
@@ -86,7 +99,7 @@ class InferenceGenerator(nn.Module):
     output_bias: Tensor
     output_norm: Tensor | None
 
-    def __init__(self, generator: Generator, multiple: int) -> None:
+    def __init__(self, generator: Generator, multiple: int, release: bool = False) -> None:
         super().__init__()
         self.dim_z, self.num_classes, self.resolution = generator.dim_z, generator.num_classes, generator.resolution
         dtype, attention = next(generator.parameters()).dtype, generator.attention
@@ -95,12 +108,11 @@ class InferenceGenerator(nn.Module):
         folded = generator.attention_after != len(sources) - 1  # else attention needs what the norm would change
         norms = [None] * (len(sources) - 1) + [norm if folded else None]
         self.entry = _Entry(generator, sources, multiple)
-        self.blocks = nn.ModuleList(
-            _SeparableBlock(source, multiple, norm)
-            if isinstance(source, SeparableBlock)
-            else _Block(source, multiple, norm)
-            for source, norm in zip(sources, norms, strict=True)
-        )
+        self.blocks = nn.ModuleList()
+        for source, behind in zip(sources, norms, strict=True):
+            kind = _SeparableBlock if isinstance(source, SeparableBlock) else _Block
+            self.blocks.append(kind(source, multiple, behind))  # type: ignore[arg-type]
+            _release(source, release)
         self.attention_after = generator.attention_after
         self.attention = None if attention is None else _Attention(attention, multiple)
         after = None if folded else torch.stack([filled(each, multiple, 0) for each in norm]).to(dtype)
@@ -211,7 +223,7 @@ class _UpsamplingConv(nn.Module):
     def __init__(self, weight: Float[Tensor, "out inner 3 3"], dtype: torch.dtype) -> None:
         super().__init__()
         self.channels = len(weight)
-        self.conv = FixedConv(four_windows(weight), None, dtype, padding=1)
+        self.conv = FixedConv(four_windows(weight), None, dtype, padding=1, owned=True)
 
     def forward(self, x: Float[Tensor, "batch height width channel"], scale: Tensor, shift: Tensor) -> Tensor:
         batch, height, width, _ = x.shape

@@ -236,6 +236,28 @@ def test_autocast_does_not_lower_its_precision() -> None:
         assert torch.equal(images_of(form), expected)
 
 
+@pytest.mark.parametrize("name", ["biggan with attention", "tinygan", "pp-res, masks decided"])
+def test_a_generator_can_be_given_up_and_is_left_alone_otherwise(name: str) -> None:
+    """Its weights are freed as they are taken over; the form does not share any of them."""
+    generator = GENERATORS[name]()
+    expected = images_of(for_inference(generator))
+    sizes = [parameter.numel() for parameter in generator.parameters()]
+    assert min(sizes) > 0
+    form = generator.for_inference(release=True)
+    assert sum(parameter.numel() for parameter in generator.parameters()) == 0
+    assert torch.equal(images_of(form), expected)
+
+
+def test_the_form_has_weights_of_its_own() -> None:
+    generator = GENERATORS["biggan with attention"]()
+    form = for_inference(generator)
+    expected = images_of(form)
+    with torch.no_grad():
+        for tensor in (*generator.parameters(), *generator.buffers()):
+            tensor.fill_(7)
+    assert torch.equal(images_of(form), expected)
+
+
 # ------------------------------------------------------------ what is refused
 
 
