@@ -124,6 +124,8 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
         profile, recipe, config.seed, data, teacher, device, together, config.precision, config.forms
     )
     trainer.provenance = provenance.collect(device)
+    if trainer.teacher is not None and trainer.half_teacher:
+        trainer.provenance["teacher_precision"] = "bf16"
     memory.keep_freed()
     if together.count > 1:
         trainer.provenance["processes"] = together.count

@@ -16,7 +16,7 @@ from ppcd.data import BatchSampler, ImageSet
 from ppcd.discriminators import build_discriminator
 from ppcd.ema import Ema
 from ppcd.errors import PpcdError
-from ppcd.forms import EXACT, FAST, Forms, prepare_compiler
+from ppcd.forms import EXACT, FAST, Forms, has_bf16, prepare_compiler
 from ppcd.generators import Generator, GeneratorConfig, build_generator
 from ppcd.initialisation import named_generator
 from ppcd.layers import SharedBatch, shared_batch
@@ -146,6 +146,11 @@ class Trainer:
             self.recipe.generator, profile.resolution, profile.num_classes, width, seed=self.seed
         )  # fmt: skip
 
+    @property
+    def half_teacher(self) -> bool:
+        """Whether the teacher computes in bf16."""
+        return self.precision == "bf16" or (self.forms.half_teacher and has_bf16(self.device))
+
     def _make_teacher(self, generator: Generator | None) -> Teacher | None:
         if not self.recipe.needs_teacher:
             return None
@@ -164,7 +169,8 @@ class Trainer:
                 f"the teacher takes {generator.dim_z} noise entries, more than the student's {self.profile.dim_z}"
             )
         normalisation = self.recipe.normalisation if self.recipe.distil else "none"
-        return Teacher(self._place(generator), normalisation, self.seed)
+        self.forms.of_teacher().apply(generator.to(self.device))
+        return Teacher(generator, normalisation, self.seed, half=self.half_teacher)
 
     def _average(self, generator: Generator, start: int) -> Ema:
         """The average that follows the generator; where the method has none, a copy of its weights."""

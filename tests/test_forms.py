@@ -15,12 +15,14 @@ from ppcd import memory, train
 from ppcd.baselines import make_trainer
 from ppcd.forms import EXACT, FAST, STRAIGHTFORWARD, Forms
 from ppcd.generators import build_generator
+from ppcd.losses import class_aware_distillation
 from ppcd.masks import ChannelMask
 from ppcd.recipes import get_recipe
 from ppcd.resampling import Resampling
 from ppcd.rule import channels_to_prune
 from ppcd.runs import Run, find_runs, run_config
 from ppcd.slim import slim
+from ppcd.teacher import Teacher
 from ppcd.trainer import Trainer
 
 
@@ -59,7 +61,8 @@ def test_forms_reach_every_network() -> None:
         networks = (trainer.generator, trainer.discriminator, trainer.ema.generator, trainer.teacher.generator)
         for network in networks:
             blocks = [module for module in network.modules() if isinstance(module, Resampling)]
-            assert blocks and {(block.merged, block.boxed) for block in blocks} == {(forms.merged, forms.boxed)}
+            boxed = forms.boxed and network is not trainer.teacher.generator
+            assert blocks and {(block.merged, block.boxed) for block in blocks} == {(forms.merged, boxed)}
             kernels = [
                 parameter for parameter in network.parameters() if parameter.dim() == 4 and min(parameter.shape) > 1
             ]
@@ -72,6 +75,24 @@ def test_forms_reach_every_network() -> None:
     for fast, expected in ((None, EXACT), (True, FAST)):
         profile = replace(together.PROFILE, fast=fast)
         assert make_trainer(profile, get_recipe("ppcd"), 0, together.images(), teacher, "cpu").forms == expected
+
+
+def test_a_teacher_in_half_precision_says_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where the device has it in hardware, and only its features; the run says so."""
+    z, y = torch.randn(64, 16, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 10
+    whole, half = (Teacher(build_generator("biggan", 32, 10, 8, dim_z=16, seed=5), half=half) for half in (False, True))
+    student = build_generator("sagan", 32, 10, 4, dim_z=16, seed=6)(z, y, return_features=True)[1][1:]
+    a, b = (class_aware_distillation(teacher.features(z, y), student).item() for teacher in (whole, half))
+    assert a != b and b == pytest.approx(a, rel=2e-3)
+    assert half.statistics[2][0].dtype == torch.float32
+    for there in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda there=there: there)
+        assert trainer_of("ppcd", FAST).teacher.half == there
+        assert not trainer_of("ppcd", EXACT).teacher.half
+        record = train.train_run(
+            run_config(replace(together.PROFILE, fast=True, name="half"), "ppcd", int(there)), callbacks=[]
+        )
+        assert record.read()["provenance"].get("teacher_precision") == ("bf16" if there else None)
 
 
 # ------------------------------------------------------------ nothing is waited for
