@@ -15,6 +15,9 @@ TEACHER ?=
 CELL    ?=
 TESTS   ?=
 UPGRADE ?=
+PARTS   ?=
+ROUNDS  ?=
+QUICK   ?=
 
 VENV    := .venv
 PY      := $(VENV)/bin/python
@@ -39,7 +42,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # each target uses all the cores it should by itself
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce smoke report claims why paper-scale lab test lint lock clean distclean FORCE
+.PHONY: help setup reproduce smoke report claims why paper-scale bench lab test lint lock clean distclean FORCE
 
 help: ## this list
 	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n\n'
@@ -58,6 +61,9 @@ help: ## this list
 	  'RETRAIN=$(RETRAIN)' '1: train them anew (neither: anew at profiles of minutes)' \
 	  'DRY_RUN=$(DRY_RUN)' '1: show what would be trained, and do nothing' \
 	  'CELL=$(CELL)' 'for make why: table1.ppcd.fid, fig4.ppcd-a0.5.fid, claims.ID' \
+	  'PARTS=$(PARTS)' 'for make bench: latency,training,evaluation,roofline,quality (empty: all)' \
+	  'ROUNDS=$(ROUNDS)' 'for make bench: of every group (empty: as many as fit into its time)' \
+	  'QUICK=$(QUICK)' '1: make bench of tiny sizes, to try it, into .cache/bench-quick.json' \
 	  'TESTS=$(TESTS)' 'passed on to pytest: TESTS="-k masks"' \
 	  'PYTHON=$(PYTHON)' 'the interpreter that .venv is made from; empty: the first that fits'
 
@@ -81,6 +87,9 @@ why: $(READY) ## the runs behind one number, and what makes them again: CELL=tab
 
 paper-scale: $(READY) ## sizes, run times and cost of training at the paper's own size, measured here
 	$(PY) -m ppcd.paper_scale --device "$(DEVICE)"
+
+bench: $(READY) ## speed side by side, on a machine that does nothing else: results/bench.json
+	$(PY) -m ppcd.bench$(if $(PARTS), --parts "$(PARTS)")$(if $(ROUNDS), --rounds "$(ROUNDS)")$(if $(QUICK), --quick --out .cache/bench-quick.json)
 
 lab: $(READY) ## JupyterLab on the notebooks
 	$(PY) -m jupyterlab notebooks/

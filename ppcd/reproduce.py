@@ -66,6 +66,8 @@ def notebooks(profile: str, seeds: Sequence[int]) -> list[tuple[str, dict[str, o
     measure = "missing" if profile == PAPER_SCALE else "never"
     shown = measure != "never" or (paths.results(PAPER_SCALE) / "paper_scale.json").is_file()
     scale = [("08_paper_scale", {"profile": PAPER_SCALE, "seed": seeds[0], "measure": measure})] if shown else []
+    timed = paths.results("bench.json").is_file()  # by `make bench`, of a quiet machine: this shows what it found
+    speed: list[tuple[str, dict[str, object]]] = [("10_speed", {**common, "measure": "never"})] if timed else []
     return [
         ("01_train", {**common, "recipe": "ppcd"}),
         ("02_evaluate", {**common, "recipe": "ppcd"}),
@@ -75,6 +77,7 @@ def notebooks(profile: str, seeds: Sequence[int]) -> list[tuple[str, dict[str, o
         ("06_interpolation", common),
         ("07_failure_cases", {**common, "seeds": list(seeds)}),
         *scale,
+        *speed,
         ("09_report", {**common, "seeds": list(seeds)}),
     ]
 

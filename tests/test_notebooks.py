@@ -45,7 +45,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 
 def test_the_notebooks_of_this_stage_are_there() -> None:
     there = {"01_train", "02_evaluate", "03_ablation", "04_comparison", "05_compression_ratio", "06_interpolation"}
-    assert there | {"07_failure_cases", "08_paper_scale", "09_report"} <= set(NAMES)
+    assert there | {"07_failure_cases", "08_paper_scale", "09_report", "10_speed"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
