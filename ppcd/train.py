@@ -126,7 +126,6 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     trainer.provenance = provenance.collect(device)
     if trainer.teacher is not None and trainer.half_teacher:
         trainer.provenance["teacher_precision"] = "bf16"
-    memory.keep_freed()
     if together.count > 1:
         trainer.provenance["processes"] = together.count
 
@@ -304,4 +303,5 @@ def _command(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    memory.keep_freed()  # of a process of its own; who trains in another decides for that
     sys.exit(main())

@@ -22,6 +22,7 @@ from ppcd.bench.contestants import QUICK, TURN, Contestant, Group, Pace, Works
 from ppcd.errors import PpcdError
 from ppcd.metrics import complexity
 from ppcd.reproduce import notebooks
+from ppcd.runs import run_config
 
 ROOT = Path(__file__).resolve().parent.parent
 # Speaks as `ppcd.bench.worker`, without the seconds of its imports. Notes down when it computes, and with what.
@@ -431,6 +432,27 @@ def played(group: Group, faster: float = 1.0) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def compared(quick: bool, say: object) -> dict[str, Any]:
+    """What `quality.compare` returns, with made-up scores."""
+    rows = [
+        {"recipe": recipe, "seed": seed, "arithmetic": arithmetic, "run": "x", "commit": None, "seconds": 1.0}
+        | {score: seed + (0.25 if arithmetic == "bf16" else 0.0) for score in half.SCORES}
+        for recipe in half.RECIPES for seed in half.SEEDS for arithmetic in ("float32", "bf16")
+    ]  # fmt: skip
+    return {"profile": half.PROFILE, "rows": rows, "differences": half.differences(rows)}
+
+
+def test_differences_are_those_of_a_seed() -> None:
+    found = compared(False, None)["differences"]
+    assert set(found) == set(half.RECIPES) and set(found["ppcd"]) == set(half.SCORES)
+    assert found["ppcd"]["precision"] == [0.25] * 3, "the score of that name, and no run's precision"
+
+
+def test_a_missing_run_in_float32_takes_one_line() -> None:
+    with pytest.raises(PpcdError, match=r"biggan-s0-\w+, which is compared .*make reproduce PROFILE=mnist SEEDS=3"):
+        half._read(run_config("mnist", "biggan", 0), None)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A bench with everything in it, without the time."""
@@ -438,6 +460,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("whole") / "bench.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "take_turns", played)
+        patch.setattr(half, "compare", compared)
         patch.setattr(roofline, "tally", lambda forms: tally(forms, width=8, batch=2))
         patch.setenv("CXX", "c++")
         return results.measure(list(results.PARTS), path=path)
@@ -477,6 +500,12 @@ def test_a_bar_that_is_not_met_says_so(whole: dict[str, Any], monkeypatch: pytes
     assert "it takes **more** memory" in speed.verdict(content) and "no: memory" in set(
         speed.bars_table(content)["met"]
     )
+
+
+def test_the_summary_has_the_bars_and_a_row_for_each_contestant(whole: dict[str, Any]) -> None:
+    text = speed.write_summary(whole).read_text()
+    assert text.count("all, float32") == 3 and "imagenet128, batch 64, 2 threads" in text and "1 thread" not in text
+    assert all(len(line.split("|")) > 4 for line in text.splitlines()[2:] if line)
 
 
 def test_the_figures_show_everything(whole: dict[str, Any]) -> None:

@@ -73,6 +73,35 @@ def table(content: Content, part: str) -> pd.DataFrame:
     return pd.DataFrame(found).fillna("")
 
 
+SUMMARY = "summary.md"
+
+
+def write_summary(content: Content) -> Path:
+    """Write `results/bench/summary.md`, for README.md: the bars, training and latency at the paper's own scale.
+
+    Returns:
+        its path.
+    """
+    lines = [title(content), "", _markdown(bars_table(content)), ""]
+    columns = ["contestant", "images/s", "times faster", "peak (MiB)"]
+    training = table(content, "training")
+    if len(training):
+        lines += [_markdown(training[training["scene"].str.startswith(PAIR)][columns]), ""]
+    latency = table(content, "latency")
+    if len(latency):
+        paper_scale = latency[latency["scene"].str.contains("imagenet128.*2 threads")]
+        columns = ["scene", "contestant", "seconds", "times faster", "times fewer MACs", "share"]
+        lines += [_markdown(paper_scale[columns]), ""]
+    path = paths.results(FOLDER) / SUMMARY
+    paths.write_atomic(path, "\n".join(lines).rstrip() + "\n")
+    return path
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)
+
+
 def quality_table(content: Content) -> pd.DataFrame:
     """Scores of runs in float32 and in bf16, a value a seed, and their difference; empty where not measured."""
     part = content["parts"].get("quality", {"rows": [], "differences": {}})
