@@ -4,6 +4,8 @@ Equations are loops over Python floats. Networks are functions of a state dict, 
 BigGAN-PyTorch's `BigGAN.py` and `layers.py`. What the tests share besides stands at the end.
 """
 
+import ctypes
+import gc
 import itertools
 import math
 import re
@@ -411,3 +413,11 @@ def refused(*parts: str) -> Iterator[pytest.ExceptionInfo[PpcdError]]:
     assert "\n" not in message, message
     for part in parts:
         assert part in message, f"{part!r} is not in: {message}"
+
+
+def give_back_memory() -> None:
+    """Have the allocator return what earlier tests have freed: only then does new memory show in the size."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

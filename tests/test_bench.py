@@ -11,6 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 import torch
+from reference import give_back_memory
 from torch.utils.flop_counter import FlopCounterMode
 
 from ppcd import memory, notebook, paths
@@ -162,6 +163,7 @@ def test_memory_is_what_a_turn_touches() -> None:
     contestant = Contestant("a", "a", f"{__name__}:noted", {"pieces": ["x"]}, 1)
     process = worker.Worker(contestant, warm_ups=1, turn=0.0)
     process._make = work
+    give_back_memory()
     before = worker.resident_memory()
     process.build()
     assert process.memory()["peak"] - before > 28 * 2**20
