@@ -186,7 +186,7 @@ def test_everything_that_was_asked_for_takes_part() -> None:
     scenes = [(group.scene, group.about["batch"], group.about["threads"]) for group in latency.groups(quick=False)]
     assert {("imagenet128", batch, threads) for batch in (1, 8, 64) for threads in (1, 2)} <= set(scenes)
     assert {(name, batch, 1) for name in latency.SMALL for batch in (1, 64)} <= set(scenes)
-    pair, pruning = training.groups(quick=False)
+    pair, *pruning = training.groups(quick=False)
     plain = pair.contestants[0]
     assert (plain.name, plain.threads, plain.environment) == (pair.baseline, 2, {})
     size = {"width": 32, "dim_z": 80, "batch": 32, "precision": "no", "keep_freed": False}
@@ -197,7 +197,10 @@ def test_everything_that_was_asked_for_takes_part() -> None:
         (each,) = [one for one in pair.contestants if one.name == name]
         assert each.settings != plain.settings
     assert memory.ENVIRONMENT in [each.environment for each in pair.contestants]
-    assert len(pruning.contestants) == 8 and pruning.contestants[0].threads == 1
+    assert [len(group.contestants) for group in pruning] == [8, 8]
+    for group, width in zip(pruning, (8, 32), strict=True):
+        assert {each.threads for each in group.contestants} == {1}
+        assert {each.settings["width"] for each in group.contestants} == {group.about["width"]} == {width}
     everyone = [
         each for name in results.PARTS for group in results.groups_of(name, False) for each in group.contestants
     ]
@@ -219,7 +222,7 @@ def test_without_a_compiler_its_contestants_are_left_out(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_frozen_masks_keep_what_alpha_leaves(frozen: bool) -> None:
-    settings = {"profile": "smoke", "seed": 0, "forms": asdict(training.FAST), "frozen": frozen}
+    settings = {"profile": "smoke", "width": 2, "seed": 0, "forms": asdict(training.FAST), "frozen": frozen}
     step = training.pruning(settings)[TURN]
     masks = step.__self__.generator.masks().values()  # type: ignore[attr-defined]
     assert [mask.frozen for mask in masks] == [frozen] * 6
@@ -515,8 +518,10 @@ def test_the_figures_show_everything(whole: dict[str, Any]) -> None:
     assert [axes.get_title(loc="left") for axes in panels] == ["imagenet128", "mnist", "cifar10-lite"]
     assert [len(axes.get_yticklabels()) for axes in panels] == [6, 4, 4]
     assert len(panels[0].lines) == 2 * (4 * 6 + 2 * 3) + 1
-    pair, pruning = speed.training_figure(whole).axes
-    assert [len(axes.patches) for axes in (pair, pruning)] == [13, 8]
+    pair, *pruning = speed.training_figure(whole).axes
+    assert [len(axes.patches) for axes in (pair, *pruning)] == [13, 8, 8]
+    widths = ["a step of joint PPCD-GAN (cifar10-lite, width 8", "a step of joint PPCD-GAN (cifar10-lite, width 32"]
+    assert [axes.get_title(loc="left").split(", batch")[0] for axes in pruning] == widths
     first = whole["parts"]["training"]["groups"][0]["contestants"]
     assert [patch.get_width() for patch in pair.patches] == [each["ratio"]["median"] for each in first]
     said = " ".join(text.get_text() for text in speed.share_figure(whole).axes[0].texts)

@@ -118,10 +118,10 @@ def quality_table(content: Content) -> pd.DataFrame:
 
 
 def scene(group: Content) -> str:
-    """`imagenet128, batch 8, 2 threads`."""
+    """`pruning, cifar10-lite, width 8, batch 32, 1 thread`."""
     about = group["about"]
     words = [group["scene"], *(str(about[key]) for key in ("profile",) if key in about)]
-    words += [f"{key} {about[key]}" for key in ("batch", "samples") if key in about]
+    words += [f"{key} {about[key]}" for key in ("width", "batch", "samples") if key in about]
     return ", ".join([*words, f"{about['threads']} thread{'s' * (about['threads'] != 1)}"])
 
 
@@ -280,16 +280,15 @@ def _latencies(axes: Axes, groups: Sequence[Content], labels: Sequence[str]) -> 
 def training_figure(content: Content) -> Figure:
     """Training steps: each optimisation alone and all together, and joint PPCD-GAN with its masks open and frozen."""
     part = content["parts"].get("training")
-    titles = {
-        PAIR: "an iteration of the 32 px BigGAN pair",
-        PRUNING: "a step of joint PPCD-GAN",
-    }
+    titles = {PAIR: "an iteration of the 32 px BigGAN pair", PRUNING: "a step of joint PPCD-GAN"}
+    groups = [] if part is None else part["groups"]
+    found = [(name, group) for name in titles for group in groups if group["scene"] == name]
+    found += [(name, None) for name in titles if name not in dict(found)]
+    heights = [1 if group is None else len(group["contestants"]) + 0.5 for _, group in found]
     with matplotlib.rc_context(STYLE):
-        found = [find_group(part, name) for name in titles]
-        heights = [1 if group is None else len(group["contestants"]) + 0.5 for group in found]
-        figure = new_figure(7.2, 1.0 + 0.24 * sum(heights) + 0.6)
-        panels = figure.subplots(2, 1, height_ratios=heights)
-        for axes, name, group in zip(panels, titles, found, strict=True):
+        figure = new_figure(7.2, 1.0 + 0.24 * sum(heights) + 0.3 * len(heights))
+        panels = figure.subplots(len(heights), 1, height_ratios=heights)
+        for axes, (name, group) in zip(panels, found, strict=True):
             if group is None:
                 not_run(axes)
             else:

@@ -21,6 +21,7 @@ PAIR, PRUNING = "pair", "pruning"  # scenes
 WIDTH, DIM_Z, BATCH = 32, 80, 32  # of the pair
 THREADS = 2  # of the pair; runs train with one
 SMALL = "cifar10-lite"  # whose joint PPCD-GAN shows what pruning saves
+WIDER = 32  # of a student that is most of its step; that of SMALL is a small part
 STRAIGHT, ALLOCATOR, TOGETHER = "straightforward", "allocator", "together"
 NO_COMPILER = "not run: no C++ compiler"
 NOT_ASKED = "not run: left out by --no-compile"
@@ -57,8 +58,11 @@ def pair(settings: dict[str, Any]) -> Works:
 
 
 def pruning(settings: dict[str, Any]) -> Works:
-    """A turn: one step of joint PPCD-GAN. Settings: profile, seed, forms, frozen (whether all masks are, at alpha)."""
-    profile, seed = get_profile(settings["profile"]), settings["seed"]
+    """A turn: one step of joint PPCD-GAN.
+
+    Settings: profile, width (of the student), seed, forms, frozen (whether all masks are, at alpha).
+    """
+    profile, seed = replace(get_profile(settings["profile"]), student_width=settings["width"]), settings["seed"]
     size = (profile.resolution, profile.num_classes, profile.teacher_width)
     teacher = build_generator(TEACHER, *size, dim_z=profile.teacher_dim_z, seed=seed)
     data, forms = synthetic(profile, 4 * profile.batch_size, seed), Forms(**settings["forms"])
@@ -110,8 +114,8 @@ def pair_contestants(quick: bool, compiled: bool) -> tuple[Contestant, ...]:
     )  # fmt: skip
 
 
-def pruning_contestants(quick: bool) -> tuple[Contestant, ...]:
-    """Joint PPCD-GAN with its masks open and frozen, in three forms; quick: two of them."""
+def pruning_contestants(profile: str, width: int, quick: bool) -> tuple[Contestant, ...]:
+    """Joint PPCD-GAN with its masks open and frozen, in four forms; quick: two contestants."""
     forms = {
         "straightforward": STRAIGHTFORWARD,
         "exact": EXACT,
@@ -126,28 +130,29 @@ def pruning_contestants(quick: bool) -> tuple[Contestant, ...]:
     }
     found = [(state, form) for state in ("open", "frozen") for form in forms]
     found = [("open", "straightforward"), ("frozen", "fast")] if quick else found
-    profile = "smoke" if quick else SMALL
     return tuple(
         Contestant(
             f"{state}-{form}", f"masks {state}: {labels[form]}", f"{__name__}:pruning",
-            {"profile": profile, "seed": 0, "forms": asdict(forms[form]), "frozen": state == "frozen"},
+            {"profile": profile, "width": width, "seed": 0, "forms": asdict(forms[form]), "frozen": state == "frozen"},
         )
         for state, form in found
     )  # fmt: skip
 
 
 def groups(quick: bool, pace: Pace | None = None, compiled: bool = True) -> list[Group]:
-    """The pair, and joint PPCD-GAN."""
-    pair, pruned = pair_contestants(quick, compiled and has_compiler()), pruning_contestants(quick)
-    batch = pair[0].settings["batch"]
-    small = get_profile(pruned[0].settings["profile"])
-    about = {"batch": batch, "threads": pair[0].threads, "width": pair[0].settings["width"], "resolution": 32}
-    about_small = {"batch": small.batch_size, "threads": 1, "profile": small.name, "alpha": ALPHA}
+    """The pair, and joint PPCD-GAN with the student of its profile and with a wider one; quick: without the latter."""
+    pair = pair_contestants(quick, compiled and has_compiler())
     pace = pace or (QUICK if quick else None)
-    return [
-        Group(PAIR, about, batch, STRAIGHT, pair, pace or Pace(240, fewest=5, most=9, turn=0.0)),
-        Group(PRUNING, about_small, small.batch_size, "open-straightforward", pruned, pace or Pace(60, fewest=5)),
-    ]
+    batch = pair[0].settings["batch"]
+    about = {"batch": batch, "threads": pair[0].threads, "width": pair[0].settings["width"], "resolution": 32}
+    found = [Group(PAIR, about, batch, STRAIGHT, pair, pace or Pace(240, fewest=5, most=9, turn=0.0))]
+    small = get_profile("smoke" if quick else SMALL)
+    for width in (small.student_width,) if quick else (small.student_width, WIDER):
+        pruned = pruning_contestants(small.name, width, quick)
+        about = {"batch": small.batch_size, "threads": 1, "profile": small.name, "width": width, "alpha": ALPHA}
+        own = pace or Pace(100, fewest=7)
+        found.append(Group(PRUNING, about, small.batch_size, "open-straightforward", pruned, own))
+    return found
 
 
 def left_out(quick: bool, compiled: bool = True) -> dict[str, str]:
