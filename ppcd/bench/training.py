@@ -145,7 +145,7 @@ def groups(quick: bool, pace: Pace | None = None, compiled: bool = True) -> list
     pace = pace or (QUICK if quick else None)
     batch = pair[0].settings["batch"]
     about = {"batch": batch, "threads": pair[0].threads, "width": pair[0].settings["width"], "resolution": 32}
-    found = [Group(PAIR, about, batch, STRAIGHT, pair, pace or Pace(240, fewest=5, most=9, turn=0.0))]
+    found = [Group(PAIR, about, batch, STRAIGHT, pair, pace or Pace(420, fewest=5, most=9, turn=2.0))]
     small = get_profile("smoke" if quick else SMALL)
     for width in (small.student_width,) if quick else (small.student_width, WIDER):
         pruned = pruning_contestants(small.name, width, quick)
