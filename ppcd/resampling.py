@@ -13,7 +13,9 @@ Parameters stay the 3x3 weights. Published MACs count the straightforward form, 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -49,6 +51,35 @@ def convolve(conv: nn.Conv2d, x: Tensor, rows: Tensor | None, columns: Tensor | 
     return F.conv2d(x, weight_of(conv, rows, columns), bias, padding=conv.padding)
 
 
+class Box(torch.autograd.Function):
+    """Sums of 2x2 pixels at a stride of 1, over a divisor (`box`).
+
+    What `F.avg_pool2d` computes, which keeps its input for the gradient, though all that it needs of it is the size:
+    the gradient is the box of the other padding.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, padding: int, divisor: int) -> Tensor:
+        ctx.padding, ctx.divisor = padding, divisor
+        return F.avg_pool2d(x, 2, 1, padding, divisor_override=divisor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return box(gradients[0], 1 - ctx.padding, ctx.divisor), None, None
+
+
+def box(x: Float[Tensor, "batch channel height width"], padding: int, divisor: int = 1) -> Tensor:
+    """Sums of 2x2 pixels at a stride of 1, over `divisor`.
+
+    Args:
+        x: of at least 2x2 pixels.
+        padding: 0: a row and a column fewer than x has; 1: a row and a column more, zeros around.
+        divisor: of the sums.
+    """
+    result: Tensor = Box.apply(x, padding, divisor)
+    return result
+
+
 class Resampling(nn.Module):
     """Mixin of a block that convolves next to a change of size.
 
@@ -70,7 +101,7 @@ class Resampling(nn.Module):
         bias = conv.bias if conv.bias is None or rows is None else conv.bias[rows]
         if self.boxed:
             h = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2)  # a row and a column too many
-            h = F.avg_pool2d(h, 2, 1, divisor_override=1)
+            h = box(h, padding=0)
             return h if bias is None else h.add_(bias[:, None, None])
         kernel = box_sum(kernel).transpose(0, 1)
         return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
@@ -88,7 +119,7 @@ class Resampling(nn.Module):
         if not self.merged:
             return F.avg_pool2d(conv(x), 2)
         if self.boxed:
-            return F.conv2d(F.avg_pool2d(x, 2, 1, 1), weight_of(conv), conv.bias, stride=2)
+            return F.conv2d(box(x, padding=1, divisor=4), weight_of(conv), conv.bias, stride=2)
         return F.conv2d(x, box_sum(weight_of(conv)) / 4, conv.bias, stride=2, padding=1)
 
 

@@ -82,7 +82,7 @@ def write_summary(content: Content) -> Path:
     Returns:
         its path.
     """
-    lines = [title(content), "", _markdown(bars_table(content)), ""]
+    lines = [title(content), "", _markdown(bars_table(content)), "", verdict(content), ""]
     columns = ["contestant", "images/s", "times faster", "peak (MiB)"]
     training = table(content, "training")
     if len(training):
