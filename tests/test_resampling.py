@@ -17,7 +17,7 @@ from ppcd.discriminators import build_discriminator
 from ppcd.generators import Generator, GeneratorConfig, build_generator
 from ppcd.layers import LayerMaker, SNConv2d
 from ppcd.metrics import complexity
-from ppcd.resampling import Resampling, box_sum, straightforward, weight_of
+from ppcd.resampling import Resampling, box, box_sum, straightforward, weight_of
 from ppcd.slim import slim
 
 FORMS = {"straightforward": (False, False), "merged": (True, False), "boxed": (True, True)}  # merged, boxed
@@ -263,3 +263,16 @@ def test_the_merged_form_is_never_counted(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys.modules["ppcd.metrics.complexity"], "straightforward", contextlib.nullcontext)
     with refused("cannot count"):
         complexity(network)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_the_box_is_a_pooling_that_keeps_nothing(padding: int) -> None:
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        ours = box(x, padding, 4)
+    assert not kept
+    theirs = F.avg_pool2d(x, 2, 1, padding)
+    assert torch.equal(ours, theirs)
+    assert torch.autograd.gradcheck(lambda given: box(given, padding), x)
+    assert torch.autograd.gradgradcheck(lambda given: box(given, padding), x)
