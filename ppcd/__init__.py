@@ -1,5 +1,6 @@
 """ppcd: PPCD-GAN (arXiv 2203.08456), compression of large class-conditional GANs."""
 
+from ppcd import stopping as _stopping  # noqa: F401 (first: the rest takes seconds, in which Ctrl-C is to be heard)
 from ppcd.biggan_pytorch import (
     biggan_pytorch_state_dict,
     load_biggan_pytorch,

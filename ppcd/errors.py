@@ -1,7 +1,11 @@
 """The one exception that users are meant to see, and how command lines show it."""
 
+import gc
+import signal
 import sys
 from collections.abc import Callable
+
+from ppcd.stopping import Stopped, stoppable
 
 
 class PpcdError(Exception):
@@ -16,18 +20,20 @@ class PpcdError(Exception):
 
 
 def run_command(command: Callable[[], None], stopped: str) -> int:
-    """Run a command line's work; its exit status: 0, 2 after a mistake of use, 130 after an interrupt.
+    """Run a command line's work; its exit status: 0, 2 after a mistake of use, 130 after Ctrl-C, 143 after SIGTERM.
 
     Args:
         command: the work.
-        stopped: what to say after an interrupt: how to go on.
+        stopped: what to say after an interrupt, behind what was stopped: how to go on.
     """
-    try:
-        command()
-    except PpcdError as error:
-        print(f"ppcd: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"ppcd: stopped; {stopped}", file=sys.stderr)
-        return 130
+    with stoppable():
+        try:
+            command()
+        except PpcdError as error:
+            print(f"ppcd: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt as stop:
+            print(f"ppcd: {str(stop) or 'stopped'}; {stopped}", file=sys.stderr)
+            gc.freeze()  # else the interpreter collects garbage for seconds before it ends
+            return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     return 0

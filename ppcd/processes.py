@@ -10,7 +10,9 @@ outside of any forward pass, which its hooks take for a second backward pass.
 """
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -185,6 +187,9 @@ def join(device: str) -> tuple[Processes, str, str]:
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 
+    # Who waits for the others inside a library hears no signal that Python handles; the launcher tells what happened.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     precision = check_precision(os.environ.get("ACCELERATE_MIXED_PRECISION", "no"))
     if device.split(":")[0] not in ("auto", "cpu", "cuda"):
         raise PpcdError(f"several processes train on cpu or cuda; got device {device!r}")

@@ -1,0 +1,99 @@
+"""Being stopped: Ctrl-C and SIGTERM end the work within a second or two, with one line that says how to go on.
+
+Nothing is saved on the way out, and nothing needs to be: files appear whole or not at all
+(`ppcd.paths.write_atomic`), so a run goes on from its last checkpoint whatever ended it, SIGKILL and a power cut
+included.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 2.0  # seconds that a child process has for its own last line
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, and what it stopped; in a notebook one line (IPython calls `_render_traceback_`).
+
+    Args:
+        what: what was stopped and how far it was; "" where nobody said it yet.
+        number: of the signal.
+    """
+
+    def __init__(self, what: str = "", number: int = signal.SIGINT) -> None:
+        super().__init__(what)
+        self.what, self.number = what, number
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"ppcd: {self.what or 'stopped'}; run the cell again to go on"]
+
+
+@contextmanager
+def told(what: Callable[[], str]) -> Iterator[None]:
+    """Have an interrupt of the work inside say what was stopped, where nothing further inside said it.
+
+    Raises:
+        Stopped: for a KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, Stopped) and stop.what:
+            raise
+        raise Stopped(what(), getattr(stop, "number", signal.SIGINT)) from None
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Raise Stopped inside at the first SIGINT or SIGTERM.
+
+    A SIGTERM behind it changes nothing, since who is stopped by Ctrl-C is often told so by its parent as well; a
+    second Ctrl-C ends the process at once.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only there can Python be told of signals
+        yield
+        return
+    before = {number: signal.signal(number, _stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is _leave else handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise Stopped(number=number)
+
+
+def end_processes(children: Iterable["subprocess.Popen[bytes] | subprocess.Popen[str]"]) -> None:
+    """End child processes: SIGTERM to all, SIGKILL to those that are still there a moment later."""
+    children = list(children)
+    for child in children:
+        child.terminate()
+    until = time.monotonic() + PATIENCE
+    for child in children:
+        try:
+            child.wait(timeout=max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    print("ppcd: stopped before anything was begun; the same command starts again", file=sys.stderr, flush=True)
+    os._exit(128 + number)
+
+
+# `python -m ppcd...` imports for seconds before it works, and this module first; sys.argv[0] is "-m" meanwhile.
+if sys.argv[:1] == ["-m"] and threading.current_thread() is threading.main_thread():
+    for _number in SIGNALS:
+        signal.signal(_number, _leave)
