@@ -92,6 +92,9 @@ class Callback:
     def on_step(self, state: TrainingState) -> None:
         """After every step."""
 
+    def before_checkpoint(self, state: TrainingState) -> None:
+        """Before a checkpoint is written: what belongs to it must be on the disk by then."""
+
     def on_checkpoint(self, state: TrainingState) -> None:
         """After a checkpoint was written."""
 
@@ -190,7 +193,7 @@ class HistoryLogger(Callback):
         if self._masks is not None:
             self._masks.append(state.mask_rows())
 
-    def on_checkpoint(self, state: TrainingState) -> None:
+    def before_checkpoint(self, state: TrainingState) -> None:
         for writer in (self._history, self._masks):
             if writer is not None:
                 writer.sync()

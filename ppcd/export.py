@@ -59,10 +59,7 @@ def export_onnx(generator: Generator, path: str | Path) -> None:
     if path.suffix != ".onnx":
         raise PpcdError(f"an ONNX file must have a name that ends in .onnx; got {path}")
     content = _model(generator).SerializeToString(deterministic=True)
-    try:
-        write_atomic(path, content)
-    except OSError as error:
-        raise PpcdError(f"{path} cannot be written ({error.strerror})") from None
+    write_atomic(path, content)
 
 
 @torch.no_grad()

@@ -43,6 +43,7 @@ class HistoryWriter:
 
         Raises:
             ValueError: a row has something else than the columns.
+            PpcdError: the disk is full, or the file cannot be written.
         """
         lines = []
         for row in rows:
@@ -50,16 +51,20 @@ class HistoryWriter:
             if unknown:
                 raise ValueError(f"{self.path.name} has no column {', '.join(sorted(unknown))}")
             lines.append(_csv_line([_text(row.get(column)) for column in self.columns]))
-        # One write, at the end of the file: a killed process leaves whole lines, or a last one cut off.
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
-        try:
-            os.write(handle, "".join(lines).encode())
-        finally:
-            os.close(handle)
+        # One write, at the end of the file: a killed process leaves whole lines, or a last one cut off. A full disk
+        # takes a part of it, and refuses the rest.
+        rest = "".join(lines).encode()
+        with paths.writing(self.path):
+            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+            try:
+                while rest:
+                    rest = rest[os.write(handle, rest) :]
+            finally:
+                os.close(handle)
 
     def sync(self) -> None:
         """Have the rows on the disk, as a checkpoint is."""
-        with self.path.open("rb") as file:
+        with paths.writing(self.path), self.path.open("rb") as file:
             os.fsync(file.fileno())
 
     def _whole_lines(self) -> list[str]:

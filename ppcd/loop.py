@@ -104,6 +104,8 @@ def fit(
             # Checkpoint
             if now - saved > checkpoint_every or trainer.iteration == end:
                 trainer.last = state.loss_values()
+                for watcher in watchers:
+                    watcher.before_checkpoint(state)
                 if processes.is_main:
                     save_checkpoint(trainer, checkpoint)
                 saved = time.perf_counter()

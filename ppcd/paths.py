@@ -1,8 +1,16 @@
 """Where things are kept. Everything is resolved from the repository, never from the working directory."""
 
+import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from ppcd.errors import PpcdError
+
+ROOTS = {"RESULTS": "results", "FIGURES": "figures", "CACHE": ".cache"}  # moved by PPCD_<name>
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def repository() -> Path:
@@ -18,12 +26,12 @@ def _root(variable: str, default: str) -> Path:
 
 def results(profile: str) -> Path:
     """`results/<profile>`; the environment variable PPCD_RESULTS moves `results`."""
-    return _root("PPCD_RESULTS", "results") / profile
+    return _root("PPCD_RESULTS", ROOTS["RESULTS"]) / profile
 
 
 def figures(profile: str) -> Path:
     """`figures/<profile>`; the environment variable PPCD_FIGURES moves `figures`."""
-    return _root("PPCD_FIGURES", "figures") / profile
+    return _root("PPCD_FIGURES", ROOTS["FIGURES"]) / profile
 
 
 def cache() -> Path:
@@ -31,21 +39,63 @@ def cache() -> Path:
 
     The environment variable PPCD_CACHE moves it.
     """
-    return _root("PPCD_CACHE", ".cache")
+    return _root("PPCD_CACHE", ROOTS["CACHE"])
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line what keeps a file or a folder from being written.
+
+    Raises:
+        PpcdError: for an OSError: a full disk, a folder that is read-only.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        roots = {name: _root(f"PPCD_{name}", default) for name, default in ROOTS.items()}
+        variable = next((name for name, root in roots.items() if path.is_relative_to(root)), None)
+        elsewhere = f", or point PPCD_{variable} at another folder" if variable else ""
+        advice = "make room" if error.errno in FULL else "make it writable"
+        raise PpcdError(
+            f"{path} cannot be written ({reason}); what is there is kept: {advice}{elsewhere}, and start again"
+        ) from error
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file so that nobody ever sees half of it: temporary name, fsync, rename."""
+    """Write a file so that nobody ever sees half of it, not behind a power cut either: temporary name, fsync, rename.
+
+    Raises:
+        PpcdError: it cannot be written; an older file of that name is as it was.
+    """
     data = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, where its file system can: renames stay in their order."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_leftovers(folder: Path, name: str = "*") -> None:
+    """Remove what processes that were killed left of `write_atomic`; nobody may be writing these files."""
+    for temporary in folder.glob(f".{name}.*.tmp"):
+        temporary.unlink(missing_ok=True)

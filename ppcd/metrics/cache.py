@@ -55,6 +55,7 @@ def cached(kind: str, key: Key, compute: Callable[[], Entry]) -> Entry:
         with FileLock(path.with_suffix(".lock")):
             entry = _read(path)
             if entry is None:
+                paths.remove_leftovers(path.parent, path.name)
                 entry = compute()
                 notes = {**entry.notes, "content": tensors_hash(entry.tensors)}
                 tensors = {name: tensor.cpu().contiguous() for name, tensor in entry.tensors.items()}
