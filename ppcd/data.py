@@ -161,14 +161,17 @@ def _prepared(name: str, prepare: Callable[[], dict[str, Any]]) -> dict[str, Any
     It is a dictionary of numpy arrays: images [n, 3, r, r] uint8, labels [n] int64, classes, note.
     """
     path = paths.cache() / "data" / f"{name}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with paths.writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(path.with_suffix(".lock")).acquire()
+    with held:
         if path.is_file():
             try:
                 with path.open("rb") as file, np.load(file) as stored:
                     return {key: stored[key] for key in ("images", "labels", "classes", "note")}
             except Exception:  # a damaged file, on which numpy raises many things
                 path.unlink()
+        paths.remove_leftovers(path.parent, path.name)
         prepared = prepare()
         buffer = io.BytesIO()
         np.savez(buffer, **prepared)

@@ -1,7 +1,6 @@
 """Runs: profile x recipe x seed, named by a hash of all that decides the result, each in its directory."""
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,17 +10,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from ppcd import data, methods, paths, pretrained
 from ppcd.errors import PpcdError
 from ppcd.forms import EXACT, FAST, Forms
+from ppcd.locks import locked
 from ppcd.processes import check_precision
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import TEACHER, Recipe, check_alpha, get_recipe
 from ppcd.records import canonical_hash, flatten, read_run, write_record
-
-log = logging.getLogger(__name__)
 
 METHOD_VERSION = 1  # raised when a change of the training or evaluation code changes results
 
@@ -228,25 +225,10 @@ class Run:
         """Keep other processes out of the directory; look at `state` again once inside.
 
         Raises:
-            PpcdError: another process has it, and `wait` is False.
+            PpcdError: another process has it, and `wait` is False; or the directory cannot be written.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        lock, owner = FileLock(self.path(".lock")), self.path(".lock-pid")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            pid = owner.read_text().strip() if owner.is_file() else "unknown"
-            message = f"run {self.config.id} is being worked on by process {pid}"
-            if not wait:
-                raise PpcdError(f"{message}; wait for it or stop it") from None
-            log.warning("%s; waiting for it", message)
-            lock.acquire()
-        try:
-            paths.write_atomic(owner, f"{os.getpid()}\n")
+        with locked(self.directory, f"run {self.config.id}", wait):
             yield
-        finally:
-            owner.unlink(missing_ok=True)
-            lock.release()
 
     def write_file(self, name: str, content: bytes | str) -> Path:
         """Write a file of the run atomically."""
@@ -290,14 +272,20 @@ class Run:
             "config": config.resolved(),
             "config_hash": config.hash,
         }
+        with paths.writing(self.directory):
+            self.path(".local").touch()  # first: a complete run without it is taken for one that was given
         written = write_record(self.directory, identification | record, names)
-        self.path(".local").touch()
         self.path("progress.json").unlink(missing_ok=True)
         return written
 
     def discard(self) -> None:
-        """Delete the run, run.json first: at no moment does it look complete and is not. The lock stays."""
-        self.path("run.json").unlink(missing_ok=True)
+        """Delete the run; the lock stays.
+
+        run.json goes first, so that at no moment it looks complete and is not; then the checkpoint, so that a run that
+        is to be trained anew is not resumed.
+        """
+        for name in ("run.json", "checkpoint.pt"):
+            self.path(name).unlink(missing_ok=True)
         for path in self.directory.glob("*"):
             if path.is_dir():
                 shutil.rmtree(path)

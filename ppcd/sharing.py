@@ -5,15 +5,13 @@ the checkpoint right before the pruning, under a name that holds everything it d
 ends with the same numbers as one that trained its first half itself.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock
-
 from ppcd import paths, provenance
 from ppcd.callbacks import Callback, HistoryLogger
+from ppcd.locks import locked
 from ppcd.loop import fit
 from ppcd.profiles import Profile
 from ppcd.records import canonical_hash
@@ -60,12 +58,10 @@ def share_first_half(run: Run, trainer: Trainer, checkpoint: Path, every: int, w
     if checkpoint.is_file() or not shares(run.config) or provenance.git_state(paths.repository())[1]:
         return
     directory = shared_directory(run.config, str(trainer.device))
-    directory.mkdir(parents=True, exist_ok=True)
     before = trainer.switch_at - 1  # the next step switches
-    with FileLock(directory / ".lock"):
+    with locked(directory, f"the first half of {run.config.id}, which other runs share,"):
+        paths.remove_leftovers(directory)
         if before > 0:
             fit(trainer, directory / CHECKPOINT, [HistoryLogger(directory, every), *watchers], stop_at=before)
             for name in (HISTORY, CHECKPOINT):  # the checkpoint last: it is what makes the run resumable
-                part = run.path(f"{name}.part")
-                shutil.copyfile(directory / name, part)
-                part.replace(run.path(name))
+                run.write_file(name, (directory / name).read_bytes())

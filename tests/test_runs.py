@@ -396,12 +396,12 @@ def test_a_second_process_waits_with_one_line(caplog: pytest.LogCaptureFixture) 
     assert held.wait(10)
     handler = logging.Handler()
     handler.emit = lambda _: waiting.set()  # type: ignore[method-assign]
-    logging.getLogger("ppcd.runs").addHandler(handler)
+    logging.getLogger("ppcd.locks").addHandler(handler)
     try:
         with caplog.at_level(logging.WARNING), Run(config()).lock():
             order.append("second")
     finally:
-        logging.getLogger("ppcd.runs").removeHandler(handler)
+        logging.getLogger("ppcd.locks").removeHandler(handler)
         thread.join()
     assert order == ["first", "second"]
     assert [entry.getMessage().endswith("waiting for it") for entry in caplog.records] == [True]
