@@ -31,6 +31,7 @@ from ppcd.metrics.gauges import Gauges, get_gauges
 from ppcd.profiles import Profile, get_profile
 from ppcd.records import read_run
 from ppcd.runs import Run, RunConfig, runs_root
+from ppcd.stopping import end_processes, told
 from ppcd.timing import ensure_runtime, measure_runtime, read_runtime
 from ppcd.train import GENERATOR, resolve_device
 from ppcd.workers import count_workers
@@ -197,7 +198,8 @@ def ensure_generations(
     records = complete_records(runs)
     missing = {record["id"]: record for record in records if read_generations(record) is None}
     if missing:
-        _work(profile, missing, device, min(workers, len(missing)))
+        with told(lambda: f"the ten generations of {len(missing)} runs were stopped; those measured are kept"):
+            _work(profile, missing, device, min(workers, len(missing)))
     found = [(record, read_generations(record)) for record in records]
     lost = [record["id"] for record, measured in found if measured is None]
     if lost:
@@ -235,9 +237,7 @@ def _work(profile: str, missing: Mapping[str, Record], device: str, workers: int
                 done = sum(read_generations(record) is not None for record in missing.values())
                 _show(done, len(ids), time.monotonic() - began, terminal)
     finally:
-        for process in processes:  # an interrupt has reached them as well
-            if process.poll() is None:
-                process.terminate()
+        end_processes(processes)  # after an interrupt; those that have ended do not mind
     errors = [process.communicate()[1].strip().splitlines() for process in processes]
     failed = [lines[-1] if lines else "a process ended without a word"
               for process, lines in zip(processes, errors, strict=True) if process.returncode]  # fmt: skip

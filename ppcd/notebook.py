@@ -6,6 +6,7 @@ who type papermill themselves.
 """
 
 import ast
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,10 +22,12 @@ from ppcd.artifacts.sources import Record, find_record, listed
 from ppcd.errors import PpcdError
 from ppcd.profiles import get_profile
 from ppcd.recipes import check_alpha, get_recipe
+from ppcd.stopping import Stopped, told
 
 __all__ = ["Settings", "check_parameters", "execute", "list_files", "runs", "show", "start"]
 
 INJECTED = "# Parameters"  # papermill writes this line before the parameters that it was given
+KERNEL_PATIENCE = 1.0  # seconds for a kernel to end by itself, the same again behind SIGTERM
 _ABSENT = object()  # a notebook that has no such parameter
 
 
@@ -261,8 +264,12 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
 
 
 def _local_transport() -> Config:
-    """Kernels talk over sockets of this user where there are such, not over TCP that others can listen to."""
-    return Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
+    """Kernels talk over sockets of this user where there are such, not over TCP that others can listen to.
+
+    They are not waited for long when the work is stopped.
+    """
+    transport = {"transport": "ipc"} if os.name == "posix" else {}
+    return Config({"KernelManager": {**transport, "shutdown_wait_time": KERNEL_PATIENCE}})
 
 
 def execute(
@@ -284,7 +291,8 @@ def execute(
         progress_bar: whether papermill shows its bar of cells.
 
     Raises:
-        PpcdError: an unknown parameter, or a cell failed; the line says how.
+        PpcdError: an unknown parameter, or a cell failed; the line says how. Or the output cannot be written.
+        Stopped: Ctrl-C or SIGTERM; the kernel is ended, an older output stays as it is.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -292,25 +300,29 @@ def execute(
 
     check_parameters(notebook, parameters)
     output = output.resolve()
-    output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".{output.stem}.{os.getpid()}.ipynb")
     failed = output.with_name(f"{output.stem}.failed.ipynb")
     try:
-        papermill.execute_notebook(
-            notebook.resolve(),
-            temporary,
-            parameters=dict(parameters),
-            cwd=cwd or paths.repository(),
-            progress_bar=progress_bar,
-            kernel_name="python3",
-            config=_local_transport(),
-        )
+        with told(lambda: f"{notebook.name} was stopped"), paths.writing(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            papermill.execute_notebook(
+                notebook.resolve(),
+                temporary,
+                parameters=dict(parameters),
+                cwd=cwd or paths.repository(),
+                progress_bar=progress_bar,
+                kernel_name="python3",
+                config=_local_transport(),
+            )
         _forget_paths(temporary, notebook.name, output.name)
         os.replace(temporary, output)
         failed.unlink(missing_ok=True)
     except (PapermillExecutionError, DeadKernelError) as error:
         os.replace(temporary, failed)
         raise PpcdError(f"{notebook.name} stopped: {_one_line(error)} (see {failed})") from None
+    except Stopped:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of the cell whose end nobody waits for any more
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     return output

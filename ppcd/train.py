@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torchvision.utils import make_grid, save_image
 
-from ppcd import checkpoints, memory, pretrained, processes, provenance
+from ppcd import checkpoints, memory, paths, pretrained, processes, provenance
 from ppcd.baselines import make_trainer
 from ppcd.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.data import ImageSet
@@ -29,6 +29,7 @@ from ppcd.recipes import RECIPES
 from ppcd.runs import Run, RunConfig, run_config
 from ppcd.sharing import CHECKPOINT, share_first_half
 from ppcd.slim import slim
+from ppcd.stopping import told
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ def train_run(
 
     Raises:
         PpcdError: with one line, for whatever cannot be done.
+        Stopped: Ctrl-C or SIGTERM; called again, it goes on from the last checkpoint.
     """
     device = resolve_device(device)
     run = Run(config)
@@ -86,8 +88,10 @@ def train_run(
         if together.is_main:
             log.warning("%s needs its teacher %s first", config.id, teacher_config.id)
         train_run(teacher_config, device=device, callbacks=callbacks, threads=threads, together=together)
-    with run.lock() if together.is_main else nullcontext():
+    with told(lambda: _stopped(run)), run.lock() if together.is_main else nullcontext():
         if together.agree(run.state) != "complete":  # somebody else may have had it meanwhile
+            if together.is_main:
+                paths.remove_leftovers(run.directory)
             before = torch.get_num_threads()
             torch.set_num_threads(threads or before)
             try:
@@ -99,6 +103,16 @@ def train_run(
                 torch.set_num_threads(before)
         together.wait()
     return run
+
+
+def _stopped(run: Run) -> str:
+    """What an interrupt stopped: the run, how far it was and what it goes on from."""
+    progress = run.progress()
+    if progress is None:
+        return f"run {run.config.id} was stopped before its training"
+    kept = progress["checkpoint"]
+    last = "there is no checkpoint yet" if kept is None else f"the last checkpoint is of {kept}"
+    return f"run {run.config.id} was stopped at iteration {progress['iteration']} of {progress['total']} ({last})"
 
 
 def _adopt(run: Run, device: str, together: Processes) -> None:
@@ -283,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compile", action="store_true", help="torch.compile on the blocks, for trainings of hours")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    return run_command(lambda: _command(options), "the same command goes on from the last checkpoint")
+    return run_command(lambda: _command(options), "the same command goes on")
 
 
 def _command(options: argparse.Namespace) -> None:

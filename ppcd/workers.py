@@ -1,21 +1,24 @@
 """Several runs at once: each a process of its own, students after their teacher, progress in one place."""
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from ppcd import memory
+from ppcd import memory, paths
 from ppcd.board import Board
 from ppcd.errors import PpcdError
 from ppcd.filling import cores
 from ppcd.processes import launcher
 from ppcd.runs import Run, RunConfig, run_config
+from ppcd.stopping import end_processes, told
 from ppcd.train import resolve_device
 
 LOG = "log.txt"
+ROOM = 2**16  # bytes; with less on the disk a run cannot even say what is wrong
 
 
 @dataclass
@@ -49,8 +52,9 @@ class Job:
         if self.retrain:
             with self.run.lock():
                 self.run.discard()
-        self.config.directory.mkdir(parents=True, exist_ok=True)
-        self.log = (self.config.directory / LOG).open("wb")
+        with paths.writing(self.config.directory):
+            self.config.directory.mkdir(parents=True, exist_ok=True)
+            self.log = (self.config.directory / LOG).open("wb")
         command = [*launcher(self.processes, self.config.precision), "ppcd.train"]
         command += ["--profile", self.config.profile.name]
         command += ["--recipe", self.config.recipe.name, "--seed", str(self.config.seed), "--device", device]
@@ -74,6 +78,8 @@ class Job:
         lines = (self.config.directory / LOG).read_text(errors="replace").strip().splitlines()
         ours = [line for line in lines if line.startswith("ppcd: ")]  # a launcher says more behind it
         line = [*lines, *ours][-1].removeprefix("ppcd: ") if lines else "it ended without a word"
+        if not lines and shutil.disk_usage(self.config.directory).free < ROOM:
+            line = "the disk is full; what is there is kept: make room, and start again"
         return f"{line} (see {self.config.directory / LOG})"
 
 
@@ -121,6 +127,7 @@ def run_all(
 
     Raises:
         PpcdError: runs failed; the others were finished first, and nothing of them is lost.
+        Stopped: Ctrl-C or SIGTERM, which ends the processes as well; called again, it goes on.
     """
     device = resolve_device(device)
     launcher(processes)  # refuses what cannot be, before anything starts
@@ -132,7 +139,8 @@ def run_all(
         if again or not complete:
             jobs.append(Job(config, retrain=again, processes=processes))
     if jobs:
-        _work(jobs, device, workers)
+        with told(lambda: f"stopped with {sum(job.done for job in jobs)} of {len(jobs)} runs trained"):
+            _work(jobs, device, workers)
     failed = [job for job in jobs if job.error]
     if failed:
         raise PpcdError("; ".join(f"{job.config.id}: {job.error}" for job in failed))
@@ -169,10 +177,9 @@ def _work(jobs: list[Job], device: str, workers: int) -> None:
                 board.finished(job)
             board.show(running)
     finally:
-        for job in running:  # an interrupt has reached them as well; they keep their last checkpoint
-            if job.process is not None:
-                job.process.terminate()
-                job.process.wait()
+        # An interrupt may have reached them as well; they keep their last checkpoint
+        end_processes(job.process for job in jobs if job.process is not None)
+        for job in running:
             if job.log is not None:
                 job.log.close()
         board.close()

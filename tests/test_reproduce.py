@@ -112,7 +112,7 @@ class Child:
     def terminate(self) -> None:
         self.machine.terminated.append(self.config.id)
 
-    def wait(self) -> int:
+    def wait(self, timeout: float | None = None) -> int:
         return 0
 
 
