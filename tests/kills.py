@@ -1,0 +1,466 @@
+"""What tests/test_stopping.py starts: one process that imports once, and forks a child for each thing that it tries.
+
+`python tests/kills.py FOLDER` prints what came of it as JSON. A child does what `python -m ppcd.train` does and
+writes a table of it, at the smoke profile, with a checkpoint behind every step. It is ended by SIGKILL from its own
+hand, behind a given number of Python's calls inside a given piece of the work, or from outside after a while.
+"""
+
+import ctypes
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+import ppcd.data
+import ppcd.loop
+import ppcd.reproduce
+import ppcd.train
+from ppcd import stopping
+from ppcd.artifacts import tables
+from ppcd.checkpoints import file_on_cpu, load_generator
+from ppcd.history import HistoryWriter
+from ppcd.masks import ChannelMask
+from ppcd.metrics.cache import _read
+from ppcd.recipes import TEACHER
+from ppcd.records import read_run
+from ppcd.runs import Run, run_config
+from ppcd.trainer import Trainer
+
+KILLS = 50
+COMMAND = ["--profile", "smoke", "--recipe", "ppcd", "--seed", "0", "--device", "cpu"]
+READ_HALF = 98  # exit status of a child that reads a file under a temporary name
+CLOCK = {"seconds", "images_per_second"}
+
+# Which piece of the work is killed how often, in the order in which a run comes to them.
+PLAN = (
+    ("data preparation", 3), ("writing a file", 3), ("the teacher's steps", 4), ("writing a file", 3),
+    ("any moment", 3), ("joint training", 4), ("freezing a mask", 4), ("checkpoints", 3), ("histories", 3),
+    ("any moment", 4), ("writing a file", 3), ("slimming", 3), ("evaluation", 2), ("completing a run", 2),
+    ("tables", 3), ("writing a file", 3),
+)  # fmt: skip
+ROOM = 2**17  # bytes left on the full disk: enough to begin, too few for a checkpoint
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)  # of "any moment", in turns
+TIMES = {"writing a file": 4, "the teacher's steps": 2, "joint training": 2, "checkpoints": 2, "histories": 3}
+CALLS = {"writing a file": 1.7, "checkpoints": 3.5, "histories": 2.0, "tables": 3.0}  # at most so many, log 10; else 4
+
+
+# ------------------------------------------------------------ what a child does
+
+
+def work() -> int:
+    """Data, teacher, student, evaluation, a table: the exit status of the command."""
+    code = ppcd.train.main(COMMAND)
+    if code == 0:
+        tables.write_table3(tables.table3("smoke", [0]))
+    return code
+
+
+def digits() -> dict[str, Any]:
+    """Instead of those that take seconds to read."""
+    drawn = np.random.default_rng(0)
+    return {
+        "images": drawn.integers(0, 256, (200, 3, 32, 32), dtype=np.uint8),
+        "labels": np.arange(200, dtype=np.int64) % 10,
+        "classes": np.array([str(digit) for digit in range(10)]),
+        "note": np.array(""),
+    }
+
+
+def prepare() -> None:
+    """Once, for all children: a checkpoint behind every step, and no measurement that differs by itself."""
+    fit, recompute = ppcd.loop.fit, ppcd.train.recompute_batch_statistics
+    runtime = {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}
+    ppcd.data._mnist_digits = digits
+    ppcd.train.fit = lambda *given: fit(*given, checkpoint_every=0.0)
+    ppcd.train.recompute_batch_statistics = lambda generator, noise: recompute(generator, noise, 2, 8)
+    ppcd.train.measure_runtime = lambda generator, device: {"cpu": runtime, "gpu": None}
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and str(arguments[0]).endswith(".tmp") and arguments[2] & os.O_ACCMODE == os.O_RDONLY:
+            os._exit(READ_HALF)
+
+    sys.addaudithook(refuse)
+
+
+def pieces() -> list[tuple[str, Any, str]]:
+    """(piece of the work, where its function is, the function's name)."""
+    return [
+        ("data preparation", ppcd.data, "_prepared"),
+        ("the teacher's steps", Trainer, "step"),
+        ("joint training", Trainer, "step"),
+        ("freezing a mask", ChannelMask, "freeze"),
+        ("checkpoints", ppcd.loop, "save_checkpoint"),
+        ("histories", HistoryWriter, "append"),
+        ("slimming", ppcd.train, "finish_generator"),
+        ("evaluation", ppcd.train, "evaluate"),
+        ("completing a run", Run, "finish"),
+        ("tables", tables, "write_table3"),
+    ]
+
+
+def belongs(piece: str, given: tuple[Any, ...]) -> bool:
+    if given and isinstance(given[0], Trainer) and piece != "checkpoints":
+        return (given[0].recipe.name == TEACHER) == (piece == "the teacher's steps")
+    return True
+
+
+def hooked(wrap: Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]) -> None:
+    """Have every piece of the work go through `wrap(piece, function, arguments...)`."""
+    for piece, where, name in pieces():
+        function = getattr(where, name)
+
+        def through(*given: Any, piece: str = piece, function: Any = function, **named: Any) -> Any:
+            if belongs(piece, given):
+                return wrap(piece, function, given, named)
+            return function(*given, **named)
+
+        setattr(where, name, through)
+
+
+def kill_within(piece: str, time_of: int, calls: int) -> None:
+    """SIGKILL for this process `calls` of Python's calls and returns behind the entry into a piece of its work.
+
+    The piece "writing a file" begins where any file is opened for it.
+    """
+    entered, left = 0, calls
+
+    def count(*_: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def enter(name: str) -> None:
+        nonlocal entered
+        if name == piece:
+            entered += 1
+            if entered == time_of:
+                sys.setprofile(count)
+
+    def wrap(name: str, function: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        enter(name)
+        return function(*given, **named)
+
+    def opened(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR) and ".lock" not in str(arguments[0]):
+            enter("writing a file")
+
+    hooked(wrap)
+    sys.addaudithook(opened)
+
+
+# ------------------------------------------------------------ what lies on the disk
+
+
+def check_whole(root: Path) -> None:
+    """Fail where a file is not whole: nothing but files under temporary names may be."""
+    for path in sorted(root.rglob("*")):
+        if not path.is_file() or path.name.startswith(".lock") or path.suffix in (".tmp", ".lock"):
+            continue
+        if path.name == "run.json":
+            read_run(path.parent)
+        elif path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".pt":
+            assert file_on_cpu(path)["iteration"], path
+        elif path.name == "generator.safetensors":
+            load_generator(path)
+        elif path.suffix == ".safetensors":  # of the cache, where each holds a hash of its content
+            assert _read(path) is not None, path
+        elif path.suffix == ".npz":
+            with np.load(path) as stored:
+                assert all(len(np.atleast_1d(stored[key])) for key in stored), path
+        elif path.suffix == ".png":
+            Image.open(path).load()
+        elif path.suffix in (".csv", ".md", ".tex"):
+            text = path.read_text()
+            assert text.endswith("\n"), path
+            if path.suffix == ".csv":
+                pd.read_csv(path)
+        else:
+            assert path.name == ".local", path
+
+
+def leaves(state: Any, name: str = "") -> dict[str, Any]:
+    """Every value of nested lists and dictionaries, as bytes or text, by its place."""
+    if isinstance(state, torch.Tensor):
+        return {name: (str(state.dtype), tuple(state.shape), state.contiguous().view(-1).numpy().tobytes())}
+    if isinstance(state, dict | list | tuple):
+        found: dict[str, Any] = {}
+        for key, value in state.items() if isinstance(state, dict) else enumerate(state):
+            found |= leaves(value, f"{name}.{key}")
+        return found
+    return {name: repr(state)}
+
+
+def content(path: Path) -> Any:
+    """What a file holds, without times and provenance."""
+    if path.suffix == ".pt":
+        state = file_on_cpu(path)
+        return leaves({name: value for name, value in state.items() if name not in ("seconds", "provenance")})
+    if path.name == "history.csv":
+        return pd.read_csv(path, dtype=str).drop(columns=list(CLOCK)).to_csv()
+    if path.name == "run.json":
+        record = json.loads(path.read_text())
+        for name in ("sha256", "provenance"):
+            del record[name]
+        del record["files"]["history.csv"]
+        return {**record, "training": {k: v for k, v in record["training"].items() if k not in CLOCK}}
+    if path.suffix == ".safetensors" and path.name != "generator.safetensors":
+        entry = _read(path)
+        return None if entry is None else (leaves(entry.tensors), entry.notes)
+    return path.read_bytes()
+
+
+def contents(root: Path) -> dict[str, Any]:
+    return {
+        str(path.relative_to(root)): content(path)
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and not path.name.startswith(".lock") and path.suffix not in (".lock", ".tmp")
+    }
+
+
+def differences(first: Path, second: Path) -> list[str]:
+    """The files that are not the same, or only in one of the two; and temporary ones that nobody removed."""
+    one, two = contents(first), contents(second)
+    left = [str(path) for path in second.rglob(".*.tmp") if path.parent.name != "tables"]
+    return left + sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
+
+
+# ------------------------------------------------------------ children
+
+
+def child(place: Path, first: Callable[[], None] = lambda: None, task: Callable[[], int] = work) -> int:
+    """Fork a process that looks at what lies in `place` and does the task there; its id. Its words go to `said`."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 99
+    try:
+        os.setsid()
+        said = os.open(said_by(place, os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        os.environ |= {f"PPCD_{name.upper()}": str(place / name) for name in ("results", "figures", "cache")}
+        for number in stopping.SIGNALS:  # as they are while `python -m ppcd.train` imports
+            signal.signal(number, stopping._leave)
+        torch.set_num_threads(1)
+        if place.is_dir():
+            check_whole(place)
+        first()
+        code = task()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def said_by(place: Path, pid: int) -> Path:
+    return place.with_name(f"{place.name}.{pid}.txt")
+
+
+def ended(pid: int) -> int:
+    """Wait for a child: its exit status, or minus the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def reference(folder: Path) -> Path:
+    """A run that is never stopped."""
+    place = folder / "straight"
+    pid = child(place)
+    assert ended(pid) == 0, said_by(place, pid).read_text()
+    return place
+
+
+# ------------------------------------------------------------ what is tried
+
+
+def fifty_kills(folder: Path, straight: Path, midway: Path) -> dict[str, Any]:
+    """Kill a run over and over, in every piece of its work; a run that came to its end makes room for the next.
+
+    What is there in the middle of the joint training is kept in `midway`.
+    """
+    chance, killed, laps, wrong, lines, slowest = random.Random(0), dict[str, int](), 0, list[str](), list[str](), 0.0
+    plan = [piece for piece, count in PLAN for _ in range(count)]
+    turn = 0
+    while sum(killed.values()) < KILLS or plan:
+        piece = plan.pop(0) if plan else chance.choice([name for name, _ in PLAN])
+        place = folder / f"lap{laps}"
+        if piece == "checkpoints" and not midway.exists():
+            shutil.copytree(place, midway)
+        if piece == "any moment":
+            number, turn = SIGNALS[turn % len(SIGNALS)], turn + 1
+            pid = child(place)
+            time.sleep(chance.uniform(0.05, 1.0))
+            began = time.monotonic()
+            os.kill(pid, number)
+            code = ended(pid)
+            if number != signal.SIGKILL and code == 128 + number:
+                slowest = max(slowest, time.monotonic() - began)
+                lines.append(said_by(place, pid).read_text().splitlines()[-1])
+            stopped = code in (-number, 128 + number)
+        else:
+            count = chance.randint(1, TIMES.get(piece, 1))
+            behind = round(10 ** chance.uniform(0, CALLS.get(piece, 4)))
+            pid = child(place, lambda p=piece, c=count, b=behind: kill_within(p, c, b))
+            code = ended(pid)
+            stopped = code == -signal.SIGKILL
+        if stopped:
+            killed[piece] = killed.get(piece, 0) + 1
+        elif code == 0:
+            wrong += differences(straight, place)
+            laps += 1
+        else:
+            raise SystemExit(f"{piece}, exit status {code}: {said_by(place, pid).read_text()[-3000:]}")
+    place = folder / f"lap{laps}"
+    pid = child(place)
+    assert ended(pid) == 0, said_by(place, pid).read_text()
+    return {
+        "killed": killed,
+        "laps": laps + 1,
+        "wrong": wrong + differences(straight, place),
+        "lines": lines,
+        "slowest": slowest,
+    }
+
+
+def several_at_once(place: Path, straight: Path) -> dict[str, Any]:
+    """Two processes start the same run; the one that works is killed, and a third waits for the second."""
+    pids = [child(place), child(place)]
+    first = pids[1 - late(place, pids)]
+    os.kill(first, signal.SIGKILL)
+    (second,) = (pid for pid in pids if pid != first)
+    wait_for(lambda: ["resumed" in said_by(place, second).read_text()])
+    third = child(place)
+    late(place, [third])
+    return {
+        "pids": [first, second, third],
+        "codes": [ended(pid) for pid in (first, second, third)],
+        "said": [said_by(place, pid).read_text() for pid in (first, second, third)],
+        "wrong": differences(straight, place),
+    }
+
+
+def late(place: Path, pids: list[int]) -> int:
+    """Which of these children found another one at work."""
+    words = [said_by(place, pid) for pid in pids]
+    return wait_for(lambda: [path.is_file() and "waiting" in path.read_text() for path in words])
+
+
+def wait_for(happened: Callable[[], list[bool]], seconds: float = 120.0) -> int:
+    """Wait until one of several things happened: which."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if any(seen := happened()):
+            return seen.index(True)
+        time.sleep(0.02)
+    raise SystemExit("nothing happened")
+
+
+def stopped_with_workers(folder: Path) -> dict[str, Any]:
+    """`make reproduce` with two runs, ended by a signal to itself alone while its processes work."""
+    found: dict[str, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        place = folder / number.name
+
+        def reproduce() -> int:
+            ppcd.reproduce.plan = lambda profile, seeds: [run_config(profile, each, 0) for each in (TEACHER, "sagan")]
+            return ppcd.reproduce.main(["--profile", "smoke", "--device", "cpu"])
+
+        pid = child(place, task=reproduce)
+        runs = place / "results/smoke/runs"
+        wait_for(lambda runs=runs: [len(list(runs.glob("*/log.txt"))) == 2])
+        time.sleep(0.5)
+        began = time.monotonic()
+        os.kill(pid, number)
+        code = ended(pid)
+        seconds = time.monotonic() - began
+        try:
+            os.killpg(pid, 0)
+            alive = True
+        except ProcessLookupError:
+            alive = False
+        said = said_by(place, pid).read_text().splitlines()
+        found[number.name] = {"code": code, "seconds": seconds, "alive": alive, "last": said[-1]}
+    return found
+
+
+def mount(place: Path, flags: int, options: str) -> None:
+    """Put a file system of its own at a place, which only this process sees.
+
+    Raises:
+        OSError: the system does not let it.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", str(place).encode(), b"tmpfs", flags, options.encode()):
+        raise OSError(ctypes.get_errno(), "mount")
+
+
+def full_and_read_only(folder: Path, straight: Path, midway: Path) -> dict[str, Any]:
+    """A run whose disk fills up, is made room on, and becomes read-only: on a small file system of this process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    user, group, place = os.getuid(), os.getgid(), folder / "disk"
+    if libc.unshare(0x10020000):  # CLONE_NEWUSER | CLONE_NEWNS
+        return {"impossible": "unshare"}
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    shutil.copytree(midway / "cache", place / "cache")
+    results = place / "results"
+    results.mkdir()
+    mount(results, 0, "size=8m")
+    shutil.copytree(midway / "results", results, dirs_exist_ok=True)
+
+    def tried() -> dict[str, Any]:
+        pid = child(place)
+        return {"code": ended(pid), "said": said_by(place, pid).read_text().splitlines()}
+
+    found: dict[str, Any] = {}
+    for name in ("full", "read-only"):
+        if name == "full":
+            with (results / "filler.tmp").open("wb", buffering=0) as filler:
+                for size in (2**16, 2**12):
+                    with suppress(OSError):
+                        while filler.write(bytes(size)):
+                            pass
+                filler.truncate(filler.tell() - ROOM)
+        else:
+            mount(results, 0x21, "")  # MS_REMOUNT | MS_RDONLY
+        before = contents(results)
+        found[name] = tried()
+        after = contents(results)
+        grown = ("history.csv", "masks.csv", "progress.json")  # by the steps in front of the checkpoint that failed
+        found[name]["lost"] = [each for each in before if before[each] != after.get(each) and not each.endswith(grown)]
+        if name == "full":
+            (results / "filler.tmp").unlink()
+        else:
+            mount(results, 0x20, "size=8m")
+    found["then"] = tried() | {"wrong": differences(straight, place)}
+    return found
+
+
+if __name__ == "__main__":
+    prepare()
+    folder = Path(sys.argv[1])
+    straight, midway = reference(folder), folder / "midway"
+    tried = {
+        "kills": fifty_kills(folder, straight, midway),
+        "together": several_at_once(shutil.copytree(midway, folder / "together"), straight),
+        "workers": stopped_with_workers(folder),
+        "disk": full_and_read_only(folder, straight, midway),
+    }
+    print(json.dumps(tried))

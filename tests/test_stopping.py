@@ -1,0 +1,289 @@
+"""Stopping: kills at fifty moments, signals, several processes at one run, a full disk, a read-only one."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from reference import refused
+
+from ppcd import history, paths, stopping, workers
+from ppcd.errors import PpcdError, run_command
+from ppcd.history import HistoryWriter
+from ppcd.locks import locked
+from ppcd.runs import Run, run_config
+from ppcd.stopping import Stopped, end_processes, stoppable, told
+from ppcd.workers import LOG, Job
+
+TESTS = Path(__file__).resolve().parent
+SOON = 5.0  # seconds; on a machine with nothing else to do it is a tenth of it
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What tests/kills.py tried, and what came of it."""
+    command = [sys.executable, str(TESTS / "kills.py"), str(tmp_path_factory.mktemp("kills"))]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+# ------------------------------------------------------------ killed
+
+
+def test_fifty_kills_lose_nothing(tried: dict[str, Any]) -> None:
+    """In every piece of the work; the end is that of the run that was never stopped, byte for byte.
+
+    `tests/kills.py` compares everything but times and provenance: weights, optimisers, average, masks, random
+    generators and order of the data (in the checkpoint), histories, records, pictures, tables, prepared data. Before
+    each new start it makes sure that all files are whole; a child that reads one under a temporary name is a failure.
+    """
+    kills = tried["kills"]
+    assert sum(kills["killed"].values()) >= 50 and kills["wrong"] == []
+    assert set(kills["killed"]) == {
+        "data preparation", "the teacher's steps", "joint training", "freezing a mask", "checkpoints", "histories",
+        "slimming", "evaluation", "completing a run", "tables", "writing a file", "any moment",
+    }  # fmt: skip
+
+
+def test_a_signal_ends_a_training_soon_and_its_line_says_how_to_go_on(tried: dict[str, Any]) -> None:
+    kills = tried["kills"]
+    assert len(kills["lines"]) >= 3 and kills["slowest"] < SOON
+    for line in kills["lines"]:
+        assert line.startswith("ppcd: ") and "the same command" in line, line
+    assert any("stopped at iteration" in line and "the last checkpoint is of" in line for line in kills["lines"])
+
+
+def test_of_two_processes_one_works_and_the_other_waits(tried: dict[str, Any]) -> None:
+    """And goes on from the checkpoint of the first, which was killed."""
+    found = tried["together"]
+    first, second, _ = found["pids"]
+    assert found["codes"] == [-signal.SIGKILL, 0, 0] and found["wrong"] == []
+    assert f"is being worked on by process {first}; waiting for it\n" in found["said"][1]
+    assert "resumed at iteration" in found["said"][1]
+    assert f"is being worked on by process {second}; waiting for it\n" in found["said"][2]
+    assert "resumed" not in found["said"][2] and "complete" in found["said"][2]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_reproduce_ends_with_its_workers(tried: dict[str, Any], name: str) -> None:
+    """A signal to it alone, as `kill` sends it."""
+    found = tried["workers"][name]
+    assert found["code"] == 128 + signal.Signals[name] and found["seconds"] < SOON and not found["alive"]
+    assert found["last"] == "ppcd: stopped with 0 of 2 runs trained; the same command goes on where it was"
+
+
+def test_a_full_disk_and_a_read_only_one_are_one_line(tried: dict[str, Any]) -> None:
+    found = tried["disk"]
+    if "impossible" in found:
+        pytest.skip(f"this system lets nobody mount a file system of their own ({found['impossible']})")
+    full, read_only = found["full"], found["read-only"]
+    assert full["code"] == read_only["code"] == 2 and full["lost"] == read_only["lost"] == []
+    assert "checkpoint.pt cannot be written (No space left on device)" in full["said"][-1]
+    assert [line for line in full["said"] if line.startswith("ppcd: ")] == full["said"][-1:]
+    assert len(read_only["said"]) == 1 and "(Read-only file system)" in read_only["said"][0]
+    for line in (full["said"][-1], read_only["said"][0]):
+        assert line.startswith("ppcd: ") and "what is there is kept" in line and "PPCD_RESULTS" in line
+    assert found["then"]["code"] == 0 and found["then"]["wrong"] == []
+    assert "resumed at iteration" in found["then"]["said"][0]
+
+
+# ------------------------------------------------------------ signals
+
+
+def status_of(command: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    code = run_command(command, "the same command goes on")
+    return code, capsys.readouterr().err
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Fails where the process hears signals otherwise than before."""
+    before = [signal.getsignal(number) for number in stopping.SIGNALS]
+    yield
+    assert [signal.getsignal(number) for number in stopping.SIGNALS] == before
+
+
+@pytest.mark.parametrize("number", stopping.SIGNALS)
+def test_a_command_that_a_signal_stops_is_one_line(
+    number: int, handlers: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        with told(lambda: "the work was stopped in its middle"):
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+
+    assert status_of(work, capsys) == (
+        128 + number, "ppcd: the work was stopped in its middle; the same command goes on\n",
+    )  # fmt: skip
+
+
+def test_a_parent_that_passes_on_the_interrupt_changes_nothing(
+    handlers: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C in a terminal reaches both; the cleaning up is not cut off."""
+    cleaned = []
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            cleaned.append(True)
+
+    assert status_of(work, capsys) == (130, "ppcd: stopped; the same command goes on\n") and cleaned == [True]
+
+
+def test_commands_outside_the_main_thread_work(handlers: None) -> None:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(run_command(lambda: None, "")))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+def test_what_was_stopped_is_said_by_the_innermost() -> None:
+    with pytest.raises(Stopped) as caught, told(lambda: "the plan"), told(lambda: "the run"):
+        raise Stopped(number=signal.SIGTERM)
+    assert (str(caught.value), caught.value.number) == ("the run", signal.SIGTERM)
+    with pytest.raises(Stopped, match="the plan") as caught, told(lambda: "the plan"), stoppable():
+        raise KeyboardInterrupt
+    assert caught.value.number == signal.SIGINT
+    with pytest.raises(ZeroDivisionError), told(lambda: "the plan"):
+        1 / 0  # noqa: B018
+
+
+def test_in_a_notebook_it_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    shell = InteractiveShell()
+    shell.run_cell(
+        "from ppcd.stopping import told\n"
+        "with told(lambda: 'run x was stopped at iteration 7 of 9 (the last checkpoint is of 6)'):\n"
+        "    raise KeyboardInterrupt\n"
+    )
+    shown = capsys.readouterr()
+    line = "ppcd: run x was stopped at iteration 7 of 9 (the last checkpoint is of 6); run the cell again to go on"
+    assert (shown.out + shown.err).strip() == line
+
+
+def test_a_command_that_is_still_importing_is_stopped_with_a_line() -> None:
+    command = [sys.executable, "-m", "ppcd.train", "--profile", "smoke"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while "torch" not in Path(f"/proc/{process.pid}/maps").read_text() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "ppcd: stopped before anything was begun; the same command starts again\n"
+
+
+def test_children_that_do_not_listen_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "PATIENCE", 0.3)
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
+    children = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        for code in (deaf, "print(flush=True); import time; time.sleep(60)")
+    ]
+    for child in children:
+        assert child.stdout is not None and child.stdout.readline()
+    began = time.monotonic()
+    end_processes(children)
+    assert [child.returncode for child in children] == [-signal.SIGKILL, -signal.SIGTERM]
+    assert time.monotonic() - began < SOON
+
+
+# ------------------------------------------------------------ disks
+
+
+def full(*_: Any, **__: Any) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = paths.results("smoke") / "tables" / "table3.csv"
+    paths.write_atomic(path, "old\n")
+    for place in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, place, full)
+            with refused("table3.csv cannot be written (No space left on device)", "make room", "PPCD_RESULTS"):
+                paths.write_atomic(path, "new\n")
+        assert path.read_text() == "old\n" and list(path.parent.iterdir()) == [path]
+    with refused("file/below/x", "make it writable"):
+        (tmp_path / "file").write_text("")
+        paths.write_atomic(tmp_path / "file" / "below" / "x", "")
+
+
+def test_only_what_was_left_of_a_file_is_removed(tmp_path: Path) -> None:
+    for name in (".a.csv.x1.tmp", ".b.csv.x2.tmp", "a.csv", ".lock", "notes.tmp"):
+        (tmp_path / name).write_text("")
+    paths.remove_leftovers(tmp_path, "a.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.csv.x2.tmp", ".lock", "a.csv", "notes.tmp"]
+    paths.remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "a.csv", "notes.tmp"]
+
+
+def test_a_history_is_written_to_its_end_or_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up takes a part of what it is given, without an error."""
+    write = os.write
+    writer = HistoryWriter(tmp_path / "history.csv", ("iteration", "loss_d"))
+    monkeypatch.setattr(history.os, "write", lambda handle, data: write(handle, data[:5]))
+    writer.append([{"iteration": 1, "loss_d": 0.123456}])
+    assert (tmp_path / "history.csv").read_text() == "iteration,loss_d\n1,0.123456\n"
+    monkeypatch.setattr(history.os, "write", full)
+    with refused("history.csv cannot be written", "make room"):
+        writer.append([{"iteration": 2, "loss_d": 0.5}])
+
+
+def test_a_worker_that_could_not_even_say_it_had_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(run_config("smoke", "sagan", 0))
+    job.config.directory.mkdir(parents=True)
+    (job.config.directory / LOG).write_text("")
+    assert "without a word" in job._last_line()
+    monkeypatch.setattr(workers, "ROOM", 2**63)
+    assert "the disk is full" in job._last_line()
+
+
+# ------------------------------------------------------------ folders that processes share
+
+
+def test_a_lock_names_what_it_is_of_and_who_has_it(tmp_path: Path) -> None:
+    with locked(tmp_path / "new", "the store"):
+        line = f"the store is being worked on by process {os.getpid()}; wait for it or stop it"
+        with pytest.raises(PpcdError, match=line), locked(tmp_path / "new", "the store", wait=False):
+            pass
+    with refused("file/new cannot be written"):
+        (tmp_path / "file").write_text("")
+        with locked(tmp_path / "file" / "new", "the store"):
+            pass
+
+
+def test_a_run_is_not_taken_for_one_that_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed right behind run.json, it would else be trained anew by `make reproduce`; nor is it resumed then."""
+    run = Run(run_config("smoke", "sagan", 0))
+    seen: list[bool] = []
+    monkeypatch.setattr("ppcd.runs.write_record", lambda *_: seen.append(run.trained_here) or {})
+    for name in ("generator.safetensors", "history.csv", "samples.png", "checkpoint.pt", "progress.json"):
+        run.write_file(name, b"")
+    parts = dict.fromkeys(("provenance", "teacher", "training", "masks", "complexity", "metrics", "runtime"))
+    run.finish({**parts, "data": {"identity": run.config.data_identity}})
+    assert seen == [True]
+    removed: list[str] = []
+    unlink = Path.unlink
+
+    def record(path: Path, missing_ok: bool = False) -> None:
+        removed.append(path.name)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", record)
+    run.discard()
+    assert removed[:2] == ["run.json", "checkpoint.pt"]
