@@ -19,6 +19,12 @@ class PpcdError(Exception):
         return [f"ppcd: {self}"]
 
 
+class TrainingStopped(PpcdError):
+    """A training that cannot come to anything; its run says so in run.json, and its last checkpoint is kept."""
+
+    kind = "stopped"
+
+
 def run_command(command: Callable[[], None], stopped: str) -> int:
     """Run a command line's work; its exit status: 0, 2 after a mistake of use, 130 after Ctrl-C, 143 after SIGTERM.
 

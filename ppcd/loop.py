@@ -10,15 +10,17 @@ from torch import Tensor
 
 from ppcd.callbacks import Callback, TrainingState
 from ppcd.checkpoints import file_on_cpu
-from ppcd.errors import PpcdError
+from ppcd.errors import PpcdError, TrainingStopped
 from ppcd.paths import write_atomic
 from ppcd.trainer import Trainer
 
 CHECKED_EVERY = 500  # iterations, in which several processes compare their weights
 
 
-class NonFiniteLoss(PpcdError):
+class NonFiniteLoss(TrainingStopped):
     """A loss was not finite; the last checkpoint is still good."""
+
+    kind = "non-finite"
 
 
 def save_checkpoint(trainer: Trainer, path: Path) -> None:

@@ -49,6 +49,15 @@ def read_run(directory: Path) -> dict[str, Any]:
     return record
 
 
+def read_stop(directory: Path) -> dict[str, Any] | None:
+    """The last of the warnings of a run that ended before its end, which is why; None for any other run."""
+    try:
+        record = json.loads((directory / "run.json").read_text())
+        return record["warnings"][-1] if record["status"] == "stopped" else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
 def _problem(record: dict[str, Any], directory: Path) -> str | None:
     """What is wrong with a record, None if nothing is."""
     if record["schema"] != SCHEMA:
@@ -56,6 +65,8 @@ def _problem(record: dict[str, Any], directory: Path) -> str | None:
     unsealed = {name: value for name, value in record.items() if name != "sha256"}
     if record["sha256"] != canonical_hash(unsealed):
         return "it was changed after the run wrote it"
+    if record["status"] == "stopped":
+        return f"the run is not complete: {record['warnings'][-1]['text']}"
     if record["config_hash"] != canonical_hash(record["config"]) or record["status"] != "complete":
         return "its configuration and its hash disagree"
     expected = f"{record['recipe']}-s{record['seed']}-{record['config_hash'][:8]}"

@@ -18,7 +18,7 @@ from ppcd.locks import locked
 from ppcd.processes import check_precision
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import TEACHER, Recipe, check_alpha, get_recipe
-from ppcd.records import canonical_hash, flatten, read_run, write_record
+from ppcd.records import canonical_hash, flatten, read_run, read_stop, write_record
 
 METHOD_VERSION = 1  # raised when a change of the training or evaluation code changes results
 
@@ -34,6 +34,7 @@ DISTILLED_ONLY = {"lambda_cd", "normalisation"}
 OPTIONAL = {"baseline", "teacher_batch_size", "teacher_accumulations", "teacher_ema_start", "fast", "judge"}
 
 RECORD = ("provenance", "data", "teacher", "training", "masks", "complexity", "metrics", "runtime")
+WATCHED = ("warnings",)  # parts that a record may have besides
 FILES = ("generator.safetensors", "history.csv", "samples.png")
 MASK_FILE = "masks.csv"
 
@@ -203,9 +204,14 @@ class Run:
     @property
     def state(self) -> str:
         """ "complete" (has run.json), "partial" (has a checkpoint to resume from) or "absent"."""
-        if self.path("run.json").is_file():
+        if self.path("run.json").is_file() and self.stopped is None:
             return "complete"
         return "partial" if self.path("checkpoint.pt").is_file() else "absent"
+
+    @property
+    def stopped(self) -> dict[str, Any] | None:
+        """iteration, kind and text of what ended the training before its end; None where nothing did."""
+        return read_stop(self.directory)
 
     @property
     def trained_here(self) -> bool:
@@ -246,14 +252,14 @@ class Run:
         """Complete the run: write run.json, last and atomically, over files that are there already.
 
         Args:
-            record: exactly the parts named in RECORD; numbers that are not finite become null.
+            record: the parts named in RECORD, and any of WATCHED; numbers that are not finite become null.
             extra: names of files that the method leaves beside those that every run has.
 
         Raises:
             ValueError: another set of parts, or data of another identity than the configuration's.
             PpcdError: a file of the run is missing.
         """
-        if set(record) != set(RECORD):
+        if set(record) - set(WATCHED) != set(RECORD):
             raise ValueError(f"a record has exactly {', '.join(RECORD)}; got {', '.join(record)}")
         config = self.config
         if record["data"]["identity"] != config.data_identity:
@@ -262,21 +268,39 @@ class Run:
         missing = [name for name in names if not self.path(name).is_file()]
         if missing:
             raise PpcdError(f"run {config.id} cannot be completed without {', '.join(missing)}")
-        identification = {
+        with paths.writing(self.directory):
+            self.path(".local").touch()  # first: a complete run without it is taken for one that was given
+        written = write_record(self.directory, self._identification("complete") | record, names)
+        self.path("progress.json").unlink(missing_ok=True)
+        return written
+
+    def stop(self, iteration: int, kind: str, text: str, warnings: list[dict[str, Any]]) -> None:
+        """Write a run.json that says why the training ended before its end; the run can go on all the same.
+
+        Args:
+            iteration, kind, text: where it ended and why.
+            warnings: of the training before.
+        """
+        found = {"iteration": iteration, "kind": kind, "text": text}
+        write_record(self.directory, self._identification("stopped") | {"warnings": [*warnings, found]}, ())
+
+    def resume(self) -> None:
+        """The training goes on: a run.json of one that had stopped is gone."""
+        if self.stopped is not None:
+            self.path("run.json").unlink()
+
+    def _identification(self, status: str) -> dict[str, Any]:
+        config = self.config
+        return {
             "id": config.id,
             "profile": config.profile.name,
             "recipe": config.recipe.name,
             "title": config.recipe.title,
             "seed": config.seed,
-            "status": "complete",
+            "status": status,
             "config": config.resolved(),
             "config_hash": config.hash,
         }
-        with paths.writing(self.directory):
-            self.path(".local").touch()  # first: a complete run without it is taken for one that was given
-        written = write_record(self.directory, identification | record, names)
-        self.path("progress.json").unlink(missing_ok=True)
-        return written
 
     def discard(self) -> None:
         """Delete the run; the lock stays.
@@ -309,7 +333,8 @@ def find_runs(profile: str | Profile, include_stale: bool = False) -> list[dict[
         PpcdError: unknown profile, or a run that is not what was written.
     """
     profile = profile if isinstance(profile, Profile) else get_profile(profile)
-    records = [read_run(path.parent) for path in sorted(runs_root(profile).glob("*/run.json"))]
+    directories = [path.parent for path in sorted(runs_root(profile).glob("*/run.json"))]
+    records = [read_run(directory) for directory in directories if read_stop(directory) is None]
     return [record for record in records if include_stale or _is_current(record, profile)]
 
 
@@ -357,10 +382,11 @@ def _is_current(record: dict[str, Any], profile: Profile) -> bool:
 
 def _state(config: RunConfig) -> str:
     run = Run(config)
-    if run.state != "partial":
-        return {"complete": "complete", "absent": "not started"}[run.state]
-    iteration = (run.progress() or {}).get("checkpoint")
-    return "resumable" if iteration is None else f"resumable at iteration {iteration}"
+    state = {"complete": "complete", "absent": "not started", "partial": "resumable"}[run.state]
+    iteration, stop = (run.progress() or {}).get("checkpoint"), run.stopped
+    if run.state == "partial" and iteration is not None:
+        state = f"resumable at iteration {iteration}"
+    return state if stop is None else f"{state}; {stop['text']}"
 
 
 def _plain(config: Profile | Recipe, unused: set[str]) -> dict[str, Any]:

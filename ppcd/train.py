@@ -17,7 +17,7 @@ from ppcd.baselines import make_trainer
 from ppcd.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.data import ImageSet
 from ppcd.ema import recompute_batch_statistics
-from ppcd.errors import PpcdError, run_command
+from ppcd.errors import PpcdError, TrainingStopped, run_command
 from ppcd.evaluate import evaluate
 from ppcd.generators import Generator
 from ppcd.history import HISTORY_COLUMNS
@@ -30,6 +30,7 @@ from ppcd.runs import Run, RunConfig, run_config
 from ppcd.sharing import CHECKPOINT, share_first_half
 from ppcd.slim import slim
 from ppcd.stopping import told
+from ppcd.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -147,10 +148,17 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     checkpoint = run.path(CHECKPOINT)
     every = max(1, trainer.total // HISTORY_ROWS)
     shown = [ProgressBar(config.id)] if callbacks is None else list(callbacks)
-    watchers: list[Callback] = [ProgressFile(run.directory), *shown]
-    if together.count == 1:
-        share_first_half(run, trainer, checkpoint, every, watchers)
-    fit(trainer, checkpoint, [HistoryLogger(run.directory, every), *watchers])
+    watchers: list[Callback] = [ProgressFile(run.directory), *shown, Watch(trainer, data, config.id)]
+    if together.is_main:
+        run.resume()
+    try:
+        if together.count == 1:
+            share_first_half(run, trainer, checkpoint, every, watchers)
+        fit(trainer, checkpoint, [HistoryLogger(run.directory, every), *watchers])
+    except TrainingStopped as stop:
+        if together.is_main:
+            run.stop(trainer.iteration, stop.kind, str(stop), trainer.watched.get("warnings", []))
+        raise
     if not together.is_main:
         return
 
@@ -172,6 +180,7 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
         "last": trainer.last,
     }
     record = {"provenance": trainer.provenance, "teacher": teacher_record, "training": training, "masks": masks}
+    record["warnings"] = trainer.watched.get("warnings", [])
     _finish(run, data, {"ema": averaged, "raw": raw}, device, record, tuple(extra))
 
 

@@ -124,6 +124,7 @@ class Trainer:
         self.mask_report: list[dict[str, Any]] = []
         self.last: dict[str, float] = {}  # the losses at the last checkpoint
         self.provenance: dict[str, Any] = {}  # of the first start; kept through resumptions
+        self.watched: dict[str, Any] = {}  # what those who watch remember; kept through resumptions
 
     @property
     def switch_at(self) -> int:
@@ -364,6 +365,7 @@ class Trainer:
             "mask_report": self.mask_report,
             "last": self.last,
             "provenance": self.provenance,
+            "watched": self.watched,
             "noise": self.noise.get_state(),
             "sampler": self.sampler.state_dict(),
             "extra": self.extra_state(),
@@ -391,7 +393,7 @@ class Trainer:
         if self.rule is not None:
             self.rule.load_state_dict(state["rule"])
         self.mask_report, self.last = state["mask_report"], state["last"]
-        self.provenance = state["provenance"]
+        self.provenance, self.watched = state["provenance"], state.get("watched", {})
         self.noise.set_state(state["noise"])
         self.sampler.load_state_dict(state["sampler"])
         self.load_extra_state(state["extra"])
