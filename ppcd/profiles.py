@@ -60,6 +60,7 @@ class Profile:
     teacher_accumulations: int | None = None
     teacher_ema_start: int | None = None
     fast: bool | None = None  # frozen channels leave the computation, fused optimisers: the same but for rounding
+    best_samples: int | None = None  # scored at every tenth of the training, to keep the best generator beside the last
     judge: str | None = None  # of the labels, instead of a classifier trained on the data: "efficientnet-lite0"
 
     def budget(self, full_size: bool) -> Budget:
@@ -156,6 +157,7 @@ PROFILES: dict[str, Profile] = {
             evaluation_samples=10000,
             classifier_epochs=30,
             fast=True,
+            best_samples=1000,
         ),
         Profile(
             name="cifar10",
@@ -183,6 +185,7 @@ PROFILES: dict[str, Profile] = {
             evaluation_samples=50000,
             classifier_epochs=30,
             fast=True,
+            best_samples=5000,
         ),
         Profile(
             name="imagenet128",
@@ -213,6 +216,7 @@ PROFILES: dict[str, Profile] = {
             teacher_accumulations=8,
             teacher_ema_start=20_000,
             fast=True,
+            best_samples=5_000,
             judge="efficientnet-lite0",
         ),
     )

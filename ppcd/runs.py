@@ -32,9 +32,10 @@ MASKED_ONLY = {"mask_rule", "lambda_pp"}
 DISTILLED_ONLY = {"lambda_cd", "normalisation"}
 # Left out where they are None: configurations that do not use them keep the hash that they had.
 OPTIONAL = {"baseline", "teacher_batch_size", "teacher_accumulations", "teacher_ema_start", "fast", "judge"}
+OPTIONAL |= {"best_samples"}
 
 RECORD = ("provenance", "data", "teacher", "training", "masks", "complexity", "metrics", "runtime")
-WATCHED = ("warnings",)  # parts that a record may have besides
+WATCHED = ("warnings", "best")  # parts that a record may have besides
 FILES = ("generator.safetensors", "history.csv", "samples.png")
 MASK_FILE = "masks.csv"
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,18 +19,20 @@ from ppcd.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.data import ImageSet
 from ppcd.ema import recompute_batch_statistics
 from ppcd.errors import PpcdError, TrainingStopped, run_command
-from ppcd.evaluate import evaluate
+from ppcd.evaluate import check_samples, evaluate
 from ppcd.generators import Generator
 from ppcd.history import HISTORY_COLUMNS
 from ppcd.initialisation import named_generator
 from ppcd.loop import fit
 from ppcd.metrics import CONVENTION, block_params, complexity, get_backbone, seconds_per_batch
 from ppcd.processes import ALONE, Processes
+from ppcd.quality import BEST, CURVE, Best, make_score
 from ppcd.recipes import RECIPES
 from ppcd.runs import Run, RunConfig, run_config
 from ppcd.sharing import CHECKPOINT, share_first_half
 from ppcd.slim import slim
 from ppcd.stopping import told
+from ppcd.trainer import Trainer
 from ppcd.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -148,7 +151,7 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     checkpoint = run.path(CHECKPOINT)
     every = max(1, trainer.total // HISTORY_ROWS)
     shown = [ProgressBar(config.id)] if callbacks is None else list(callbacks)
-    watchers: list[Callback] = [ProgressFile(run.directory), *shown, Watch(trainer, data, config.id)]
+    watchers: list[Callback] = [ProgressFile(run.directory), *shown, *_watch(run, trainer, data)]
     if together.is_main:
         run.resume()
     try:
@@ -181,7 +184,22 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     }
     record = {"provenance": trainer.provenance, "teacher": teacher_record, "training": training, "masks": masks}
     record["warnings"] = trainer.watched.get("warnings", [])
-    _finish(run, data, {"ema": averaged, "raw": raw}, device, record, tuple(extra))
+    names = [*extra]
+    if profile.best_samples is not None:
+        record["best"] = trainer.watched.get("best")
+        names += [CURVE] if record["best"] is None else [CURVE, BEST]
+    _finish(run, data, {"ema": averaged, "raw": raw}, device, record, tuple(names))
+
+
+def _watch(run: Run, trainer: Trainer, data: ImageSet) -> list[Callback]:
+    """What notices that a training goes wrong, and what keeps its best generator where the profile asks for it."""
+    profile, seed, samples = run.config.profile, run.config.seed, run.config.profile.best_samples
+    watchers: list[Callback] = [Watch(trainer, data, run.config.id)]
+    if samples is not None:
+        check_samples(samples, data)
+        score = make_score(data, profile, samples, seed, trainer.device)
+        watchers.append(Best(trainer, run.directory, score, partial(finish_generator, seed=seed), samples))
+    return watchers
 
 
 def _finish(

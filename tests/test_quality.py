@@ -1,0 +1,268 @@
+"""The best generator by Fréchet distance: which it is, and that it survives whatever happens to the training."""
+
+import csv
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from reference import refused
+from test_watch import PROFILE, SMOKE, everything, image_set, trainer_of
+
+from ppcd import watch
+from ppcd.callbacks import Callback, TrainingState
+from ppcd.checkpoints import load_generator
+from ppcd.ema import recompute_batch_statistics
+from ppcd.generators import Generator
+from ppcd.loop import fit
+from ppcd.profiles import PROFILES
+from ppcd.quality import Best, make_score, scored_at
+from ppcd.records import file_hash
+from ppcd.runs import Run, run_config
+from ppcd.train import finish_generator, train_run
+from ppcd.trainer import Trainer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_batches() -> Iterator[None]:
+    """Batch statistics of a few images."""
+    few = partial(recompute_batch_statistics, batches=2, batch_size=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ppcd.train.recompute_batch_statistics", few)
+        patch.setattr("ppcd.quality.recompute_batch_statistics", few)
+        yield
+
+
+def light(generator: Generator) -> tuple[float, float]:
+    """In place of a Fréchet distance: of some images, how light they are."""
+    z = torch.randn(4, generator.dim_z, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        images = generator.eval()(z, torch.arange(4) % generator.num_classes)
+    return images.abs().mean().item(), 1.0
+
+
+def fixed(*distances: float) -> Callable[[Generator], tuple[float, float]]:
+    """These scores, one after the other."""
+    left = list(distances)
+    return lambda generator: (left.pop(0), 2.0)
+
+
+def falling(trainer: Trainer) -> Callable[[Generator], tuple[float, float]]:
+    """Better at every score, and one that depends on every weight."""
+    return lambda generator: (-float(trainer.iteration), light(generator)[0])
+
+
+def best_of(trainer: Trainer, directory: Path, score: Any = light) -> Best:
+    return Best(trainer, directory, score, partial(finish_generator, seed=0), samples=4)
+
+
+def curve(directory: Path) -> list[dict[str, str]]:
+    with (directory / "quality.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("total", "points"),
+    [(1000, list(range(100, 1001, 100))), (24, [10, 20, 24]), (5, [5]), (95, [10, 20, 30, 40, 50, 60, 70, 80, 90, 95])],
+)
+def test_a_training_is_scored_at_its_tenths_where_numbers_were_checked(total: int, points: list[int]) -> None:
+    assert scored_at(total) == points
+
+
+def test_the_profiles_of_hours_keep_the_best_and_those_of_minutes_do_not() -> None:
+    asked = {name: profile.best_samples for name, profile in PROFILES.items()}
+    assert {name for name, samples in asked.items() if samples} == {"cifar10-lite", "cifar10", "imagenet128"}
+    assert (run_config("mnist", "biggan", 0).id, run_config("mnist", "ppcd", 0).id) == (
+        "biggan-s0-2960d577",
+        "ppcd-s0-4f6a6da1",
+    )
+
+
+# ------------------------------------------------------------ which is kept
+
+
+def test_the_best_is_kept_beside_the_last(tmp_path: Path) -> None:
+    trainer = trainer_of("sagan")
+    seen: dict[int, dict[str, torch.Tensor]] = {}
+
+    class Remember(Callback):
+        def on_step(self, state: TrainingState) -> None:
+            seen[state.iteration] = {n: v.clone() for n, v in trainer.ema.generator.state_dict().items()}
+
+    best = best_of(trainer, tmp_path, fixed(9.0, 5.0, math.nan, 3.0, 3.0, 7.0))
+    fit(trainer, tmp_path / "checkpoint.pt", [Remember(), best])
+    about = trainer.watched["best"]
+    assert {name: about[name] for name in ("iteration", "fd", "is", "samples", "file")} == {
+        "iteration": 40, "fd": 3.0, "is": 2.0, "samples": 4, "file": "best.safetensors"
+    }  # fmt: skip
+    assert about["backbone"] == "classifier" and about["sha256"] == file_hash(tmp_path / "best.safetensors")
+    assert [(row["iteration"], row["fd"], row["final"]) for row in curve(tmp_path)] == [
+        ("10", "9", "1"), ("20", "5", "1"), ("30", "", "1"), ("40", "3", "1"), ("50", "3", "1"), ("60", "7", "1")
+    ]  # fmt: skip
+    averaged = trainer.ema.generator
+    averaged.load_state_dict(seen[40])
+    wanted = finish_generator(averaged, 0).state_dict()
+    kept = load_generator(tmp_path / "best.safetensors").state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in wanted.items()) and kept.keys() == wanted.keys()
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "best.safetensors", "quality.csv"}
+
+
+@pytest.mark.parametrize(("recipe", "first"), [("ppcd-no-cd", 30), ("l1-sagan", 30)])
+def test_what_the_run_cannot_deliver_is_scored_but_not_kept(recipe: str, first: int, tmp_path: Path) -> None:
+    """Open masks, a phase before the pruning: larger networks, which a small distance does not make the best."""
+    trainer = trainer_of(recipe)
+    widths = []
+
+    def score(generator: Generator) -> tuple[float, float]:
+        widths.append(generator.config.hidden)
+        return float(len(widths)), 2.0  # the first would be the best
+
+    fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path, score)])
+    finals = [row["iteration"] for row in curve(tmp_path) if row["final"] == "1"]
+    assert finals == [str(iteration) for iteration in range(first, 61, 10)]
+    assert trainer.watched["best"]["iteration"] == first
+    assert widths == [None] * (first // 10 - 1) + [((1, 1),) * 3] * (7 - first // 10)
+    assert load_generator(tmp_path / "best.safetensors").config.hidden == ((1, 1),) * 3
+
+
+def test_masks_that_never_freeze_are_decided_at_the_end(tmp_path: Path) -> None:
+    trainer = trainer_of("ppcd-no-cd", mask_rule="paper-sgd")
+    trainer.rule.optimizer.step = lambda: None  # type: ignore[method-assign, union-attr]
+    fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path)])
+    assert [row["final"] for row in curve(tmp_path)] == ["0"] * 5 + ["1"]
+    assert trainer.watched["best"]["iteration"] == 60
+    assert not any(mask.frozen for mask in trainer.ema.generator.masks().values())  # decided on a copy
+
+
+# ------------------------------------------------------------ the training is left alone, and may be killed
+
+
+class Killed(Exception):
+    pass
+
+
+class Kill(Callback):
+    """Ends the training as a power failure would: at a step, or right behind the writing of a checkpoint."""
+
+    def __init__(self, iteration: int, at_checkpoint: bool = False) -> None:
+        self.iteration, self.at_checkpoint = iteration, at_checkpoint
+
+    def on_step(self, state: TrainingState) -> None:
+        if state.iteration == self.iteration and not self.at_checkpoint:
+            raise Killed
+
+    def on_checkpoint(self, state: TrainingState) -> None:
+        if state.iteration == self.iteration and self.at_checkpoint:
+            raise Killed
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], bytes, list[dict[str, str]]]:
+    """The end of a training that was never stopped."""
+    directory, trainer = tmp_path_factory.mktemp("straight"), trainer_of("ppcd-no-cd")
+    fit(trainer, directory / "checkpoint.pt", [best_of(trainer, directory, falling(trainer))])
+    return finished(trainer, directory)
+
+
+def finished(trainer: Trainer, directory: Path) -> tuple[dict[str, Any], bytes, list[dict[str, str]]]:
+    state = everything(trainer)
+    for row in state["watched"]["quality"]:
+        del row["seconds"]
+    return state, (directory / "best.safetensors").read_bytes(), curve(directory)
+
+
+def test_scoring_changes_nothing(straight: Any, tmp_path: Path) -> None:
+    trainer = trainer_of("ppcd-no-cd")
+    before = torch.get_rng_state()
+    fit(trainer, tmp_path / "checkpoint.pt")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert everything(trainer, "watched") == {name: part for name, part in straight[0].items() if name != "watched"}
+
+
+@pytest.mark.parametrize(
+    ("saved", "killed", "at_checkpoint"),
+    [(25, 35, False), (35, 45, False), (25, 40, True), (None, 35, False)],
+)
+def test_a_training_that_was_killed_keeps_the_same_best(
+    saved: int | None, killed: int, at_checkpoint: bool, straight: Any, tmp_path: Path
+) -> None:
+    """Before and after there is one; behind a checkpoint that knows of a file which has not got its name yet."""
+    checkpoint = tmp_path / "checkpoint.pt"
+
+    def train(*watchers: Callback, stop_at: int | None = None) -> Trainer:
+        trainer = trainer_of("ppcd-no-cd")
+        fit(trainer, checkpoint, [*watchers, best_of(trainer, tmp_path, falling(trainer))], stop_at=stop_at)
+        return trainer
+
+    if saved is not None:
+        train(stop_at=saved)
+    with pytest.raises(Killed):
+        train(Kill(killed, at_checkpoint), stop_at=killed)
+    assert (tmp_path / "best.safetensors.new").is_file()
+    assert finished(train(), tmp_path) == straight
+    assert not (tmp_path / "best.safetensors.new").exists()
+
+
+def test_what_is_not_of_the_checkpoint_is_not_taken_for_the_best(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A best generator of a training that was begun anew, and one that was deleted while the training stood."""
+    (tmp_path / "best.safetensors").write_bytes(b"of another training")
+    trainer = trainer_of("sagan")
+    fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path, fixed(2.0))], stop_at=5)
+    assert not (tmp_path / "best.safetensors").exists() and caplog.records == []
+    trainer = trainer_of("sagan")
+    fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path, fixed(2.0))], stop_at=15)
+    (tmp_path / "best.safetensors").write_bytes(b"something else")
+    trainer = trainer_of("sagan")
+    with caplog.at_level(logging.WARNING):
+        fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path, fixed(4.0))], stop_at=25)
+    assert "best.safetensors of iteration 10 is gone" in caplog.text
+    assert (trainer.watched["best"]["iteration"], trainer.watched["best"]["fd"]) == (20, 4.0)
+    assert [row["fd"] for row in curve(tmp_path)] == ["2", "4"]
+    load_generator(tmp_path / "best.safetensors")
+
+
+# ------------------------------------------------------------ a whole run
+
+
+def test_a_run_keeps_its_best_and_says_so() -> None:
+    """Real scores: of the last generator what its file scores again, under noise that is not the evaluation's."""
+    profile = replace(SMOKE, name="own", best_samples=20, iterations=12, student_width=1, discriminator_width=1)
+    run = train_run(run_config(profile, "ppcd-no-cd", 0), callbacks=[])
+    record = run.read()
+    assert {"quality.csv", "best.safetensors"} <= set(record["files"]) and record["warnings"] is not None
+    rows = curve(run.directory)
+    assert [(row["iteration"], row["samples"], row["final"]) for row in rows] == [("10", "20", "1"), ("12", "20", "1")]
+    best = min(rows, key=lambda row: float(row["fd"]))
+    assert record["best"]["iteration"] == int(best["iteration"])
+    assert record["best"]["fd"] == pytest.approx(float(best["fd"]), rel=1e-5)
+    assert record["best"]["sha256"] == record["files"]["best.safetensors"]
+    score = make_score(run.config.load_data(), profile, 20, 0, torch.device("cpu"))
+    again = score(load_generator(run.path("generator.safetensors")))
+    assert again == pytest.approx([float(rows[-1]["fd"]), float(rows[-1]["is"])], rel=1e-5)
+    other = make_score(run.config.load_data(), profile, 20, 1, torch.device("cpu"))
+    assert other(load_generator(run.path("generator.safetensors"))) != again
+
+
+def test_too_few_samples_are_refused_before_the_training() -> None:
+    config = run_config(replace(SMOKE, name="own", best_samples=19), "sagan", 0)
+    with refused("at least 20 samples", "got 19"):
+        train_run(config, callbacks=[])
+    assert Run(config).state == "absent"
+
+
+def test_the_best_is_watched_beside_what_goes_wrong(tmp_path: Path) -> None:
+    """Both keep what they know in the same place of the checkpoint, and find it again."""
+    for stop in (25, None):
+        trainer = trainer_of("sagan", replace(PROFILE, iterations=40))
+        watchers = [watch.Watch(trainer, image_set(), "own"), best_of(trainer, tmp_path)]
+        fit(trainer, tmp_path / "checkpoint.pt", watchers, stop_at=stop)
+    assert {"warnings", "watch", "best", "quality"} == trainer.watched.keys()
+    assert len(curve(tmp_path)) == len(trainer.watched["quality"]) == 4
