@@ -22,6 +22,7 @@ from ppcd.artifacts.sources import Record, find_record, listed
 from ppcd.errors import PpcdError
 from ppcd.profiles import get_profile
 from ppcd.recipes import check_alpha, get_recipe
+from ppcd.seeds import MOST_SEED
 from ppcd.stopping import Stopped, told
 
 __all__ = ["Settings", "check_parameters", "execute", "list_files", "runs", "show", "start"]
@@ -128,6 +129,8 @@ def _text(name: str, value: Any) -> str:
 def _seed(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise PpcdError(f"{name} must be a whole number from 0 on, for example 0; got {value!r}")
+    if value > MOST_SEED:
+        raise PpcdError(f"{name} must be at most {MOST_SEED}; got {value}")
     return value
 
 
@@ -298,6 +301,8 @@ def execute(
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    from ppcd_papermill import one_line
+
     check_parameters(notebook, parameters)
     output = output.resolve()
     temporary = output.with_name(f".{output.stem}.{os.getpid()}.ipynb")
@@ -311,6 +316,7 @@ def execute(
                 parameters=dict(parameters),
                 cwd=cwd or paths.repository(),
                 progress_bar=progress_bar,
+                engine_name="nbclient",  # papermill's own: what `ppcd_papermill` adds is done here
                 kernel_name="python3",
                 config=_local_transport(),
             )
@@ -319,20 +325,13 @@ def execute(
         failed.unlink(missing_ok=True)
     except (PapermillExecutionError, DeadKernelError) as error:
         os.replace(temporary, failed)
-        raise PpcdError(f"{notebook.name} stopped: {_one_line(error)} (see {failed})") from None
+        raise PpcdError(f"{notebook.name} stopped: {one_line(error)} (see {failed})") from None
     except Stopped:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of the cell whose end nobody waits for any more
         raise
     finally:
         temporary.unlink(missing_ok=True)
     return output
-
-
-def _one_line(error: Exception) -> str:
-    """What went wrong in the notebook: our own errors as they are, others with their names."""
-    name, text = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
-    first = (text.strip().splitlines() or [""])[0]
-    return first if name == "PpcdError" else f"{name}: {first}"
 
 
 def _forget_paths(executed: Path, notebook: str, output: str) -> None:

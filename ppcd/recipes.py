@@ -70,10 +70,12 @@ def check_alpha(alpha: float) -> float:
     """Alpha of eq. 3 as a float.
 
     Raises:
-        PpcdError: it is not a number in (0, 1).
+        PpcdError: it is not a number in (0, 1), or has more than six digits.
     """
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
         raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {alpha!r}")
+    if float(f"{alpha:g}") != alpha:
+        raise PpcdError(f"alpha must have at most six digits, so that a run's name can say it; got {alpha!r}")
     return float(alpha)
 
 
@@ -107,7 +109,5 @@ def get_recipe(name: str, alpha: float | None = None) -> Recipe:
     alpha = check_alpha(alpha)
     if recipe.alpha is None:
         return recipe
-    if float(f"{alpha:g}") != alpha:
-        raise PpcdError(f"alpha must have at most six digits, so that a run's name can say it; got {alpha!r}")
     suffix = "" if alpha == recipe.alpha else f"-a{alpha:g}"
     return replace(recipe, name=base + suffix, alpha=alpha)

@@ -19,6 +19,7 @@ from ppcd.processes import check_precision
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import TEACHER, Recipe, check_alpha, get_recipe
 from ppcd.records import canonical_hash, flatten, read_run, read_stop, write_record
+from ppcd.seeds import MOST_SEED
 
 METHOD_VERSION = 1  # raised when a change of the training or evaluation code changes results
 
@@ -121,7 +122,10 @@ class RunConfig:
             num_classes=profile.num_classes,
         )
         if images.identity != self.data_identity:
-            raise PpcdError(f"run {self.id} is of {self.data_identity}, but the data are now {images.identity}")
+            raise PpcdError(
+                f"run {self.id} is of {self.data_identity}, but the data are now {images.identity}; "
+                "give the images that it was asked for with (PPCD_DATA)"
+            )
         return images
 
     def describe(self) -> str:
@@ -159,7 +163,7 @@ def run_config(
 
     Args:
         profile, recipe: names, or objects of one's own.
-        seed: 0 to 2**32 - 1 (what numpy, and so torch-fidelity, takes).
+        seed: 0 to `seeds.MOST_SEED`.
         alpha: for a recipe given by name, instead of its default.
         precision: of the training's forward passes, "no" or "bf16"; None: PPCD_PRECISION, or "no".
         compiled: torch.compile on the residual blocks; None: PPCD_COMPILE, or not.
@@ -167,8 +171,8 @@ def run_config(
     Raises:
         PpcdError: one line that says what was expected.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise PpcdError(f"seed must be an integer from 0 to {2**32 - 1}; got {seed!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
+        raise PpcdError(f"seed must be an integer from 0 to {MOST_SEED}; got {seed!r}")
     if alpha is not None:
         check_alpha(alpha)
     if not isinstance(profile, Profile):
@@ -243,11 +247,12 @@ class Run:
         return self.path(name)
 
     def progress(self) -> dict[str, Any] | None:
-        """progress.json of a run that is being trained or was interrupted, None where there is none."""
+        """progress.json of a run that is being trained or was interrupted, None where there is none that is whole."""
         try:
-            return json.loads(self.path("progress.json").read_text())
+            found = json.loads(self.path("progress.json").read_text())
         except (OSError, ValueError):
             return None
+        return found if isinstance(found, dict) else None
 
     def finish(self, record: dict[str, Any], extra: tuple[str, ...] = ()) -> dict[str, Any]:
         """Complete the run: write run.json, last and atomically, over files that are there already.

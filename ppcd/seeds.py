@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ppcd.errors import PpcdError
 
 MOST = 100  # a larger number is hardly meant as how many
+MOST_SEED = 2**32 - 1  # what numpy, and so torch-fidelity, takes
 
 
 def parse_seeds(text: str) -> list[int]:

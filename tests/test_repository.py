@@ -141,7 +141,8 @@ def undeclared(sources: list[str], declared: set[str]) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules.add(node.module.split(".")[0])
     owners = metadata.packages_distributions()
-    third_party = modules - {"ppcd"} - sys.stdlib_module_names
+    own = {"ppcd", *PROJECT["tool"]["setuptools"]["py-modules"]}
+    third_party = modules - own - sys.stdlib_module_names
     return {module for module in third_party if not declared & set(map(canonicalize_name, owners.get(module, [])))}
 
 
