@@ -220,8 +220,8 @@ def _downloaded_cifar10() -> dict[str, Any]:
 
 def _check_classes(classes: Sequence[str], expected: int | None, folder: Path | None) -> None:
     if expected is not None and len(classes) != expected:
-        where = f" in {folder}" if folder else ""
-        raise PpcdError(f"expected {expected} classes, found {len(classes)}{where}: {folders.some(classes)}")
+        where, way_out = (f" in {folder}", f"; give a folder of {expected} class folders") if folder else ("", "")
+        raise PpcdError(f"expected {expected} classes, found {len(classes)}{where}: {folders.some(classes)}{way_out}")
 
 
 def _first_of_each_class(labels: Int64[Tensor, "n"], classes: tuple[str, ...], count: int) -> Int64[Tensor, "kept"]:

@@ -207,7 +207,9 @@ class _Filling:
         if self.done == 0:
             lost = [name for name, files in self.classes.items() if not any(map(self._can_serve, files))]
             if lost:
-                raise PpcdError(f"no image can be read in class folder {folders.some(lost)} of {self.folder}")
+                raise PpcdError(
+                    f"no image can be read in class folder {folders.some(lost)} of {self.folder}; {folders.NO_IMAGE}"
+                )
 
     def _can_serve(self, name: str) -> bool:
         return not _decode([(0, name)], self.folder, self.resolution).skipped

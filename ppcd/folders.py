@@ -6,6 +6,7 @@ import logging
 import os
 import time
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from ppcd.errors import PpcdError
 log = logging.getLogger(__name__)
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+RGB = "RGB"
+COLOURS = {RGB: RGB, "RGBA": RGB, "1": "greyscale", "L": "greyscale", "LA": "greyscale", "P": "palette", "CMYK": "CMYK"}
+COLOURS |= dict.fromkeys(("I", "I;16", "I;16B", "I;16L"), "greyscale")  # of 16 bits
+NO_IMAGE = "add some that can, or remove the folder"
+MOST_PIXELS = 2**30 // 12  # of an image: what Pillow warns of as a decompression bomb
 SETTLED = 2 * 10**9  # nanoseconds after which a directory's time shows a further change, on any file system
 
 
@@ -128,11 +134,13 @@ def prepare(folder: Path, resolution: int) -> dict[str, Any]:
     labels: list[int] = []
     formats: list[str | None] = []
     unreadable: list[str] = []
+    converted: Counter[str] = Counter()
     for label, name in tqdm(files, desc=f"preparing {len(files):,} images", unit="image", disable=None):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of odd metadata, on which no pixel depends
-                images[len(labels)], kind = decode(folder / name, resolution)
+                image, kind, colours = _read(folder / name)
+                images[len(labels)] = _fit(folder / name, image, resolution)
         except PpcdError:
             raise
         except Exception:  # decoders raise all sorts of things on damaged files
@@ -140,10 +148,15 @@ def prepare(folder: Path, resolution: int) -> dict[str, Any]:
         else:
             labels.append(label)
             formats.append(kind)
+            converted[colours] += 1
     lost = [name for label, name in enumerate(classes) if label not in set(labels)]
     if lost:
-        raise PpcdError(f"no image can be read in class folder {some(lost)} of {folder}")
+        raise PpcdError(f"no image can be read in class folder {some(lost)} of {folder}; {NO_IMAGE}")
     notes = ["JPEG source"] if formats.count("JPEG") > len(formats) / 2 else []
+    others = [f"{count} {colours}" for colours, count in sorted(converted.items()) if colours != RGB]
+    if others:
+        log.info("made RGB of %s images in %s", ", ".join(others), folder)
+        notes.append(f"{', '.join(others)} made RGB")
     if unreadable:
         skipped = f"skipped {len(unreadable)} unreadable of {len(files)} images"
         log.warning("%s in %s: %s", skipped, folder, some(unreadable))
@@ -163,10 +176,24 @@ def decode(path: Path, resolution: int) -> tuple[np.ndarray, str | None]:
     by an antialiasing (Lanczos) filter.
 
     Raises:
-        PpcdError: it is transparent in places, has floating-point pixels, or a side under resolution/4.
+        PpcdError: it is transparent in places, has floating-point pixels, a side under resolution/4, or so many pixels
+            that it may be a decompression bomb.
         Exception: of many kinds, where the file is damaged.
     """
-    with Image.open(path) as opened:
+    image, kind, _ = _read(path)
+    return _fit(path, image, resolution), kind
+
+
+def _read(path: Path) -> tuple[Image.Image, str | None, str]:
+    """The image in RGB, the format of its file, and its colours as they were. Errors as `decode`."""
+    try:
+        opened = Image.open(path)
+    except Image.DecompressionBombError:
+        raise _bomb(path) from None
+    with opened:
+        if opened.width * opened.height > MOST_PIXELS:  # known from the header: nothing was decoded yet
+            raise _bomb(path)
+        colours = COLOURS.get(opened.mode, f"{opened.mode} mode")
         image, kind = ImageOps.exif_transpose(opened), opened.format
     if image.mode == "F":
         raise PpcdError(f"{path} has floating-point pixels; make it an 8-bit image or remove it")
@@ -176,12 +203,22 @@ def decode(path: Path, resolution: int) -> tuple[np.ndarray, str | None]:
         image = image.convert("RGBA")
         if np.asarray(image)[..., 3].min() < 255:
             raise PpcdError(f"{path} is transparent in places; put it on a background or remove it")
-    image = image.convert("RGB")
+    return image.convert("RGB"), kind, colours
+
+
+def _bomb(path: Path) -> PpcdError:
+    return PpcdError(
+        f"{path} has more than {MOST_PIXELS:,} pixels and may be a decompression bomb; make it smaller or remove it"
+    )
+
+
+def _fit(path: Path, image: Image.Image, resolution: int) -> np.ndarray:
+    """Cropped and resized, as uint8 [3, resolution, resolution]. Errors as `decode`."""
     if min(image.size) < resolution / 4:
         raise PpcdError(f"{path} is too small for {resolution} px ({image.width}x{image.height}); remove it")
     if image.size != (resolution, resolution):
         image = ImageOps.fit(image, (resolution, resolution), Image.Resampling.LANCZOS)
-    return np.asarray(image).transpose(2, 0, 1), kind
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def some(names: Sequence[str]) -> str:
