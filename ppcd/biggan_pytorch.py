@@ -215,7 +215,9 @@ def _check_network(name: str, state: State, network: Network, arch: str, width: 
         said = [f"self-attention behind block {min(each)}" if each else "no self-attention" for each in (found, asked)]
         differences.append(f"it has {said[0]}, {arch!r} at {resolution} px has {said[1]}")
     if differences:
-        raise PpcdError(f"{name} is of another network: {'; '.join(differences)}")
+        raise PpcdError(
+            f"{name} is of another network: {'; '.join(differences)}: ask for that one, or give another file"
+        )
 
 
 def _size(state: State, key: str, axis: int) -> int:

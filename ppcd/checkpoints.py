@@ -12,6 +12,7 @@ from ppcd.generators import Generator, GeneratorConfig
 from ppcd.paths import write_atomic
 
 FORMAT = "ppcd-generator-1"
+WANTED = "take a whole one, as runs and ppcd.save_generator write it"
 
 
 def save_generator(generator: Generator, path: str | Path) -> None:
@@ -43,14 +44,14 @@ def load_generator(path: str | Path) -> Generator:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise PpcdError(f"{path} is not a readable safetensors file: {error}") from None
+        raise PpcdError(f"{path} is not a readable safetensors file ({error}); {WANTED}") from None
     try:
         about = json.loads(metadata.get("ppcd", "{}"))
         found_format = about.get("format")
     except (AttributeError, json.JSONDecodeError):
         about, found_format = {}, None
     if found_format != FORMAT:
-        raise PpcdError(f"{path} is not a generator of ppcd ({FORMAT}); got format {found_format!r}")
+        raise PpcdError(f"{path} is not a generator of ppcd ({FORMAT}); got format {found_format!r}; {WANTED}")
     try:
         config = GeneratorConfig.from_dict(about.get("config"))
     except PpcdError as error:

@@ -24,6 +24,7 @@ from ppcd.seeds import write_seeds
 ALIASES = {"fid": "fd", "lpips": "diversity"}  # what a cell's column may be called -> its key in the frame
 NAMES = {key: name for name, key in ALIASES.items()}
 FULL = ".10g"
+CLAIM = {"id", "sentence", "where", "status", "measured", "runs", "recipes", "seeds"}  # of claims.json
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,8 @@ def _claim(name: str, profile: str, seeds: tuple[int, ...]) -> Cell:
     if name not in claims:
         raise PpcdError(f"no claim {name!r}; expected claims.ID, ID one of: {', '.join(claims)}")
     claim = claims[name]
+    if CLAIM - set(claim):
+        raise PpcdError(f"{path} is not what was written; make claims PROFILE={profile} writes it anew")
     judged = tuple(claim["seeds"])
     again = f'make claims PROFILE={profile} SEEDS="{" ".join(map(str, seeds))}"'
     return Cell(

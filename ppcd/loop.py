@@ -56,8 +56,11 @@ def fit(
     processes = trainer.processes
     watchers = list(callbacks) if processes.is_main else []
     if checkpoint.is_file():
+        kept = file_on_cpu(checkpoint)
         try:
-            trainer.load_state_dict(file_on_cpu(checkpoint))
+            trainer.load_state_dict(kept)
+        except PpcdError as error:
+            raise PpcdError(f"{checkpoint}: {error}; delete it to start the run anew") from None
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             said = str(error).splitlines()[0] if str(error) else ""
             raise PpcdError(

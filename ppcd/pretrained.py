@@ -30,7 +30,9 @@ def source() -> Path | None:
     path = Path(given).expanduser()
     path = path if path.is_file() else paths.repository() / path  # typed at the root, used from a notebook's directory
     if not path.is_file():
-        raise PpcdError(f"there is no file {given} to take the teacher from (PPCD_TEACHER)")
+        raise PpcdError(
+            f"there is no file {given} to take the teacher from (PPCD_TEACHER); give the path of one that is there"
+        )
     return path
 
 
@@ -61,7 +63,7 @@ def load(profile: Profile) -> Generator:
     if found != (profile.num_classes, profile.resolution):
         raise PpcdError(
             f"the teacher in {path} knows {found[0]} classes at {found[1]} px; profile {profile.name} has "
-            f"{profile.num_classes} at {profile.resolution} px"
+            f"{profile.num_classes} at {profile.resolution} px: give a teacher of the profile's size"
         )
     return generator
 

@@ -71,17 +71,8 @@ class Processes:
         return batch[self.index * size : (self.index + 1) * size]
 
     def check_batch(self, batch_size: int) -> None:
-        """Refuse a batch that cannot be shared equally.
-
-        Raises:
-            PpcdError: it cannot.
-        """
-        if batch_size % self.count:
-            fitting = [count for count in range(1, batch_size + 1) if batch_size % count == 0]
-            raise PpcdError(
-                f"a batch of {batch_size} cannot be shared by {self.count} processes; "
-                f"take one of: {', '.join(map(str, fitting))}"
-            )
+        """As `check_share`, for these processes."""
+        check_share(batch_size, self.count)
 
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean over processes, differentiable."""
@@ -146,6 +137,20 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+def check_share(batch_size: int, count: int) -> None:
+    """Refuse a batch that so many processes cannot share equally.
+
+    Raises:
+        PpcdError: they cannot.
+    """
+    if batch_size % count:
+        fitting = [each for each in range(1, batch_size + 1) if batch_size % each == 0]
+        raise PpcdError(
+            f"a batch of {batch_size} cannot be shared by {count} processes; "
+            f"take one of: {', '.join(map(str, fitting))}"
+        )
 
 
 def launched() -> bool:

@@ -378,7 +378,7 @@ class Trainer:
             PpcdError: the state is of another format.
         """
         if state.get("format") != CHECKPOINT_FORMAT:
-            raise PpcdError(f"a checkpoint of format {state.get('format')!r} cannot be resumed; start the run anew")
+            raise PpcdError(f"a checkpoint of format {state.get('format')!r} is of another version of ppcd")
         self.iteration, self.seconds = state["iteration"], state["seconds"]
         if state["phase"] in SECOND_PHASES:
             self._second_phase(Generator(GeneratorConfig.from_dict(state["generator_config"])), state["phase"])

@@ -12,7 +12,7 @@ from ppcd import memory, paths
 from ppcd.board import Board
 from ppcd.errors import PpcdError
 from ppcd.filling import cores
-from ppcd.processes import launcher
+from ppcd.processes import check_share, launcher
 from ppcd.runs import Run, RunConfig, run_config
 from ppcd.stopping import end_processes, told
 from ppcd.train import resolve_device
@@ -46,7 +46,10 @@ class Job:
         if self.done:
             return 1.0
         progress = self.run.progress() if self.process is not None else None
-        return progress["iteration"] / progress["total"] if progress else 0.0
+        try:
+            return progress["iteration"] / progress["total"] if progress else 0.0
+        except (KeyError, TypeError, ZeroDivisionError):  # edited by hand; it is written anew in a second
+            return 0.0
 
     def start(self, device: str) -> None:
         if self.retrain:
@@ -131,6 +134,8 @@ def run_all(
     """
     device = resolve_device(device)
     launcher(processes)  # refuses what cannot be, before anything starts
+    for config in configs:
+        check_share(config.profile.budget(config.recipe.full_size).batch_size, processes)
     workers = count_workers(workers, device, processes)
     jobs = []
     for config in with_teachers(configs):

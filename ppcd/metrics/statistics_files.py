@@ -57,7 +57,9 @@ def read_statistics(path: str | Path) -> StatisticsFile:
         raise
     except Exception as error:  # damaged members, pickled objects: numpy raises many things
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise PpcdError(f"{path} is not a readable .npz file of plain arrays ({reason})") from None
+        raise PpcdError(
+            f"{path} is not a readable .npz file of plain arrays ({reason}); give one with mu and sigma"
+        ) from None
     problem = _problem(mu, sigma)
     if problem:
         raise PpcdError(f"{path} holds no statistics of features: {problem}")
