@@ -1,9 +1,11 @@
 """The one exception that users are meant to see, and how command lines show it."""
 
+import argparse
 import gc
 import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from ppcd.stopping import Stopped, stoppable
 
@@ -23,6 +25,13 @@ class TrainingStopped(PpcdError):
     """A training that cannot come to anything; its run says so in run.json, and its last checkpoint is kept."""
 
     kind = "stopped"
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse's, which says in one line what was wrong with the arguments, and not its whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"ppcd: {message} (see {self.prog} --help)\n")
 
 
 def run_command(command: Callable[[], None], stopped: str) -> int:

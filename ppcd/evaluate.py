@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ppcd import pretrained
 from ppcd.checkpoints import load_generator
 from ppcd.data import ImageSet
-from ppcd.errors import PpcdError, run_command
+from ppcd.errors import ArgumentParser, PpcdError, run_command
 from ppcd.generators import Generator
 from ppcd.metrics.diversity import Diversity, RunningDiversity
 from ppcd.metrics.features import published_backbone
@@ -224,7 +224,9 @@ def check_fit(G: nn.Module, data: ImageSet) -> None:
     given = {"num_classes": G.num_classes, "resolution": G.resolution}
     expected = {"num_classes": len(data.classes), "resolution": data.images.shape[-1]}
     if given != expected:
-        raise PpcdError(f"the generator ({given}) does not fit the data {data.identity} ({expected})")
+        raise PpcdError(
+            f"the generator ({given}) does not fit the data {data.identity} ({expected}); take its own profile"
+        )
 
 
 def fewest_samples(num_classes: int) -> int:
@@ -240,12 +242,12 @@ def check_samples(samples: int, data: ImageSet) -> None:
     """
     least = fewest_samples(len(data.classes))
     if samples < least:
-        raise PpcdError(f"the metrics need at least {least} samples of this data; got {samples}")
+        raise PpcdError(f"the metrics need at least {least} samples of this data; got {samples}: ask for more")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m ppcd.evaluate", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("generator", help="a generator's .safetensors, BigGAN-PyTorch's .pth, a run's directory or id")
     parser.add_argument("--profile", default="mnist", help="whose data, backbone and judge measure it")
     parser.add_argument("--samples", type=int, help="default: as many as the profile's evaluation has")

@@ -7,7 +7,6 @@ and one shift. Inputs are `z` [batch, dim_z] (float32) and `y` [batch] (int64), 
 configuration of the generator and the version of this package as JSON.
 """
 
-import argparse
 import importlib
 import json
 import sys
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 import ppcd
 from ppcd.blocks import GeneratorBlock
 from ppcd.checkpoints import load_generator
-from ppcd.errors import PpcdError, run_command
+from ppcd.errors import ArgumentParser, PpcdError, run_command
 from ppcd.folding import conditional, double
 from ppcd.generators import BASE, Generator
 from ppcd.layers import BatchNorm2d, ClassConditionalBatchNorm, SelfAttention
@@ -284,7 +283,7 @@ def _conditions(graph: _Graph, generator: Generator) -> tuple[str, list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m ppcd.export", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.export", description=__doc__.splitlines()[0])
     parser.add_argument("generator", type=Path, metavar="GENERATOR.safetensors", help="a generator of a run")
     parser.add_argument("onnx", type=Path, metavar="OUT.onnx", help="what to write")
     parser.add_argument("--check", action="store_true", help="run it with onnxruntime and compare the images")

@@ -23,7 +23,7 @@ from ppcd import memory, paths, provenance
 from ppcd.checkpoints import load_generator
 from ppcd.data import ImageSet, load_data
 from ppcd.displays import Throttle, clock
-from ppcd.errors import PpcdError, run_command
+from ppcd.errors import ArgumentParser, PpcdError, run_command
 from ppcd.evaluate import DIVERSITY_SEED, check_fit, fewest_samples, measure
 from ppcd.metrics.diversity import Diversity
 from ppcd.metrics.fidelity import frechet_distance, is_splits
@@ -255,7 +255,7 @@ def _show(done: int, total: int, elapsed: float, terminal: bool, end: str = "") 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m ppcd.generations", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.generations", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist")
     parser.add_argument("--run", nargs="+", required=True, metavar="ID", help="complete runs of the profile")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or mps")

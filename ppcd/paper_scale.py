@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from ppcd import paper, paths, provenance
-from ppcd.errors import PpcdError, run_command
+from ppcd.errors import ArgumentParser, PpcdError, run_command
 from ppcd.generators import ARCHITECTURES, Generator, GeneratorConfig, build_generator
 from ppcd.kept import GRID, KeptCost, count, kept_generator, masked_generator
 from ppcd.methods import TinyGan
@@ -366,7 +366,7 @@ def _current(content: Content, name: str, device: str) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m ppcd.paper_scale", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.paper_scale", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="imagenet128")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: the CPU, and the GPU if there is one")
     parser.add_argument("--seed", type=int, default=0, help="of weights, noise and labels")

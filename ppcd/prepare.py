@@ -19,7 +19,7 @@ import torch
 from ppcd import folders
 from ppcd.batches import BatchSampler
 from ppcd.data import source_folder
-from ppcd.errors import PpcdError, run_command
+from ppcd.errors import ArgumentParser, PpcdError, run_command
 from ppcd.filling import SKIPPED, get_store
 from ppcd.images import ImageSet
 from ppcd.store import AGAIN, Store, is_store, open_store
@@ -75,7 +75,7 @@ def _one_core() -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m ppcd.prepare", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.prepare", description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", help="of class folders, or with them in its `train`; default: PPCD_DATA")
     parser.add_argument("--resolution", type=int, help=f"height and width in pixels; default: {RESOLUTION}")
     parser.add_argument("--workers", type=int, help="processes that decode; default: one a core")

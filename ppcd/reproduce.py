@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from ppcd import paths
-from ppcd.errors import run_command
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.generations import complete_records, ensure_generations
 from ppcd.profiles import PROFILES, get_profile
 from ppcd.runs import RunConfig, run_config
@@ -132,7 +132,7 @@ def reproduce(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m ppcd.reproduce", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.reproduce", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
     parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

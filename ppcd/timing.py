@@ -4,7 +4,6 @@ A run's own record holds the time that was measured at the end of its training, 
 then. Here all networks take turns, round after round, so that what slows the machine slows all of them alike.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -16,7 +15,7 @@ from torch import nn
 
 from ppcd import paths, provenance
 from ppcd.checkpoints import load_generator
-from ppcd.errors import PpcdError, run_command
+from ppcd.errors import ArgumentParser, PpcdError, run_command
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.profiles import get_profile
 from ppcd.runs import find_runs, runs_root
@@ -143,7 +142,7 @@ def ensure_runtime(profile: str, records: Sequence[Record], device: str = "cpu",
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m ppcd.timing", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.timing", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist")
     parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

@@ -3,6 +3,7 @@
 import argparse
 import io
 import logging
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -18,7 +19,7 @@ from ppcd.baselines import make_trainer
 from ppcd.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.data import ImageSet
 from ppcd.ema import recompute_batch_statistics
-from ppcd.errors import PpcdError, TrainingStopped, run_command
+from ppcd.errors import ArgumentParser, PpcdError, TrainingStopped, run_command
 from ppcd.evaluate import check_samples, evaluate
 from ppcd.generators import Generator
 from ppcd.history import HISTORY_COLUMNS
@@ -42,19 +43,23 @@ HISTORY_ROWS = 250  # rows of history.csv over a whole training
 
 
 def resolve_device(name: str) -> str:
-    """ "auto", "cpu", "cuda" or "mps" as a device that is there.
+    """ "auto", "cpu", "cuda" (or one by its number, "cuda:1") or "mps" as a device that is there.
 
     Raises:
         PpcdError: unknown, or there is none on this machine.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind = name.split(":")[0]
+    kind, _, number = name.partition(":")
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if kind not in there:
+    numbered = kind == "cuda" and re.fullmatch("[0-9]+", number)
+    if kind not in there or (name != kind and not numbered):
         raise PpcdError(f"unknown device {name!r}; expected auto, cpu, cuda or mps")
     if not there[kind]:
         raise PpcdError(f"device {name!r} was asked for, but torch sees none on this machine; take cpu or auto")
+    if numbered and int(number) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise PpcdError(f"device {name!r} was asked for, but the last one on this machine is cuda:{last}; take that")
     return name
 
 
@@ -313,7 +318,7 @@ def _describe_data(data: ImageSet) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m ppcd.train", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.train", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist")
     parser.add_argument("--recipe", default="ppcd", help=f"{', '.join(RECIPES)}; -a<alpha> behind masked ones")
     parser.add_argument("--alpha", type=float, help="compression ratio threshold of eq. 3, in (0, 1)")
@@ -337,6 +342,8 @@ def _command(options: argparse.Namespace) -> None:
             print(config.describe())
         return
     already = together.agree(Run(config).state) == "complete"
+    if already:
+        Run(config).read()  # what was changed since is not passed off as complete
     run = train_run(config, device=device, together=together)
     if together.is_main:
         print(f"{run.config.id}: {'was complete already' if already else 'complete'}; see {run.directory}")

@@ -21,7 +21,7 @@ import torch
 
 from ppcd import paths
 from ppcd.data import ImageSet, image_hash
-from ppcd.errors import PpcdError, run_command
+from ppcd.errors import ArgumentParser, PpcdError, run_command
 from ppcd.generators import build_generator
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import TEACHER, get_recipe
@@ -192,7 +192,7 @@ def peak_memory(device: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: the measured steps as JSON; 0, or 2 with one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m ppcd.training_cost", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.training_cost", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="imagenet128")
     parser.add_argument("--batch", type=int, default=CPU_BATCHES[0])
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ppcd import paper
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, directory
-from ppcd.errors import run_command
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.lineage import Cell, find_cell, train_command
 from ppcd.profiles import PROFILES
 from ppcd.records import file_hash, flatten
@@ -118,7 +118,7 @@ def _compare(path: Path, expected: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 (for a cell that was not run too), or 2 with one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m ppcd.why", description=(__doc__ or "").splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.why", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cell", required=True, help="table1.ppcd.fid, fig4.l1-biggan-a0.5.fid, claims.ID")
     parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
     parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')

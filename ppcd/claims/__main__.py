@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from ppcd.artifacts.claims_table import text, write
 from ppcd.artifacts.sources import Context
 from ppcd.claims import check_claims
-from ppcd.errors import run_command
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.profiles import PROFILES, get_profile
 from ppcd.seeds import parse_seeds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 whatever the claims came to, 2 with one line on standard error for a mistake of use."""
-    parser = argparse.ArgumentParser(prog="python -m ppcd.claims", description=(__doc__ or "").splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.claims", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
     parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
     options = parser.parse_args(arguments)
