@@ -13,6 +13,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from ppcd.seeds import seeded_numpy
+
 Array = NDArray[np.float64]
 
 RESAMPLES = 10_000
@@ -33,7 +35,7 @@ class Bootstrap:
         if seeds < 1 or resamples < 1:
             raise ValueError(f"a bootstrap needs seeds and resamples, got {seeds} and {resamples}")
         self.seeds, self.resamples, self._seed = seeds, resamples, seed
-        self._drawn = np.random.default_rng(seed).integers(0, seeds, size=(resamples, seeds))
+        self._drawn = seeded_numpy(seed).integers(0, seeds, size=(resamples, seeds))
 
     def means(self, system: str, values: Array) -> Array:
         """The mean of a system's measurement in every resample.
@@ -48,7 +50,7 @@ class Bootstrap:
         if values.ndim != 2 or len(values) != self.seeds or values.shape[1] < 1:
             raise ValueError(f"expected values [{self.seeds} seeds, generations], got {values.shape}")
         generations = values.shape[1]
-        generator = np.random.default_rng([self._seed, crc32(system.encode())])
+        generator = seeded_numpy([self._seed, crc32(system.encode())])
         chosen = generator.integers(0, generations, size=(self.resamples, self.seeds, generations))
         return values[self._drawn[:, :, None], chosen].mean(axis=(1, 2))
 

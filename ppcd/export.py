@@ -26,6 +26,7 @@ from ppcd.generators import BASE, Generator
 from ppcd.layers import BatchNorm2d, ClassConditionalBatchNorm, SelfAttention
 from ppcd.paths import write_atomic
 from ppcd.resampling import box_sum
+from ppcd.seeds import seeded
 from ppcd.separable import SeparableBlock
 from ppcd.slim import slim
 
@@ -80,7 +81,7 @@ def check_onnx(generator: Generator, path: str | Path, batches: Sequence[int] = 
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what fails is raised as well
-    random, largest = torch.Generator().manual_seed(0), 0.0
+    random, largest = seeded(0), 0.0
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         for batch in batches:

@@ -26,6 +26,7 @@ from ppcd.metrics.features import Backbone
 from ppcd.metrics.fidelity import COMPARED, reference_order
 from ppcd.metrics.gauges import Gauges, asked_probability
 from ppcd.sampling import sample_images
+from ppcd.seeds import seeded
 
 LEAST_PROBABILITY = 0.5
 PERCENTILE = 99.0
@@ -136,7 +137,7 @@ def reference(data: ImageSet, gauges: Gauges) -> Reference:
 
 def first_of_each_class(labels: Int64[Tensor, " n"], num_classes: int, count: int) -> Int64[Tensor, " chosen"]:
     """Indices of `count` images of every class, of all where there are fewer, drawn at random and in a random order."""
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(labels), generator=seeded(0))
     grouped, place = labels[order].sort(stable=True)
     begins = torch.searchsorted(grouped, torch.arange(num_classes))
     rank = torch.arange(len(labels)) - begins[grouped]  # of an image among those of its class

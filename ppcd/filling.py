@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 
 import lmdb
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ppcd import folders, paths
 from ppcd.errors import PpcdError
+from ppcd.seeds import seeded
 from ppcd.store import (
     AGAIN,
     FORMAT,
@@ -229,7 +229,7 @@ class _Filling:
             num_workers=workers if workers > 1 else 0,
             collate_fn=_as_it_is,
             worker_init_fn=_end_with_parent,
-            generator=torch.Generator(),  # else the global one, which is the user's
+            generator=seeded(0),  # else the global one, which is the user's
         )
         decoded = iter(loader)
         total = len(self.names)

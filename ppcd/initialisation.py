@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from ppcd.layers import SpectralNorm
+from ppcd.seeds import seeded
 
 
 def named_generator(seed: int, name: str) -> torch.Generator:
     """A random generator of its own for each seed and purpose: seeded with sha256("seed/name")."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return seeded(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def initialise(network: nn.Module, kind: Literal["orthogonal", "xavier"], seed: int, scope: str) -> None:

@@ -22,6 +22,7 @@ from ppcd.data import source_folder
 from ppcd.errors import ArgumentParser, PpcdError, run_command
 from ppcd.filling import SKIPPED, get_store
 from ppcd.images import ImageSet
+from ppcd.seeds import seeded
 from ppcd.store import AGAIN, Store, is_store, open_store
 
 SECONDS = 10.0  # of each measurement
@@ -32,7 +33,7 @@ RESOLUTION = 128  # the paper's
 def time_decoding(folder: Path, resolution: int, seconds: float) -> float:
     """Original images decoded and resized per second on one core, the files in random order."""
     names = [name for files in folders.class_files(folder).values() for name in files]
-    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0)).tolist()
+    order = torch.randperm(len(names), generator=seeded(0)).tolist()
     with _one_core():
         began, count = time.perf_counter(), 0
         for number in cycle(order):
@@ -48,7 +49,7 @@ def time_reading(store: Store, seconds: float) -> float:
     """Prepared images per second on one core, in random order, as training gets them: as numbers, in batches."""
     data = ImageSet(store.images, store.labels, store.classes, store.identity, store.sha256, store.note)
     with _one_core():
-        sampler = BatchSampler(data, BATCH, torch.Generator().manual_seed(0))
+        sampler = BatchSampler(data, BATCH, seeded(0))
         next(sampler)
         began, count = time.perf_counter(), 0
         while time.perf_counter() - began < seconds:

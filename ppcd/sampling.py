@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ppcd.data import to_uint8
 from ppcd.errors import PpcdError
 from ppcd.metrics.modes import eval_mode
+from ppcd.seeds import seeded
 
 BATCH = 100  # images at a time
 CHUNK = 64  # samples whose noise is drawn at once: torch draws the end of a tensor differently
@@ -80,7 +81,7 @@ class Noise:
     """The rows of `draw_noise`, one portion after the other."""
 
     def __init__(self, dim_z: int, seed: int) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = seeded(seed)
         self._left = torch.empty(0, dim_z)
 
     def take(self, count: int) -> Float[Tensor, "count dim_z"]:

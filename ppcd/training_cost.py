@@ -25,6 +25,7 @@ from ppcd.errors import ArgumentParser, PpcdError, run_command
 from ppcd.generators import build_generator
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import TEACHER, get_recipe
+from ppcd.seeds import seeded
 from ppcd.trainer import Trainer
 
 RECIPE = "ppcd"
@@ -41,7 +42,7 @@ def step_trainer(profile: Profile, batch: int, device: str = "cpu", seed: int = 
     Its images are random and all of one class, and the teacher has fresh weights: a step costs the same, and the
     teacher measures the statistics of one class and not of a thousand.
     """
-    noise = torch.Generator().manual_seed(seed)
+    noise = seeded(seed)
     shape = (IMAGES, 3, profile.resolution, profile.resolution)
     images = torch.randint(256, shape, generator=noise, dtype=torch.uint8)
     labels = torch.zeros(IMAGES, dtype=torch.int64)

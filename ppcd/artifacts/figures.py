@@ -26,6 +26,7 @@ from ppcd.artifacts.sources import (
 )
 from ppcd.profiles import get_profile
 from ppcd.recipes import RECIPES, TEACHER, check_alpha
+from ppcd.seeds import seeded
 
 DPI = 150
 PALETTE = tuple(seaborn.color_palette("colorblind").as_hex())
@@ -100,7 +101,7 @@ def not_run(axes: Axes, text: str = NOT_RUN) -> None:
 def example_noise(profile: str, seed: int, count: int) -> Float[Tensor, "count noise"]:
     """One noise vector per column, the same for every model: each takes its first `dim_z` entries."""
     budget = get_profile(profile)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     return torch.randn(count, max(budget.dim_z, budget.teacher_dim_z), generator=generator)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ppcd.data import ImageSet, to_float
 from ppcd.errors import PpcdError
 from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
+from ppcd.seeds import seeded
 
 ARCHITECTURE = 1  # raised when the network or its training changes: older files are then not used
 WIDTH = 16
@@ -92,7 +93,7 @@ def train_or_load_classifier(
     key: Key = {"data": data.sha256, "epochs": epochs, "seed": seed, "architecture": ARCHITECTURE}
 
     def compute() -> Entry:
-        held_out, training = split(data.labels, num_classes, torch.Generator().manual_seed(seed))
+        held_out, training = split(data.labels, num_classes, seeded(seed))
         classifier = _train(data, training, epochs, seed, torch.device(device))
         accuracy = agreement(classifier_logits(classifier, data.images[held_out]), data.labels[held_out])
         notes = {"accuracy": repr(accuracy), "held_out": str(len(held_out))}
@@ -145,7 +146,7 @@ def _untrained(num_classes: int, resolution: int, seed: int) -> Classifier:
     """Initialised by a generator of its own; the state of torch's global one is put back."""
     with torch.random.fork_rng(devices=[]):
         classifier = Classifier(num_classes, resolution)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     for module in classifier.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
@@ -167,7 +168,7 @@ def _train(
     batch = max(2, min(BATCH, len(training) // 4))  # at least four steps an epoch
     steps_per_epoch = max(1, len(training) // batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * steps_per_epoch)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     with _one_thread(device):
         for _ in range(epochs):
             order = training[torch.randperm(len(training), generator=generator)]

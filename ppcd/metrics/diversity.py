@@ -19,6 +19,7 @@ from torch import Tensor
 from ppcd.data import to_float
 from ppcd.errors import PpcdError
 from ppcd.metrics.features import Backbone
+from ppcd.seeds import seeded
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -84,7 +85,7 @@ class RunningDiversity:
     ) -> None:
         self._name, self._measure = _get_distance(distance, backbone)
         self._count = pairs_per_class(num_classes)
-        self._pairs = class_pairs(labels, num_classes, self._count, torch.Generator().manual_seed(seed))
+        self._pairs = class_pairs(labels, num_classes, self._count, seeded(seed))
         self._wanted = torch.cat(self._pairs).unique()  # in ascending order
         self._kept: Tensor | None = None
         self._seen = 0

@@ -33,6 +33,7 @@ from ppcd.data import ImageSet
 from ppcd.errors import PpcdError
 from ppcd.metrics.cache import Entry, Key, cached
 from ppcd.metrics.features import Backbone, Features
+from ppcd.seeds import seeded
 
 VERSION = 2  # raised when reference statistics are computed differently
 MINIMUM = 16  # samples: precision and recall look at the third neighbour, KID halves the set
@@ -186,7 +187,7 @@ def reference_statistics(data: ImageSet, backbone: Backbone) -> Statistics:
 
 def reference_order(count: int) -> Int64[Tensor, " reference"]:
     """Indices of the real images that are compared with."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:REFERENCE_IMAGES]
+    return torch.randperm(count, generator=seeded(0))[:REFERENCE_IMAGES]
 
 
 def frechet_distance(generated: Moments, real: Moments) -> float:

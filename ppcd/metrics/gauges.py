@@ -12,6 +12,7 @@ from ppcd.errors import PpcdError
 from ppcd.metrics.cache import Entry, Key, cached
 from ppcd.metrics.features import BACKBONES, Backbone, Features, get_backbone
 from ppcd.metrics.fidelity import Statistics, reference_statistics
+from ppcd.seeds import seeded
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ def real_accuracy(data: ImageSet, judge: Backbone) -> float:
     It stands with every accuracy that the judge measures, as its upper end; where it is near chance, the classes of
     the data have another order than the judge's, and a warning says so. From the cache where it is there.
     """
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:JUDGED_IMAGES]
+    order = torch.randperm(len(data), generator=seeded(0))[:JUDGED_IMAGES]
     key: Key = {
         "version": VERSION,
         "data": data.sha256,

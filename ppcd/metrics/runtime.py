@@ -9,6 +9,7 @@ from torch import nn
 
 from ppcd.errors import PpcdError
 from ppcd.metrics.modes import eval_mode
+from ppcd.seeds import seeded
 
 
 def seconds_per_batch(
@@ -40,7 +41,7 @@ def seconds_per_batch(
     if batch < 1 or repeats < 1 or warmup < 0 or (threads is not None and threads < 1):
         raise PpcdError(f"timing needs batch, repeats and threads of at least 1; got {batch}, {repeats}, {threads}")
     device, home = torch.device(device), next(chain(G.parameters(), G.buffers())).device
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     z = torch.randn(batch, int(G.dim_z), generator=generator).to(device)  # type: ignore[arg-type]
     y = torch.randint(int(G.num_classes), (batch,), generator=generator).to(device)  # type: ignore[arg-type]
     threads_before, times = torch.get_num_threads(), []

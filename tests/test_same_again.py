@@ -1,0 +1,275 @@
+"""The same seed gives the same bytes: in fresh processes, and whatever is done to the global random streams."""
+
+import ast
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ppcd import paths
+from ppcd.profiles import get_profile
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPES = ("biggan", "ppcd-a0.5")
+MAKE = f"""
+from ppcd import train
+from ppcd.artifacts import tables
+from ppcd.runs import run_config
+
+watchers = ()
+if disturbed:
+    disturber = Disturber()
+    watchers = (disturber,)
+    for name in ("make_trainer", "finish_generator", "sample_grid", "evaluate", "measure_complexity"):
+        setattr(train, name, disturber.around(getattr(train, name)))
+for recipe in {RECIPES}:
+    train.train_run(run_config("smoke", recipe, 0), callbacks=watchers)
+frame = tables.table3("smoke", [0])
+if disturbed:
+    disturber.disturb()
+tables.write_table3(frame)
+if disturbed:
+    disturber.disturb()
+    print(disturber.times)
+"""
+DISTURBER = """
+import random
+import numpy as np
+import torch
+from ppcd.callbacks import Callback
+
+def streams():
+    kind, keys, *rest = np.random.get_state()
+    return torch.get_rng_state().tolist(), kind, keys.tolist(), rest, random.getstate()
+
+class Disturber(Callback):
+    # Sets every global seed to something else each time, and draws from every global stream. Before that it looks
+    # whether anybody else has drawn since: then the streams stand elsewhere than it left them.
+
+    def __init__(self):
+        self.times, self.left = 0, streams()
+
+    def disturb(self, *_):
+        assert streams() == self.left, "something has drawn from a global stream, or set its seed"
+        self.times += 1
+        torch.manual_seed(self.times)
+        np.random.seed(self.times + 1)
+        random.seed(self.times + 2)
+        torch.rand(self.times), np.random.rand(self.times), random.random()
+        self.left = streams()
+
+    on_start = on_step = on_end = disturb
+
+    def around(self, function):
+        def call(*arguments, **options):
+            self.disturb()
+            result = function(*arguments, **options)
+            self.disturb()
+            return result
+        return call
+"""
+CLOCK = ("seconds", "images_per_second")  # columns of history.csv, and of what a run says of its training
+
+
+# ------------------------------------------------------------ fresh processes
+
+
+def start(folder: Path, disturbed: bool) -> subprocess.Popen[str]:
+    """The smoke profile from nothing, its classifier too, in a process, with folders and a cache of its own."""
+    folder.mkdir()
+    own = {f"PPCD_{name}": str(folder / name.lower()) for name in ("RESULTS", "FIGURES", "CACHE")}
+    # What Python's hashes of strings, and so the order of sets, are made with differs as well.
+    environment = {**os.environ, **own, "PYTHONHASHSEED": str(1 + disturbed), "PYTHONPATH": str(ROOT)}
+    script = f"disturbed = {disturbed}\n" + (DISTURBER if disturbed else "") + MAKE
+    command = [sys.executable, "-c", script]
+    return subprocess.Popen(
+        command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two folders with the same work: in the second process every global seed was changed again and again."""
+    root = tmp_path_factory.mktemp("twice")
+    folders = root / "plain", root / "disturbed"
+    processes = [start(folder, folder.name == "disturbed") for folder in folders]
+    ended = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], ended
+    assert int(ended[1][0]) > 2 * get_profile("smoke").iterations  # it was disturbed at every step
+    return folders
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """Every file that is kept, by its name: what it holds but for the time that passed."""
+    readers: dict[str, Callable[[bytes], Any]] = {"run.json": record, "history.csv": without_clock}
+    whole: Callable[[bytes], Any] = bytes
+    left_out = {"checkpoint.pt", ".lock", ".local"}  # a checkpoint, which nobody keeps, has the clock in it
+    kept = [path for path in (folder / "results").rglob("*") if path.is_file() and path.name not in left_out]
+    return {str(path.relative_to(folder)): readers.get(path.name, whole)(path.read_bytes()) for path in kept}
+
+
+def record(content: bytes) -> dict[str, Any]:
+    """run.json without times, and without the hashes of what has times in it."""
+    found = json.loads(content)
+    for name in ("started", "finished"):
+        del found["provenance"][name]
+    for name in CLOCK:
+        del found["training"][name]
+    del found["runtime"], found["sha256"], found["files"]["history.csv"]
+    return found
+
+
+def without_clock(content: bytes) -> list[dict[str, str]]:
+    rows = csv.DictReader(io.StringIO(content.decode()))
+    return [{name: value for name, value in row.items() if name not in CLOCK} for row in rows]
+
+
+def run_files(found: dict[str, Any], recipe: str) -> dict[str, Any]:
+    """Of one run, without its directory's name."""
+    return {name.rsplit("/", 1)[1]: value for name, value in found.items() if f"/runs/{recipe}-s0-" in name}
+
+
+def test_two_fresh_processes_give_the_same_bytes_whatever_the_global_seeds(twice: tuple[Path, Path]) -> None:
+    first, second = map(results, twice)
+    for recipe in RECIPES:
+        assert {"run.json", "history.csv", "generator.safetensors", "samples.png"} <= set(run_files(first, recipe))
+    assert {f"results/smoke/tables/table3.{kind}" for kind in ("csv", "md", "tex")} <= set(first)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_what_is_compared_holds_scores_weights_and_losses(twice: tuple[Path, Path]) -> None:
+    """A changed score, weight or loss would be seen: nothing of them is taken out before comparing."""
+    found = run_files(results(twice[0]), "ppcd-a0.5")
+    assert {"is", "fd", "kid", "precision", "recall", "diversity", "accuracy"} <= set(
+        found["run.json"]["metrics"]["ema"]
+    )
+    assert {"generator.safetensors", "samples.png", "masks.csv"} == set(found["run.json"]["files"])
+    assert {"iteration", "loss_d", "loss_adv", "loss_cd", "loss_pp"} <= set(found["history.csv"][0])
+    assert len(found["history.csv"]) == get_profile("smoke").iterations
+
+
+# ------------------------------------------------------------ no use of them in the code
+
+DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson", "binomial"}
+DRAWS |= {"rand_like", "randn_like", "randint_like", "DataLoader", "RandomSampler", "random_split"}
+FILLS = {"normal_", "uniform_", "random_", "bernoulli_", "exponential_", "geometric_", "log_normal_", "cauchy_"}
+FILLS |= {"trunc_normal_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_", "orthogonal_"}
+FILLS |= {"sparse_"}
+GLOBAL = {"torch.manual_seed", "torch.seed", "torch.set_rng_state", "torch.cuda.manual_seed"}
+GLOBAL |= {"torch.cuda.manual_seed_all", "torch.cuda.seed", "torch.mps.manual_seed", "accelerate.utils.set_seed"}
+GLOBAL |= {"torch.random.manual_seed", "torch.random.seed", "torch.random.set_rng_state"}
+MAKERS = {"torch.Generator", "numpy.random.default_rng"}  # allowed in one file
+
+
+def global_draws(source: str, makes_generators: bool = False) -> list[str]:
+    """Where Python code draws from a global random stream, sets its seed, or makes a generator in its own way."""
+    tree = ast.parse(source)
+    names: dict[str, str] = {}  # as the code calls them -> in full
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                names[alias.asname or alias.name.split(".")[0]] = (
+                    alias.name if alias.asname else alias.name.split(".")[0]
+                )
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for node in ast.walk(tree):
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        found += [f"{node.lineno}: import {name}" for name in modules if name in ("random", "secrets")]  # type: ignore[attr-defined]
+        if isinstance(node, ast.Call) and (called := _forbidden(node, names, makes_generators)):
+            found.append(f"{node.lineno}: {called}")
+    return found
+
+
+def _forbidden(call: ast.Call, names: dict[str, str], makes_generators: bool) -> str | None:
+    written = ast.unparse(call.func)
+    first, _, rest = written.partition(".")
+    name = names.get(first, first) + (f".{rest}" if rest else "")
+    last = name.rsplit(".", 1)[-1]
+    own = any(word.arg == "generator" and ast.unparse(word.value) != "None" for word in call.keywords)
+    of_torch = name.startswith("torch.") or "." not in name
+    if name in MAKERS:
+        seeded = name == "torch.Generator" or bool(call.args)
+        return None if makes_generators and seeded else name
+    if name in GLOBAL or name.startswith("numpy.random.") or "ropout" in last:
+        return name
+    if (last in DRAWS and of_torch) or last in FILLS or last in {"bernoulli", "multinomial"}:
+        return None if own else name
+    return None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\ntorch.randn(3)",
+        "import torch\ntorch.randperm(3, generator=None)",
+        "import torch\ntorch.rand_like(x)",
+        "from torch import randint\nrandint(3, (2,))",
+        "import torch as t\nt.manual_seed(0)",
+        "from torch import manual_seed as m\nm(0)",
+        "import torch\ntorch.cuda.manual_seed_all(0)",
+        "import torch\ntorch.Generator().manual_seed(0)",
+        "x.normal_()",
+        "w.weight.data.uniform_(-1, 1)",
+        "p.multinomial(3)",
+        "from torch import nn\nnn.init.orthogonal_(w)",
+        "from torch import nn\nnn.Dropout(0.5)",
+        "import torch.nn.functional as F\nF.dropout(x)",
+        "from torch.utils.data import DataLoader\nDataLoader(data)",
+        "import numpy as np\nnp.random.seed(0)",
+        "import numpy\nnumpy.random.rand()",
+        "from numpy import random\nrandom.rand()",
+        "from numpy.random import default_rng\ndefault_rng()",
+        "import numpy as np\nnp.random.default_rng(0)",
+        "import numpy as np\nnp.random.RandomState(0)",
+        "import random",
+        "from random import choice",
+        "def f():\n    import random as r\n    return r.random()",
+        "from accelerate.utils import set_seed\nset_seed(0)",
+    ],
+)
+def test_what_draws_from_a_global_stream_is_seen(source: str) -> None:
+    assert global_draws(source) != []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\ntorch.randn(3, generator=g)",
+        "import torch\nwith torch.random.fork_rng(devices=[]): build()",
+        "from torch import nn\nnn.init.orthogonal_(w, generator=g)",
+        "import numpy as np\ndef f(r: np.random.Generator) -> float: return r.normal()",
+        "x.random_crop(); batches.shuffle()",
+    ],
+)
+def test_explicit_generators_are_allowed(source: str) -> None:
+    assert global_draws(source) == []
+
+
+def test_generators_are_made_with_a_seed() -> None:
+    assert global_draws("import numpy as np\nnp.random.default_rng(s)", makes_generators=True) == []
+    assert global_draws("import numpy as np\nnp.random.default_rng()", makes_generators=True) != []
+
+
+def test_no_code_of_the_package_draws_from_a_global_stream() -> None:
+    """And generators are made in one place, `ppcd/seeds.py`."""
+    sources = {path: path.read_text() for path in sorted((ROOT / "ppcd").rglob("*.py"))}
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        sources[path] = "\n".join("".join(cell["source"]) for cell in cells)
+    assert len(sources) > 100
+    place = ROOT / "ppcd" / "seeds.py"
+    found = {path.name: global_draws(source, path == place) for path, source in sources.items()}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+    assert global_draws(sources[place]) != []  # and there they are made
+    assert paths.repository() == ROOT
