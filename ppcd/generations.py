@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ppcd import memory, paths, provenance
+from ppcd import memory, paths, provenance, sums
 from ppcd.checkpoints import load_generator
 from ppcd.data import ImageSet, load_data
 from ppcd.displays import Throttle, clock
@@ -126,7 +126,8 @@ def measure_generations(run: Run | Record, device: str = "cpu") -> dict[str, Any
         "generations": generations,
         "provenance": provenance.finish(began),
     }
-    paths.write_atomic(directory / FILE, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    content = json.dumps(whole, indent=1, allow_nan=False) + "\n"
+    sums.write(paths.results(profile.name), f"runs/{record['id']}/{FILE}", content)
     return whole
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from ppcd import paper, paths, provenance
+from ppcd import paper, paths, provenance, sums
 from ppcd.errors import ArgumentParser, PpcdError, run_command
 from ppcd.generators import ARCHITECTURES, Generator, GeneratorConfig, build_generator
 from ppcd.kept import GRID, KeptCost, count, kept_generator, masked_generator
@@ -308,7 +308,7 @@ def write_part(profile: str, name: str, part: Content) -> Content:
     """
     content = read(profile)
     content[name] = part if name == "complexity" else {**content[name], key(part): part}
-    paths.write_atomic(path_of(profile), json.dumps(content, indent=1, allow_nan=False) + "\n")
+    sums.write(path_of(profile).parent, FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return content
 
 

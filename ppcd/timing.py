@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ppcd import paths, provenance
+from ppcd import paths, provenance, sums
 from ppcd.checkpoints import load_generator
 from ppcd.errors import ArgumentParser, PpcdError, run_command
 from ppcd.metrics.runtime import seconds_per_batch
@@ -72,7 +72,7 @@ def measure_runtime(records: Sequence[Record], device: str = "cpu", rounds: int 
         },
         "provenance": provenance.finish(began),
     }
-    paths.write_atomic(paths.results(profile) / FILE, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    sums.write(paths.results(profile), FILE, json.dumps(whole, indent=1, allow_nan=False) + "\n")
     return whole
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ppcd import paths
+from ppcd import paths, sums
 from ppcd.artifacts.render import Html
 from ppcd.artifacts.sources import Context
 from ppcd.claims import CLAIMS, STATUSES, Outcome, PartOutcome, Status, number, spread_over, write_claims
@@ -172,8 +172,7 @@ def markdown(outcomes: Sequence[Outcome], context: Context) -> str:
 
 def write(outcomes: Sequence[Outcome], context: Context) -> list[Path]:
     """Write `results/<profile>/claims.json` and, short, `tables/claims.md`."""
-    short = paths.results(context.profile) / "tables" / "claims.md"
-    paths.write_atomic(short, markdown(outcomes, context))
+    short = sums.write(paths.results(context.profile), "tables/claims.md", markdown(outcomes, context))
     return [write_claims(outcomes, context), short]
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ppcd import paper, paths
+from ppcd import paper, paths, sums
 from ppcd.artifacts import figures
 from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, common_protocol, find_records, listed
@@ -213,9 +213,7 @@ def write_fig4(profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float
     frame = fig4_frame(profile, seeds, alphas)
     name = "fig4" if tuple(alphas) == paper.FIGURE4_ALPHAS else f"fig4-a{'-'.join(f'{alpha:g}' for alpha in alphas)}"
     written = save(fig4(profile, seeds, alphas, frame), profile, name)
-    path = paths.results(get_profile(profile).name) / "tables" / f"{name}.csv"
-    paths.write_atomic(path, _csv(frame))
-    return [*written, path]
+    return [*written, sums.write(paths.results(get_profile(profile).name), f"tables/{name}.csv", _csv(frame))]
 
 
 def _csv(frame: pd.DataFrame) -> str:

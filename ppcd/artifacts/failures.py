@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ppcd import failures, paths
+from ppcd import failures, paths, sums
 from ppcd.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, find_records, generator_of, listed
 from ppcd.artifacts.tiles import show_tiles
@@ -151,6 +151,5 @@ def write_fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judge
     """Write `figures/<profile>/fig8.{png,pdf}` and `results/<profile>/tables/fig8.csv` with the shares."""
     found = judged(profile, seeds) if found is None else found
     written = save(fig8(profile, seeds, found), profile, "fig8")
-    path = paths.results(get_profile(profile).name) / "tables" / "fig8.csv"
-    paths.write_atomic(path, shares(found, profile, seeds).to_csv(index=False, lineterminator="\n"))
-    return [*written, path]
+    table = shares(found, profile, seeds).to_csv(index=False, lineterminator="\n")
+    return [*written, sums.write(paths.results(get_profile(profile).name), "tables/fig8.csv", table)]

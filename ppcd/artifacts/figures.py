@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from torch import Tensor
 
-from ppcd import paper, paths
+from ppcd import paper, paths, sums
+from ppcd.artifacts import plotted
 from ppcd.artifacts.sources import (
     NOT_RUN,
     Context,
@@ -81,13 +82,10 @@ def pdf(figure: Figure) -> bytes:
 
 
 def save(figure: Figure, profile: str, name: str) -> list[Path]:
-    """Write `figures/<profile>/<name>.png` and `.pdf`, each at once or not at all."""
-    written = []
-    for extension, content in (("png", png(figure)), ("pdf", pdf(figure))):
-        path = paths.figures(get_profile(profile).name) / f"{name}.{extension}"
-        paths.write_atomic(path, content)
-        written.append(path)
-    return written
+    """Write `figures/<profile>/<name>.png` and `.pdf`, each at once or not at all; what they show in `<name>.json`."""
+    folder = paths.figures(get_profile(profile).name)
+    sums.write(folder, f"{name}.json", plotted.to_json(plotted.describe(figure)))
+    return [sums.write(folder, f"{name}.{kind}", draw(figure)) for kind, draw in (("png", png), ("pdf", pdf))]
 
 
 def not_run(axes: Axes, text: str = NOT_RUN) -> None:

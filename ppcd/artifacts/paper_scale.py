@@ -13,7 +13,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ppcd import paper, paths
+from ppcd import paper, paths, sums
 from ppcd.artifacts import render, rows
 from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from ppcd.artifacts.render import Column, Html, write_number
@@ -386,14 +386,13 @@ def write_tables(content: Content, seed: int = 0) -> list[Path]:
     """Write `results/<profile>/tables/paper_scale.{csv,md,tex}` and, as CSV, its curve, points and steps."""
     frame = table(content, seed)
     written = rows.write(frame, "paper_scale", columns(), caption(frame))
-    folder = paths.results(content["profile"]) / "tables"
+    folder = paths.results(content["profile"])
     others = {"curve": curve_table(content), "points": points_table(content)}
     others |= {"steps": steps_table(content), "training": estimates_table(content)}
     for name, other in others.items():
         if len(other):
-            path = folder / f"paper_scale_{name}.csv"
-            paths.write_atomic(path, other.to_csv(index=False, lineterminator="\n"))
-            written.append(path)
+            content_csv = other.to_csv(index=False, lineterminator="\n")
+            written.append(sums.write(folder, f"tables/paper_scale_{name}.csv", content_csv))
     return written
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppcd import paper, paths
+from ppcd import paper, paths, sums
 from ppcd.artifacts import render
 from ppcd.artifacts.render import Column
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, common_protocol, listed, own_networks
@@ -133,7 +133,6 @@ def write(frame: pd.DataFrame, name: str, columns: Sequence[Column], caption: st
     }
     written = []
     for extension, content in contents.items():
-        path = paths.results(frame["profile"].iloc[0]) / "tables" / f"{name}.{extension}"
-        paths.write_atomic(path, content)
-        written.append(path)
+        folder = paths.results(frame["profile"].iloc[0])
+        written.append(sums.write(folder, f"tables/{name}.{extension}", content))
     return written

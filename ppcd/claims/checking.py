@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ppcd import paths
+from ppcd import paths, sums
 from ppcd.artifacts.sources import Context, listed
 from ppcd.bootstrap import Array, Bootstrap, interval
 from ppcd.claims.comparison import COMPARISON, INTRODUCTION
@@ -194,7 +194,6 @@ def spread_over(seeds: Sequence[int]) -> str:
 
 def write_claims(outcomes: Sequence[Outcome], context: Context) -> Path:
     """Write `results/<profile>/claims.json`, atomically."""
-    path = paths.results(context.profile) / "claims.json"
-    content = [as_json(outcome, context) for outcome in outcomes]
-    paths.write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    return path
+    entries = [as_json(outcome, context) for outcome in outcomes]
+    content = json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return sums.write(paths.results(context.profile), "claims.json", content)
