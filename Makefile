@@ -13,6 +13,7 @@ PRECISION ?=
 COMPILE ?=
 TEACHER ?=
 CELL    ?=
+SCORES  ?=
 TESTS   ?=
 UPGRADE ?=
 PARTS   ?=
@@ -42,7 +43,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # each target uses all the cores it should by itself
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce smoke report claims why paper-scale bench lab test lint lock clean distclean FORCE
+.PHONY: help setup reproduce smoke report claims why verify paper-scale bench lab test lint lock clean distclean FORCE
 
 help: ## this list
 	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n\n'
@@ -61,6 +62,7 @@ help: ## this list
 	  'RETRAIN=$(RETRAIN)' '1: train them anew (neither: anew at profiles of minutes)' \
 	  'DRY_RUN=$(DRY_RUN)' '1: show what would be trained, and do nothing' \
 	  'CELL=$(CELL)' 'for make why: table1.ppcd.fid, fig4.ppcd-a0.5.fid, claims.ID' \
+	  'SCORES=$(SCORES)' 'for make verify: 1 measures all scores again, which takes an hour' \
 	  'PARTS=$(PARTS)' 'for make bench: latency,training,evaluation,roofline,quality (empty: all)' \
 	  'ROUNDS=$(ROUNDS)' 'for make bench: of every group (empty: as many as fit into its time)' \
 	  'QUICK=$(QUICK)' '1: make bench of tiny sizes, to try it, into .cache/bench-quick.json' \
@@ -84,6 +86,9 @@ claims: $(READY) ## each claim of the paper, checked against the runs that are t
 
 why: $(READY) ## the runs behind one number, and what makes them again: CELL=table1.ppcd.fid
 	$(PY) -m ppcd.why --cell "$(CELL)" --profile "$(PROFILE)" --seeds "$(SEEDS)"
+
+verify: $(READY) ## every table, figure and number that is kept, against the runs that it names (SCORES=1: anew)
+	$(PY) -m ppcd.verify --profile "$(if $(filter file,$(origin PROFILE)),all,$(PROFILE))"$(if $(SCORES), --scores)
 
 paper-scale: $(READY) ## sizes, run times and cost of training at the paper's own size, measured here
 	$(PY) -m ppcd.paper_scale --device "$(DEVICE)"

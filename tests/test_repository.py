@@ -25,7 +25,7 @@ LOCK = (ROOT / "requirements.lock").read_text()
 ENVIRONMENT = (ROOT / "environment.yml").read_text()
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TARGETS = ["help", "setup", "reproduce", "smoke", "report", "claims", "why", "lab", "test", "lint", "lock", "clean"]
-TARGETS += ["distclean", "paper-scale", "bench"]
+TARGETS += ["distclean", "paper-scale", "bench", "verify"]
 
 
 def tool(name: str) -> ModuleType:
