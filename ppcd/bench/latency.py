@@ -17,6 +17,7 @@ from ppcd.generators import Generator, GeneratorConfig, build_generator
 from ppcd.inference import for_inference
 from ppcd.kept import KeptCost, count, kept_generator
 from ppcd.profiles import Profile, get_profile
+from ppcd.seeds import seeded
 from ppcd.slim import slim
 
 KEPT_AT_PAPER_SCALE = 0.17  # what the paper's parameters at alpha 0.7 imply
@@ -94,7 +95,7 @@ def draw(settings: dict[str, Any]) -> Works:
     """A turn: one batch of images. Settings: network (of `Network`), form, batch, seed."""
     network, batch, seed = Network(**settings["network"]), settings["batch"], settings["seed"]
     generator = network.build(seed)
-    noise = torch.Generator().manual_seed(seed)
+    noise = seeded(seed)
     z = torch.randn(batch, network.dim_z, generator=noise)
     y = torch.randint(network.num_classes, (batch,), generator=noise)
     if settings["form"] == "onnx":

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ppcd.bench.contestants import QUICK, Contestant, Group, Pace, Works
 from ppcd.bench.training import BATCH, DIM_Z, WIDTH, pair_trainer
 from ppcd.forms import FAST, STRAIGHTFORWARD, Forms
+from ppcd.seeds import seeded
 
 SCENE = "ceilings"
 THREADS = (1, 2)
@@ -169,7 +170,7 @@ def ceiling_list(settings: dict[str, Any]) -> list[Ceiling]:
 
 def ceilings(settings: dict[str, Any]) -> Works:
     """A turn: each ceiling once. Settings: matrix, megabytes, and those of `ceiling_list`."""
-    noise = torch.Generator().manual_seed(0)
+    noise = seeded(0)
     left = torch.randn(settings["matrix"], settings["matrix"], generator=noise)
     source = torch.ones(settings["megabytes"] * 2**18)
     target = torch.zeros_like(source)

@@ -15,6 +15,7 @@ from ppcd.images import ImageSet, image_hash
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import ALPHA, TEACHER, get_recipe
 from ppcd.rule import channels_to_prune
+from ppcd.seeds import seeded
 from ppcd.trainer import Trainer
 
 PAIR, PRUNING = "pair", "pruning"  # scenes
@@ -29,7 +30,7 @@ NOT_ASKED = "not run: left out by --no-compile"
 
 def synthetic(profile: Profile, count: int, seed: int = 0) -> ImageSet:
     """Random images of the profile's size, the classes taking turns: a step costs the same."""
-    noise = torch.Generator().manual_seed(seed)
+    noise = seeded(seed)
     shape = (count, 3, profile.resolution, profile.resolution)
     images = torch.randint(256, shape, generator=noise, dtype=torch.uint8)
     labels = torch.arange(count) % profile.num_classes
