@@ -53,7 +53,8 @@ PLAN = (
 ROOM = 2**17  # bytes left on the full disk: enough to begin, too few for a checkpoint
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)  # of "any moment", in turns
 TIMES = {"writing a file": 4, "the teacher's steps": 2, "joint training": 2, "checkpoints": 2, "histories": 3}
-CALLS = {"writing a file": 1.7, "checkpoints": 3.5, "histories": 2.0, "tables": 3.0}  # at most so many, log 10; else 4
+WRITING = (0, 1, 1, 2, 3, 5, 8, 13, 21, 34)  # a file that has no temporary name is open for the first two
+CALLS = {"checkpoints": 3.5, "histories": 2.0, "tables": 3.0}  # at most so many, log 10; else 4
 
 
 # ------------------------------------------------------------ what a child does
@@ -129,10 +130,10 @@ def hooked(wrap: Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, A
         setattr(where, name, through)
 
 
-def kill_within(piece: str, time_of: int, calls: int) -> None:
+def kill_within(place: Path, piece: str, time_of: int, calls: int) -> None:
     """SIGKILL for this process `calls` of Python's calls and returns behind the entry into a piece of its work.
 
-    The piece "writing a file" begins where any file is opened for it.
+    The piece "writing a file" begins where any file in `place` is opened for it.
     """
     entered, left = 0, calls
 
@@ -154,8 +155,10 @@ def kill_within(piece: str, time_of: int, calls: int) -> None:
         return function(*given, **named)
 
     def opened(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR) and ".lock" not in str(arguments[0]):
-            enter("writing a file")
+        if event == "open" and isinstance(arguments[0], str | Path) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            path = Path(arguments[0])
+            if place in path.parents and not path.name.startswith(".lock") and path.suffix != ".lock":
+                enter("writing a file")
 
     hooked(wrap)
     sys.addaudithook(opened)
@@ -316,7 +319,9 @@ def fifty_kills(folder: Path, straight: Path, midway: Path) -> dict[str, Any]:
         else:
             count = chance.randint(1, TIMES.get(piece, 1))
             behind = round(10 ** chance.uniform(0, CALLS.get(piece, 4)))
-            pid = child(place, lambda p=piece, c=count, b=behind: kill_within(p, c, b))
+            if piece == "writing a file":
+                behind = chance.choice(WRITING)
+            pid = child(place, lambda p=(place, piece, count, behind): kill_within(*p))
             code = ended(pid)
             stopped = code == -signal.SIGKILL
         if stopped:
@@ -455,7 +460,7 @@ def full_and_read_only(folder: Path, straight: Path, midway: Path) -> dict[str, 
 
 if __name__ == "__main__":
     prepare()
-    folder = Path(sys.argv[1])
+    folder = Path(sys.argv[1]).resolve()
     straight, midway = reference(folder), folder / "midway"
     tried = {
         "kills": fifty_kills(folder, straight, midway),
