@@ -20,12 +20,14 @@ from ppcd.checkpoints import load_generator
 from ppcd.ema import recompute_batch_statistics
 from ppcd.generators import Generator
 from ppcd.loop import fit
-from ppcd.profiles import PROFILES
+from ppcd.profiles import PROFILES, Profile
 from ppcd.quality import Best, make_score, scored_at
 from ppcd.records import file_hash
 from ppcd.runs import Run, run_config
 from ppcd.train import finish_generator, train_run
 from ppcd.trainer import Trainer
+
+SHORT = replace(PROFILE, iterations=40)  # its masks have frozen at 20
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -113,10 +115,12 @@ def test_the_best_is_kept_beside_the_last(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "best.safetensors", "quality.csv"}
 
 
-@pytest.mark.parametrize(("recipe", "first"), [("ppcd-no-cd", 30), ("l1-sagan", 30)])
-def test_what_the_run_cannot_deliver_is_scored_but_not_kept(recipe: str, first: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("recipe", "profile", "first"), [("ppcd-no-cd", PROFILE, 30), ("l1-sagan", SHORT, 20)])
+def test_what_the_run_cannot_deliver_is_scored_but_not_kept(
+    recipe: str, profile: Profile, first: int, tmp_path: Path
+) -> None:
     """Open masks, a phase before the pruning: larger networks, which a small distance does not make the best."""
-    trainer = trainer_of(recipe)
+    trainer = trainer_of(recipe, profile)
     widths = []
 
     def score(generator: Generator) -> tuple[float, float]:
@@ -125,18 +129,18 @@ def test_what_the_run_cannot_deliver_is_scored_but_not_kept(recipe: str, first: 
 
     fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path, score)])
     finals = [row["iteration"] for row in curve(tmp_path) if row["final"] == "1"]
-    assert finals == [str(iteration) for iteration in range(first, 61, 10)]
+    assert finals == [str(iteration) for iteration in range(first, trainer.total + 1, 10)]
     assert trainer.watched["best"]["iteration"] == first
-    assert widths == [None] * (first // 10 - 1) + [((1, 1),) * 3] * (7 - first // 10)
+    assert widths == [None] * (first // 10 - 1) + [((1, 1),) * 3] * len(finals)
     assert load_generator(tmp_path / "best.safetensors").config.hidden == ((1, 1),) * 3
 
 
 def test_masks_that_never_freeze_are_decided_at_the_end(tmp_path: Path) -> None:
-    trainer = trainer_of("ppcd-no-cd", mask_rule="paper-sgd")
+    trainer = trainer_of("ppcd-no-cd", SHORT, mask_rule="paper-sgd")
     trainer.rule.optimizer.step = lambda: None  # type: ignore[method-assign, union-attr]
     fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path)])
-    assert [row["final"] for row in curve(tmp_path)] == ["0"] * 5 + ["1"]
-    assert trainer.watched["best"]["iteration"] == 60
+    assert [row["final"] for row in curve(tmp_path)] == ["0"] * 3 + ["1"]
+    assert trainer.watched["best"]["iteration"] == 40
     assert not any(mask.frozen for mask in trainer.ema.generator.masks().values())  # decided on a copy
 
 
@@ -165,7 +169,7 @@ class Kill(Callback):
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], bytes, list[dict[str, str]]]:
     """The end of a training that was never stopped."""
-    directory, trainer = tmp_path_factory.mktemp("straight"), trainer_of("ppcd-no-cd")
+    directory, trainer = tmp_path_factory.mktemp("straight"), trainer_of("ppcd-no-cd", SHORT)
     fit(trainer, directory / "checkpoint.pt", [best_of(trainer, directory, falling(trainer))])
     return finished(trainer, directory)
 
@@ -178,7 +182,7 @@ def finished(trainer: Trainer, directory: Path) -> tuple[dict[str, Any], bytes, 
 
 
 def test_scoring_changes_nothing(straight: Any, tmp_path: Path) -> None:
-    trainer = trainer_of("ppcd-no-cd")
+    trainer = trainer_of("ppcd-no-cd", SHORT)
     before = torch.get_rng_state()
     fit(trainer, tmp_path / "checkpoint.pt")
     assert torch.equal(torch.get_rng_state(), before)
@@ -187,7 +191,7 @@ def test_scoring_changes_nothing(straight: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("saved", "killed", "at_checkpoint"),
-    [(25, 35, False), (35, 45, False), (25, 40, True), (None, 35, False)],
+    [(15, 25, False), (25, 35, False), (15, 20, True), (None, 25, False)],
 )
 def test_a_training_that_was_killed_keeps_the_same_best(
     saved: int | None, killed: int, at_checkpoint: bool, straight: Any, tmp_path: Path
@@ -196,7 +200,7 @@ def test_a_training_that_was_killed_keeps_the_same_best(
     checkpoint = tmp_path / "checkpoint.pt"
 
     def train(*watchers: Callback, stop_at: int | None = None) -> Trainer:
-        trainer = trainer_of("ppcd-no-cd")
+        trainer = trainer_of("ppcd-no-cd", SHORT)
         fit(trainer, checkpoint, [*watchers, best_of(trainer, tmp_path, falling(trainer))], stop_at=stop_at)
         return trainer
 
@@ -261,7 +265,7 @@ def test_too_few_samples_are_refused_before_the_training() -> None:
 def test_the_best_is_watched_beside_what_goes_wrong(tmp_path: Path) -> None:
     """Both keep what they know in the same place of the checkpoint, and find it again."""
     for stop in (25, None):
-        trainer = trainer_of("sagan", replace(PROFILE, iterations=40))
+        trainer = trainer_of("sagan", SHORT)
         watchers = [watch.Watch(trainer, image_set(), "own"), best_of(trainer, tmp_path)]
         fit(trainer, tmp_path / "checkpoint.pt", watchers, stop_at=stop)
     assert {"warnings", "watch", "best", "quality"} == trainer.watched.keys()
