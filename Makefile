@@ -62,7 +62,7 @@ help: ## this list
 	  'RETRAIN=$(RETRAIN)' '1: train them anew (neither: anew at profiles of minutes)' \
 	  'DRY_RUN=$(DRY_RUN)' '1: show what would be trained, and do nothing' \
 	  'CELL=$(CELL)' 'for make why: table1.ppcd.fid, fig4.ppcd-a0.5.fid, claims.ID' \
-	  'SCORES=$(SCORES)' 'for make verify: 1 measures all scores again, which takes an hour' \
+	  'SCORES=$(SCORES)' 'for make verify: 1 measures all scores again, half an hour' \
 	  'PARTS=$(PARTS)' 'for make bench: latency,training,evaluation,roofline,quality (empty: all)' \
 	  'ROUNDS=$(ROUNDS)' 'for make bench: of every group (empty: as many as fit into its time)' \
 	  'QUICK=$(QUICK)' '1: make bench of tiny sizes, to try it, into .cache/bench-quick.json' \
