@@ -30,6 +30,8 @@ def write(folder: Path, name: str, content: bytes | str) -> Path:
     data = content.encode() if isinstance(content, str) else content
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / LOCK):
+        for path in (folder / name, folder / FILE):  # under the lock nobody else writes them
+            paths.remove_leftovers(path.parent, path.name)
         paths.write_atomic(folder / name, data)
         _write_sums(folder, _known(folder) | {name: hashlib.sha256(data).hexdigest()})
     return folder / name

@@ -52,12 +52,12 @@ def resolve_device(name: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = name.partition(":")
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    numbered = kind == "cuda" and re.fullmatch("[0-9]+", number)
+    numbered = kind in ("cpu", "cuda") and re.fullmatch("[0-9]+", number)  # accelerate numbers CPUs as well
     if kind not in there or (name != kind and not numbered):
         raise PpcdError(f"unknown device {name!r}; expected auto, cpu, cuda or mps")
     if not there[kind]:
         raise PpcdError(f"device {name!r} was asked for, but torch sees none on this machine; take cpu or auto")
-    if numbered and int(number) >= torch.cuda.device_count():
+    if kind == "cuda" and numbered and int(number) >= torch.cuda.device_count():
         last = torch.cuda.device_count() - 1
         raise PpcdError(f"device {name!r} was asked for, but the last one on this machine is cuda:{last}; take that")
     return name
