@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -32,6 +33,7 @@ from ppcd.artifacts import tables
 from ppcd.checkpoints import file_on_cpu, load_generator
 from ppcd.history import HistoryWriter
 from ppcd.masks import ChannelMask
+from ppcd.metrics import block_params
 from ppcd.metrics.cache import _read
 from ppcd.recipes import TEACHER
 from ppcd.records import read_run
@@ -51,7 +53,8 @@ PLAN = (
     ("tables", 3), ("writing a file", 3),
 )  # fmt: skip
 ROOM = 2**17  # bytes left on the full disk: enough to begin, too few for a checkpoint
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)  # of "any moment", in turns
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)  # of "any moment", in turns; all but the last in a training
+AT_WORK = re.compile("started, at|resumed at|complete")
 TIMES = {"writing a file": 4, "the teacher's steps": 2, "joint training": 2, "checkpoints": 2, "histories": 3}
 WRITING = (0, 1, 1, 2, 3, 5, 8, 13, 21, 34)  # a file that has no temporary name is open for the first two
 CALLS = {"checkpoints": 3.5, "histories": 2.0, "tables": 3.0}  # at most so many, log 10; else 4
@@ -80,12 +83,14 @@ def digits() -> dict[str, Any]:
 
 
 def prepare() -> None:
-    """Once, for all children: a checkpoint behind every step, and no measurement that differs by itself."""
+    """Once, for all children: a checkpoint behind every step, and nothing measured that takes long or differs."""
     fit, recompute = ppcd.loop.fit, ppcd.train.recompute_batch_statistics
     runtime = {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}
     ppcd.data._mnist_digits = digits
     ppcd.train.fit = lambda *given: fit(*given, checkpoint_every=0.0)
     ppcd.train.recompute_batch_statistics = lambda generator, noise: recompute(generator, noise, 2, 8)
+    sizes = ("params", "macs", "params_dense", "macs_dense", "block_params", "block_params_dense")
+    ppcd.train.measure_complexity = lambda generator: dict.fromkeys(sizes, block_params(generator))
     ppcd.train.measure_runtime = lambda generator, device: {"cpu": runtime, "gpu": None}
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
@@ -308,7 +313,10 @@ def fifty_kills(folder: Path, straight: Path, midway: Path) -> dict[str, Any]:
         if piece == "any moment":
             number, turn = SIGNALS[turn % len(SIGNALS)], turn + 1
             pid = child(place)
-            time.sleep(chance.uniform(0.05, 1.0))
+            if number != signal.SIGKILL:
+                words = said_by(place, pid)
+                wait_for(lambda words=words: [words.is_file() and bool(AT_WORK.search(words.read_text()))])
+            time.sleep(chance.uniform(0.0, 0.5))
             began = time.monotonic()
             os.kill(pid, number)
             code = ended(pid)
@@ -366,7 +374,7 @@ def late(place: Path, pids: list[int]) -> int:
     return wait_for(lambda: [path.is_file() and "waiting" in path.read_text() for path in words])
 
 
-def wait_for(happened: Callable[[], list[bool]], seconds: float = 120.0) -> int:
+def wait_for(happened: Callable[[], list[bool]], seconds: float = 600.0) -> int:
     """Wait until one of several things happened: which."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
