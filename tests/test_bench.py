@@ -1,7 +1,6 @@
 """The bench: turns, ratios and memory, contestants that die, every part in quick, bars, tables and figures."""
 
 import json
-import random
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -11,6 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 import torch
+from fake_bench import compared, fake_bench, played
 from reference import give_back_memory
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -414,39 +414,6 @@ def test_nothing_is_measured_where_that_is_not_wanted() -> None:
 # --- Bars, tables and figures of a whole bench ---
 
 
-def played(group: Group, faster: float = 1.0) -> dict[str, Any]:
-    """What a group's turns might have taken, on a machine that is not there."""
-    noise, found = random.Random(group.scene), []
-    pieces = {}
-    if group.scene == roofline.SCENE:
-        keys = [each.key for each in roofline.ceiling_list(group.about)]
-        pieces = {name: 0.05 for name in ("matmul", "copy", "touch", *keys)}
-    for place, each in enumerate(group.contestants):
-        ratio = {"teacher-inference": 1.9, "student": 2.2, "slim": 5.0, "slim-inference": 12.0, "slim-onnx": 6.0}
-        speedup = ratio.get(each.name, 1 + place * 0.13) * faster if place else 1.0
-        seconds = {
-            name: [each_time * (1 + 0.1 * noise.random()) / speedup for _ in range(5)]
-            for name, each_time in (pieces or {TURN: 2.0}).items()
-        }
-        built = {"warm_up": 1.0, "repeats": dict.fromkeys(seconds, 1)}
-        sizes = {"idle": 2**28, "building": 2**30, "peak": 2**31 - place, "above": 2**31 - place - 2**28}
-        found.append(turns.Outcome(each, built, seconds, sizes))
-    return {
-        "scene": group.scene, "about": group.about, "images": group.images, "baseline": group.baseline, "rounds": 5,
-        "together": 2**32, "contestants": [each.to_dict(found[0], group.images) for each in found],
-    }  # fmt: skip
-
-
-def compared(quick: bool, say: object) -> dict[str, Any]:
-    """What `quality.compare` returns, with made-up scores."""
-    rows = [
-        {"recipe": recipe, "seed": seed, "arithmetic": arithmetic, "run": "x", "commit": None, "seconds": 1.0}
-        | {score: seed + (0.25 if arithmetic == "bf16" else 0.0) for score in half.SCORES}
-        for recipe in half.RECIPES for seed in half.SEEDS for arithmetic in ("float32", "bf16")
-    ]  # fmt: skip
-    return {"profile": half.PROFILE, "rows": rows, "differences": half.differences(rows)}
-
-
 def test_differences_are_those_of_a_seed() -> None:
     found = compared(False, None)["differences"]
     assert set(found) == set(half.RECIPES) and set(found["ppcd"]) == set(half.SCORES)
@@ -461,14 +428,8 @@ def test_a_missing_run_in_float32_takes_one_line() -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A bench with everything in it, without the time."""
-    tally = roofline.tally
-    path = tmp_path_factory.mktemp("whole") / "bench.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "take_turns", played)
-        patch.setattr(half, "compare", compared)
-        patch.setattr(roofline, "tally", lambda forms: tally(forms, width=8, batch=2))
-        patch.setenv("CXX", "c++")
-        return results.measure(list(results.PARTS), path=path)
+        return fake_bench(patch, tmp_path_factory.mktemp("whole") / "bench.json")
 
 
 def test_bars_say_what_was_asked_and_measured(whole: dict[str, Any]) -> None:

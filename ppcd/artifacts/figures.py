@@ -83,7 +83,11 @@ def pdf(figure: Figure) -> bytes:
 
 def save(figure: Figure, profile: str, name: str) -> list[Path]:
     """Write `figures/<profile>/<name>.png` and `.pdf`, each at once or not at all; what they show in `<name>.json`."""
-    folder = paths.figures(get_profile(profile).name)
+    return save_in(paths.figures(get_profile(profile).name), figure, name)
+
+
+def save_in(folder: Path, figure: Figure, name: str) -> list[Path]:
+    """As `save`, for a folder of figures that is no profile's."""
     sums.write(folder, f"{name}.json", plotted.to_json(plotted.describe(figure)))
     return [sums.write(folder, f"{name}.{kind}", draw(figure)) for kind, draw in (("png", png), ("pdf", pdf))]
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullFormatter, NullLocator
 
-from ppcd import paper, paths
-from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, pdf, png
+from ppcd import paper, paths, sums
+from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save_in
 from ppcd.artifacts.sources import NOT_RUN
 from ppcd.bench.bars import TRAINING_AT_LEAST, find_group
 from ppcd.bench.latency import FORMS
@@ -92,9 +92,7 @@ def write_summary(content: Content) -> Path:
         paper_scale = latency[latency["scene"].str.contains("imagenet128.*2 threads")]
         columns = ["scene", "contestant", "seconds", "times faster", "times fewer MACs", "share"]
         lines += [_markdown(paper_scale[columns]), ""]
-    path = paths.results(FOLDER) / SUMMARY
-    paths.write_atomic(path, "\n".join(lines).rstrip() + "\n")
-    return path
+    return sums.write(paths.results(FOLDER), SUMMARY, "\n".join(lines).rstrip() + "\n")
 
 
 def _markdown(frame: pd.DataFrame) -> str:
@@ -373,10 +371,5 @@ FIGURES = {"latency": latency_figure, "training": training_figure, "share": shar
 
 
 def write_figure(content: Content, name: str) -> list[Path]:
-    """Write `figures/bench/<name>.{png,pdf}`; name: one of FIGURES."""
-    figure, written = FIGURES[name](content), []
-    for extension, data in (("png", png(figure)), ("pdf", pdf(figure))):
-        path = paths.figures(FOLDER) / f"{name}.{extension}"
-        paths.write_atomic(path, data)
-        written.append(path)
-    return written
+    """Write `figures/bench/<name>.{png,pdf}` and what they show in `<name>.json`; name: one of FIGURES."""
+    return save_in(paths.figures(FOLDER), FIGURES[name](content), name)

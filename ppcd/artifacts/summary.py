@@ -231,6 +231,37 @@ def standstills(profile: str, seeds: Sequence[int]) -> pd.DataFrame | str:
     return pd.DataFrame(rows) if rows else "In no run had the discriminator won for good."
 
 
+NOT_WATCHED = "it was trained before trainings were watched"
+
+
+def noticed(records: Sequence[Record]) -> pd.DataFrame | str:
+    """What went wrong while these runs were trained (`ppcd.watch`), or a line that says that nothing did.
+
+    `until` is the iteration where it was found to be over, which not everything can be.
+    """
+    rows = [
+        {
+            "run": record["id"],
+            "iteration": warning["iteration"],
+            "until": warning.get("until", "–"),
+            "what": warning["text"],
+        }
+        for record in records
+        for warning in record.get("warnings", [])
+    ]
+    watched = [record for record in records if "warnings" in record]
+    if rows:
+        return pd.DataFrame(rows)
+    if not watched:
+        return f"Whether something went wrong in training is not known: {NOT_WATCHED}." if records else f"**{NOT_RUN}**"
+    return f"Nothing went wrong in the training of {', '.join(record['id'] for record in watched)}."
+
+
+def noticed_in(profile: str, seeds: Sequence[int]) -> pd.DataFrame | str:
+    """As `noticed`, of all runs of a profile with these seeds."""
+    return noticed([record for record in find_runs(profile) if record["seed"] in seeds])
+
+
 def provenance(profile: str) -> pd.DataFrame | str:
     """Every complete run of a profile: what made it, on what, from which data, and how long it took."""
     rows = []

@@ -28,19 +28,20 @@ SCORES = ("fd", "is", "precision", "recall", "diversity", "accuracy")
 FOLDER = "bench/quality"
 
 
-def compare(quick: bool, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+def compare(quick: bool, say: Callable[[str], None] = lambda line: None, train: bool = True) -> dict[str, Any]:
     """Scores of every recipe, seed and precision, and the differences bf16 - float32 seed by seed.
 
     Args:
         quick: the smoke profile, one recipe, one seed, both precisions trained in a folder that goes again.
         say: gets a line for each run that is trained.
+        train: runs in bf16 that are missing; False: take what is there.
 
     Returns:
         profile; rows [{recipe, seed, arithmetic (float32 or bf16), run, commit, seconds (of training), and SCORES}];
         differences {recipe: {score: [a value a seed]}}.
 
     Raises:
-        PpcdError: a run in float32 is missing, or one in bf16 cannot be trained.
+        PpcdError: a run in float32 is missing, or one in bf16 cannot be trained or must not.
     """
     profile, recipes, seeds = ("smoke", RECIPES[:1], SEEDS[:1]) if quick else (PROFILE, RECIPES, SEEDS)
     with _folder(quick) as folder:
@@ -50,6 +51,8 @@ def compare(quick: bool, say: Callable[[str], None] = lambda line: None) -> dict
         }  # fmt: skip
         apart = {key: quick or key[2] != "no" for key in configs}
         missing = [config for key, config in configs.items() if apart[key] and not _complete(config, folder)]
+        if missing and not train:
+            raise PpcdError(f"{missing[0].id} is not in {FOLDER}; make bench PARTS=quality trains it")
         with ThreadPoolExecutor(cores()) as pool:
             # a seed's teacher comes before its student, which would train it otherwise
             for recipe in recipes:

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from ppcd import paths, provenance
+from ppcd import paths, provenance, sums
 from ppcd.bench import evaluation, latency, quality, roofline, training
 from ppcd.bench.bars import bars
 from ppcd.bench.contestants import Group, Pace
-from ppcd.bench.turns import take_turns
+from ppcd.bench.turns import again, take_turns
 from ppcd.errors import PpcdError
 from ppcd.filling import cores
 
@@ -64,7 +64,11 @@ def write_part(name: str, part: Content, path: Path | None = None) -> Content:
     parts = {each: part if each == name else content["parts"].get(each) for each in PARTS}
     parts = {each: found for each, found in parts.items() if found is not None}
     whole = {"schema": SCHEMA, "quick": part["quick"], "parts": parts, "bars": bars(parts)}
-    paths.write_atomic(path or default_path(), json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    text = json.dumps(whole, indent=1, allow_nan=False) + "\n"
+    if path is None:
+        sums.write(default_path().parent, FILE, text)
+    else:
+        paths.write_atomic(path, text)
     return whole
 
 
@@ -91,6 +95,22 @@ def check_parts(names: list[str]) -> None:
     unknown = [name for name in names if name not in PARTS]
     if unknown or not names:
         raise PpcdError(f"unknown part {(unknown or [''])[0]!r}; expected some of: {','.join(PARTS)}")
+
+
+def computed(content: Content) -> Content:
+    """The same content with everything that follows from the measured times and the runs computed again.
+
+    Raises:
+        PpcdError: a run that it compares is not there.
+    """
+    parts = {name: part | {"groups": [again(group) for group in part["groups"]]} for name, part in content["parts"].items()}
+    for group in parts.get("latency", {"groups": []})["groups"]:
+        latency.add_share(group)
+    if "roofline" in parts:
+        parts["roofline"] |= _floors(parts["roofline"]["groups"], content["quick"])
+    if "quality" in parts:
+        parts["quality"] |= quality.compare(content["quick"], train=False)
+    return content | {"parts": parts, "bars": bars(parts)}
 
 
 def groups_of(name: str, quick: bool, compiled: bool = True) -> list[Group]:

@@ -121,15 +121,26 @@ class Outcome:
             "warm_up": self.built["warm_up"],
             "repeats": repeats if len(repeats) > 1 else next(iter(repeats.values())),
             "seconds": seconds,
-            "median": statistics.median(seconds),
-            "ratio": spread([base / own for base, own in zip(baseline.seconds, seconds, strict=True)]),
             "memory": self.memory,
+            **_derived(seconds, baseline.seconds, images),
         }
-        if images is not None:
-            whole["images_per_second"] = images / whole["median"]
         if len(self.pieces) > 1:
             whole["pieces"] = {name: statistics.median(each) for name, each in self.pieces.items()}
         return whole
+
+
+def again(group: dict[str, Any]) -> dict[str, Any]:
+    """A measured group with what follows from its seconds computed again; pieces stay, whose rounds are not kept."""
+    (baseline,) = [each["seconds"] for each in group["contestants"] if each["name"] == group["baseline"]]
+    return group | {
+        "contestants": [each | _derived(each["seconds"], baseline, group["images"]) for each in group["contestants"]]
+    }
+
+
+def _derived(seconds: list[float], baseline: list[float], images: int | None) -> dict[str, Any]:
+    median = statistics.median(seconds)
+    ratio = spread([base / own for base, own in zip(baseline, seconds, strict=True)])
+    return {"median": median, "ratio": ratio} | ({} if images is None else {"images_per_second": images / median})
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

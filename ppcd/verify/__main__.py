@@ -12,7 +12,7 @@ import torch
 from ppcd import paths
 from ppcd.errors import PpcdError, run_command
 from ppcd.profiles import PROFILES
-from ppcd.verify import adopt, verify
+from ppcd.verify import adopt, speed, verify
 
 ALL = "all"
 NOT_KEPT = "smoke"  # says nothing about quality, and no repository keeps it
@@ -21,7 +21,7 @@ NOT_KEPT = "smoke"  # says nothing about quality, and no repository keeps it
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 where everything is as the runs say, else 2, with every difference in a line of its own."""
     parser = argparse.ArgumentParser(prog="python -m ppcd.verify", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--profile", default=ALL, help=f"{', '.join(PROFILES)}, or {ALL} that have results")
+    parser.add_argument("--profile", default=ALL, help=f"{', '.join(PROFILES)}, {speed.NAME}, or {ALL} that have results")
     parser.add_argument(
         "--adopt", action="store_true", help="take files that are in no SHA256SUMS into it first, as they are"
     )
@@ -30,17 +30,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(lambda: _command(options), "nothing was written")
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _command(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)  # as the runs were trained and measured
     there = [name for name in PROFILES if paths.results(name).is_dir() and name != NOT_KEPT]
+    there += [speed.NAME] * speed.is_there()
     profiles = there if options.profile == ALL else [options.profile]
     if not profiles:
         raise PpcdError("there are no results to verify; make reproduce makes them")
     wrong = 0
     for profile in profiles:
         if options.adopt:
-            adopt(profile)
-        report = verify(profile, lambda line: print(line, file=sys.stderr, flush=True), options.scores)
+            speed.adopt_speed() if profile == speed.NAME else adopt(profile)
+        report = (
+            speed.verify_speed(_say) if profile == speed.NAME else verify(profile, _say, options.scores)
+        )
         for finding in report.findings:
             print(finding)
         for note in report.notes:

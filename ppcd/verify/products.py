@@ -175,7 +175,7 @@ def stage(profile: str, resealed: Mapping[str, Record]) -> Iterator[None]:
                 _reseal(resealed[run.name], run, results / "runs" / run.name)
             else:
                 (results / "runs" / run.name).symlink_to(run)
-        with _environment({"PPCD_RESULTS": str(results.parent), "PPCD_FIGURES": str(Path(folder) / "figures")}):
+        with moved({"PPCD_RESULTS": str(results.parent), "PPCD_FIGURES": str(Path(folder) / "figures")}):
             yield
 
 
@@ -190,7 +190,8 @@ def _reseal(record: Record, run: Path, directory: Path) -> None:
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def moved(values: Mapping[str, str]) -> Iterator[None]:
+    """Variables of the environment inside, and as they were behind it."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -36,6 +36,11 @@ class Report:
     def add(self, file: str, found: Iterator[Difference]) -> None:
         self.findings += [Finding(file, *difference) for difference in found]
 
+    def add_changed(self, changed: Mapping[str, str]) -> None:
+        """Last: files that are not what was written, where nothing better is known of them."""
+        named = {finding.file for finding in self.findings}
+        self.findings += [Finding(file, "", problem) for file, problem in changed.items() if file not in named]
+
 
 def verify(profile: str, say: Callable[[str], None] = lambda _: None, scores: bool = False) -> Report:
     """Check everything that a profile's results and figures hold.
@@ -61,14 +66,13 @@ def verify(profile: str, say: Callable[[str], None] = lambda _: None, scores: bo
         _check_scores(report, records, say)
     if results.resolve() == (paths.repository() / "results" / profile).resolve():
         check_readme(report, paths.repository() / "README.md")
-    named = {finding.file for finding in report.findings}
-    report.findings += [Finding(file, "", problem) for file, problem in changed.items() if file not in named]
+    report.add_changed(changed)
     return report
 
 
 def summed(folder: Path) -> list[str]:
-    """Names of the files of `results/<profile>` or `figures/<profile>` that belong into its SHA256SUMS."""
-    patterns = ["*.json", "*.png", "*.pdf", "tables/*", f"runs/*/{GENERATIONS}"]
+    """Names of the files of a folder of products that belong into its SHA256SUMS."""
+    patterns = ["*.json", "*.md", "*.png", "*.pdf", "tables/*", f"runs/*/{GENERATIONS}"]
     found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
     return [str(path.relative_to(folder)) for path in sorted(found) if not path.name.startswith(".")]
 
@@ -81,30 +85,56 @@ def adopt(profile: str) -> None:
 
 
 def check_sums(report: Report) -> dict[str, str]:
-    """Shown name of a file -> how it is not what SHA256SUMS says; and files that it should have and has not."""
-    changed: dict[str, str] = {}
-    for kind, folder in (("results", paths.results(report.profile)), ("figures", paths.figures(report.profile))):
-        shown = f"{kind}/{report.profile}"
-        try:
-            known = sums.read(folder)
-        except PpcdError as error:
-            report.findings.append(Finding(f"{shown}/{sums.FILE}", "", str(error).split(": ", 1)[1]))
-            known = {}
-        else:
-            changed |= {f"{shown}/{name}": f"{what} ({sums.FILE})" for name, what in sums.differing(folder).items()}
-        for name in sorted(set(summed(folder)) - set(known)):
-            changed[f"{shown}/{name}"] = f"not in {sums.FILE}, which is written with it; --adopt takes it as it is"
-        report.checked.append(f"{len(known)} hashes of {kind}")
+    """As `hashes_differ`, for results and figures of the profile."""
+    name = report.profile
+    return hashes_differ(report, f"results/{name}", paths.results(name)) | hashes_differ(
+        report, f"figures/{name}", paths.figures(name)
+    )
+
+
+def hashes_differ(report: Report, shown: str, folder: Path) -> dict[str, str]:
+    """Shown name of a file -> how it is not what SHA256SUMS says; and files that it should have and has not.
+
+    Args:
+        report: gets a finding where SHA256SUMS is no such file, and what was checked.
+        shown: the folder's name.
+        folder: of the products.
+    """
+    try:
+        known = sums.read(folder)
+    except PpcdError as error:
+        report.findings.append(Finding(f"{shown}/{sums.FILE}", "", str(error).split(": ", 1)[1]))
+        known, changed = {}, {}
+    else:
+        changed = {f"{shown}/{name}": f"{what} ({sums.FILE})" for name, what in sums.differing(folder).items()}
+    for name in sorted(set(summed(folder)) - set(known)):
+        changed[f"{shown}/{name}"] = f"not in {sums.FILE}, which is written with it; --adopt takes it as it is"
+    report.checked.append(f"{len(known)} hashes of {shown.split('/')[0]}")
     return changed
 
 
 def _check_runs(report: Report) -> tuple[dict[str, Record], dict[str, Record]]:
-    """The records of the runs that are whole, by id; and of those whose run.json alone was changed."""
+    root = paths.results(report.profile)
+    records, resealed = check_run_records(report, f"results/{report.profile}", root)
+    for record in records.values():
+        for name, problem in runs.beside(record, root / "runs" / record["id"]):
+            report.findings.append(Finding(f"results/{report.profile}/{name}", "", problem))
+    return records, resealed
+
+
+def check_run_records(report: Report, shown: str, root: Path) -> tuple[dict[str, Record], dict[str, Record]]:
+    """The records of the runs that are whole, by id; and of those whose run.json alone was changed.
+
+    Args:
+        report: gets what is wrong with the runs.
+        shown: name of the folder that holds `runs`.
+        root: that folder.
+    """
     records: dict[str, Record] = {}
     resealed: dict[str, Record] = {}
-    directories = sorted(path.parent for path in (paths.results(report.profile) / "runs").glob("*/run.json"))
+    directories = sorted(path.parent for path in (root / "runs").glob("*/run.json"))
     for directory in directories:
-        file = f"results/{report.profile}/runs/{directory.name}/run.json"
+        file = f"{shown}/runs/{directory.name}/run.json"
         record, problem = runs.read_sealed(directory)
         if record is not None:
             records[directory.name] = record
@@ -115,15 +145,12 @@ def _check_runs(report: Report) -> tuple[dict[str, Record], dict[str, Record]]:
             resealed[directory.name] = unsealed
     everything = records | resealed
     for name, record in everything.items():
-        directory = paths.results(report.profile) / "runs" / name
-        file = f"results/{report.profile}/runs/{name}/run.json"
+        directory = root / "runs" / name
+        file = f"{shown}/runs/{name}/run.json"
         try:
             report.add(file, runs.record_differences(record, directory, everything))
         except (PpcdError, KeyError, TypeError, ValueError) as error:
             report.findings.append(Finding(file, "", f"cannot be compared with its files ({error})"))
-    for record in records.values():
-        for name, problem in runs.beside(record, paths.results(report.profile) / "runs" / record["id"]):
-            report.findings.append(Finding(f"results/{report.profile}/{name}", "", problem))
     report.checked.append(f"{len(directories)} runs")
     return records, resealed
 

@@ -1,0 +1,54 @@
+"""A bench that was never run, with everything in it."""
+
+import random
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ppcd.bench import quality as half
+from ppcd.bench import results, roofline, turns
+from ppcd.bench.contestants import TURN, Group
+
+
+def fake_bench(patch: pytest.MonkeyPatch, path: Path | None = None) -> dict[str, Any]:
+    """Write it, and have what is computed of it computed quickly while the patch holds."""
+    patch.setattr(results, "take_turns", played)
+    patch.setattr(half, "compare", compared)
+    patch.setattr(roofline, "tally", partial(roofline.tally, width=8, batch=2))
+    patch.setenv("CXX", "c++")
+    return results.measure(list(results.PARTS), path=path)
+
+
+def played(group: Group, faster: float = 1.0) -> dict[str, Any]:
+    """What a group's turns might have taken, on a machine that is not there."""
+    noise, found = random.Random(group.scene), []
+    pieces = {}
+    if group.scene == roofline.SCENE:
+        keys = [each.key for each in roofline.ceiling_list(group.about)]
+        pieces = {name: 0.05 for name in ("matmul", "copy", "touch", *keys)}
+    for place, each in enumerate(group.contestants):
+        ratio = {"teacher-inference": 1.9, "student": 2.2, "slim": 5.0, "slim-inference": 12.0, "slim-onnx": 6.0}
+        speedup = ratio.get(each.name, 1 + place * 0.13) * faster if place else 1.0
+        seconds = {
+            name: [each_time * (1 + 0.1 * noise.random()) / speedup for _ in range(5)]
+            for name, each_time in (pieces or {TURN: 2.0}).items()
+        }
+        built = {"warm_up": 1.0, "repeats": dict.fromkeys(seconds, 1)}
+        sizes = {"idle": 2**28, "building": 2**30, "peak": 2**31 - place, "above": 2**31 - place - 2**28}
+        found.append(turns.Outcome(each, built, seconds, sizes))
+    return {
+        "scene": group.scene, "about": group.about, "images": group.images, "baseline": group.baseline, "rounds": 5,
+        "together": 2**32, "contestants": [each.to_dict(found[0], group.images) for each in found],
+    }  # fmt: skip
+
+
+def compared(quick: bool, say: object = None, train: bool = True) -> dict[str, Any]:
+    """What `quality.compare` returns, with made-up scores."""
+    rows = [
+        {"recipe": recipe, "seed": seed, "arithmetic": arithmetic, "run": "x", "commit": None, "seconds": 1.0}
+        | {score: seed + (0.25 if arithmetic == "bf16" else 0.0) for score in half.SCORES}
+        for recipe in half.RECIPES for seed in half.SEEDS for arithmetic in ("float32", "bf16")
+    ]  # fmt: skip
+    return {"profile": half.PROFILE, "rows": rows, "differences": half.differences(rows)}
