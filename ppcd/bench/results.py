@@ -103,7 +103,9 @@ def computed(content: Content) -> Content:
     Raises:
         PpcdError: a run that it compares is not there.
     """
-    parts = {name: part | {"groups": [again(group) for group in part["groups"]]} for name, part in content["parts"].items()}
+    parts = {
+        name: part | {"groups": [again(group) for group in part["groups"]]} for name, part in content["parts"].items()
+    }
     for group in parts.get("latency", {"groups": []})["groups"]:
         latency.add_share(group)
     if "roofline" in parts:

@@ -21,7 +21,9 @@ NOT_KEPT = "smoke"  # says nothing about quality, and no repository keeps it
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 where everything is as the runs say, else 2, with every difference in a line of its own."""
     parser = argparse.ArgumentParser(prog="python -m ppcd.verify", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--profile", default=ALL, help=f"{', '.join(PROFILES)}, {speed.NAME}, or {ALL} that have results")
+    parser.add_argument(
+        "--profile", default=ALL, help=f"{', '.join(PROFILES)}, {speed.NAME}, or {ALL} that have results"
+    )
     parser.add_argument(
         "--adopt", action="store_true", help="take files that are in no SHA256SUMS into it first, as they are"
     )
@@ -45,9 +47,7 @@ def _command(options: argparse.Namespace) -> None:
     for profile in profiles:
         if options.adopt:
             speed.adopt_speed() if profile == speed.NAME else adopt(profile)
-        report = (
-            speed.verify_speed(_say) if profile == speed.NAME else verify(profile, _say, options.scores)
-        )
+        report = speed.verify_speed(_say) if profile == speed.NAME else verify(profile, _say, options.scores)
         for finding in report.findings:
             print(finding)
         for note in report.notes:
