@@ -28,7 +28,7 @@ import ppcd.data
 import ppcd.loop
 import ppcd.reproduce
 import ppcd.train
-from ppcd import stopping
+from ppcd import stopping, sums
 from ppcd.artifacts import tables
 from ppcd.checkpoints import file_on_cpu, load_generator
 from ppcd.history import HistoryWriter
@@ -197,6 +197,8 @@ def check_whole(root: Path) -> None:
             assert text.endswith("\n"), path
             if path.suffix == ".csv":
                 pd.read_csv(path)
+        elif path.name == sums.FILE:
+            assert sums.read(path.parent), path
         else:
             assert path.name == ".local", path
 

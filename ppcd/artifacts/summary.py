@@ -257,6 +257,11 @@ def noticed(records: Sequence[Record]) -> pd.DataFrame | str:
     return f"Nothing went wrong in the training of {', '.join(record['id'] for record in watched)}."
 
 
+def noticed_in_run(record: Record) -> pd.DataFrame | str:
+    """As `noticed`, of one run."""
+    return noticed([record])
+
+
 def noticed_in(profile: str, seeds: Sequence[int]) -> pd.DataFrame | str:
     """As `noticed`, of all runs of a profile with these seeds."""
     return noticed([record for record in find_runs(profile) if record["seed"] in seeds])
