@@ -8,6 +8,8 @@
   transposed one, give the same two functions from 9 products a small pixel instead of 16 ("boxed": 4 times fewer MACs
   than the straightforward form, for one more pass over the larger feature map).
 
+A 3x3 convolution that keeps the size may take half of its products (`ppcd.winograd`).
+
 Parameters stay the 3x3 weights. Published MACs count the straightforward form, and so does `ppcd.complexity`.
 """
 
@@ -20,6 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ppcd import winograd
 from ppcd.layers import SpectralNorm
 
 
@@ -43,12 +46,16 @@ def weight_of(conv: nn.Conv2d, rows: Tensor | None = None, columns: Tensor | Non
     return weight if columns is None else weight[:, columns]
 
 
+def bias_of(conv: nn.Conv2d, rows: Tensor | None = None) -> Tensor | None:
+    """The bias of these output channels; None: all."""
+    return conv.bias if conv.bias is None or rows is None else conv.bias[rows]
+
+
 def convolve(conv: nn.Conv2d, x: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
     """The convolution (stride 1, 'same' padding) with these output and input channels only; see `weight_of`."""
     if rows is None and columns is None:
         return conv(x)
-    bias = conv.bias if conv.bias is None or rows is None else conv.bias[rows]
-    return F.conv2d(x, weight_of(conv, rows, columns), bias, padding=conv.padding)
+    return F.conv2d(x, weight_of(conv, rows, columns), bias_of(conv, rows), padding=conv.padding)
 
 
 class Box(torch.autograd.Function):
@@ -88,10 +95,25 @@ class Resampling(nn.Module):
     Attributes:
         merged: whether the two are one convolution; False is the straightforward form.
         boxed: whether a merged form sums pixels instead of taps. The results differ by rounding.
+        filtered: whether 3x3 convolutions that keep the size are `ppcd.winograd`'s where those are faster. The results
+            differ by rounding.
     """
 
     merged = True
     boxed = False
+    filtered = False
+
+    def same_conv(
+        self,
+        conv: nn.Conv2d,
+        x: Float[Tensor, "batch channel height width"],
+        rows: Tensor | None = None,
+        columns: Tensor | None = None,
+    ) -> Float[Tensor, "batch out_channel height width"]:
+        """conv(x), with these output and input channels only, where they are given."""
+        if rows is None and columns is None and self.filtered and winograd.pays(x, conv.weight):
+            return winograd.convolve(x, weight_of(conv), conv.bias)
+        return convolve(conv, x, rows, columns)
 
     def upsample_conv(
         self, conv: nn.Conv2d, x: Float[Tensor, "batch channel height width"], rows: Tensor | None = None
@@ -100,7 +122,7 @@ class Resampling(nn.Module):
         if not self.merged:
             return convolve(conv, F.interpolate(x, scale_factor=2), rows, None)
         kernel = weight_of(conv, rows).flip(2, 3)
-        bias = conv.bias if conv.bias is None or rows is None else conv.bias[rows]
+        bias = bias_of(conv, rows)
         if self.boxed:
             h = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2)  # a row and a column too many
             h = box(h, padding=0)

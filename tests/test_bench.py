@@ -14,7 +14,7 @@ from fake_bench import compared, fake_bench, played
 from reference import give_back_memory
 from torch.utils.flop_counter import FlopCounterMode
 
-from ppcd import memory, notebook, paths
+from ppcd import memory, notebook, paths, winograd
 from ppcd.artifacts import speed
 from ppcd.bench import bars, latency, results, roofline, training, turns, worker
 from ppcd.bench import quality as half
@@ -193,7 +193,17 @@ def test_everything_that_was_asked_for_takes_part() -> None:
     assert size.items() <= plain.settings.items()
     trainer = training.pair_trainer({**plain.settings, "width": 4}, training.STRAIGHTFORWARD)
     assert trainer.settings.discriminator_steps == 1 and trainer.ema.start == 0 and trainer.settings.averaged
-    for name in ("merged", "boxed", "channels-last", "fused", "allocator", "bf16", "together", "together-bf16"):
+    for name in (
+        "merged",
+        "boxed",
+        "filtered",
+        "channels-last",
+        "fused",
+        "allocator",
+        "bf16",
+        "together",
+        "together-bf16",
+    ):
         (each,) = [one for one in pair.contestants if one.name == name]
         assert each.settings != plain.settings
     assert memory.ENVIRONMENT in [each.environment for each in pair.contestants]
@@ -268,8 +278,19 @@ def test_macs_of_an_iteration_are_those_that_torch_counts(form: str) -> None:
         trainer.step()
     assert 2 * (sum(counted.convolutions.values()) + counted.matrices) == counter.get_total_flops()
     kinds = {kind for kind, _, _ in counted.convolutions}
-    strided = {"straightforward": set(), "merged": {"up-merged", "pool-merged"}, "boxed": {"up-boxed", "pool-boxed"}}
-    assert kinds == {"same", "other"} | strided[form]
+    strided = {"straightforward": set(), "merged": {"up-merged", "pool-merged"}}
+    assert kinds == {"same", "other"} | strided.get(form, {"up-boxed", "pool-boxed"})
+
+
+def test_filtered_convolutions_take_half_of_their_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "CHANNELS", 16)
+    monkeypatch.setattr(winograd, "WORK", 16 * 32)  # of the pair at width 4, those at 32 px: conv2 of G's last block
+    boxed, filtered = (
+        sum(roofline.tally(roofline.FORMS[form], width=4, batch=2).convolutions.values())
+        for form in ("boxed", "filtered")
+    )
+    products = 2 * 32**2 * 16 * 16 * 9
+    assert boxed - filtered == 4 * products / 2, "twice forward, and both gradients"
 
 
 def test_ceilings_count_what_they_compute() -> None:
@@ -350,7 +371,7 @@ def test_quick_results_are_shown(quick: dict[str, Any]) -> None:
     assert [len(speed.table(quick, name)) for name in ("latency", "training", "evaluation")] == [2, 4, 2]
     assert set(speed.bars_table(quick)["measured"]) == {"not run"} and speed.verdict(quick).count("not run") == 2
     assert set(speed.quality_table(quick)["score"]) == set(half.SCORES)
-    assert len(speed.floors_table(quick)) == 3 and "GMAC/s" in set(speed.rates_table(quick)["unit"])
+    assert len(speed.floors_table(quick)) == 4 and "GMAC/s" in set(speed.rates_table(quick)["unit"])
 
 
 def test_parts_of_an_earlier_bench_stay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -482,7 +503,7 @@ def test_the_figures_show_everything(whole: dict[str, Any]) -> None:
     assert [len(axes.get_yticklabels()) for axes in panels] == [6, 4, 4]
     assert len(panels[0].lines) == 2 * (4 * 6 + 2 * 3) + 1
     pair, *pruning = speed.training_figure(whole).axes
-    assert [len(axes.patches) for axes in (pair, *pruning)] == [13, 8, 8]
+    assert [len(axes.patches) for axes in (pair, *pruning)] == [14, 8, 8]
     widths = ["a step of joint PPCD-GAN (cifar10-lite, width 8", "a step of joint PPCD-GAN (cifar10-lite, width 32"]
     assert [axes.get_title(loc="left").split(", batch")[0] for axes in pruning] == widths
     first = whole["parts"]["training"]["groups"][0]["contestants"]

@@ -11,7 +11,7 @@ import torch
 from reference import largest_difference, refused
 from torch import Tensor
 
-from ppcd import memory, train
+from ppcd import memory, train, winograd
 from ppcd.baselines import make_trainer
 from ppcd.forms import EXACT, FAST, STRAIGHTFORWARD, Forms
 from ppcd.generators import build_generator
@@ -39,10 +39,22 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
+    """Convolutions of any size take half of their products where that is asked for; returns the sizes of those."""
+    found: list[torch.Size] = []
+    real = winograd.convolve
+    monkeypatch.setattr(winograd, "CHANNELS", 1)
+    monkeypatch.setattr(winograd, "WORK", 1)
+    monkeypatch.setattr(winograd, "convolve", lambda x, *rest: found.append(x.shape) or real(x, *rest))
+    return found
+
+
 @pytest.mark.parametrize("recipe", ["biggan", "ppcd", "sngan", "tinygan"])
-def test_every_form_takes_the_same_steps(recipe: str, double: None) -> None:
+def test_every_form_takes_the_same_steps(recipe: str, double: None, tiny: list[torch.Size]) -> None:
     """Losses and weights behind three steps, against the straightforward form, in float64."""
-    single = [replace(STRAIGHTFORWARD, **{name: True}) for name in ("merged", "channels_last", "fused", "shrink")]
+    switches = ("merged", "filtered", "channels_last", "fused", "shrink")
+    single = [replace(STRAIGHTFORWARD, **{name: True}) for name in switches]
     found = []
     for forms in (STRAIGHTFORWARD, EXACT, FAST, *single):
         trainer = trainer_of(recipe, forms)
@@ -52,6 +64,7 @@ def test_every_form_takes_the_same_steps(recipe: str, double: None) -> None:
     for losses, mine in others:
         assert all(abs(a[name] - b[name]) < 1e-10 for a, b in zip(losses, expected, strict=True) for name in a)
         assert all(largest_difference(a, b) < 1e-8 for a, b in zip(mine, weights, strict=True))
+    assert {size[2] for size in tiny} >= {8, 16, 32}
 
 
 def test_forms_reach_every_network() -> None:
@@ -63,6 +76,7 @@ def test_forms_reach_every_network() -> None:
             blocks = [module for module in network.modules() if isinstance(module, Resampling)]
             boxed = forms.boxed and network is not trainer.teacher.generator
             assert blocks and {(block.merged, block.boxed) for block in blocks} == {(forms.merged, boxed)}
+            assert {block.filtered for block in blocks} == {forms.filtered}
             kernels = [
                 parameter for parameter in network.parameters() if parameter.dim() == 4 and min(parameter.shape) > 1
             ]

@@ -185,7 +185,7 @@ def rates_table(content: Content) -> pd.DataFrame:
 def floors_table(content: Content) -> pd.DataFrame:
     """What an iteration of the pair takes at least in each form, beside what it took."""
     pair = find_group(content["parts"].get("training"), PAIR)
-    names = {"straightforward": "straightforward", "merged": "merged", "boxed": "together"}
+    names = {"straightforward": "straightforward", "merged": "merged", "boxed": "boxed", "filtered": "together"}
     took = {} if pair is None else {each["name"]: each["median"] for each in pair["contestants"]}
     threads_then = None if pair is None else str(pair["about"]["threads"])
     found = []

@@ -27,8 +27,9 @@ LAYOUTS = ("contiguous", "channels-last")
 MATMUL, COPY, TOUCH = "matmul", "copy", "touch"
 FORMS = {
     "straightforward": STRAIGHTFORWARD,
-    "merged": replace(FAST, boxed=False),
-    "boxed": FAST,
+    "merged": replace(FAST, boxed=False, filtered=False),
+    "boxed": replace(FAST, filtered=False),
+    "filtered": FAST,
 }
 aten = torch.ops.aten
 

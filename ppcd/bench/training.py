@@ -90,6 +90,7 @@ def pair_contestants(quick: bool, compiled: bool) -> tuple[Contestant, ...]:
         (STRAIGHT, "straightforward", alone, "no", False, {}),
         ("merged", "merged convolutions", replace(alone, merged=True), "no", False, {}),
         ("boxed", "merged and boxed", replace(alone, merged=True, boxed=True), "no", False, {}),
+        ("filtered", "half of the products", replace(alone, filtered=True), "no", False, {}),
         ("channels-last", "channels-last layout", replace(alone, channels_last=True), "no", False, {}),
         ("fused", "fused Adam", replace(alone, fused=True), "no", False, {}),
         (ALLOCATOR, "allocator keeps memory", alone, "no", True, {}),
