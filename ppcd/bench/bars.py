@@ -56,12 +56,13 @@ def within_reach(parts: dict[str, Part], training: Part | None) -> Part | None:
     """What the roofline lets the training bar reach at most: the straightforward time over the fast forms' floor.
 
     Returns:
-        at_matmul, at_convolutions: ratios; None where training or roofline was not measured with the same threads.
+        at_matmul, at_convolutions: ratios; None where training or roofline was not measured with the same threads, or
+        the roofline was measured when there were no such forms.
     """
     roofline, straight = parts.get("roofline"), find_contestant(training, STRAIGHT)
     if roofline is None or straight is None:
         return None
-    floor = roofline["floors"]["filtered"].get(str(straight["threads"]))
+    floor = roofline["floors"].get("filtered", {}).get(str(straight["threads"]))
     if floor is None or roofline["quick"] != parts["training"]["quick"]:
         return None
     return {name: straight["median"] / floor[name] for name in ("at_matmul", "at_convolutions")}
