@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 TILE = 4  # rows that come about together
 CHANNELS, WORK = 128, 4096  # the fewest channels, and channels times rows, with which this is faster (`pays`)
-PORTION = 2**15  # pixels that are worked on together, which bounds what the sums take
+PORTION = 2**13  # pixels that are worked on together, which bounds what the sums take
 
 B = torch.tensor(
     [

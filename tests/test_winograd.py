@@ -32,7 +32,7 @@ def test_the_matrices_filter_any_six_numbers_by_any_three_taps() -> None:
     assert largest_difference(found, expected) < 1e-13
 
 
-@pytest.mark.parametrize("portion", [1, 2**15])
+@pytest.mark.parametrize("portion", [1, 2**13])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_is_the_convolution(shape: tuple[int, ...], portion: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without bias, in either layout, an image at a time and all at once; and so are its gradients."""
