@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from jaxtyping import Int64
 from torch import Tensor
 
-from ppcd import folders, paths
+from ppcd import folders, locks, paths
 from ppcd.batches import BatchSampler
 from ppcd.errors import PpcdError
 from ppcd.filling import get_store, store_identity
@@ -161,10 +160,7 @@ def _prepared(name: str, prepare: Callable[[], dict[str, Any]]) -> dict[str, Any
     It is a dictionary of numpy arrays: images [n, 3, r, r] uint8, labels [n] int64, classes, note.
     """
     path = paths.cache() / "data" / f"{name}.npz"
-    with paths.writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(path.with_suffix(".lock")).acquire()
-    with held:
+    with locks.alone(path.with_suffix(".lock")):
         if path.is_file():
             try:
                 with path.open("rb") as file, np.load(file) as stored:

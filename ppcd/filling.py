@@ -23,11 +23,10 @@ from typing import Any, NamedTuple
 
 import lmdb
 import numpy as np
-from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ppcd import folders, paths
+from ppcd import folders, locks, paths
 from ppcd.errors import PpcdError
 from ppcd.seeds import seeded
 from ppcd.store import (
@@ -99,14 +98,7 @@ def get_store(folder: Path, resolution: int, workers: int | None = None) -> Stor
             return open_store(path)
         except DamagedError:
             pass  # looked at again by the one process that may replace it
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_suffix(".lock"))
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        log.warning("another process prepares the images of %s; waiting for it", folder)
-        held = lock.acquire()
-    with held:
+    with locks.alone(path.with_suffix(".lock"), f"prepares the images of {folder}"):
         if path.is_dir():
             try:
                 return open_store(path)

@@ -48,6 +48,7 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     "biggan": Architecture(96, 120, True, 128, 64, "orthogonal", 1e-6),
     "sagan": Architecture(64, 128, False, None, 64, "xavier", 1e-8),
+    "sagan-hier": Architecture(64, 128, True, 128, 64, "xavier", 1e-8),  # noise enters every block, as in BigGAN
     "sngan": Architecture(64, 128, False, None, None, "xavier", 1e-8),
     "tinygan": Architecture(32, 128, False, 128, None, "xavier", 1e-8, spectral_norm=False, separable=True),
 }
@@ -282,7 +283,8 @@ def build_generator(
     """A freshly initialised generator.
 
     Args:
-        arch: "biggan", "sagan", "sngan" or "tinygan".
+        arch: "biggan", "sagan", "sagan-hier" (SA-GAN into whose every block noise enters, as in BigGAN), "sngan" or
+            "tinygan".
         resolution: 32, 64 or 128 pixels.
         num_classes: number of labels.
         width: multiplies the table of channels; None is the width at paper scale (BigGAN 96, SA-GAN and

@@ -50,6 +50,32 @@ def locked(folder: Path, what: str, wait: bool = True) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def alone(path: Path, what: str | None = None) -> Iterator[None]:
+    """Within this context no other process is within that of the same lock; who comes second waits.
+
+    Args:
+        path: of the lock; its folder is made where it is missing.
+        what: another process may be doing for minutes: who waits for it says so. None: it takes moments.
+
+    Raises:
+        PpcdError: the folder cannot be written.
+    """
+    lock = FileLock(path)
+    with paths.writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if what is not None:
+                log.warning("another process %s; waiting for it", what)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _read_owner(path: Path) -> str:
     """The number of the process that has the lock, which it writes right behind taking it."""
     for _ in range(20):

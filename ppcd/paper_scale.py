@@ -385,7 +385,7 @@ def _command(options: argparse.Namespace) -> None:
     for name in names:
         for device in ["cpu"] if name == "complexity" else devices:
             write_part(profile, name, measure_part(profile, name, device, options.seed))
-    from ppcd.artifacts.paper_scale import write_all
+    from ppcd.artifacts.paper_scale_figures import write_all
 
     for path in write_all(profile, options.seed):
         print(path)

@@ -1,7 +1,7 @@
 """Profiles: what data, how big, how long. The same code and notebooks run at every one of them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ppcd.errors import PpcdError
 
@@ -61,7 +61,9 @@ class Profile:
     teacher_ema_start: int | None = None
     fast: bool | None = None  # frozen channels leave the computation, fused optimisers: the same but for rounding
     best_samples: int | None = None  # scored at every tenth of the training, to keep the best generator beside the last
-    judge: str | None = None  # of the labels, instead of a classifier trained on the data: "efficientnet-lite0"
+    judge: str | None = (
+        None  # of the labels, instead of a small classifier of the data: one of ppcd.metrics.gauges.JUDGES
+    )
 
     def budget(self, full_size: bool) -> Budget:
         """Of a network of the teacher's size, or of any other."""
@@ -147,17 +149,18 @@ PROFILES: dict[str, Profile] = {
             dim_z=80,
             batch_size=32,
             accumulations=1,
-            teacher_iterations=20000,
-            iterations=10000,
+            teacher_iterations=8000,
+            iterations=4000,
             lr_g_scale=1.0,
             lr_d_scale=1.0,
             ema_decay=0.999,
             ema_start=500,
             backbone="efficientnet-lite0",
-            evaluation_samples=10000,
-            classifier_epochs=30,
+            evaluation_samples=5000,
+            classifier_epochs=16,
             fast=True,
-            best_samples=1000,
+            best_samples=500,
+            judge="natural-classifier",
         ),
         Profile(
             name="cifar10",
@@ -183,9 +186,10 @@ PROFILES: dict[str, Profile] = {
             ema_start=1000,
             backbone="inception",
             evaluation_samples=50000,
-            classifier_epochs=30,
+            classifier_epochs=16,
             fast=True,
             best_samples=5000,
+            judge="natural-classifier",
         ),
         Profile(
             name="imagenet128",
@@ -221,6 +225,14 @@ PROFILES: dict[str, Profile] = {
         ),
     )
 }
+
+PROFILES["cifar10-lite-z24"] = replace(
+    PROFILES["cifar10-lite"],
+    name="cifar10-lite-z24",
+    purpose="cifar10-lite with few noise entries, for questions of ppcd.evidence",
+    teacher_dim_z=24,
+    dim_z=24,
+)
 
 
 def get_profile(name: str) -> Profile:

@@ -13,7 +13,7 @@ class Recipe:
 
     name: str
     title: str  # as the paper's tables call it
-    generator: str  # "biggan", "sagan", "sngan" or "tinygan"
+    generator: str  # "biggan", "sagan", "sagan-hier", "sngan" or "tinygan"
     masked: bool = False  # PP-Res blocks with masks (L_PP)
     distil: bool = False  # class-aware distillation (L_CD) from the teacher
     two_step: bool = False  # first prune without L_CD, then slim and distil (PPCD-GAN*)
@@ -23,6 +23,7 @@ class Recipe:
     lambda_pp: float = 0.01  # weight of L_PP in eq. 8
     lambda_cd: float = 1.0  # weight of L_CD in eq. 8
     normalisation: str = "teacher"  # class-conditional normalisation of the teacher's features, or "none"
+    masks_distil: bool | None = None  # False: the gradient of L_CD does not reach the masks; None: it does (eq. 8)
     baseline: Baseline | None = None  # a compared compression method, instead of the paper's
 
     @property
@@ -56,6 +57,19 @@ RECIPES: dict[str, Recipe] = {
                alpha=ALPHA, mask_rule="paper-adam"),
         Recipe("ppcd-literal-sgd", "PPCD-GAN, masks by SGD at 0.1", "sagan", masked=True, distil=True,
                alpha=ALPHA, mask_rule="paper-sgd"),
+        # What else may decide whether the distillation helps (12_when_distillation_helps)
+        Recipe("ppcd-cd3", "PPCD-GAN, 3 L_CD", "sagan", masked=True, distil=True, alpha=ALPHA, lambda_cd=3.0),
+        Recipe("ppcd-cd10", "PPCD-GAN, 10 L_CD", "sagan", masked=True, distil=True, alpha=ALPHA, lambda_cd=10.0),
+        Recipe("ppcd-cd30", "PPCD-GAN, 30 L_CD", "sagan", masked=True, distil=True, alpha=ALPHA, lambda_cd=30.0),
+        Recipe("ppcd-raw", "PPCD-GAN, features as they are", "sagan", masked=True, distil=True, alpha=ALPHA,
+               normalisation="none"),
+        Recipe("ppcd-cd10-raw", "PPCD-GAN, 10 L_CD, features as they are", "sagan", masked=True, distil=True,
+               alpha=ALPHA, lambda_cd=10.0, normalisation="none"),
+        Recipe("ppcd-cd10-apart", "PPCD-GAN, 10 L_CD, not on masks", "sagan", masked=True, distil=True,
+               alpha=ALPHA, lambda_cd=10.0, masks_distil=False),
+        Recipe("ppcd-hier-no-cd", "PPCD-GAN w/o L_CD, noise in every block", "sagan-hier", masked=True, alpha=ALPHA),
+        Recipe("ppcd-hier-cd10", "PPCD-GAN, 10 L_CD, noise in every block", "sagan-hier", masked=True, distil=True,
+               alpha=ALPHA, lambda_cd=10.0),
         Recipe("sngan", "SN-GAN", "sngan"),
         Recipe("tinygan", "Tiny-GAN", "tinygan", baseline=TinyGan()),
         Recipe("distill-only", "Distill only", "sagan", baseline=OutputDistillation()),

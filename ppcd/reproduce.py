@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ppcd import paths
+from ppcd import evidence, paths
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.generations import complete_records, ensure_generations
 from ppcd.profiles import PROFILES, get_profile
@@ -55,8 +55,17 @@ PAPER_SCALE = "imagenet128"
 
 
 def plan(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
-    """The runs of `make reproduce`, teachers first."""
-    return [run_config(profile, recipe, seed) for seed in seeds for recipe in RECIPES]
+    """The runs of `make reproduce`, teachers first; for natural images those of `ppcd.evidence` too, some of which are
+    of another profile."""
+    runs = [
+        config
+        for seed in seeds
+        for config in (
+            *(run_config(profile, recipe, seed) for recipe in RECIPES),
+            *evidence.run_configs(profile, [seed]),
+        )
+    ]
+    return list({config.id: config for config in runs}.values())
 
 
 def notebooks(profile: str, seeds: Sequence[int]) -> list[tuple[str, dict[str, object]]]:
@@ -68,6 +77,8 @@ def notebooks(profile: str, seeds: Sequence[int]) -> list[tuple[str, dict[str, o
     scale = [("08_paper_scale", {"profile": PAPER_SCALE, "seed": seeds[0], "measure": measure})] if shown else []
     timed = paths.results("bench.json").is_file()  # by `make bench`, of a quiet machine: this shows what it found
     speed: list[tuple[str, dict[str, object]]] = [("10_speed", {**common, "measure": "never"})] if timed else []
+    asked = profile in evidence.PROFILES_OF_EVIDENCE
+    helps = [("12_when_distillation_helps", {**common, "seeds": list(seeds)})] if asked else []
     return [
         ("01_train", {**common, "recipe": "ppcd"}),
         ("02_evaluate", {**common, "recipe": "ppcd"}),
@@ -76,6 +87,7 @@ def notebooks(profile: str, seeds: Sequence[int]) -> list[tuple[str, dict[str, o
         ("05_compression_ratio", {**common, "seeds": list(seeds)}),
         ("06_interpolation", common),
         ("07_failure_cases", {**common, "seeds": list(seeds)}),
+        *helps,
         *scale,
         *speed,
         ("09_report", {**common, "seeds": list(seeds)}),
@@ -125,8 +137,9 @@ def reproduce(
         runs, found = plan(name, seeds), resolve_device(device)
         again = name in TRAINED_ANEW if retrain is None else retrain
         run_all(runs, device=found, retrain=again, processes=processes)
-        ensure_generations(name, runs, found)
-        ensure_runtime(name, complete_records(runs), found, again=again)  # when no training disturbs it any more
+        own = [run for run in runs if run.profile.name == name and run.recipe.name in {*RECIPES, *evidence.LEAKAGE}]
+        ensure_generations(name, own, found)
+        ensure_runtime(name, complete_records(own), found, again=again)  # when no training disturbs it any more
     build(name, seeds)
 
 

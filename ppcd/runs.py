@@ -30,10 +30,18 @@ TEACHER_ONLY |= {"teacher_batch_size", "teacher_accumulations", "teacher_ema_sta
 STUDENT_ONLY = {"student_width", "discriminator_width", "dim_z", "iterations"}
 PRUNED_ONLY = {"alpha"}
 MASKED_ONLY = {"mask_rule", "lambda_pp"}
-DISTILLED_ONLY = {"lambda_cd", "normalisation"}
+DISTILLED_ONLY = {"lambda_cd", "normalisation", "masks_distil"}
 # Left out where they are None: configurations that do not use them keep the hash that they had.
-OPTIONAL = {"baseline", "teacher_batch_size", "teacher_accumulations", "teacher_ema_start", "fast", "judge"}
-OPTIONAL |= {"best_samples"}
+OPTIONAL = {
+    "baseline",
+    "teacher_batch_size",
+    "teacher_accumulations",
+    "teacher_ema_start",
+    "fast",
+    "best_samples",
+    "judge",
+    "masks_distil",
+}
 
 RECORD = ("provenance", "data", "teacher", "training", "masks", "complexity", "metrics", "runtime")
 WATCHED = ("warnings", "best")  # parts that a record may have besides

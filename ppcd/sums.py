@@ -9,9 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from filelock import FileLock
-
-from ppcd import paths
+from ppcd import locks, paths
 from ppcd.errors import PpcdError
 from ppcd.records import file_hash
 
@@ -26,10 +24,12 @@ def write(folder: Path, name: str, content: bytes | str) -> Path:
         folder: `paths.results(profile)` or `paths.figures(profile)`.
         name: of the file below it.
         content: of the file.
+
+    Raises:
+        PpcdError: the folder cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / LOCK):
+    with locks.alone(folder / LOCK):
         for path in (folder / name, folder / FILE):  # under the lock nobody else writes them
             paths.remove_leftovers(path.parent, path.name)
         paths.write_atomic(folder / name, data)
@@ -39,7 +39,7 @@ def write(folder: Path, name: str, content: bytes | str) -> Path:
 
 def adopt(folder: Path, names: Iterable[str]) -> None:
     """Take files as they are that were written before there was a SHA256SUMS; those that are in it stay."""
-    with FileLock(folder / LOCK):
+    with locks.alone(folder / LOCK):
         _write_sums(folder, {name: file_hash(folder / name) for name in names} | _known(folder))
 
 

@@ -47,6 +47,7 @@ class Optimisation:
 OPTIMISATION = {
     "biggan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-6),
     "sagan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
+    "sagan-hier": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
     "sngan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, discriminator_steps=5, averaged=False),
     "tinygan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, averaged=False),
 }
@@ -262,7 +263,10 @@ class Trainer:
             z, y = self.draw()
             with self.autocast():
                 loss, parts = self.generator_loss(z, y)
+            apart = self._distillation_of_masks(parts["loss_cd"])
             (loss / pieces).backward()
+            for weight, gradient in apart.items():
+                weight.grad = weight.grad - gradient / pieces  # type: ignore[operator]
             for name, part in parts.items():
                 found[name] = found.get(name, 0) + part.detach() / pieces
         masks = [mask.weight for mask in self.generator.masks().values()]
@@ -274,6 +278,14 @@ class Trainer:
             self.rule.step(self.iteration)
             self.ema.follow_masks(self.generator)
         return found
+
+    def _distillation_of_masks(self, distance: Tensor) -> dict[torch.nn.Parameter, Tensor]:
+        """What L_CD adds to the gradients of the masks that are open, where it shall not move them; else nothing."""
+        if self.recipe.masks_distil is not False or not distance.requires_grad:
+            return {}
+        weights = [mask.weight for mask in self.generator.masks().values() if not mask.frozen]
+        gradients = torch.autograd.grad(self.recipe.lambda_cd * distance, weights, retain_graph=True) if weights else ()
+        return dict(zip(weights, gradients, strict=True))
 
     def generator_loss(self, z: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 8 without L_PP, whose gradient only the masks have (their rule adds it), and its parts by name.

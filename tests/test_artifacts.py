@@ -341,13 +341,13 @@ def test_what_went_wrong_in_a_training_is_shown() -> None:
     assert summary.noticed_in("smoke", [0]) == "**not run**"
     record = fake_run("ppcd")
     unwatched = {name: value for name, value in record.items() if name != "warnings"}
-    assert "not known: it was trained before trainings were watched" in str(summary.noticed([unwatched]))
-    assert summary.noticed([unwatched, record | {"warnings": []}]) == (
+    assert "not known: it was trained before trainings were watched" in str(summary.noticed(unwatched))
+    assert summary.noticed(unwatched, record | {"warnings": []}) == (
         f"Nothing went wrong in the training of {record['id']}."
     )
     first = {"iteration": 30, "kind": "discriminator", "text": "the discriminator has won", "until": 40}
     second = {"iteration": 60, "kind": "alpha", "text": "2 of 6 mask layers have not reached alpha 0.7"}
-    shown = summary.noticed([unwatched, record | {"warnings": [first, second]}])
+    shown = summary.noticed(unwatched, record | {"warnings": [first, second]})
     assert isinstance(shown, pd.DataFrame)
     assert shown.to_numpy().tolist() == [
         [record["id"], 30, 40, first["text"]],

@@ -15,7 +15,7 @@ from reference import give_back_memory
 from torch.utils.flop_counter import FlopCounterMode
 
 from ppcd import memory, notebook, paths, winograd
-from ppcd.artifacts import speed
+from ppcd.artifacts import speed, speed_figures
 from ppcd.bench import bars, latency, results, roofline, training, turns, worker
 from ppcd.bench import quality as half
 from ppcd.bench.__main__ import main
@@ -208,7 +208,7 @@ def test_everything_that_was_asked_for_takes_part() -> None:
         assert each.settings != plain.settings
     assert memory.ENVIRONMENT in [each.environment for each in pair.contestants]
     assert [len(group.contestants) for group in pruning] == [8, 8]
-    for group, width in zip(pruning, (8, 32), strict=True):
+    for group, width in zip(pruning, (6, 32), strict=True):
         assert {each.threads for each in group.contestants} == {1}
         assert {each.settings["width"] for each in group.contestants} == {group.about["width"]} == {width}
     everyone = [
@@ -366,8 +366,8 @@ def test_quick_measures_every_part(quick: dict[str, Any]) -> None:
 
 def test_quick_results_are_shown(quick: dict[str, Any]) -> None:
     assert speed.title(quick).startswith("**Quick numbers of tiny sizes, which say nothing.**")
-    for name in speed.FIGURES:
-        assert all(path.stat().st_size > 5000 for path in speed.write_figure(quick, name))
+    for name in speed_figures.FIGURES:
+        assert all(path.stat().st_size > 5000 for path in speed_figures.write_figure(quick, name))
     assert [len(speed.table(quick, name)) for name in ("latency", "training", "evaluation")] == [2, 4, 2]
     assert set(speed.bars_table(quick)["measured"]) == {"not run"} and speed.verdict(quick).count("not run") == 2
     assert set(speed.quality_table(quick)["score"]) == set(half.SCORES)
@@ -453,6 +453,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         return fake_bench(patch, tmp_path_factory.mktemp("whole") / "bench.json")
 
 
+def test_a_roofline_of_older_forms_loses_nothing(whole: dict[str, Any]) -> None:
+    """What was measured before there were these forms says nothing of them, and the training part is kept."""
+    roofline = whole["parts"]["roofline"]
+    floors = {name: floor for name, floor in roofline["floors"].items() if name != "filtered"}
+    parts = whole["parts"] | {"roofline": roofline | {"floors": floors}}
+    trained = bars.bars(parts)["training"]
+    assert trained["within_reach"] is None and trained["ratio"] == whole["bars"]["training"]["ratio"]
+
+
 def test_bars_say_what_was_asked_and_measured(whole: dict[str, Any]) -> None:
     found = whole["bars"]
     inference, trained = found["inference"], found["training"]
@@ -498,17 +507,17 @@ def test_the_summary_has_the_bars_and_a_row_for_each_contestant(whole: dict[str,
 
 
 def test_the_figures_show_everything(whole: dict[str, Any]) -> None:
-    panels = speed.latency_figure(whole).axes
+    panels = speed_figures.latency_figure(whole).axes
     assert [axes.get_title(loc="left") for axes in panels] == ["imagenet128", "mnist", "cifar10-lite"]
     assert [len(axes.get_yticklabels()) for axes in panels] == [6, 4, 4]
     assert len(panels[0].lines) == 2 * (4 * 6 + 2 * 3) + 1
-    pair, *pruning = speed.training_figure(whole).axes
+    pair, *pruning = speed_figures.training_figure(whole).axes
     assert [len(axes.patches) for axes in (pair, *pruning)] == [14, 8, 8]
-    widths = ["a step of joint PPCD-GAN (cifar10-lite, width 8", "a step of joint PPCD-GAN (cifar10-lite, width 32"]
+    widths = ["a step of joint PPCD-GAN (cifar10-lite, width 6", "a step of joint PPCD-GAN (cifar10-lite, width 32"]
     assert [axes.get_title(loc="left").split(", batch")[0] for axes in pruning] == widths
     first = whole["parts"]["training"]["groups"][0]["contestants"]
     assert [patch.get_width() for patch in pair.patches] == [each["ratio"]["median"] for each in first]
-    said = " ".join(text.get_text() for text in speed.share_figure(whole).axes[0].texts)
+    said = " ".join(text.get_text() for text in speed_figures.share_figure(whole).axes[0].texts)
     assert "paper, CPU: 13.3×, 2.2×" in said and "paper, GPU: 13.3×, 2.0×" in said
     rows = speed.table(whole, "latency")
     assert len(rows) == sum(len(group["contestants"]) for group in whole["parts"]["latency"]["groups"])

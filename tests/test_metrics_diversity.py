@@ -119,7 +119,8 @@ def test_pairs_are_of_one_class_and_of_two_images() -> None:
 
 
 def test_number_of_pairs() -> None:
-    assert [pairs_per_class(classes) for classes in (2, 10, 20, 100, 1000)] == [100, 100, 100, 20, 10]
+    assert [pairs_per_class(classes, "classifier") for classes in (2, 10, 20, 100, 1000)] == [100, 100, 100, 20, 10]
+    assert [pairs_per_class(classes, "efficientnet-lite0") for classes in (2, 10, 100, 1000)] == [20, 20, 20, 10]
 
 
 def test_mistakes(few: ImageSet, backbone: Backbone) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ppcd import notebook, paper, paper_scale, paths
 from ppcd.artifacts import paper_scale as shown
+from ppcd.artifacts import paper_scale_figures as figures
 from ppcd.errors import PpcdError
 from ppcd.generators import GeneratorConfig, build_generator
 from ppcd.kept import GRID, KeptCost, count, kept_channels, kept_generator, masked_generator, slim_config
@@ -419,17 +420,17 @@ def labels(figure: Any) -> list[str]:
 
 
 def test_figures_show_the_published_points_where_they_belong(content: Content, full: Content) -> None:
-    found = labels(shown.curve_figure(content))
+    found = labels(figures.curve_figure(content))
     assert "paper, α 0.7: 13.6M, kept 0.166" in found and "paper, α 0.5: 25M, kept 0.545" in found
     assert "paper, α 0.7: 1.6B, kept 0.090" in found and "1 − α = 0.3 kept: 17.2M" in found
-    line = shown.curve_figure(content).axes[0].lines[0]
+    line = figures.curve_figure(content).axes[0].lines[0]
     assert list(line.get_ydata()) == [point["params"] / 1e6 for point in full["curve"]]
-    assert labels(shown.curve_figure({**content, "profile": "smoke"})) == []
-    runtime = shown.runtime_figure(content)
+    assert labels(figures.curve_figure({**content, "profile": "smoke"})) == []
+    runtime = figures.runtime_figure(content)
     assert [axes.get_title() for axes in runtime.axes] == ["GPU: here not run", "CPU"]
     heights = [patch.get_width() for patch in runtime.axes[1].patches]
     assert heights == [2, 3, 4, 5, 6, 7, 8, 4.59, 2.65, 2.35, 3.62, 0, 2.05, 2.05]
-    steps = shown.steps_figure(content)
+    steps = figures.steps_figure(content)
     assert list(steps.axes[0].lines[1].get_ydata()) == [1.0, 5.0]
 
 
@@ -437,7 +438,7 @@ def test_every_table_is_written(content: Content) -> None:
     tables = {f"paper_scale.{extension}" for extension in ("csv", "md", "tex")}
     tables |= {f"paper_scale_{name}.csv" for name in ("curve", "points", "steps", "training")}
     assert {path.name for path in shown.write_tables(content)} == tables
-    assert shown.write_all("smoke") == [], "nothing was measured there"
+    assert figures.write_all("smoke") == [], "nothing was measured there"
 
 
 # --- What is committed, and the notebook ---

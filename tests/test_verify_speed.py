@@ -10,6 +10,7 @@ from fake_bench import compute_quickly, fake_bench
 
 from ppcd import sums
 from ppcd.artifacts import speed as shown
+from ppcd.artifacts import speed_figures as figures
 from ppcd.bench import latency, quality, results
 from ppcd.errors import PpcdError
 from ppcd.runs import run_config
@@ -27,8 +28,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(latency, "BATCHES", {"mnist": (64,)})
         content = fake_bench(patch)
         shown.write_summary(content)
-        for name in shown.FIGURES:
-            shown.write_figure(content, name)
+        for name in figures.FIGURES:
+            figures.write_figure(content, name)
     return root
 
 

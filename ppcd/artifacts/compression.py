@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from ppcd import paper, paths, sums
 from ppcd.artifacts import figures
 from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
+from ppcd.artifacts.rows import data_note
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, common_protocol, find_records, listed
 from ppcd.artifacts.tables import score_names
 from ppcd.bootstrap import LEVEL, RESAMPLES, Bootstrap, interval
@@ -93,6 +94,8 @@ def fig4_frame(
             rows.append(row)
     common_protocol(everything)
     frame = pd.DataFrame(rows)
+    if note := data_note(everything):
+        frame["data note"] = note
     frame["interval over"] = ["generations" if "," not in row["seeds"] else "seeds and generations" for row in rows]
     return frame
 

@@ -96,7 +96,14 @@ def assemble(rows: Sequence[dict[str, Any]], context: Context, records: Sequence
     frame["weights"], frame["samples"] = "EMA", protocol.get("samples", math.nan)
     frame["diversity distance"] = protocol.get("diversity", context.backbone)
     frame["copies of the backbone"] = own_networks(records)
+    if note := data_note(records):
+        frame["data note"] = note
     return frame
+
+
+def data_note(records: Iterable[Record]) -> str:
+    """What is to be known of the images that these runs saw, "JPEG source" for example; "" where nothing is."""
+    return "; ".join(dict.fromkeys(note for record in records if (note := record["data"].get("note"))))
 
 
 def score_names(backbone: str) -> dict[str, str]:
@@ -112,9 +119,10 @@ def settings_line(frame: pd.DataFrame) -> str:
     seeds = first["asked seeds"]
     spread = " (mean ± standard deviation over seeds)" if "," in seeds else ""
     samples = "" if pd.isna(first["samples"]) else f", {first['samples']:.0f} samples"
+    data = f", data: {first['data note']}" if "data note" in frame else ""
     return (
         f"profile {first['profile']}, seed{'s' * (',' in seeds)} {seeds}{spread}, "
-        f"backbone {first['backbone']}{samples}, alpha {first['alpha']:g}, EMA weights"
+        f"backbone {first['backbone']}{samples}, alpha {first['alpha']:g}, EMA weights{data}"
     )
 
 

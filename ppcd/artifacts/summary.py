@@ -9,7 +9,7 @@ import pandas as pd
 from ppcd import paper, paths
 from ppcd.artifacts.curves import RULES
 from ppcd.artifacts.render import write_number
-from ppcd.artifacts.rows import kept_channels, score_names
+from ppcd.artifacts.rows import data_note, kept_channels, score_names
 from ppcd.artifacts.sources import NOT_RUN, Record, find_record, read_csv, second_half
 from ppcd.generators import CHANNELS
 from ppcd.masks import ChannelMask
@@ -31,6 +31,7 @@ HEADLINE_COLUMNS = (
 RULE_COLUMNS = ("layers frozen", "last at", "channels kept", "forced", "spared", "rescued", "conditional accuracy")
 STANDSTILL = 0.5  # of the second half
 DEVIATIONS_HEADING = "Deviations and readings"
+NOT_WATCHED = "it was trained before trainings were watched"
 
 
 def when_run(record: Record | None, make: Callable[[Record], Any]) -> Any:
@@ -231,10 +232,7 @@ def standstills(profile: str, seeds: Sequence[int]) -> pd.DataFrame | str:
     return pd.DataFrame(rows) if rows else "In no run had the discriminator won for good."
 
 
-NOT_WATCHED = "it was trained before trainings were watched"
-
-
-def noticed(records: Sequence[Record]) -> pd.DataFrame | str:
+def noticed(*records: Record) -> pd.DataFrame | str:
     """What went wrong while these runs were trained (`ppcd.watch`), or a line that says that nothing did.
 
     `until` is the iteration where it was found to be over, which not everything can be.
@@ -257,14 +255,9 @@ def noticed(records: Sequence[Record]) -> pd.DataFrame | str:
     return f"Nothing went wrong in the training of {', '.join(record['id'] for record in watched)}."
 
 
-def noticed_in_run(record: Record) -> pd.DataFrame | str:
-    """As `noticed`, of one run."""
-    return noticed([record])
-
-
 def noticed_in(profile: str, seeds: Sequence[int]) -> pd.DataFrame | str:
     """As `noticed`, of all runs of a profile with these seeds."""
-    return noticed([record for record in find_runs(profile) if record["seed"] in seeds])
+    return noticed(*(record for record in find_runs(profile) if record["seed"] in seeds))
 
 
 def provenance(profile: str) -> pd.DataFrame | str:
@@ -279,13 +272,19 @@ def provenance(profile: str) -> pd.DataFrame | str:
                 "ppcd": made["ppcd"],
                 "torch": made["libraries"].get("torch", "unknown"),
                 "device": f"{made['device']}, {made['threads']} threads",
-                "data": f"{record['data']['identity']} ({record['data']['images']} images)",
+                "data": f"{record['data']['identity']} ({record['data']['images']} images{_noted(record)})",
                 "teacher": record["teacher"]["id"] if record["teacher"] else "–",
                 "started": made["started"],
                 "minutes": f"{record['training']['seconds'] / 60:.1f}",
             }
         )
     return pd.DataFrame(rows) if rows else f"Runs of profile {profile}: **{NOT_RUN}**"
+
+
+def _noted(record: Record) -> str:
+    """What is to be known of the images behind their number: ", JPEG source"."""
+    note = data_note([record])
+    return f", {note}" if note else ""
 
 
 def deviations() -> str:

@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ppcd import paths
-from ppcd.errors import PpcdError
+from ppcd import locks, paths
 
 Key = Mapping[str, str | int | float]
 
@@ -50,21 +48,15 @@ def cached(kind: str, key: Key, compute: Callable[[], Entry]) -> Entry:
         PpcdError: the cache cannot be written.
     """
     path = paths.cache() / kind / f"{key_hash(key)}.safetensors"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            entry = _read(path)
-            if entry is None:
-                paths.remove_leftovers(path.parent, path.name)
-                entry = compute()
-                notes = {**entry.notes, "content": tensors_hash(entry.tensors)}
-                tensors = {name: tensor.cpu().contiguous() for name, tensor in entry.tensors.items()}
-                paths.write_atomic(path, save(tensors, notes))
-            return entry
-    except OSError as error:
-        raise PpcdError(
-            f"cannot write to the cache {path.parent} ({error}); point PPCD_CACHE at a folder that can be written"
-        ) from error
+    with locks.alone(path.with_suffix(".lock")):
+        entry = _read(path)
+        if entry is None:
+            paths.remove_leftovers(path.parent, path.name)
+            entry = compute()
+            notes = {**entry.notes, "content": tensors_hash(entry.tensors)}
+            tensors = {name: tensor.cpu().contiguous() for name, tensor in entry.tensors.items()}
+            paths.write_atomic(path, save(tensors, notes))
+        return entry
 
 
 def _read(path: Path) -> Entry | None:

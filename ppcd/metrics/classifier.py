@@ -108,7 +108,7 @@ def train_or_load_classifier(
 
 
 def classifier_logits(
-    classifier: Classifier, images: UInt8[Tensor, "n 3 height width"], batch: int = 250
+    classifier: nn.Module, images: UInt8[Tensor, "n 3 height width"], batch: int = 250
 ) -> Float[Tensor, "n klass"]:
     """The logits of all images, on the CPU, computed `batch` at a time."""
     device = next(classifier.parameters()).device
@@ -169,13 +169,13 @@ def _train(
     steps_per_epoch = max(1, len(training) // batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * steps_per_epoch)
     generator = seeded(seed)
-    with _one_thread(device):
+    with one_thread(device):
         for _ in range(epochs):
             order = training[torch.randperm(len(training), generator=generator)]
             for step in range(steps_per_epoch):
                 index = order[step * batch : (step + 1) * batch]
                 padded = F.pad(data.images[index], (SHIFT,) * 4)
-                shifted = _shift(padded, data.images.shape[-1], generator).to(device)
+                shifted = shift(padded, data.images.shape[-1], SHIFT, generator).to(device)
                 loss = F.cross_entropy(classifier(shifted), data.labels[index].to(device))
                 optimiser.zero_grad()
                 loss.backward()
@@ -184,11 +184,11 @@ def _train(
     return classifier.eval()
 
 
-def _shift(
-    padded: UInt8[Tensor, "batch 3 padded padded"], size: int, generator: torch.Generator
+def shift(
+    padded: UInt8[Tensor, "batch 3 padded padded"], size: int, reach: int, generator: torch.Generator
 ) -> UInt8[Tensor, "batch 3 size size"]:
-    """Cut a window of `size` out of every padded image, each at a place of its own."""
-    top, left = torch.randint(0, 2 * SHIFT + 1, (2, len(padded), 1), generator=generator)
+    """Cut a window of `size` out of every image, padded by `reach` on each side, each at a place of its own."""
+    top, left = torch.randint(0, 2 * reach + 1, (2, len(padded), 1), generator=generator)
     rows, columns = top + torch.arange(size), left + torch.arange(size)  # [batch, size]
     picture = torch.arange(len(padded))[:, None, None, None]
     colour = torch.arange(3)[None, :, None, None]
@@ -196,7 +196,8 @@ def _shift(
 
 
 @contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Within this context a CPU computes with one thread, so that weights do not depend on how many there are."""
     threads = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(1)

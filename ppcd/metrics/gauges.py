@@ -16,7 +16,8 @@ from ppcd.seeds import seeded
 
 log = logging.getLogger(__name__)
 
-JUDGES = ("efficientnet-lite0",)
+PUBLISHED, NATURAL = "efficientnet-lite0", "natural-classifier"
+JUDGES = (PUBLISHED, NATURAL)
 JUDGED_CLASSES = 1000  # of ImageNet, in the order of their sorted synsets, which is that of its class folders
 JUDGED_IMAGES = 5_000  # real ones, at most, on which such a judge is tried
 CHANCE = 10  # a judge that is right less than ten times as often as chance has other classes, or another order
@@ -28,7 +29,7 @@ class Judge:
     """Says of what class an image is.
 
     Attributes:
-        backbone: the network whose logits say so: the classifier of the data, or a published one of ImageNet.
+        backbone: the network whose logits say so: a classifier of the data, or a published one of ImageNet.
         accuracy: on real images (held out from training where the data trained it), in [0, 1].
     """
 
@@ -97,13 +98,13 @@ def check_judge(name: str, data: ImageSet) -> None:
     """One line where a judge that was trained elsewhere cannot judge these data.
 
     Raises:
-        PpcdError: it is unknown, or the data have not ImageNet's 1000 classes.
+        PpcdError: it is unknown, or knows ImageNet's 1000 classes, which the data have not.
     """
     if name not in JUDGES:
         raise PpcdError(
-            f"unknown judge {name!r}; expected {', '.join(JUDGES)}, or none: a classifier trained on the data"
+            f"unknown judge {name!r}; expected one of: {', '.join(JUDGES)}; or none: a classifier trained on the data"
         )
-    if len(data.classes) != JUDGED_CLASSES:
+    if name == PUBLISHED and len(data.classes) != JUDGED_CLASSES:
         raise PpcdError(
             f"the judge {name} knows ImageNet's {JUDGED_CLASSES} classes, but {data.identity} has {len(data.classes)}; "
             "without a judge a classifier is trained on the data"

@@ -12,7 +12,7 @@ import torch
 from ppcd import paths
 from ppcd.errors import PpcdError, run_command
 from ppcd.profiles import PROFILES
-from ppcd.verify import adopt, speed, verify
+from ppcd.verify import Report, adopt, speed, verify
 
 ALL = "all"
 NOT_KEPT = "smoke"  # says nothing about quality, and no repository keeps it
@@ -45,9 +45,7 @@ def _command(options: argparse.Namespace) -> None:
         raise PpcdError("there are no results to verify; make reproduce makes them")
     wrong = 0
     for profile in profiles:
-        if options.adopt:
-            speed.adopt_speed() if profile == speed.NAME else adopt(profile)
-        report = speed.verify_speed(_say) if profile == speed.NAME else verify(profile, _say, options.scores)
+        report = _report_of(profile, options)
         for finding in report.findings:
             print(finding)
         for note in report.notes:
@@ -60,6 +58,17 @@ def _command(options: argparse.Namespace) -> None:
             f"{wrong} of what is kept {'is' if wrong == 1 else 'are'} not as the runs say; restore what was changed, "
             "or make report PROFILE=... SEEDS=... to build it anew from the runs"
         )
+
+
+def _report_of(name: str, options: argparse.Namespace) -> Report:
+    """What is found of a profile, or of the bench."""
+    if name == speed.NAME:
+        if options.adopt:
+            speed.adopt_speed()
+        return speed.verify_speed(_say)
+    if options.adopt:
+        adopt(name)
+    return verify(name, _say, options.scores)
 
 
 if __name__ == "__main__":

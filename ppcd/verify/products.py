@@ -19,16 +19,19 @@ from ppcd.artifacts import (
     comparison_figures,
     compression,
     curves,
+    evidence,
     failures,
     figures,
     framework,
     interpolation,
     overview,
-    paper_scale,
+    paper_scale_figures,
     tables,
 )
 from ppcd.artifacts.sources import Context, Record, find_record
 from ppcd.errors import PpcdError
+from ppcd.evidence import SMALL_NOISE
+from ppcd.following import FILE as FOLLOWING
 from ppcd.paper_scale import FILE as PAPER_SCALE
 from ppcd.recipes import get_recipe
 from ppcd.records import write_record
@@ -91,9 +94,11 @@ MAKERS: dict[str, Maker] = {
     r"fig8": lambda profile, seeds, _: failures.write_fig8(profile, seeds),
     r"masks(?:-(.+))?": _masks,
     r"mask-rules": _rules,
-    r"paper_scale": lambda profile, seeds, _: paper_scale.write_all(profile, seeds[0]),
+    r"evidence": lambda profile, seeds, _: evidence.write(profile, seeds),
+    r"paper_scale": lambda profile, seeds, _: paper_scale_figures.write_all(profile, seeds[0]),
 }
 JUDGED = {"fig3", "fig8"}
+TOGETHER = ("paper_scale", "evidence")
 
 
 def find_products(profile: str) -> tuple[list[Product], list[str]]:
@@ -112,9 +117,9 @@ def find_products(profile: str) -> tuple[list[Product], list[str]]:
 
 
 def _stem(name: str) -> str:
-    """What a file is of: `table1`; everything of the paper's scale is made together."""
+    """What a file is of: `table1`; everything of the paper's scale, and of the evidence, is made together."""
     stem = Path(name).stem
-    return "paper_scale" if stem.startswith("paper_scale_") else stem
+    return next((whole for whole in TOGETHER if stem.startswith(f"{whole}_")), stem)
 
 
 def _maker(stem: str) -> Callable[[str, Seeds], object] | None:
@@ -166,9 +171,11 @@ def stage(profile: str, resealed: Mapping[str, Record]) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="ppcd-verify-") as folder:
         results = Path(folder) / "results" / profile
         results.mkdir(parents=True)
-        for name in (timing.FILE, PAPER_SCALE):
+        for name in (timing.FILE, PAPER_SCALE, FOLLOWING):
             if (here / name).exists():
                 (results / name).symlink_to(here / name)
+        if (small := here.with_name(here.name + SMALL_NOISE)).is_dir():  # whose runs answer questions of this profile
+            results.with_name(small.name).symlink_to(small)
         (results / "runs").mkdir()
         for run in (here / "runs").glob("*"):
             if run.name in resealed:

@@ -6,12 +6,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ppcd import paths, sums
-from ppcd.artifacts import speed
+from ppcd.artifacts import speed, speed_figures
 from ppcd.bench import quality, results
 from ppcd.errors import PpcdError
-from ppcd.verify.compare import PLOTTED, ROUNDING, Finding, differences
+from ppcd.verify.compare import ROUNDING, Finding, differences
 from ppcd.verify.products import moved
-from ppcd.verify.verifying import PIXELS, Report, check_readme, check_run_records, check_sums, hashes_differ, summed
+from ppcd.verify.verifying import (
+    Report,
+    check_readme,
+    check_run_records,
+    check_sums,
+    hashes_differ,
+    made_differs,
+    summed,
+)
 
 NAME = speed.FOLDER  # beside the names of profiles
 
@@ -70,18 +78,13 @@ def _check_products(report: Report, content: results.Content, changed: Mapping[s
         roots = {"PPCD_RESULTS": str(Path(folder) / "results"), "PPCD_FIGURES": str(Path(folder) / "figures")}
         with moved(roots):
             made = {f"results/{NAME}/{speed.SUMMARY}": speed.write_summary(content)}
-            for name in speed.FIGURES:
-                written = speed.write_figure(content, name)
+            for name in speed_figures.FIGURES:
+                written = speed_figures.write_figure(content, name)
                 made |= {f"figures/{NAME}/{path.name}": path for path in (*written, written[0].with_suffix(".json"))}
         for name in committed.keys() - made.keys():
             report.findings.append(Finding(name, "", "nothing that this version knows makes it"))
         for name in made.keys() - committed.keys():
             report.findings.append(Finding(name, "", "is missing; notebook 10 makes it"))
         for name in sorted(made.keys() & committed.keys()):
-            if committed[name].suffix in PIXELS:
-                if name not in changed and committed[name].read_bytes() != made[name].read_bytes():
-                    report.notes.append(f"{name} looks different where it is drawn here; what it shows was compared")
-                continue
-            rounding = 0.0 if name in changed else PLOTTED if name.startswith("figures/") else ROUNDING
-            report.add(name, differences(name, committed[name].read_text(), made[name].read_text(), rounding))
+            report.findings += made_differs(report, name, committed[name], made[name], changed)
     report.checked.append(f"{len(made)} figures and summaries")

@@ -8,6 +8,7 @@ from typing import Any
 
 from ppcd import paths, sums, timing
 from ppcd.errors import PpcdError
+from ppcd.following import FILE as FOLLOWING
 from ppcd.generations import FILE as GENERATIONS
 from ppcd.judges import get_judges
 from ppcd.paper_scale import FILE as PAPER_SCALE
@@ -207,16 +208,15 @@ def _check_products(
             continue
         committed = {f"results/{profile}/{name}": results / name for name in product.results}
         committed |= {f"figures/{profile}/{name}": drawn / name for name in product.figures}
-        texts = {name: path.read_text() for name, path in committed.items() if path.suffix not in PIXELS}
-        seeds = seeds_named(texts) or (0,)
+        seeds = seeds_named({name: path.read_text() for name, path in committed.items() if path.suffix not in PIXELS})
         with stage(profile, {name: records[name] for name in resealed}):
             try:
-                product.make(profile, seeds)
+                product.make(profile, seeds or (0,))
             except PpcdError as error:
                 reason = re.sub(r"\S*ppcd-verify-[^/\s]*/", "", str(error))
                 unmade.setdefault(reason, []).append(product.name)
                 continue
-            found = _products_differ(report, texts, committed, changed)
+            found = _products_differ(report, committed, changed)
         report.findings += found
         say(f"{profile}: {product.name} made anew, {len(found) or 'no'} difference{'s' * (len(found) != 1)}")
     for reason, names in unmade.items():
@@ -224,9 +224,7 @@ def _check_products(
     report.checked.append(f"{len(products)} tables, figures and lists of claims")
 
 
-def _products_differ(
-    report: Report, texts: Mapping[str, str], committed: Mapping[str, Path], changed: Mapping[str, str]
-) -> list[Finding]:
+def _products_differ(report: Report, committed: Mapping[str, Path], changed: Mapping[str, str]) -> list[Finding]:
     """The staged files against the committed ones: findings; a note for what only looks different."""
     folders = {"results": paths.results(report.profile), "figures": paths.figures(report.profile)}
     made = {
@@ -238,21 +236,32 @@ def _products_differ(
             *folder.glob("*.p*"),
             *folder.glob("*.json"),
         ]
-        if kind == "figures" or path.name not in (timing.FILE, PAPER_SCALE)
+        if kind == "figures" or path.name not in (timing.FILE, PAPER_SCALE, FOLLOWING)
     }
     found = [Finding(name, "", "is missing; the runs make it") for name in made if name not in committed]
     found += [Finding(name, "", "is not made from these runs") for name in committed if name not in made]
     for name in [name for name in committed if name in made]:
-        if committed[name].suffix in PIXELS:
-            if name not in changed and committed[name].read_bytes() != made[name].read_bytes():
-                report.notes.append(f"{name} looks different where it is drawn here; what it shows was compared")
-            continue
-        rounding = 0.0 if name in changed else PLOTTED if name.startswith("figures/") else ROUNDING
-        for cell, says, expected in differences(name, texts[name], made[name].read_text(), rounding):
-            if rounding and ".images[" in cell and _near(says, expected):
-                continue
-            found.append(Finding(name, cell, says, expected))
+        found += made_differs(report, name, committed[name], made[name], changed)
     return found
+
+
+def made_differs(report: Report, name: str, committed: Path, made: Path, changed: Mapping[str, str]) -> list[Finding]:
+    """A committed file against the same one made anew: findings; the report gets a note where only pixels differ.
+
+    Args:
+        name: shown name of the file.
+        changed: as `hashes_differ` returns it: what is in it must agree to the last digit.
+    """
+    if committed.suffix in PIXELS:
+        if name not in changed and committed.read_bytes() != made.read_bytes():
+            report.notes.append(f"{name} looks different where it is drawn here; what it shows was compared")
+        return []
+    rounding = 0.0 if name in changed else PLOTTED if name.startswith("figures/") else ROUNDING
+    return [
+        Finding(name, cell, says, expected)
+        for cell, says, expected in differences(name, committed.read_text(), made.read_text(), rounding)
+        if not (rounding and ".images[" in cell and _near(says, expected))
+    ]
 
 
 def _near(says: str, expected: str) -> bool:

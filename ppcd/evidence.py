@@ -1,0 +1,174 @@
+"""When does the distillation help? The questions, what counts as an effect, and what paired runs answer.
+
+The questions and the criterion were written down, and committed, before the runs that answer them:
+
+- A question compares two settings that differ in one thing, at the same profile, with the same seeds. Runs of one seed
+  start from the same weights and see the same data and noise in the same order, so each seed gives one difference.
+- Its score is the Fréchet distance of the averaged generator at the end of the training, as every table has it.
+  Accuracy, diversity and how the student's maps follow the teacher's are shown beside it and decide nothing.
+- *Effect*: at least `FEWEST` seeds, all differences of one sign, the 95% t interval of their mean without 0, and the
+  mean at least `LEAST` of the control's. *Hint*: the same without the interval. Else *none seen*, which with so few
+  seeds does not say that there is none. Two settings are compared in many questions, so one effect in twenty of those
+  with none is to be expected by chance.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ppcd.errors import PpcdError
+from ppcd.following import ensure_following
+from ppcd.profiles import PROFILES
+from ppcd.runs import Run, RunConfig, run_config
+
+FEWEST = 3  # seeds
+LEAST = 0.05  # of the control's mean
+LEVEL = 0.95
+EFFECT, HINT, NONE, OPEN = "effect", "hint", "none seen", "not run"
+SMALL_NOISE = "-z24"  # behind the name of a profile: the same with 24 noise entries
+PROFILES_OF_EVIDENCE = tuple(name for name in PROFILES if name + SMALL_NOISE in PROFILES)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing that may matter.
+
+    Attributes:
+        name: short, for files.
+        asks: for people.
+        treatment, control: recipes that differ in it.
+        small_noise: whether both are of the profile with few noise entries.
+        score: "fd", or "leakage" where the question is one of class leakage.
+    """
+
+    name: str
+    asks: str
+    treatment: str
+    control: str
+    small_noise: bool = False
+    score: str = "fd"
+
+    def profile(self, profile: str) -> str:
+        """The profile of its runs."""
+        return profile + SMALL_NOISE if self.small_noise else profile
+
+
+WEIGHTS = {0.0: "ppcd-no-cd", 1.0: "ppcd", 3.0: "ppcd-cd3", 10.0: "ppcd-cd10", 30.0: "ppcd-cd30"}  # of L_CD
+QUESTIONS = (
+    Question("weight-1", "L_CD at the paper's weight of 1, with pruning", "ppcd", "ppcd-no-cd"),
+    Question("weight-3", "L_CD at weight 3", "ppcd-cd3", "ppcd-no-cd"),
+    Question("weight-10", "L_CD at weight 10", "ppcd-cd10", "ppcd-no-cd"),
+    Question("weight-30", "L_CD at weight 30", "ppcd-cd30", "ppcd-no-cd"),
+    Question("unpruned", "L_CD at weight 1, without pruning", "ppcd-no-pp", "sagan"),
+    Question("small-noise-1", "L_CD at weight 1, 24 noise entries", "ppcd", "ppcd-no-cd", small_noise=True),
+    Question("small-noise-10", "L_CD at weight 10, 24 noise entries", "ppcd-cd10", "ppcd-no-cd", small_noise=True),
+    Question("block-noise", "noise in every block, without L_CD", "ppcd-hier-no-cd", "ppcd-no-cd"),
+    Question("block-noise-10", "L_CD at weight 10 where noise enters every block", "ppcd-hier-cd10", "ppcd-hier-no-cd"),
+    Question("masks-apart", "L_CD at weight 10 kept from the masks", "ppcd-cd10-apart", "ppcd-cd10"),
+    Question("normalised-1", "class-conditional normalisation, weight 1", "ppcd", "ppcd-raw"),
+    Question("normalised-10", "class-conditional normalisation, weight 10", "ppcd-cd10", "ppcd-cd10-raw"),
+    Question("leakage-1", "class leakage with the normalisation, weight 1", "ppcd", "ppcd-raw", score="leakage"),
+    Question("leakage-10", "class leakage with it, weight 10", "ppcd-cd10", "ppcd-cd10-raw", score="leakage"),
+    Question("joint-0.7", "one training instead of two steps, alpha 0.7", "ppcd", "ppcd-two-step"),
+    Question("joint-0.8", "one training instead of two steps, alpha 0.8", "ppcd-a0.8", "ppcd-two-step-a0.8"),
+    Question("l1-0.5", "PPCD-GAN instead of l1 pruning, alpha 0.5", "ppcd-a0.5", "l1-sagan-a0.5"),
+    Question("l1-0.6", "PPCD-GAN instead of l1 pruning, alpha 0.6", "ppcd-a0.6", "l1-sagan-a0.6"),
+    Question("l1-0.7", "PPCD-GAN instead of l1 pruning, alpha 0.7", "ppcd", "l1-sagan"),
+    Question("l1-0.8", "PPCD-GAN instead of l1 pruning, alpha 0.8", "ppcd-a0.8", "l1-sagan-a0.8"),
+)
+
+LEAKAGE = {name for each in QUESTIONS if each.score == "leakage" for name in (each.treatment, each.control)}
+
+
+def recipes(profile: str) -> list[tuple[str, str]]:
+    """Profile and recipe of every run that the questions need, teachers first; nothing for profiles without.
+
+    The teacher with few noise entries is among them; students bring their teachers with them anyway.
+    """
+    if profile not in PROFILES_OF_EVIDENCE:
+        return []
+    arms = [
+        (question.profile(profile), name) for question in QUESTIONS for name in (question.treatment, question.control)
+    ]
+    return list(dict.fromkeys(arms))
+
+
+def run_configs(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
+    """The runs that the questions need, seed by seed."""
+    return [run_config(where, name, seed) for seed in seeds for where, name in recipes(profile)]
+
+
+def measure(configs: Sequence[RunConfig]) -> None:
+    """Measure beside those of these runs that are complete what their records have not: how their maps follow."""
+    by_profile: dict[str, list[dict[str, Any]]] = {}
+    for config in configs:
+        if Run(config).state == "complete":
+            by_profile.setdefault(config.profile.name, []).append(Run(config).read())
+    for name, records in by_profile.items():
+        ensure_following(name, records)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the runs say to a question.
+
+    Attributes:
+        seeds: with which both settings were trained.
+        treatment, control: their scores by seed.
+        low, high: the 95% t interval of the mean difference; NaN for fewer than two seeds.
+        verdict: EFFECT, HINT, NONE or OPEN.
+    """
+
+    seeds: tuple[int, ...]
+    treatment: tuple[float, ...]
+    control: tuple[float, ...]
+    low: float
+    high: float
+    verdict: str
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """Treatment less control, by seed; below 0 the treatment is better."""
+        return tuple(a - b for a, b in zip(self.treatment, self.control, strict=True))
+
+    @property
+    def mean(self) -> float:
+        """Of the differences; NaN without any."""
+        return float(np.mean(self.differences)) if self.seeds else math.nan
+
+
+def t_interval(differences: Sequence[float]) -> tuple[float, float]:
+    """The 95% t interval of the mean of paired differences; NaN for fewer than two."""
+    if len(differences) < 2:
+        return math.nan, math.nan
+    mean, error = float(np.mean(differences)), float(stats.sem(differences))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(differences) - 1)) * error
+    return mean - half, mean + half
+
+
+def answer(scores: Iterable[tuple[int, float, float]]) -> Answer:
+    """Judge paired scores.
+
+    Args:
+        scores: seed, the treatment's score and the control's, finite.
+
+    Raises:
+        PpcdError: a score that is not finite.
+    """
+    rows = sorted(scores)
+    if any(not math.isfinite(value) for _, *pair in rows for value in pair):
+        raise PpcdError("scores that are not finite answer nothing; look at the runs that they are of")
+    seeds = tuple(seed for seed, _, _ in rows)
+    treatment, control = (tuple(row[place] for row in rows) for place in (1, 2))
+    differences = [a - b for a, b in zip(treatment, control, strict=True)]
+    low, high = t_interval(differences)
+    if len(rows) < FEWEST:
+        return Answer(seeds, treatment, control, low, high, OPEN)
+    agree = all(value > 0 for value in differences) or all(value < 0 for value in differences)
+    large = abs(float(np.mean(differences))) >= LEAST * float(np.mean(control))
+    verdict = NONE if not (agree and large) else EFFECT if low > 0 or high < 0 else HINT
+    return Answer(seeds, treatment, control, low, high, verdict)

@@ -1,0 +1,114 @@
+"""Options of the distillation beyond the paper: L_CD kept from the masks, and noise that enters every block."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import together
+import torch
+from reference import largest_difference, noise_and_labels, randomise
+from torch import Tensor
+
+from ppcd.baselines import make_trainer
+from ppcd.discriminators import build_discriminator
+from ppcd.generators import Generator, GeneratorConfig, build_generator
+from ppcd.recipes import Recipe, get_recipe
+from ppcd.slim import slim
+from ppcd.trainer import Trainer
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def trainer_of(recipe: Recipe) -> Trainer:
+    teacher = build_generator("biggan", 32, 10, 2, dim_z=16, seed=5)
+    return make_trainer(together.PROFILE, recipe, 0, together.images(), teacher, "cpu")
+
+
+def gradients(recipe: Recipe) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Of the masks without L_PP, and of the other weights, in the first step of G."""
+    trainer = trainer_of(recipe)
+    trainer.generator.train()
+    found: dict[str, Tensor] = {}
+    assert trainer.rule is not None
+    trainer.rule.backward = lambda: found.update(of_masks(trainer)) or torch.zeros(())  # type: ignore[method-assign, func-returns-value]
+    trainer.discriminator.requires_grad_(False)
+    trainer.generator_step()
+    others = {name: parameter.grad for name, parameter in trainer.generator.named_parameters() if "mask" not in name}
+    return found, others
+
+
+def of_masks(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: mask.weight.grad.clone() for name, mask in trainer.generator.masks().items()}
+
+
+def test_masks_kept_apart_move_as_without_the_distillation(double: None) -> None:
+    """And everything else as with it."""
+    apart, whole = get_recipe("ppcd-cd10-apart"), get_recipe("ppcd-cd10")
+    masks, weights = gradients(apart)
+    masks_with, weights_with = gradients(whole)
+    masks_without, weights_without = gradients(replace(whole, lambda_cd=0.0))
+    for name, gradient in masks.items():
+        assert largest_difference(gradient, masks_without[name]) < 1e-10
+    assert any(largest_difference(masks_with[name], masks_without[name]) > 1e-6 for name in masks)
+    for name, gradient in weights.items():
+        assert largest_difference(gradient, weights_with[name]) < 1e-10
+    assert any(largest_difference(weights_with[name], weights_without[name]) > 1e-6 for name in weights)
+
+
+def test_masks_kept_apart_train_to_the_end() -> None:
+    """Also once some are frozen, and behind the switch of the two-step variant."""
+    for recipe in (get_recipe("ppcd-cd10-apart"), replace(get_recipe("ppcd-two-step"), masks_distil=False)):
+        trainer = trainer_of(recipe)
+        for _ in range(trainer.total):
+            trainer.step()
+        assert all(mask.frozen for mask in trainer.generator.masks().values())
+
+
+def test_accumulated_pieces_keep_them_apart(double: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "PROFILE", replace(together.PROFILE, accumulations=2))
+    masks, _ = gradients(get_recipe("ppcd-cd10-apart"))
+    without, _ = gradients(replace(get_recipe("ppcd-cd10"), lambda_cd=0.0))
+    assert all(largest_difference(masks[name], without[name]) < 1e-10 for name in masks)
+
+
+def test_noise_enters_every_block() -> None:
+    """Each chunk of it changes the features from its own block on, and none before."""
+    generator = build_generator("sagan-hier", 32, 4, 2, masked=True, dim_z=16, seed=0).eval()
+    z, y = noise_and_labels(3, 16, 4, 1)
+    with torch.no_grad():
+        _, before = generator(z, y, return_features=True)
+        for chunk in range(4):
+            other = z.clone()
+            other[:, 4 * chunk : 4 * chunk + 4] += 1
+            _, after = generator(other, y, return_features=True)
+            moved = [largest_difference(a, b) > 1e-6 for a, b in zip(before, after, strict=True)]
+            assert moved == [block >= chunk - 1 for block in range(3)]
+    _, plain = build_generator("sagan", 32, 4, 2, dim_z=16, seed=0).eval().conditions(z, y)
+    assert all(torch.equal(condition, y) for condition in plain), "SA-GAN's own blocks see the class alone"
+
+
+def test_such_a_network_slims_exactly() -> None:
+    generator = build_generator("sagan-hier", 32, 4, 2, masked=True, dim_z=16, seed=0)
+    randomise(generator.double(), 3)
+    generator.eval()
+    for place, mask in enumerate(generator.masks().values()):
+        mask.freeze(torch.arange(mask.channels) % 3 != place % 3)
+    thin = slim(generator)
+    z, y = noise_and_labels(5, 16, 4, 1, torch.float64)
+    with torch.no_grad():
+        assert largest_difference(thin(z, y), generator(z, y)) < 1e-10
+        form = thin.for_inference()
+        assert largest_difference(form(z, y), thin(z, y)) < 1e-10
+    again = Generator(GeneratorConfig.from_dict(thin.config.to_dict()))
+    again.load_state_dict(thin.state_dict())
+    assert sum(p.numel() for p in thin.parameters()) < sum(p.numel() for p in generator.parameters())
+
+
+def test_its_discriminator_is_sagans() -> None:
+    ours, theirs = (build_discriminator(arch, 32, 4, 2, seed=0) for arch in ("sagan-hier", "sagan"))
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))

@@ -1,0 +1,172 @@
+"""When the distillation helps: the criterion, the questions, and what is shown of paired runs."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_runs import fake_run
+from reference import refused
+from scipy import stats
+
+from ppcd import evidence, paths, reproduce
+from ppcd.artifacts import evidence as shown
+from ppcd.evidence import EFFECT, HINT, NONE, OPEN, QUESTIONS, answer, t_interval
+from ppcd.recipes import get_recipe
+from ppcd.runs import run_config
+
+PROFILE = "cifar10-lite"
+
+
+def judged(*pairs: tuple[float, float]) -> evidence.Answer:
+    return answer((seed, treatment, control) for seed, (treatment, control) in enumerate(pairs))
+
+
+# ------------------------------------------------------------ the criterion
+
+
+def test_an_effect_needs_seeds_that_agree_an_interval_without_zero_and_a_twentieth() -> None:
+    assert judged((8.0, 10.0), (8.1, 10.0), (7.9, 10.1)).verdict == EFFECT
+    assert judged((12.0, 10.0), (12.1, 10.0), (11.9, 10.1)).verdict == EFFECT, "for the worse"
+    assert judged((9.9, 10.0), (7.0, 10.0), (5.0, 10.0)).verdict == HINT, "the interval has 0 in it"
+    assert judged((8.0, 10.0), (8.1, 10.0), (10.1, 10.0)).verdict == NONE, "one seed disagrees"
+    assert judged((9.9, 10.0), (9.91, 10.0), (9.9, 10.0)).verdict == NONE, "a hundredth"
+    assert judged((8.0, 10.0), (8.1, 10.0)).verdict == OPEN, "two seeds"
+    assert answer([]).verdict == OPEN and math.isnan(answer([]).mean)
+
+
+def test_the_interval_is_students() -> None:
+    differences = [-1.0, -2.5, -0.5, -1.4]
+    expected = stats.t.interval(0.95, 3, loc=np.mean(differences), scale=stats.sem(differences))
+    assert t_interval(differences) == pytest.approx(expected)
+    assert all(map(math.isnan, t_interval([1.0])))
+
+
+def test_differences_are_paired_by_seed() -> None:
+    found = answer([(2, 5.0, 6.0), (0, 1.0, 3.0), (1, 2.0, 2.5)])
+    assert found.seeds == (0, 1, 2) and found.differences == (-2.0, -0.5, -1.0)
+    assert found.mean == pytest.approx(-3.5 / 3)
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    with refused("not finite"):
+        answer([(0, math.nan, 1.0)])
+
+
+# ------------------------------------------------------------ the questions
+
+
+def differing(one: str, other: str) -> set[str]:
+    """Fields in which two recipes differ, but for their names."""
+    first, second = get_recipe(one), get_recipe(other)
+    names = set(vars(first)) - {"name", "title"}
+    return {name for name in names if getattr(first, name) != getattr(second, name)}
+
+
+def test_questions_differ_in_one_thing() -> None:
+    """Of the method's own recipes; l1 pruning is another method, at the same alpha."""
+    one_thing = {
+        "weight": [{"distil"}, {"distil", "lambda_cd"}],
+        "small": [{"distil"}, {"distil", "lambda_cd"}],
+        "unpruned": [{"distil"}],
+        "block": [{"generator"}, {"distil", "lambda_cd"}],
+        "masks": [{"masks_distil"}],
+        "normalised": [{"normalisation"}],
+        "leakage": [{"normalisation"}],
+        "joint": [{"two_step"}],
+    }
+    for question in QUESTIONS:
+        kind = question.name.split("-")[0]
+        if kind == "l1":
+            arms = [get_recipe(name).alpha for name in (question.treatment, question.control)]
+            assert arms[0] == arms[1] is not None and question.name.endswith(f"{arms[0]:g}")
+        else:
+            assert differing(question.treatment, question.control) in one_thing[kind], question.name
+    assert len({question.name for question in QUESTIONS}) == len(QUESTIONS)
+
+
+def test_weights_are_what_their_recipes_have() -> None:
+    for weight, name in evidence.WEIGHTS.items():
+        recipe = get_recipe(name)
+        assert (recipe.lambda_cd if recipe.distil else 0.0) == weight and recipe.alpha == 0.7
+
+
+def test_reproduce_trains_what_the_questions_need() -> None:
+    """At profiles of natural images; at others the plan is what it was."""
+    planned = {config.id for config in reproduce.plan(PROFILE, [0, 1])}
+    assert {config.id for config in evidence.run_configs(PROFILE, [0, 1])} <= planned
+    assert {config.profile.name for config in reproduce.plan(PROFILE, [0])} == {PROFILE, f"{PROFILE}-z24"}
+    assert evidence.recipes("mnist") == [] and len(reproduce.plan("mnist", [0])) == len(reproduce.RECIPES)
+    assert "12_when_distillation_helps" in dict(reproduce.notebooks(PROFILE, [0]))
+    assert "12_when_distillation_helps" not in dict(reproduce.notebooks("mnist", [0]))
+
+
+def test_options_are_in_the_hash_of_those_that_have_them_only() -> None:
+    whole, apart = (run_config(PROFILE, name, 0).resolved()["recipe"] for name in ("ppcd-cd10", "ppcd-cd10-apart"))
+    assert apart == whole | {"masks_distil": False} and "masks_distil" not in whole
+    assert "masks_distil" not in run_config(PROFILE, "sagan", 0).resolved()["recipe"]
+
+
+# ------------------------------------------------------------ what is shown
+
+
+@pytest.fixture
+def runs() -> list[dict[str, Any]]:
+    """Three seeds of the weights 0 and 10, two of 30; and their teachers."""
+    found = []
+    for seed in range(3):
+        found += [fake_run("biggan", seed, PROFILE, fd=3.0)]
+        found += [
+            fake_run("ppcd-no-cd", seed, PROFILE, fd=10.0 + seed),
+            fake_run("ppcd-cd10", seed, PROFILE, fd=8.0 + seed),
+        ]
+        found += [fake_run("ppcd-cd30", seed, PROFILE, fd=9.0)] if seed < 2 else []
+    for record in found:
+        folder = paths.results(PROFILE) / "runs" / record["id"]
+        pd.DataFrame({"iteration": [10, 20], "fd": [30.0, 20.0]}).to_csv(folder / "quality.csv", index=False)
+    return found
+
+
+def test_answers_are_of_the_runs(runs: list[dict[str, Any]]) -> None:
+    found = shown.answers(PROFILE, (0, 1, 2))
+    assert found["weight-10"].verdict == EFFECT and found["weight-10"].differences == (-2.0, -2.0, -2.0)
+    assert found["weight-30"].verdict == OPEN and found["weight-30"].seeds == (0, 1)
+    assert found["weight-1"].seeds == ()
+    frame = shown.answers_frame(PROFILE, (0, 1, 2)).set_index("question")
+    row = frame.loc["weight-10"]
+    assert row["mean difference"] == -2.0 and row["share of control"] == pytest.approx(-2 / 11)
+    assert row["control by seed"] == "10; 11; 12" and row["channels kept"] == "18/48"
+    table = shown.answers_table(PROFILE, (0, 1, 2))
+    assert list(table["verdict"]) == [found[question.name].verdict for question in QUESTIONS]
+    assert "8.00 ↔ 10.00 · 9.00 ↔ 11.00" in table["by seed"][2] and table["by seed"][0] == "not run"
+
+
+def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]]) -> None:
+    text = shown.verdict(PROFILE, (0, 1, 2))
+    assert "**Effects** (1 of" in text and "L_CD at weight 10 (-18%)" in text and "**Not run**" in text
+    axes = shown.answers_figure(PROFILE, (0, 1, 2)).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()][2] == "L_CD at weight 10"
+    unasked = sum(not each.seeds for each in shown.answers(PROFILE, (0, 1, 2)).values())
+    assert sum(text.get_text().strip() == "not run" for text in axes.texts) == unasked > 10
+    left, right = shown.curves_figure(PROFILE, (0, 1, 2)).axes
+    assert len(left.lines) == 8 + 3 and [text.get_text() for text in right.texts] == ["not run"]
+    evidence.measure(evidence.run_configs(PROFILE, (0, 1, 2)))
+    right = shown.curves_figure(PROFILE, (0, 1, 2)).axes[1]
+    assert len(right.lines[0].get_xdata()) == 8
+    arms = shown.arms_frame(PROFILE, (0, 1, 2)).set_index(["profile", "recipe"])
+    assert -1 <= arms.loc[(PROFILE, "ppcd-cd10"), "within"] <= 1
+    assert math.isnan(arms.loc[(PROFILE, "ppcd-cd3"), "fd"])
+
+
+def test_without_runs_everything_says_not_run() -> None:
+    assert set(shown.answers_table(PROFILE, (0,))["verdict"]) == {OPEN}
+    assert {path.name for path in shown.write(PROFILE, (0,))} == {
+        "evidence.csv", "evidence_settings.csv", "evidence.png", "evidence.pdf", "evidence_curves.png",
+        "evidence_curves.pdf",
+    }  # fmt: skip
+
+
+def test_where_the_data_are_of_jpegs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"data": {"note": "JPEG source"}}
+    assert shown.data_note([record, record, {"data": {"note": ""}}]) == "JPEG source"

@@ -1,0 +1,105 @@
+"""How a student's attention maps follow the teacher's: beyond what the class explains, and kept beside the runs."""
+
+import json
+
+import pytest
+import torch
+from fake_runs import fake_run
+from reference import refused
+
+from ppcd import following, paths
+from ppcd.following import correlations, ensure_following, mean_within, measure_following, read_following
+from ppcd.generators import build_generator
+from ppcd.runs import find_runs
+from ppcd.teacher import Teacher
+
+CLASSES, EACH, PIXELS = 5, 40, 16
+
+
+def drawn(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture
+def labels() -> torch.Tensor:
+    return torch.arange(CLASSES * EACH) % CLASSES
+
+
+def test_a_student_that_learnt_the_class_average_follows_between_classes_and_not_within(labels: torch.Tensor) -> None:
+    """What the small trial found: a small loss, and nothing of the image at hand."""
+    of_class = 10 * drawn(0, CLASSES, PIXELS)
+    teacher = of_class[labels] + drawn(1, len(labels), PIXELS)
+    student = of_class[labels] + 0.01 * drawn(2, len(labels), PIXELS)
+    within, between = correlations(teacher, student, labels)
+    assert abs(within) < 0.1 and between > 0.99
+
+
+def test_a_student_that_follows_the_noise_follows_within_classes(labels: torch.Tensor) -> None:
+    own = drawn(1, len(labels), PIXELS)
+    teacher = drawn(0, CLASSES, PIXELS)[labels] + own
+    student = -drawn(0, CLASSES, PIXELS)[labels] + 3 * own
+    within, between = correlations(teacher, student, labels)
+    assert within > 0.999 and between < -0.5
+    assert correlations(teacher, -teacher, labels) == pytest.approx((-1, -1))
+
+
+def test_within_is_the_correlation_coefficient_of_residuals(labels: torch.Tensor) -> None:
+    """Against the textbook's formula, class by class."""
+    a, b = drawn(3, len(labels), PIXELS), drawn(4, len(labels), PIXELS)
+    b = b + 0.5 * a
+    rest = [torch.cat([maps[labels == c] - maps[labels == c].mean(0) for c in range(CLASSES)]) for maps in (a, b)]
+    expected = torch.corrcoef(torch.stack([each.flatten() for each in rest]))[0, 1]  # their means are 0
+    assert correlations(a, b, labels)[0] == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_flat_maps_follow_nothing(labels: torch.Tensor) -> None:
+    flat = torch.ones(len(labels), PIXELS)
+    assert correlations(flat, drawn(0, len(labels), PIXELS), labels) == (0.0, 0.0)
+
+
+def test_single_samples_are_refused() -> None:
+    maps = drawn(0, 5, PIXELS)
+    with refused("classes of two samples or more"):
+        correlations(maps, maps, torch.arange(5))
+
+
+def test_a_teacher_follows_itself() -> None:
+    """The same generator under no normalisation: every block within 1; another one near 0."""
+    generator = build_generator("biggan", 32, 4, 2, dim_z=8, seed=0).eval()
+    itself = measure_following(generator, Teacher(generator, "none"), samples=40)
+    assert [each["block"] for each in itself] == [1, 2] and [each["pixels"] for each in itself] == [16, 32]
+    assert all(each["within"] == pytest.approx(1) and each["between"] == pytest.approx(1) for each in itself)
+    other = measure_following(
+        build_generator("sagan", 32, 4, 2, dim_z=8, seed=3).eval(), Teacher(generator), samples=40
+    )
+    assert abs(mean_within(other)) < 0.7
+
+
+def test_networks_that_do_not_fit_are_refused() -> None:
+    teacher = Teacher(build_generator("biggan", 32, 4, 2, dim_z=8, seed=0))
+    with refused("classes and resolution"):
+        measure_following(build_generator("sagan", 32, 5, 2, dim_z=8).eval(), teacher)
+    with refused("more than the student's 4"):
+        measure_following(build_generator("sagan", 32, 4, 2, dim_z=4).eval(), teacher)
+
+
+def test_following_is_measured_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the runs of a profile; again for runs that came, and for those with other weights; not of teachers."""
+    monkeypatch.setattr(following, "SAMPLES", 40)
+    for recipe in ("biggan", "ppcd", "sagan", "tinygan"):
+        fake_run(recipe)
+    fake_run("ppcd", seed=1)  # whose teacher is not there
+    records = {(record["recipe"], record["seed"]): record for record in find_runs("smoke")}
+    assert read_following(records["ppcd", 0]) is None, "not measured"
+    found = ensure_following("smoke", list(records.values()))
+    assert set(found) == {records["ppcd", 0]["id"], records["sagan", 0]["id"]}
+    blocks = read_following(records["ppcd", 0])
+    assert blocks is not None and [each["block"] for each in blocks] == [1, 2]
+    path = paths.results("smoke") / following.FILE
+    before = path.read_bytes()
+    monkeypatch.setattr(following, "measure_following", lambda *_: pytest.fail("it is known"))
+    assert ensure_following("smoke", list(records.values())) == found and path.read_bytes() == before
+    other = records["ppcd", 0] | {"files": {"generator.safetensors": "0" * 64}}
+    assert read_following(other) is None, "other weights"
+    path.write_text(json.dumps({"schema": 99, "runs": {}}))
+    assert read_following(records["ppcd", 0]) is None

@@ -1,0 +1,87 @@
+"""The judge of natural images: a network of its own, trained on the data, the same from the same seed."""
+
+import math
+
+import pytest
+import torch
+from reference import largest_difference, refused
+
+from ppcd.data import ImageSet, image_hash, to_float
+from ppcd.metrics import natural
+from ppcd.metrics.gauges import check_judge, get_gauges
+from ppcd.metrics.natural import NaturalClassifier, train_or_load_natural_classifier, whitening
+
+
+def pictures(count: int = 120, classes: int = 3, side: int = 32, seed: int = 0) -> ImageSet:
+    """Stripes of one direction a class, in colours of chance, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % classes
+    place = torch.arange(side)
+    waves = torch.stack([torch.sin(place * 0.9)[:, None] * torch.ones(side), torch.sin(place * 0.9).expand(side, side),
+                         torch.sin((place[:, None] + place) * 0.7)])  # fmt: skip
+    colours = torch.rand(count, 3, 1, 1, generator=generator) + 0.3
+    noise = torch.randn(count, 3, side, side, generator=generator)
+    images = (128 + 60 * waves[labels][:, None] * colours + 10 * noise).clamp(0, 255).to(torch.uint8)
+    names = tuple(f"direction {label}" for label in range(classes))
+    return ImageSet(images, labels, names, "stripes", image_hash(images, labels), "")
+
+
+def test_it_learns_and_is_the_same_from_the_same_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And from the cache, without training."""
+    data = pictures()
+    first = train_or_load_natural_classifier(data, epochs=12)
+    assert first.accuracy > 0.9 and first.held_out == 24 and not first.training
+    monkeypatch.setattr(natural, "_train", lambda *_: pytest.fail("it is in the cache"))
+    again = train_or_load_natural_classifier(data, epochs=12)
+    assert again.sha256 == first.sha256 != "" and torch.equal(again(data.images[:5]), first(data.images[:5]))
+    monkeypatch.undo()
+    trained = natural._train(data, torch.arange(100), 1, 0, torch.device("cpu"))
+    twice = natural._train(data, torch.arange(100), 1, 0, torch.device("cpu"))
+    other = natural._train(data, torch.arange(100), 1, 1, torch.device("cpu"))
+    weights = [network.state_dict()["head.weight"] for network in (trained, twice, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_it_has_fewer_than_half_a_million_weights() -> None:
+    network = NaturalClassifier(10, 32)
+    assert sum(parameter.numel() for parameter in network.parameters()) < 500_000
+    assert math.isnan(network.accuracy)
+
+
+def test_mirror_images_are_the_same_to_it() -> None:
+    network = natural._untrained(4, 32, 0).eval()
+    images = pictures(8).images
+    with torch.no_grad():
+        assert largest_difference(network(images), network(images.flip(3))) < 1e-5
+        assert largest_difference(network.head(network.features(images)), network(images)) == 0
+    assert [tuple(stage.shape[1:]) for stage in network.stages(images)] == [(40, 15, 15), (112, 7, 7), (128, 3, 3)]
+
+
+def test_whitened_patches_are_uncorrelated() -> None:
+    images = to_float(pictures(60).images)
+    answers = torch.nn.functional.conv2d(images.double(), whitening(images).double())
+    flat = answers.transpose(0, 1).flatten(1)
+    half = len(flat) // 2
+    assert largest_difference(torch.cov(flat[:half]), torch.eye(half).double()) < 0.1
+    assert largest_difference(flat[half:], -flat[:half]) < 1e-9
+
+
+def test_what_it_cannot_take_is_refused() -> None:
+    with refused("16 pixels a side; got 8"):
+        NaturalClassifier(10, 8)
+    with refused("at least one epoch"):
+        train_or_load_natural_classifier(pictures(), epochs=0)
+    one = pictures(2, 3)
+    with refused("needs two of every class"):
+        train_or_load_natural_classifier(one, epochs=1)
+
+
+def test_it_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside another backbone; the protocol says that it did."""
+    data = pictures()
+    check_judge("natural-classifier", data)
+    gauges = get_gauges(data, "classifier", 2, judge="natural-classifier")
+    assert gauges.judge.backbone.name == "natural-classifier" and gauges.network.name == "classifier"
+    assert gauges.judge.named() == {"judge": "natural-classifier"} and 0 <= gauges.judge.accuracy <= 1
+    found = gauges.network.extract(data.images)
+    assert gauges.judged(data.images, found).shape == (120, 3)
