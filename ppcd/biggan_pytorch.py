@@ -33,7 +33,9 @@ from ppcd.paths import write_atomic
 Network = Generator | Discriminator
 State = Mapping[str, Tensor]
 
-GENERATORS = {name: arch for name, arch in generators.ARCHITECTURES.items() if not arch.separable}
+PUBLIC = ("biggan", "sagan", "sngan")  # that the layout has
+GENERATORS = {name: generators.ARCHITECTURES[name] for name in PUBLIC}
+DISCRIMINATORS = {name: discriminators.ARCHITECTURES[name] for name in PUBLIC}
 PARTS = {
     "attention": "blocks.{attention}.1",
     "output_norm": "output_layer.0",
@@ -100,8 +102,8 @@ def load_biggan_pytorch_discriminator(
 
     Arguments, result and errors as `load_biggan_pytorch`; `width` is `D_ch` there. "sngan" is the "thin" one.
     """
-    check_network(arch, discriminators.ARCHITECTURES, resolution, num_classes, 1 if width is None else width)
-    reference = discriminators.ARCHITECTURES[arch]
+    check_network(arch, DISCRIMINATORS, resolution, num_classes, 1 if width is None else width)
+    reference = DISCRIMINATORS[arch]
     width = reference.width if width is None else width
     name, state = _read(path_or_state_dict)
     _check_kind(name, state, "discriminator")
@@ -249,7 +251,7 @@ def _other_discriminator(state: State, arch: str, blocks: int) -> str | None:
     """What the state is, where that is another kind of discriminator."""
     rows = [[_size(state, f"blocks.{i}.0.{conv}.weight", 0) for conv in ("conv1", "conv2")] for i in range(blocks)]
     wide = all(first == second for first, second in rows)
-    if not rows or not min(map(min, rows)) or wide == discriminators.ARCHITECTURES[arch].wide:
+    if not rows or not min(map(min, rows)) or wide == DISCRIMINATORS[arch].wide:
         return None
     return "a BigGAN or SA-GAN (wide blocks)" if wide else "an SN-GAN (thin blocks)"
 

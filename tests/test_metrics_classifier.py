@@ -93,7 +93,7 @@ def test_split_is_stratified() -> None:
 def test_shift_moves_each_image_by_its_own_offset() -> None:
     images = torch.randint(256, (50, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(images, (module.SHIFT,) * 4)
-    shifted = module._shift(padded, 8, torch.Generator().manual_seed(0))
+    shifted = module.shift(padded, 8, module.SHIFT, torch.Generator().manual_seed(0))
     offsets = set()
     for image, original in zip(shifted, padded, strict=True):
         places = [
