@@ -1,7 +1,7 @@
 """A bench that was never run, with everything in it."""
 
 import random
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from ppcd.bench import quality as half
 from ppcd.bench import results, roofline, turns
 from ppcd.bench.contestants import TURN, Group
+from ppcd.forms import Forms
 
 
 def fake_bench(patch: pytest.MonkeyPatch, path: Path | None = None) -> dict[str, Any]:
@@ -23,7 +24,16 @@ def fake_bench(patch: pytest.MonkeyPatch, path: Path | None = None) -> dict[str,
 def compute_quickly(patch: pytest.MonkeyPatch) -> None:
     """Count a small pair, and compare no runs."""
     patch.setattr(half, "compare", compared)
-    patch.setattr(roofline, "tally", partial(roofline.tally, width=8, batch=2))
+    patch.setattr(roofline, "tally", _small_tally)
+
+
+REAL_TALLY = roofline.tally
+
+
+@cache
+def _small_tally(forms: Forms) -> roofline.Tally:
+    """Of a pair of width 8; it does not change within a session of tests."""
+    return REAL_TALLY(forms, width=8, batch=2)
 
 
 def played(group: Group, faster: float = 1.0) -> dict[str, Any]:

@@ -90,6 +90,8 @@ def test_a_run_of_two_processes_is_the_run_of_one(tmp_path: Path, monkeypatch: p
     histories.append(pd.read_csv(config.directory / "history.csv"))
     generators.append(config.directory)
     assert single["id"] == pair["id"] and single["masks"] == pair["masks"]
+    noticed = [[(each["kind"], each["iteration"]) for each in record["warnings"]] for record in (pair, single)]
+    assert noticed[0] == noticed[1], "the first process watches, and says it once"
     losses = [history.filter(like="loss_") for history in histories]
     assert float((losses[0] - losses[1]).abs().max().max()) < 1e-2
     z, y = noise_and_labels(8, 16, 10, seed=0)

@@ -3,12 +3,16 @@
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 from fake_bench import compute_quickly, fake_bench
+from matplotlib.figure import Figure
 
 from ppcd import sums
+from ppcd.artifacts import figures as drawing
+from ppcd.artifacts import plotted
 from ppcd.artifacts import speed as shown
 from ppcd.artifacts import speed_figures as figures
 from ppcd.bench import latency, quality, results
@@ -33,10 +37,24 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+DRAWN: dict[tuple[str, str], bytes] = {}
+DRAW = {"png": drawing.png, "pdf": drawing.pdf}
+
+
+def drawn(kind: str, figure: Figure) -> bytes:
+    """As `ppcd.artifacts.figures` draws it; what shows the same is drawn once."""
+    key = kind, plotted.to_json(plotted.describe(figure))
+    if key not in DRAWN:
+        DRAWN[key] = DRAW[kind](figure)
+    return DRAWN[key]
+
+
 @pytest.fixture
 def copied(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where PPCD_RESULTS and PPCD_FIGURES of each test are; computing is quick."""
     compute_quickly(monkeypatch)
+    for kind in DRAW:
+        monkeypatch.setattr(drawing, kind, partial(drawn, kind))
     for part in ("results", "figures"):
         shutil.copytree(built / part, tmp_path / part)
     return tmp_path
