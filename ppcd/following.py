@@ -145,7 +145,7 @@ def ensure_following(profile: str, records: Sequence[Record]) -> dict[str, Any]:
             print("attention maps of students and teachers", file=sys.stderr, flush=True)
         missing += 1
         student = load_generator(runs_root(name) / record["id"] / GENERATOR)
-        found[record["id"]] = {**about, "blocks": measure_following(student, teacher)}
+        found[record["id"]] = {**about, "blocks": measure_following(student, teacher, SAMPLES)}
     if missing:
         protocol = {"samples": SAMPLES, "seed": NOISE_SEED, "normalisation": "teacher"}
         whole = {"schema": SCHEMA, "protocol": protocol, "runs": found, "provenance": provenance.finish(began)}

@@ -263,7 +263,7 @@ class Trainer:
             z, y = self.draw()
             with self.autocast():
                 loss, parts = self.generator_loss(z, y)
-            apart = self._distillation_of_masks(parts["loss_cd"])
+            apart = self._distillation_of_masks(parts.get("loss_cd"))
             (loss / pieces).backward()
             for weight, gradient in apart.items():
                 weight.grad = weight.grad - gradient / pieces  # type: ignore[operator]
@@ -279,9 +279,9 @@ class Trainer:
             self.ema.follow_masks(self.generator)
         return found
 
-    def _distillation_of_masks(self, distance: Tensor) -> dict[torch.nn.Parameter, Tensor]:
+    def _distillation_of_masks(self, distance: Tensor | None) -> dict[torch.nn.Parameter, Tensor]:
         """What L_CD adds to the gradients of the masks that are open, where it shall not move them; else nothing."""
-        if self.recipe.masks_distil is not False or not distance.requires_grad:
+        if self.recipe.masks_distil is not False or distance is None or not distance.requires_grad:
             return {}
         weights = [mask.weight for mask in self.generator.masks().values() if not mask.frozen]
         gradients = torch.autograd.grad(self.recipe.lambda_cd * distance, weights, retain_graph=True) if weights else ()

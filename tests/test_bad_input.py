@@ -215,9 +215,10 @@ class Row(NamedTuple):
     line: str
 
 
-PROFILES = "smoke, mnist, cifar10-lite, cifar10, imagenet128"
+PROFILES = "smoke, mnist, cifar10-lite, cifar10-lite-z24, cifar10, imagenet128"
 RECIPES = (
-    "biggan, sagan, ppcd, ppcd-no-pp, ppcd-no-cd, ppcd-two-step, ppcd-literal-adam, ppcd-literal-sgd, sngan, tinygan, "
+    "biggan, sagan, ppcd, ppcd-no-pp, ppcd-no-cd, ppcd-two-step, ppcd-literal-adam, ppcd-literal-sgd, ppcd-cd3, "
+    "ppcd-cd10, ppcd-cd30, ppcd-raw, ppcd-cd10-raw, ppcd-cd10-apart, ppcd-hier-no-cd, ppcd-hier-cd10, sngan, tinygan, "
     "distill-only, distill-nas, l1-biggan, l1-sagan (-a<alpha> where masked)"
 )
 SEED = "must be a whole number from 0 on, for example 0; got"
@@ -316,9 +317,10 @@ NAMES = [
     Row("backbone", lambda _: get_gauges(digits(), "vgg", 1),
         "unknown feature backbone 'vgg'; expected one of: classifier, efficientnet-lite0, inception"),
     Row("judge", lambda _: get_gauges(digits(), "classifier", 1, judge="me"),
-        "unknown judge 'me'; expected efficientnet-lite0, or none: a classifier trained on the data"),
+        "unknown judge 'me'; expected one of: efficientnet-lite0, natural-classifier; or none: a classifier trained "
+        "on the data"),
     Row("architecture", lambda _: build_generator("stylegan", 32, 10, 2),
-        "unknown architecture 'stylegan'; expected one of: biggan, sagan, sngan, tinygan"),
+        "unknown architecture 'stylegan'; expected one of: biggan, sagan, sagan-hier, sngan, tinygan"),
     Row("data set", lambda _: data.load_data("cifar100", 32),
         "unknown data set 'cifar100'; expected one of: mnist, cifar10, imagenet"),
     Row("seeds of make", lambda _: parse_seeds("zero"),

@@ -10,7 +10,7 @@ from fake_runs import fake_run
 from reference import refused
 from scipy import stats
 
-from ppcd import evidence, paths, reproduce
+from ppcd import evidence, following, paths, reproduce
 from ppcd.artifacts import evidence as shown
 from ppcd.evidence import EFFECT, HINT, NONE, OPEN, QUESTIONS, answer, t_interval
 from ppcd.recipes import get_recipe
@@ -142,7 +142,8 @@ def test_answers_are_of_the_runs(runs: list[dict[str, Any]]) -> None:
     assert "8.00 ↔ 10.00 · 9.00 ↔ 11.00" in table["by seed"][2] and table["by seed"][0] == "not run"
 
 
-def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]]) -> None:
+def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "SAMPLES", 40)
     text = shown.verdict(PROFILE, (0, 1, 2))
     assert "**Effects** (1 of" in text and "L_CD at weight 10 (-18%)" in text and "**Not run**" in text
     axes = shown.answers_figure(PROFILE, (0, 1, 2)).axes[0]

@@ -277,7 +277,9 @@ def test_judges_that_cannot_judge(data: ImageSet, fresh_cache: Path) -> None:
     with pytest.raises(PpcdError, match="knows ImageNet's 1000 classes, but noise-300 has 10") as caught:
         get_gauges(data, "classifier", 1, judge="efficientnet-lite0")
     assert "\n" not in str(caught.value)
-    with pytest.raises(PpcdError, match="unknown judge 'vgg'; expected efficientnet-lite0, or none"):
+    with pytest.raises(
+        PpcdError, match="unknown judge 'vgg'; expected one of: efficientnet-lite0, natural-classifier; or none"
+    ):
         get_gauges(data, "classifier", 1, judge="vgg")
     assert not (fresh_cache / "classifiers").exists()  # found out before anything is trained
 

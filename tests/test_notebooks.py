@@ -87,7 +87,8 @@ def test_start_gets_exactly_the_parameters_that_there_are(path: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 def test_profile_comes_from_the_environment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source,) = [cell.source for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
-    default = "imagenet128" if path.stem == "08_paper_scale" else "mnist"
+    own = {"08_paper_scale": "imagenet128", "12_when_distillation_helps": "cifar10-lite"}
+    default = own.get(path.stem, "mnist")
     for value, expected in ((None, default), ("smoke", "smoke")):
         if value is None:
             monkeypatch.delenv("PPCD_PROFILE", raising=False)
