@@ -85,9 +85,9 @@ LEAKAGE = {name for each in QUESTIONS if each.score == "leakage" for name in (ea
 
 
 def recipes(profile: str) -> list[tuple[str, str]]:
-    """Profile and recipe of every run that the questions need, teachers first; nothing for profiles without.
+    """Profile and recipe of every run that the questions compare, each once; nothing for profiles without questions.
 
-    The teacher with few noise entries is among them; students bring their teachers with them anyway.
+    Teachers are not among them: students bring theirs with them (`ppcd.workers.with_teachers`).
     """
     if profile not in PROFILES_OF_EVIDENCE:
         return []

@@ -47,10 +47,10 @@ def pairs(question: Question, profile: str, seeds: Sequence[int]) -> list[tuple[
     return [(by_seed[0][seed], by_seed[1][seed]) for seed in seeds if all(seed in each for each in by_seed)]
 
 
-def answered(question: Question, profile: str, seeds: Sequence[int]) -> Answer:
-    """What the runs say to a question."""
+def answered(question: Question, there: Sequence[tuple[Record, Record]]) -> Answer:
+    """What these pairs of runs say to a question."""
     scores = []
-    for treatment, control in pairs(question, profile, seeds):
+    for treatment, control in there:
         values = [score_of(record, question.score) for record in (treatment, control)]
         if values[0] is not None and values[1] is not None:
             scores.append((treatment["seed"], values[0], values[1]))
@@ -59,14 +59,15 @@ def answered(question: Question, profile: str, seeds: Sequence[int]) -> Answer:
 
 def answers(profile: str, seeds: Sequence[int]) -> dict[str, Answer]:
     """By the questions' names."""
-    return {question.name: answered(question, profile, seeds) for question in QUESTIONS}
+    return {question.name: answered(question, pairs(question, profile, seeds)) for question in QUESTIONS}
 
 
 def answers_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     """A row for each question: both settings, their scores by seed, the differences, the interval, the verdict."""
     rows = []
     for question in QUESTIONS:
-        found, there = answered(question, profile, seeds), pairs(question, profile, seeds)
+        there = pairs(question, profile, seeds)
+        found = answered(question, there)
         control = float(np.mean(found.control)) if found.seeds else math.nan
         rows.append(
             {
@@ -274,8 +275,9 @@ def write(profile: str, seeds: Sequence[int]) -> list[Path]:
 
 def verdict(profile: str, seeds: Sequence[int]) -> str:
     """What came out, in a sentence for each kind of answer, and of which data."""
-    found = answers(profile, seeds)
-    note = data_note(record for question in QUESTIONS for pair in pairs(question, profile, seeds) for record in pair)
+    there = {question: pairs(question, profile, seeds) for question in QUESTIONS}
+    found = {question.name: answered(question, each) for question, each in there.items()}
+    note = data_note(record for each in there.values() for pair in each for record in pair)
     lines = [f"Profile {profile}, seeds {listed(seeds)}" + (f", data: {note}." if note else "."), ""]
     for kind, said in ((EFFECT, "Effects"), (HINT, "Hints"), (NONE, "None seen"), (OPEN, "Not run")):
         names = [question for question in QUESTIONS if found[question.name].verdict == kind]

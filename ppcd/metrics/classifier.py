@@ -1,9 +1,10 @@
 """A small classifier of the profile's own data: backbone of the fidelity metrics, judge of the labels."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,10 +25,8 @@ SHIFT = 1  # pixels at most, in each direction
 HELD_OUT = 1000
 
 
-class Classifier(nn.Module):
-    """Three stages of conv3x3-BN-ReLU-maxpool, one hidden layer, one logit per class.
-
-    It takes images as they are kept, in 0..255, so that nobody can feed it another scale.
+class TrainedClassifier(nn.Module):
+    """What is known of a classifier that the data trained.
 
     Attributes:
         accuracy: on the held-out images, in [0, 1]; NaN before training.
@@ -37,10 +36,23 @@ class Classifier(nn.Module):
 
     def __init__(self, num_classes: int, resolution: int) -> None:
         super().__init__()
-        if resolution % 8 or resolution < 8:
-            raise PpcdError(f"the classifier needs a resolution that 8 divides; got {resolution}")
         self.num_classes, self.resolution = num_classes, resolution
         self.accuracy, self.held_out, self.sha256 = math.nan, 0, ""
+
+
+Network = TypeVar("Network", bound=TrainedClassifier)
+
+
+class Classifier(TrainedClassifier):
+    """Three stages of conv3x3-BN-ReLU-maxpool, one hidden layer, one logit per class.
+
+    It takes images as they are kept, in 0..255, so that nobody can feed it another scale.
+    """
+
+    def __init__(self, num_classes: int, resolution: int) -> None:
+        super().__init__(num_classes, resolution)
+        if resolution % 8 or resolution < 8:
+            raise PpcdError(f"the classifier needs a resolution that 8 divides; got {resolution}")
         widths = (3, WIDTH, 2 * WIDTH, 4 * WIDTH)
         self.stage_list = nn.ModuleList(
             nn.Sequential(
@@ -87,24 +99,45 @@ def train_or_load_classifier(
     Raises:
         PpcdError: epochs < 1, or a class with fewer than two images.
     """
+    untrained = _untrained(len(data.classes), data.images.shape[-1], seed)
+    return trained_or_cached(untrained, _train, {"architecture": ARCHITECTURE}, data, epochs, seed, device)
+
+
+def trained_or_cached(
+    untrained: Network,
+    train: Callable[[ImageSet, Tensor, int, int, torch.device], Network],
+    version: Key,
+    data: ImageSet,
+    epochs: int,
+    seed: int,
+    device: torch.device | str,
+) -> Network:
+    """A classifier with the weights that `train` gives it, from the cache where they are there.
+
+    Args:
+        untrained: a network of the kind, with accuracy, held_out and sha256 to be filled in.
+        train: (data, indices of the training images, epochs, seed, device) -> a trained one.
+        version: what decides its weights beside data, epochs and seed.
+
+    Raises:
+        PpcdError: epochs < 1, or a class with fewer than two images.
+    """
     if epochs < 1:
         raise PpcdError(f"a classifier needs at least one epoch; got {epochs}")
-    num_classes, resolution = len(data.classes), data.images.shape[-1]
-    key: Key = {"data": data.sha256, "epochs": epochs, "seed": seed, "architecture": ARCHITECTURE}
+    key: Key = {"data": data.sha256, "epochs": epochs, "seed": seed, **version}
 
     def compute() -> Entry:
-        held_out, training = split(data.labels, num_classes, seeded(seed))
-        classifier = _train(data, training, epochs, seed, torch.device(device))
+        held_out, training = split(data.labels, len(data.classes), seeded(seed))
+        classifier = train(data, training, epochs, seed, torch.device(device))
         accuracy = agreement(classifier_logits(classifier, data.images[held_out]), data.labels[held_out])
         notes = {"accuracy": repr(accuracy), "held_out": str(len(held_out))}
         return Entry({name: tensor.cpu() for name, tensor in classifier.state_dict().items()}, notes)
 
     entry = cached("classifiers", key, compute)
-    classifier = _untrained(num_classes, resolution, seed)
-    classifier.load_state_dict(entry.tensors)
-    classifier.accuracy, classifier.held_out = float(entry.notes["accuracy"]), int(entry.notes["held_out"])
-    classifier.sha256 = tensors_hash(entry.tensors)
-    return classifier.to(device).eval().requires_grad_(False)
+    untrained.load_state_dict(entry.tensors)
+    untrained.accuracy, untrained.held_out = float(entry.notes["accuracy"]), int(entry.notes["held_out"])
+    untrained.sha256 = tensors_hash(entry.tensors)
+    return untrained.to(device).eval().requires_grad_(False)
 
 
 def classifier_logits(

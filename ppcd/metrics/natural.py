@@ -6,7 +6,6 @@ GPU" (arXiv 2404.00498) found to matter, at a third of its widths: a first layer
 trained, stages that shrink first, mirrored and shifted images, label smoothing, and a look at the mirrored image too.
 """
 
-import math
 from itertools import pairwise
 
 import torch
@@ -16,8 +15,7 @@ from torch import Tensor, nn
 
 from ppcd.data import ImageSet, to_float
 from ppcd.errors import PpcdError
-from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
-from ppcd.metrics.classifier import agreement, classifier_logits, one_thread, shift, split
+from ppcd.metrics.classifier import TrainedClassifier, one_thread, shift, trained_or_cached
 from ppcd.seeds import seeded
 
 ARCHITECTURE = 1  # raised when the network or its training changes: older files are then not used
@@ -31,26 +29,19 @@ RISE = 0.25  # of the steps in which the learning rate rises to its peak
 SHIFT = 3  # pixels at most, in each direction
 
 
-class NaturalClassifier(nn.Module):
+class NaturalClassifier(TrainedClassifier):
     """Whitened patches, three stages of conv3x3-maxpool-BN-GELU-conv3x3-BN-GELU, the largest of each map, logits.
 
     It takes images as they are kept, in 0..255, and looks at their mirror images too.
-
-    Attributes:
-        accuracy: on the held-out images, in [0, 1]; NaN before training.
-        held_out: the number of held-out images.
-        sha256: of its weights (64 hex), "" before training.
 
     Raises:
         PpcdError: images of fewer than 16 pixels a side.
     """
 
     def __init__(self, num_classes: int, resolution: int) -> None:
-        super().__init__()
+        super().__init__(num_classes, resolution)
         if resolution < FEWEST_PIXELS:
             raise PpcdError(f"the classifier of natural images needs {FEWEST_PIXELS} pixels a side; got {resolution}")
-        self.num_classes, self.resolution = num_classes, resolution
-        self.accuracy, self.held_out, self.sha256 = math.nan, 0, ""
         self.whiten = nn.Conv2d(3, WHITENED, PATCH)
         self.whiten.weight.requires_grad_(False)
         self.stage_list = nn.ModuleList(
@@ -103,24 +94,9 @@ def train_or_load_natural_classifier(
     Raises:
         PpcdError: epochs < 1, a class with fewer than two images, or images of fewer than 16 pixels a side.
     """
-    if epochs < 1:
-        raise PpcdError(f"a classifier needs at least one epoch; got {epochs}")
-    num_classes, resolution = len(data.classes), data.images.shape[-1]
-    key: Key = {"data": data.sha256, "epochs": epochs, "seed": seed, "natural architecture": ARCHITECTURE}
-
-    def compute() -> Entry:
-        held_out, training = split(data.labels, num_classes, seeded(seed))
-        classifier = _train(data, training, epochs, seed, torch.device(device))
-        accuracy = agreement(classifier_logits(classifier, data.images[held_out]), data.labels[held_out])
-        notes = {"accuracy": repr(accuracy), "held_out": str(len(held_out))}
-        return Entry({name: tensor.cpu() for name, tensor in classifier.state_dict().items()}, notes)
-
-    entry = cached("classifiers", key, compute)
-    classifier = _untrained(num_classes, resolution, seed)
-    classifier.load_state_dict(entry.tensors)
-    classifier.accuracy, classifier.held_out = float(entry.notes["accuracy"]), int(entry.notes["held_out"])
-    classifier.sha256 = tensors_hash(entry.tensors)
-    return classifier.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    untrained = _untrained(len(data.classes), data.images.shape[-1], seed)
+    untrained.to(memory_format=torch.channels_last)
+    return trained_or_cached(untrained, _train, {"natural architecture": ARCHITECTURE}, data, epochs, seed, device)
 
 
 def whitening(images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "filter 3 patch patch"]:
