@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import socket
 import warnings
 from collections.abc import Callable, Sequence
@@ -52,15 +53,19 @@ def load_data(
             and with any classes: its images are kept in a store and read when they are asked for).
         resolution: height and width in pixels; the images of a folder are cropped and resized to it.
         source: a folder with one folder of images per class, in it or in its subfolder `train`; for "imagenet" also
-            a store (see `ppcd.prepare`). The environment variable PPCD_DATA is its default; "mnist" takes none.
+            a store (see `ppcd.prepare`). The environment variable PPCD_DATA is its default; "mnist" takes none. The
+            name of images (`identity`) instead of a folder finds what was made of them; they are then to be had only
+            where the cache has them.
         images_per_class: keep the first so many images of each class, in the order of the file names.
         num_classes: the number of classes that there must be.
 
     Raises:
         PpcdError: unknown data set, no such folder, no internet, or images that cannot serve.
     """
-    folder = source_folder(dataset, source)
-    if folder is None and resolution != 32:
+    folder, name_alone = source_folder(dataset, source), named(dataset, source)
+    if name_alone and dataset == "imagenet":
+        raise _not_here(name_alone)
+    if folder is None and not name_alone and resolution != 32:
         raise PpcdError(f"the images of {dataset} are 32 px wide; for {resolution} px give a folder of images")
     if dataset == "imagenet" and folder is not None:
         return _from_store(folder, resolution, images_per_class, num_classes)
@@ -68,6 +73,8 @@ def load_data(
     name = _with_count(whole, images_per_class)
 
     def prepare() -> dict[str, Any]:
+        if name_alone:
+            raise _not_here(name_alone)
         if folder is not None:
             return folders.prepare(folder, resolution)
         return _mnist_digits() if dataset == "mnist" else _downloaded_cifar10()
@@ -94,7 +101,9 @@ def identity(dataset: str, source: Path | str | None = None, images_per_class: i
         PpcdError: unknown data set, no such folder, or a folder without class folders of images.
     """
     folder = source_folder(dataset, source)
-    if dataset == "imagenet" and folder is not None:
+    if name_alone := named(dataset, source):
+        name = name_alone
+    elif dataset == "imagenet" and folder is not None:
         name = store_identity(folder)
     elif folder is not None:
         name = f"folder-{folders.digest(folder)[:12]}"
@@ -104,7 +113,8 @@ def identity(dataset: str, source: Path | str | None = None, images_per_class: i
 
 
 def source_folder(dataset: str, source: Path | str | None = None) -> Path | None:
-    """The folder that holds the class folders, or the store; None where the data set brings its own images.
+    """The folder that holds the class folders, or the store; None where the data set brings its own images, or where
+    images are given by their name alone.
 
     Args:
         dataset, source: as `load_data`.
@@ -122,7 +132,7 @@ def source_folder(dataset: str, source: Path | str | None = None) -> Path | None
             "imagenet cannot be downloaded for you; point DATA= (make) or the environment variable PPCD_DATA at its "
             "folder of class folders, or at what `python -m ppcd.prepare` made of it"
         )
-    if dataset == "mnist" or not given:
+    if dataset == "mnist" or not given or named(dataset, source):
         return None
     folder = Path(given).expanduser()
     if not folder.is_dir():
@@ -133,6 +143,27 @@ def source_folder(dataset: str, source: Path | str | None = None) -> Path | None
         return folder
     train = folder / "train"
     return train if train.is_dir() and any(each.is_dir() for each in train.iterdir()) else folder
+
+
+def named(dataset: str, source: Path | str | None = None) -> str | None:
+    """The name of images that are given by it, "folder-<12 hex>", and not by a folder; else None."""
+    given = source or os.environ.get("PPCD_DATA")
+    if dataset == "mnist" or not given or Path(given).expanduser().is_dir():
+        return None
+    name = Path(given).name  # make gives it as a path
+    return name if is_name(name) else None
+
+
+def is_name(text: str) -> bool:
+    """Whether this is what `identity` calls the images of a folder."""
+    return re.fullmatch("(folder|imagenet)-[0-9a-f]{12}", text) is not None
+
+
+def _not_here(name: str) -> PpcdError:
+    return PpcdError(
+        f"the images {name} are not on this machine, only what was made of them can be shown; point DATA= (make) or "
+        "the environment variable PPCD_DATA at their folder"
+    )
 
 
 def _with_count(name: str, images_per_class: int | None) -> str:

@@ -4,13 +4,13 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor, nn
 
 from ppcd import pretrained
@@ -36,7 +36,7 @@ from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import TEACHER
 from ppcd.records import read_run
 from ppcd.runs import run_config, runs_root
-from ppcd.sampling import BATCH, draw_noise, sample_images, sample_labels, sample_portions
+from ppcd.sampling import BATCH, Samples, draw_noise, sample_images, sample_labels, sample_portions
 
 __all__ = ["Gauges", "draw_noise", "evaluate", "evaluate_against", "get_gauges", "sample_images"]
 
@@ -84,26 +84,39 @@ def evaluate(
     gauges = get_gauges(data, backbone, classifier_epochs, device, judge=judge)
     found = measure(G, gauges, samples, seed, device=device, distance=distance)
     scores = compare(found.statistics, found.score, gauges.real)
-    taken = {
+    taken = describe(data, gauges, found, gauges.real.images, samples, seed, classifier_epochs)
+    return {
+        "protocol": taken,
+        "scores": {**scores, "diversity": found.diversity.value, "accuracy": found.accuracy},
+    }
+
+
+def describe(
+    data: ImageSet,
+    gauges: Gauges,
+    found: "Measured",
+    reference_images: int,
+    samples: int,
+    seed: int | None,
+    classifier_epochs: int,
+) -> dict[str, Any]:
+    """The protocol: what scores of `found` depend on; see `evaluate`."""
+    return {
         "version": VERSION,
         "backbone": gauges.network.name,
         "backbone_sha256": gauges.network.sha256,
         "samples": samples,
         "reference": data.identity,
         "reference_sha256": data.sha256,
-        "reference_images": gauges.real.images,
+        "reference_images": reference_images,
         "seed": seed,
-        **protocol(samples, gauges.real.images),
+        **protocol(samples, reference_images),
         "diversity": found.diversity.distance,
         "diversity_pairs_per_class": found.diversity.pairs_per_class,
         "accuracy_classifier": gauges.judge.accuracy,
         "classifier_epochs": classifier_epochs,
         "classifier_sha256": gauges.judge.sha256,
         **gauges.judge.named(),
-    }
-    return {
-        "protocol": taken,
-        "scores": {**scores, "diversity": found.diversity.value, "accuracy": found.accuracy},
     }
 
 
@@ -194,17 +207,37 @@ def measure(
     device: torch.device | str = "cpu",
     distance: str | None = None,
 ) -> Measured:
-    """Generate samples, look at them and drop them, some hundreds at a time; arguments as `evaluate`.
+    """Generate samples, look at them and drop them, some hundreds at a time; arguments as `evaluate`."""
+    labels = sample_labels(samples, int(G.num_classes))  # type: ignore[arg-type]
+    portions = sample_portions(G, samples, seed, portion=portion_size(gauges), device=device)
+    return observe(portions, labels, int(G.num_classes), gauges, distance)  # type: ignore[arg-type]
 
-    Portions are whole batches of all three networks, so that no number depends on there being portions.
+
+def portion_size(gauges: Gauges) -> int:
+    """Whole batches of all networks, so that no number depends on there being portions."""
+    return math.lcm(BATCH, gauges.network.batch, gauges.judge.backbone.batch)
+
+
+def observe(
+    portions: Iterable[Samples],
+    labels: Int64[Tensor, " n"],
+    num_classes: int,
+    gauges: Gauges,
+    distance: str | None = None,
+) -> Measured:
+    """Look at images and their classes, a portion after the other.
+
+    Args:
+        portions: images and labels, `portion_size` of them at a time.
+        labels: of all of them, in their order.
+        num_classes: from 0 on.
+        gauges: what looks at them.
+        distance: as in `evaluate`.
     """
-    statistics, score = RunningStatistics(), RunningInceptionScore(samples)
-    num_classes = int(G.num_classes)  # type: ignore[arg-type]
-    labels = sample_labels(samples, num_classes)
+    statistics, score = RunningStatistics(), RunningInceptionScore(len(labels))
     spread = RunningDiversity(labels, num_classes, gauges.network, seed=DIVERSITY_SEED, distance=distance)
     right, probability = [], []
-    portion = math.lcm(BATCH, gauges.network.batch, gauges.judge.backbone.batch)
-    for images, asked in sample_portions(G, samples, seed, portion=portion, device=device):
+    for images, asked in portions:
         found = gauges.network.extract(images)
         statistics.add(found.features)
         score.add(found.logits)

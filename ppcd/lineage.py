@@ -43,9 +43,9 @@ TABLES = {
     "table3": Table((*paper.TABLE3_ROWS, TEACHER), paper.TABLE3_ALPHA, tables.table3, tables.table3_columns),
 }
 COLUMNS = {
-    "table1": ("is", "fid", "lpips", "params", "macs", "gpu", "cpu"),
-    "table2": ("is", "fid", "lpips", "params", "gpu", "cpu"),
-    "table3": ("is", "fid", "params", "accuracy", "lpips", "kept"),
+    "table1": ("is", "fid", "precision", "recall", "accuracy", "lpips", "params", "macs", "gpu", "cpu"),
+    "table2": ("is", "fid", "precision", "recall", "accuracy", "lpips", "params", "gpu", "cpu"),
+    "table3": ("is", "fid", "params", "precision", "recall", "accuracy", "lpips", "kept"),
     "fig4": ("fid",),
 }
 FIGURE4 = {  # l1-biggan-a0.5 -> (l1-biggan, 0.5)

@@ -1,15 +1,19 @@
 """`make reproduce`: every run of the plan, then every notebook, table and figure, and the report."""
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Sequence
 
 from ppcd import evidence, paths
+from ppcd.data import is_name
 from ppcd.errors import ArgumentParser, run_command
+from ppcd.floor import ensure_floor
 from ppcd.generations import complete_records, ensure_generations
 from ppcd.profiles import PROFILES, get_profile
-from ppcd.runs import RunConfig, run_config
+from ppcd.recipes import TEACHER
+from ppcd.runs import RunConfig, find_runs, run_config
 from ppcd.seeds import parse_seeds
 from ppcd.timing import ensure_runtime
 from ppcd.train import resolve_device
@@ -112,6 +116,20 @@ def build(profile: str, seeds: Sequence[int]) -> None:
     print(f"tables:  {paths.results(profile) / 'tables'}\nfigures: {paths.figures(profile)}\nreport:  {report}")
 
 
+def of_other_data(profile: str) -> str | None:
+    """A line where the complete runs of a profile are all of other images than those that are asked for."""
+    ours = run_config(profile, TEACHER, 0).data_identity
+    theirs = {record["data"]["identity"] for record in find_runs(profile)}
+    if not theirs or ours in theirs:
+        return None
+    name = re.sub(r"-n\d+$", "", min(theirs))
+    way = f"DATA={name} builds from them, with or without their folder" if is_name(name) else "these need no DATA="
+    return (
+        f"the runs in {paths.results(profile)} are of the images {', '.join(sorted(theirs))}, and {ours} is asked for: "
+        f"none of them counts; {way}"
+    )
+
+
 def reproduce(
     profile: str,
     seeds: Sequence[int],
@@ -133,12 +151,15 @@ def reproduce(
         PpcdError: with one line, for whatever failed.
     """
     name = get_profile(profile).name
+    if others := of_other_data(name):
+        print(others, file=sys.stderr, flush=True)
     if not report_only:
         runs, found = plan(name, seeds), resolve_device(device)
         again = name in TRAINED_ANEW if retrain is None else retrain
         run_all(runs, device=found, retrain=again, processes=processes)
         own = [run for run in runs if run.profile.name == name and run.recipe.name in {*RECIPES, *evidence.LEAKAGE}]
         ensure_generations(name, own, found)
+        ensure_floor(name, found)
         ensure_runtime(name, complete_records(own), found, again=again)  # when no training disturbs it any more
     build(name, seeds)
 

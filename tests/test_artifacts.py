@@ -59,7 +59,7 @@ def test_missing_runs_are_not_run_and_never_blank() -> None:
     csv, markdown, latex = (path.read_text() for path in tables.write_table3(frame))
     assert ",," not in csv and ",\n" not in csv
     assert "**" not in markdown and "<ins>" not in markdown
-    assert r"\textbf" not in latex and latex.count("not run") == 5 * 7
+    assert r"\textbf" not in latex and latex.count("not run") == 5 * 9
 
 
 def test_mean_and_spread_over_seeds_and_a_missing_seed() -> None:

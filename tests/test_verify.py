@@ -471,3 +471,13 @@ def test_committed_runs_say_what_their_files_say() -> None:
         name: list(record_differences(record, COMMITTED / "runs" / name, records)) for name, record in records.items()
     }
     assert {name: each for name, each in found.items() if each} == {}
+
+
+def test_runs_of_a_folder_of_images_are_verified_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPCD_DATA", "folder-0123456789ab")
+    fake_run("ppcd", profile="cifar10-lite")
+    table = comparison.write(comparison.table1("cifar10-lite", [0]))[1]
+    monkeypatch.delenv("PPCD_DATA")
+    assert not [found for found in verify("cifar10-lite").findings if "table1" in found.file]
+    table.write_text(table.read_text().replace("12.00", "11.00"))
+    assert [found for found in verify("cifar10-lite").findings if "table1.md" in found.file]

@@ -67,7 +67,7 @@ def _table(table: int, profile: str, seeds: Sequence[int]) -> pd.DataFrame:
         for device, timed in times.items():
             row |= rows.statistics(device, [timed.seconds[record["id"]] for record in found[recipe]])
         models.append(row | rows.paper_numbers(table, model, PUBLISHED[table]))
-    frame = rows.assemble(models, context, everything)
+    frame = rows.assemble([*models, *rows.floor_rows(table, context, everything)], context, everything)
     for device, timed in times.items():
         frame[f"{device} timing"], frame[f"{device} device"] = timed.source, timed.device
     return frame
@@ -87,6 +87,9 @@ def columns(frame: pd.DataFrame) -> list[Column]:
     return [
         Column("is", f"{names['is']} ↑", "high", paper="IS"),
         Column("fd", f"{names['fd']} ↓", "low", paper="FID"),
+        Column("precision", "precision ↑", "high"),
+        Column("recall", "recall ↑", "high"),
+        Column("accuracy", "conditional accuracy ↑", "high", "percent"),
         Column("diversity", f"diversity ({frame['diversity distance'].iloc[0]}) ↑", "high", paper="LPIPS"),
         *sizes,
         Column("gpu", "GPU (s) ↓", "low", "seconds", paper="GPU", missing=NOT_RUN),
@@ -100,7 +103,8 @@ def caption(frame: pd.DataFrame) -> str:
     factors = " In brackets: how many times less than Big-GAN." if table == 1 else ""
     alpha = ALPHAS[table]
     return (
-        f"{TITLES[table]}: {rows.settings_line(frame)}. Best in bold, second underlined.{factors} "
+        f"{TITLES[table]}: {rows.settings_line(frame)}. Best in bold, second underlined.{factors}"
+        f"{rows.floor_line(frame)} "
         f"{times_line(frame)} Paper's numbers: {paper.SETTING}, alpha {alpha:g}; {paper.RUNTIME_SETTING}."
         f"{rows.mixed_line(frame)}"
     )

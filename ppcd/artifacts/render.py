@@ -3,8 +3,8 @@
 A frame has one row per model. For a column with key `is` it has `is` (mean over seeds, or NaN), `is sd`
 (standard deviation, NaN for one seed) and, where the paper has the number, `paper is`, whose place is in
 `paper table` and `paper row`. A column that shows factors has `is factor`: how many times smaller than BigGAN's.
-`status` says `complete`, `not run`, or how many seeds there are; `reference` marks rows that stand apart and are
-not ranked.
+`status` says `complete`, `not run`, how many seeds there are, or `–` of real images; `reference` marks rows that
+stand apart and are not ranked.
 """
 
 import html
@@ -17,7 +17,7 @@ from typing import Literal
 import pandas as pd
 
 from ppcd import paper
-from ppcd.artifacts.sources import NOT_RUN
+from ppcd.artifacts.sources import NO_MODEL, NOT_RUN
 
 Notation = Literal["markdown", "latex", "html"]
 WIDE = 12  # columns; a table with more is scaled to the width of the text in LaTeX
@@ -112,7 +112,7 @@ def cell(row: pd.Series, column: Column, rank: int | None = None, notation: Nota
     if column.style == "text":
         return _plain(str(value), notation)
     if pd.isna(value):
-        return column.missing
+        return NO_MODEL if row["status"] == NO_MODEL else column.missing
     text = _mark(_plain(write_number(value, column.style), notation), rank, notation)
     spread = row.get(f"{column.key} sd", math.nan)
     if not pd.isna(spread) and not (column.style == "count" and spread == 0):
@@ -191,6 +191,6 @@ def csv(frame: pd.DataFrame, columns: Sequence[Column] = ()) -> str:
         for place, name in enumerate(frame.columns):
             if pd.isna(row[name]):
                 ours = not str(name).startswith("paper ")
-                none = NOT_RUN if row["status"] == NOT_RUN else missing.get(str(name), "n/a")
+                none = row["status"] if row["status"] in (NOT_RUN, NO_MODEL) else missing.get(str(name), "n/a")
                 written.iloc[position, place] = none if ours else "n/a"
     return written.to_csv(index=False, lineterminator="\n")

@@ -11,10 +11,12 @@ import pandas as pd
 from ppcd import paper, paths, sums
 from ppcd.artifacts import render
 from ppcd.artifacts.render import Column
-from ppcd.artifacts.sources import NOT_RUN, Context, Record, common_protocol, listed, own_networks
+from ppcd.artifacts.sources import NO_MODEL, NOT_RUN, Context, Record, common_protocol, listed, own_networks
+from ppcd.floor import comparable, read_floor
 
-SCORES = ("is", "fd", "accuracy", "diversity")
+SCORES = ("is", "fd", "precision", "recall", "accuracy", "diversity")
 SIZES = ("params", "macs")
+REAL = "Real images"
 PAPER_COLUMNS = {"is": "IS", "fd": "FID", "diversity": "LPIPS", "params": "#Par.", "macs": "MACs"}
 PAPER_COLUMNS |= {"gpu": "GPU", "cpu": "CPU"}
 
@@ -75,6 +77,33 @@ def model_row(
     row["kept per layer"] = _kept_per_layer(records) if records else NOT_RUN
     row["runs"] = "; ".join(record["id"] for record in records) or NOT_RUN
     return row
+
+
+def floor_rows(table: int, context: Context, records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The row of real images measured as a generator's; none where they were not, or not as these runs were.
+
+    Args:
+        table: number of the paper's table, which has no such row.
+        context: of the table.
+        records: behind its other rows.
+    """
+    floor, protocol = read_floor(context.profile), common_protocol(records)
+    if floor is None or not protocol or not comparable(floor["protocol"], protocol):
+        return []
+    numbers = {key: number(floor["scores"][key]) if key in SCORES else math.nan for key in (*SCORES, *SIZES)}
+    row: dict[str, Any] = {"model": REAL, "recipe": NO_MODEL, "reference": True, "status": NO_MODEL}
+    row |= {"seeds": NO_MODEL, **numbers, "kept": NO_MODEL, "kept per layer": NO_MODEL, "runs": NO_MODEL}
+    row |= {"paper table": table, "paper row": NO_MODEL}
+    counts = [floor["protocol"][key] for key in ("samples", "reference_images")]
+    return [row | dict(zip(("real images", "other real images"), counts, strict=True))]
+
+
+def floor_line(frame: pd.DataFrame) -> str:
+    """What the row of real images is, where there is one."""
+    if "real images" not in frame:
+        return ""
+    counts = [f"{frame[key].dropna().iloc[0]:.0f}" for key in ("real images", "other real images")]
+    return " {}: {} of them measured as a generator's are, against the {} others.".format(REAL, *counts)
 
 
 def paper_numbers(table: int, row: str, keys: Iterable[str]) -> dict[str, Any]:

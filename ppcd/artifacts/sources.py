@@ -16,6 +16,7 @@ from ppcd.runs import Run, run_config
 
 Record = dict[str, Any]  # a run.json, schema 1
 NOT_RUN = "not run"
+NO_MODEL = "–"  # what a row of real images says of runs, sizes and times
 FREE = ("seed", "accuracy_classifier")  # of a protocol: scores are comparable where these differ
 
 

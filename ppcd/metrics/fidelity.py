@@ -152,6 +152,23 @@ class _Scatter:
         self.mean = self.mean + apart * (other.count / total)
         self.count = total
 
+    @classmethod
+    def of(cls, known: Statistics) -> "_Scatter":
+        found = cls()
+        found.count, found.mean = known.images, known.mu.double().numpy()
+        found.scatter = known.sigma.double().numpy() * (known.images - 1)
+        return found
+
+    def leave_out(self, part: "_Scatter") -> None:
+        """What `merge` did to these, undone."""
+        left = self.count - part.count
+        if left < MINIMUM:
+            raise PpcdError(f"the metrics need at least {MINIMUM} samples; {max(left, 0)} are left")
+        self.mean = (self.mean * self.count - part.mean * part.count) / left
+        apart = part.mean - self.mean
+        self.scatter = self.scatter - part.scatter - np.outer(apart, apart) * (left * part.count / self.count)
+        self.count = left
+
     def covariance(self) -> np.ndarray:
         """Unbiased, as numpy's `cov`."""
         return self.scatter / (self.count - 1)
@@ -183,6 +200,27 @@ def reference_statistics(data: ImageSet, backbone: Backbone) -> Statistics:
 
     tensors = cached("statistics", key, compute).tensors
     return Statistics(tensors["mu"], tensors["sigma"], tensors["features"], len(order))
+
+
+def without(whole: Statistics, part: Statistics, places: Int64[Tensor, " part"]) -> Statistics:
+    """The statistics of a set without a part of it.
+
+    Args:
+        whole, part: of the set and of the part.
+        places: where the part's members stand in the set.
+
+    Raises:
+        PpcdError: fewer than 16 are left.
+    """
+    kept = torch.ones(len(whole.features), dtype=torch.bool)
+    kept[places[places < len(kept)]] = False
+    if whole.images <= COMPARED:
+        return statistics(whole.features[kept])
+    rest, gone = _Scatter.of(whole), _Scatter.of(part)
+    rest.leave_out(gone)
+    return Statistics(
+        torch.from_numpy(rest.mean), torch.from_numpy(rest.covariance()), whole.features[kept], rest.count
+    )
 
 
 def reference_order(count: int) -> Int64[Tensor, " reference"]:

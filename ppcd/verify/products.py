@@ -31,6 +31,7 @@ from ppcd.artifacts import (
 from ppcd.artifacts.sources import Context, Record, find_record
 from ppcd.errors import PpcdError
 from ppcd.evidence import SMALL_NOISE
+from ppcd.floor import FILE as FLOOR
 from ppcd.following import FILE as FOLLOWING
 from ppcd.paper_scale import FILE as PAPER_SCALE
 from ppcd.recipes import get_recipe
@@ -98,6 +99,7 @@ MAKERS: dict[str, Maker] = {
     r"paper_scale": lambda profile, seeds, _: paper_scale_figures.write_all(profile, seeds[0]),
 }
 JUDGED = {"fig3", "fig8"}
+MEASURED = (timing.FILE, PAPER_SCALE, FOLLOWING, FLOOR)  # beside the runs; not made from them
 TOGETHER = ("paper_scale", "evidence")
 
 
@@ -171,7 +173,7 @@ def stage(profile: str, resealed: Mapping[str, Record]) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="ppcd-verify-") as folder:
         results = Path(folder) / "results" / profile
         results.mkdir(parents=True)
-        for name in (timing.FILE, PAPER_SCALE, FOLLOWING):
+        for name in MEASURED:
             if (here / name).exists():
                 (results / name).symlink_to(here / name)
         if (small := here.with_name(here.name + SMALL_NOISE)).is_dir():  # whose runs answer questions of this profile

@@ -1,14 +1,14 @@
 """The whole of `make verify` for one profile: hashes, runs, what is made of them, and what README.md shows of that."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppcd import paths, sums, timing
+from ppcd import data, paths, sums, timing
 from ppcd.errors import PpcdError
-from ppcd.following import FILE as FOLLOWING
 from ppcd.generations import FILE as GENERATIONS
 from ppcd.judges import get_judges
 from ppcd.paper_scale import FILE as PAPER_SCALE
@@ -16,7 +16,7 @@ from ppcd.paper_scale import compute_complexity
 from ppcd.profiles import get_profile
 from ppcd.verify import runs
 from ppcd.verify.compare import PLOTTED, ROUNDING, Difference, Finding, differences, json_cells, same
-from ppcd.verify.products import find_products, seeds_named, stage
+from ppcd.verify.products import MEASURED, find_products, moved, seeds_named, stage
 from ppcd.verify.scores import score_differences
 
 PIXELS = {".png", ".pdf"}
@@ -62,13 +62,26 @@ def verify(profile: str, say: Callable[[str], None] = lambda _: None, scores: bo
     records, resealed = _check_runs(report)
     say(f"{profile}: {len(records)} runs read")
     _check_measurements(report, records | resealed)
-    _check_products(report, records | resealed, set(resealed), changed, say)
-    if scores:
-        _check_scores(report, records, say)
+    with _same_data(report.profile, (records | resealed).values()):
+        _check_products(report, records | resealed, set(resealed), changed, say)
+        if scores:
+            _check_scores(report, records, say)
     if results.resolve() == (paths.repository() / "results" / profile).resolve():
         check_readme(report, paths.repository() / "README.md")
     report.add_changed(changed)
     return report
+
+
+def _same_data(profile: str, records: Iterable[Record]) -> AbstractContextManager[None]:
+    """Inside, runs are looked up by the images that these saw, whether those are on this machine or not."""
+    names = {re.sub(r"-n\d+$", "", record["data"]["identity"]) for record in records}
+    try:
+        here = data.identity(get_profile(profile).dataset)
+    except PpcdError:  # no folder of images is given, or one that is not there
+        here = ""
+    if len(names) != 1 or here in names or not data.is_name(*names):
+        return nullcontext()
+    return moved({"PPCD_DATA": names.pop()})
 
 
 def summed(folder: Path) -> list[str]:
@@ -236,7 +249,7 @@ def _products_differ(report: Report, committed: Mapping[str, Path], changed: Map
             *folder.glob("*.p*"),
             *folder.glob("*.json"),
         ]
-        if kind == "figures" or path.name not in (timing.FILE, PAPER_SCALE, FOLLOWING)
+        if kind == "figures" or path.name not in MEASURED
     }
     found = [Finding(name, "", "is missing; the runs make it") for name in made if name not in committed]
     found += [Finding(name, "", "is not made from these runs") for name in committed if name not in made]
@@ -289,10 +302,10 @@ def _check_scores(report: Report, records: Mapping[str, Record], say: Callable[[
     """
     if reason := _other_judge(report.profile, records):
         raise PpcdError(f"the scores of {report.profile} cannot be measured again here: {reason}")
-    data, gauges = get_judges(report.profile)
+    images, gauges = get_judges(report.profile)
     for number, (name, record) in enumerate(records.items(), 1):
         directory = paths.results(report.profile) / "runs" / name
-        found = list(score_differences(record, directory, get_profile(report.profile), data, gauges))
+        found = list(score_differences(record, directory, get_profile(report.profile), images, gauges))
         report.add(f"results/{report.profile}/runs/{name}/run.json", iter(found))
         say(f"{report.profile}: scores of {number} of {len(records)} runs measured again, {len(found)} differ")
     report.checked.append(f"scores of {len(records)} runs")

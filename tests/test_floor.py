@@ -1,0 +1,189 @@
+"""Real images measured against other real images: which, how, kept once, and the row of the tables."""
+
+import json
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from fake_runs import PROTOCOL, fake_run
+from reference import refused
+
+from ppcd import floor, paths, sums
+from ppcd.artifacts import comparison, tables
+from ppcd.data import ImageSet
+from ppcd.errors import PpcdError
+from ppcd.floor import comparable, draw, ensure_floor, measure_floor, read_floor
+from ppcd.judges import get_judges
+from ppcd.metrics import fidelity
+from ppcd.metrics.fidelity import frechet_distance, precision_recall, reference_order, statistics, without
+from ppcd.verify.verifying import verify
+
+SCORES = {"is": 9.5, "is_std": 0.1, "fd": 0.1, "kid": 0.0, "kid_std": 0.01, "precision": 0.9, "recall": 0.8}
+SCORES |= {"diversity": 0.7, "accuracy": 0.99}
+
+
+def labelled(*counts: int) -> ImageSet:
+    labels = torch.cat([torch.full((count,), label) for label, count in enumerate(counts)])
+    images = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
+    return ImageSet(images, labels, tuple(map(str, range(len(counts)))), "made-up", "0" * 64, "")
+
+
+def write(profile: str = "smoke", **other: Any) -> None:
+    protocol = {**PROTOCOL, "seed": None, "samples": 80, "reference_images": 120} | other
+    content = {"schema": floor.SCHEMA, "protocol": protocol, "scores": SCORES}
+    sums.write(paths.results(profile), floor.FILE, json.dumps(content))
+
+
+# --- which images ---
+
+
+def test_classes_take_turns_and_give_half_of_the_smallest_at_most() -> None:
+    data = labelled(9, 7, 20)
+    places = draw(data, 1000)
+    labels = data.labels[reference_order(len(data))[places]]
+    assert labels.tolist() == [0, 1, 2] * 3 and len(places.unique()) == 9
+    assert len(draw(data, 7)) == 6, "as many of each class, and not more than a generator makes"
+
+
+def test_they_are_the_last_of_each_class_so_that_the_first_stay_to_be_compared_with() -> None:
+    data = labelled(30, 30)
+    labels = data.labels[reference_order(len(data))]
+    for label in (0, 1):
+        members = torch.nonzero(labels == label).flatten()
+        assert draw(data, 20)[label::2].tolist() == members[-10:].tolist()
+
+
+def test_too_few_are_refused_in_one_line() -> None:
+    with refused("too few images to compare real ones with others"):
+        draw(labelled(3, 50), 100)
+
+
+# --- the others' statistics ---
+
+
+@pytest.mark.parametrize("compared", [20, 1000], ids=["sums", "features"])
+def test_without_is_what_the_rest_alone_has(compared: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fidelity, "COMPARED", compared)
+    features = torch.randn(90, 6, generator=torch.Generator().manual_seed(0)) + 5
+    places = torch.tensor([3, 88, 17, *range(50, 80)])
+    kept = torch.ones(90, dtype=torch.bool)
+    kept[places] = False
+    found, expected = without(statistics(features), statistics(features[places]), places), statistics(features[kept])
+    assert found.images == expected.images == 57
+    assert torch.allclose(found.mu.double(), expected.mu.double(), atol=1e-6)
+    assert torch.allclose(found.sigma, expected.sigma, atol=1e-6)
+    assert torch.equal(found.features, features[:compared][kept[:compared]])
+
+
+def test_without_nearly_all_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    for compared in (20, 1000):
+        monkeypatch.setattr(fidelity, "COMPARED", compared)
+        with pytest.raises(PpcdError, match="at least 16"):
+            without(statistics(features), statistics(features[:30]), torch.arange(30))
+
+
+# --- what is measured ---
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, dict[str, Any]]:
+    data, gauges = get_judges("smoke")
+    return measure_floor(data, gauges, 100, 2)
+
+
+def test_scores_are_those_of_the_drawn_against_the_others(measured: dict[str, dict[str, Any]]) -> None:
+    data, gauges = get_judges("smoke")
+    order = reference_order(len(data))
+    chosen = torch.zeros(len(data), dtype=torch.bool)
+    chosen[order[draw(data, 100)]] = True
+    assert measured["protocol"]["samples"] == chosen.sum() == 100
+    assert measured["protocol"]["reference_images"] == 100
+    others = torch.tensor([index for index in order.tolist() if not chosen[index]])
+    features = {name: gauges.network.extract(data.images[some]).features
+                for name, some in (("drawn", order[draw(data, 100)]), ("others", others))}  # fmt: skip
+    distance = frechet_distance(statistics(features["drawn"]), statistics(features["others"]))
+    assert measured["scores"]["fd"] == pytest.approx(distance, rel=1e-4)
+    found = measured["scores"]["precision"], measured["scores"]["recall"]
+    assert found == pytest.approx(precision_recall(features["drawn"], features["others"]))
+    assert measured["scores"]["accuracy"] == gauges.judge.accuracy, "on images that did not train the judge"
+
+
+def test_protocol_is_a_generators_but_for_counts_and_seed(measured: dict[str, dict[str, Any]]) -> None:
+    protocol = measured["protocol"]
+    assert protocol["seed"] is None and comparable(protocol, {**protocol, "seed": 3, "samples": 5000, "kid_seed": 2020})
+    assert comparable(protocol, {**protocol, "backbone_sha256": "a copy trained on another machine"})
+    for key, value in (("backbone", "inception"), ("reference_sha256", "f" * 64), ("diversity", "lpips-alex")):
+        assert not comparable(protocol, {**protocol, key: value})
+    assert not comparable(protocol, {**protocol, "judge": "natural-classifier"})
+
+
+def test_it_is_measured_once_and_again_where_it_no_longer_fits(
+    measured: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(floor, "measure_floor", lambda *_: calls.append(1) or measured)
+    first = ensure_floor("smoke")
+    assert ensure_floor("smoke") == first == read_floor("smoke") and len(calls) == 1
+    assert floor.FILE in sums.read(paths.results("smoke"))
+    write(backbone_sha256="another")
+    assert ensure_floor("smoke") == measured and len(calls) == 2
+    (paths.results("smoke") / floor.FILE).write_text("{")
+    assert read_floor("smoke") is None
+    assert ensure_floor("smoke") == measured and len(calls) == 3
+
+
+# --- the row ---
+
+
+def rows_named(markdown: str) -> dict[str, list[str]]:
+    lines = [line.strip("|").split("|") for line in markdown.splitlines() if line.startswith("|")]
+    return {cells[0].strip(): [cell.strip() for cell in cells] for cells in lines}
+
+
+def test_tables_end_with_real_images_which_are_not_ranked() -> None:
+    fake_run("ppcd")
+    fake_run("ppcd-a0.5")
+    write()
+    for frame, markdown in (
+        (comparison.table1("smoke", [0]), comparison.markdown),
+        (comparison.table2("smoke", [0]), comparison.markdown),
+        (tables.table3("smoke", [0]), tables.markdown),
+    ):
+        text = markdown(frame)
+        row = rows_named(text)["Real images (reference)"]
+        shown = dict(zip(rows_named(text)["Model"], row, strict=True))
+        assert frame.iloc[-1]["model"] == "Real images"
+        assert (shown["FD (classifier) ↓"], shown["recall ↑"], shown["conditional accuracy ↑"]) == (
+            "0.100", "0.800", "99.0%",
+        )  # fmt: skip
+        assert shown["seeds"] == shown["#Par. ↓"] == "–" and "not run" not in row
+        assert "Real images: 80 of them measured as a generator's are, against the 120 others." in text
+
+
+def test_files_have_no_empty_cell_and_the_papers_table_stays_a_whole_number() -> None:
+    fake_run("ppcd")
+    write()
+    csv = comparison.write(comparison.table1("smoke", [0]))[0]
+    read = pd.read_csv(csv, keep_default_na=False)
+    assert not (read == "").any().any() and set(read["paper table"].astype(str)) == {"1"}
+    assert read.iloc[-1]["params"] == "–" and read.iloc[-1]["cpu"] == "–" and read.iloc[-1]["paper is"] == "n/a"
+
+
+def test_no_row_where_it_was_not_measured_or_otherwise() -> None:
+    fake_run("ppcd")
+    assert "Real images" not in comparison.markdown(comparison.table1("smoke", [0]))
+    write(backbone="inception")
+    assert "Real images" not in comparison.markdown(comparison.table1("smoke", [0]))
+
+
+def test_verify_makes_the_row_anew_and_names_a_changed_digit() -> None:
+    fake_run("ppcd")
+    write("smoke")
+    comparison.write(comparison.table1("smoke", [0]))
+    assert not [found for found in verify("smoke").findings if "table1" in found.file]
+    path = paths.results("smoke") / floor.FILE
+    path.write_text(path.read_text().replace("0.8", "0.7"))
+    named = {found.file for found in verify("smoke").findings}
+    assert "results/smoke/real.json" in named or any("table1" in name for name in named)
