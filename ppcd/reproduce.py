@@ -4,6 +4,7 @@ import argparse
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from ppcd import evidence, paths
@@ -13,11 +14,11 @@ from ppcd.floor import ensure_floor
 from ppcd.generations import complete_records, ensure_generations
 from ppcd.profiles import PROFILES, get_profile
 from ppcd.recipes import TEACHER
-from ppcd.runs import RunConfig, find_runs, run_config
+from ppcd.runs import Run, RunConfig, find_runs, run_config
 from ppcd.seeds import parse_seeds
 from ppcd.timing import ensure_runtime
 from ppcd.train import resolve_device
-from ppcd.workers import ensure_runs, run_all
+from ppcd.workers import Job, ensure_runs, run_all
 
 __all__ = ["ensure_runs", "plan", "reproduce"]
 
@@ -130,6 +131,21 @@ def of_other_data(profile: str) -> str | None:
     )
 
 
+def how_far(configs: Sequence[RunConfig]) -> str:
+    """How many of these runs are there, and how long the others still train, going by those that are there."""
+    states = [(config, Run(config).state) for config in configs]
+    said = {"complete": "complete", "partial": "begun", "absent": "not started"}
+    counted = Counter(state for _, state in states)
+    line = f"{len(states)} runs: " + ", ".join(f"{counted[state]} {text}" for state, text in said.items())
+    there = [Run(config).read()["training"] for config, state in states if state == "complete"]
+    left = sum(Job(config).iterations for config, state in states if state != "complete")
+    if not there or not left:
+        return line
+    seconds = sum(training["seconds"] for training in there) / sum(training["iterations"] for training in there)
+    hours = left * seconds / 3600
+    return f"{line}; about {hours:.1f} hours of training to go, one after the other, at the speed of those there"
+
+
 def reproduce(
     profile: str,
     seeds: Sequence[int],
@@ -183,7 +199,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(options: argparse.Namespace) -> None:
     seeds = parse_seeds(options.seeds)
     if options.dry_run:
-        print("\n\n".join(config.describe() for config in plan(options.profile, seeds)))
+        runs = plan(options.profile, seeds)
+        print("\n\n".join(config.describe() for config in runs))
+        print(f"\n{how_far(runs)}")
         return
     retrain = False if options.reuse else True if options.retrain else None
     reproduce(options.profile, seeds, options.device, retrain, options.report_only, options.processes)

@@ -28,7 +28,7 @@ from ppcd.claims import CLAIMS
 from ppcd.errors import PpcdError
 from ppcd.notebook import check_parameters
 from ppcd.recipes import TEACHER, get_recipe
-from ppcd.reproduce import PAPER_SCALE, RECIPES, TRAINED_ANEW, build, main, notebooks, plan, reproduce
+from ppcd.reproduce import PAPER_SCALE, RECIPES, TRAINED_ANEW, build, how_far, main, notebooks, plan, reproduce
 from ppcd.runs import Run, RunConfig, run_config
 from ppcd.seeds import parse_seeds, write_seeds
 from ppcd.workers import Job, ensure_runs, run_all, with_teachers
@@ -616,6 +616,20 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(untouched: Path, capsys: pyte
     for config in plan("smoke", [0, 1]):
         assert config.id in captured.out and config.hash in captured.out
     assert captured.out.count("not started") >= 2 * len(RECIPES) and captured.err == ""
+
+
+def test_a_dry_run_ends_with_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """6 seconds for 24 iterations of a fake run; what is left is of 24 iterations too, or of the teacher's."""
+    runs = plan("smoke", [0])
+    main(["--profile", "smoke", "--dry-run"])
+    assert capsys.readouterr().out.endswith(f"{len(runs)} runs: 0 complete, 0 begun, {len(runs)} not started\n")
+    iterations = fake_run("ppcd")["training"]["iterations"]
+    left = sum(Job(config).iterations for config in runs) - iterations
+    counts = f"{len(runs)} runs: 1 complete, 0 begun, {len(runs) - 1} not started"
+    assert how_far(runs).startswith(f"{counts}; about {left * 6.0 / iterations / 3600:.1f} hours of training to go")
+    for config in runs:
+        fake_run(config.recipe.name)
+    assert how_far(runs) == f"{len(runs)} runs: {len(runs)} complete, 0 begun, 0 not started"
 
 
 @pytest.mark.parametrize(
