@@ -84,7 +84,11 @@ class Classifier(TrainedClassifier):
 
     def forward(self, images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch klass"]:
         """Logits."""
-        return self.head(self.features(images))
+        return self.logits(self.features(images))
+
+    def logits(self, features: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch klass"]:
+        """Of features."""
+        return self.head(features)
 
 
 def train_or_load_classifier(

@@ -114,7 +114,7 @@ class ClassifierExtractor(_Extractor):
         return self.classifier.features(images)
 
     def logits(self, features: Tensor) -> Tensor:
-        return self.classifier.head(features)
+        return self.classifier.logits(features)
 
     def stages(self, images: Tensor) -> list[Tensor]:
         return self.classifier.stages(images)
