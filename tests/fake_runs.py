@@ -51,11 +51,13 @@ def fake_run(
     params: int | None = None,
     seconds: float = 0.1,
     gpu_seconds: float | None = None,
+    note: str = "",
     **scores: float | None,
 ) -> dict[str, Any]:
     """A complete run directory with these scores of the EMA weights; returns its record.
 
-    `params` are what it says of its size, and MACs are ten times as many; `seconds` what it says of its run time.
+    `params` are what it says of its size, and MACs are ten times as many; `seconds` what it says of its run time,
+    `note` what it says of its images.
     """
     config = run_config(profile, recipe, seed)
     budget, method, run = config.profile, config.recipe, Run(config)
@@ -90,7 +92,7 @@ def fake_run(
                 "sha256": "0" * 64,
                 "images": 200,
                 "classes": 10,
-                "note": "",
+                "note": note,
             },
             "teacher": TEACHER if method.needs_teacher else None,
             "training": {"iterations": total, "seconds": 6.0, "images_per_second": 30.0, "last": LAST},

@@ -16,7 +16,7 @@ from fake_runs import LAYERS, fake_run
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ppcd.artifacts import curves, figures, render, report, rows, sources, summary, tables
+from ppcd.artifacts import claims_table, comparison, curves, figures, render, report, rows, sources, summary, tables
 from ppcd.errors import PpcdError
 from ppcd.recipes import Recipe
 
@@ -431,3 +431,28 @@ def test_a_report_is_made_of_whole_notebooks_only(
     assert good.read_bytes() == before
     with pytest.raises(PpcdError, match="no executed notebook"):
         report.build_report(tmp_path / "absent.ipynb", "smoke")
+
+
+def test_every_table_of_scores_and_every_figure_says_where_images_came_from_jpeg() -> None:
+    for recipe in ("biggan", "ppcd", "ppcd-a0.5"):
+        fake_run(recipe, note="JPEG source")
+    record = sources.find_record("smoke", "ppcd", 0)
+    assert record is not None
+    for frame in (summary.scores(record), summary.headline("smoke", [0]), summary.rules({"ppcd": record})):
+        assert set(frame["data"]) == {"JPEG source"}
+    made = summary.provenance("smoke")
+    assert isinstance(made, pd.DataFrame)
+    for said in (
+        " ".join(made["data"]),
+        sources.Context("smoke", (0,), 0.5).line,
+        tables.table3_caption(tables.table3("smoke", [0])),
+        comparison.caption(comparison.table1("smoke", [0])),
+        comparison.caption(comparison.table2("smoke", [0])),
+        str(summary.settings("smoke", 0)["here"].tolist()),
+        claims_table.text([], sources.Context("smoke", (0,))),
+    ):
+        assert "JPEG source" in said, said
+    fake_run("ppcd")
+    record = sources.find_record("smoke", "ppcd", 0)
+    assert record is not None and "data" not in summary.scores(record)
+    assert sources.Context("mnist", (0,)).line.count("data") == 0

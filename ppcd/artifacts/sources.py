@@ -1,5 +1,6 @@
 """What artifacts are made of: the records (`run.json`) of complete runs."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,17 @@ def own_networks(records: Sequence[Record]) -> int:
     return len({record["metrics"]["protocol"].get("backbone_sha256") for record in records})
 
 
+def data_notes(profile: str) -> str:
+    """What the runs of a profile say is to be known of their images, "" where that is nothing."""
+    found: dict[str, None] = {}
+    for path in sorted((paths.results(profile) / "runs").glob("*/run.json")):
+        try:
+            found[json.loads(path.read_text())["data"]["note"]] = None
+        except (OSError, ValueError, KeyError, TypeError):  # whoever reads the run says what is wrong with it
+            continue
+    return "; ".join(filter(None, found))
+
+
 @dataclass(frozen=True)
 class Context:
     """What stands on every table and figure, so that a small result cannot pass as the paper's."""
@@ -115,10 +127,15 @@ class Context:
 
     @property
     def line(self) -> str:
-        """For example `profile mnist · seeds 0, 1 · backbone classifier · alpha 0.5`."""
+        """For example `profile mnist · seeds 0, 1 · backbone classifier · alpha 0.5`, and what is to be known of the
+        images: `data: JPEG source`."""
         parts = [f"profile {self.profile}", f"seed{'s' * (len(self.seeds) != 1)} {listed(self.seeds)}"]
         parts.append(f"backbone {self.backbone}")
-        return " · ".join(parts if self.alpha is None else [*parts, f"alpha {self.alpha:g}"])
+        if self.alpha is not None:
+            parts.append(f"alpha {self.alpha:g}")
+        if note := data_notes(self.profile):
+            parts.append(f"data: {note}")
+        return " · ".join(parts)
 
 
 def listed(seeds: Sequence[int]) -> str:

@@ -66,7 +66,13 @@ def scores(record: Record) -> pd.DataFrame:
             if not key.endswith("_std"):
                 row[names.get(key, key)] = "n/a" if score is None else f"{score:.4g}"
         rows.append(row)
-    return pd.DataFrame(rows).fillna("–")
+    return _noted_frame(pd.DataFrame(rows).fillna("–"), [record])
+
+
+def _noted_frame(frame: pd.DataFrame, records: Sequence[Record | None]) -> pd.DataFrame:
+    """With a column that says what is to be known of the images behind scores, where something is."""
+    note = data_note(record for record in records if record is not None)
+    return frame.assign(data=note) if note else frame
 
 
 def layers(record: Record) -> pd.DataFrame:
@@ -156,13 +162,15 @@ def _headline_row(record: Record | None) -> dict[str, Any]:
 
 def headline(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     """The teacher and PPCD-GAN at alpha 0.5 and 0.7, seed by seed: the numbers that say whether it worked."""
-    rows = []
+    rows, records = [], []
     for name in HEADLINE_RECIPES:
         recipe = get_recipe(name)
         for seed in seeds:
             row = {"run": recipe.title, "alpha": f"{recipe.alpha:g}" if recipe.alpha else "–", "seed": seed}
-            rows.append(row | _headline_row(find_record(profile, name, seed)))
-    return pd.DataFrame(rows).rename(columns={"FD": score_names(get_profile(profile).backbone)["fd"]})
+            records.append(find_record(profile, name, seed))
+            rows.append(row | _headline_row(records[-1]))
+    frame = pd.DataFrame(rows).rename(columns={"FD": score_names(get_profile(profile).backbone)["fd"]})
+    return _noted_frame(frame, records)
 
 
 def rules(records: Mapping[str, Record | None]) -> pd.DataFrame:
@@ -178,7 +186,7 @@ def rules(records: Mapping[str, Record | None]) -> pd.DataFrame:
         row |= {"last at": short["last layer frozen at"], "channels kept": short["channels kept"]}
         row |= {key: sum(mask.get(key, 0) for mask in masks) for key in ("forced", "spared", "rescued")}
         rows.append(row | {"conditional accuracy": short["conditional accuracy"]})
-    return pd.DataFrame(rows)
+    return _noted_frame(pd.DataFrame(rows), list(records.values()))
 
 
 def settings(profile: str, seed: int) -> pd.DataFrame:
@@ -203,7 +211,7 @@ def settings(profile: str, seed: int) -> pd.DataFrame:
         "distilled blocks": f"{blocks - 1}, all but the first",
         "adversarial loss": recipe.adversarial,
         "data": f"{config.data_identity}, {budget.num_classes} classes, "
-        f"{budget.resolution}x{budget.resolution}",
+        f"{budget.resolution}x{budget.resolution}" + _noted(record),
         "hardware": NOT_RUN if record is None
         else f"{record['provenance']['device']}, {record['training']['seconds'] / 60:.1f} minutes",
     }  # fmt: skip
@@ -281,9 +289,9 @@ def provenance(profile: str) -> pd.DataFrame | str:
     return pd.DataFrame(rows) if rows else f"Runs of profile {profile}: **{NOT_RUN}**"
 
 
-def _noted(record: Record) -> str:
+def _noted(record: Record | None) -> str:
     """What is to be known of the images behind their number: ", JPEG source"."""
-    note = data_note([record])
+    note = "" if record is None else data_note([record])
     return f", {note}" if note else ""
 
 
