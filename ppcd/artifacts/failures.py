@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ppcd import failures, paths, sums
 from ppcd.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
-from ppcd.artifacts.sources import NOT_RUN, Context, Record, find_records, generator_of, listed
+from ppcd.artifacts.sources import NOT_RUN, Context, Record, data_notes, find_records, generator_of, listed
 from ppcd.artifacts.tiles import show_tiles
 from ppcd.errors import PpcdError
 from ppcd.evaluate import fewest_samples
@@ -73,7 +73,8 @@ def shares(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) 
             failed = what.unclear | what.far if rule == "either" else getattr(what, rule)
             count, total = int(failed.sum()), len(failed)
             rows.append(row | {"failures": count, "samples": total, "share": count / total})
-    return pd.DataFrame(rows)
+    note = data_notes(profile)
+    return pd.DataFrame(rows).assign(**({"data note": note} if note else {}))
 
 
 def shares_table(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) -> pd.DataFrame:
@@ -81,7 +82,8 @@ def shares_table(found: dict[str, Judged | None], profile: str, seeds: Sequence[
     table = shares(found, profile, seeds)
     table["text"] = [_said(row) for row in table.to_dict("records")]
     wide = table.pivot(index="system", columns="rule", values="text")
-    return wide.loc[list(table["system"].unique()), [*RULES, "either"]].rename_axis(columns=None).reset_index()
+    wide = wide.loc[list(table["system"].unique()), [*RULES, "either"]].rename_axis(columns=None).reset_index()
+    return wide.assign(data=table["data note"].iloc[0]) if "data note" in table else wide
 
 
 def _title(system: str) -> str:
