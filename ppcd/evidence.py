@@ -28,7 +28,7 @@ from ppcd.runs import Run, RunConfig, run_config
 FEWEST = 3  # seeds
 LEAST = 0.05  # of the control's mean
 LEVEL = 0.95
-EFFECT, HINT, NONE, OPEN = "effect", "hint", "none seen", "not run"
+EFFECT, HINT, NONE, FEW, OPEN = "effect", "hint", "none seen", "too few seeds", "not run"
 SMALL_NOISE = "-z24"  # behind the name of a profile: the same with 24 noise entries
 PROFILES_OF_EVIDENCE = tuple(name for name in PROFILES if name + SMALL_NOISE in PROFILES)
 
@@ -120,7 +120,7 @@ class Answer:
         seeds: with which both settings were trained.
         treatment, control: their scores by seed.
         low, high: the 95% t interval of the mean difference; NaN for fewer than two seeds.
-        verdict: EFFECT, HINT, NONE or OPEN.
+        verdict: EFFECT, HINT, NONE, FEW or OPEN.
     """
 
     seeds: tuple[int, ...]
@@ -167,7 +167,7 @@ def answer(scores: Iterable[tuple[int, float, float]]) -> Answer:
     differences = [a - b for a, b in zip(treatment, control, strict=True)]
     low, high = t_interval(differences)
     if len(rows) < FEWEST:
-        return Answer(seeds, treatment, control, low, high, OPEN)
+        return Answer(seeds, treatment, control, low, high, FEW if rows else OPEN)
     agree = all(value > 0 for value in differences) or all(value < 0 for value in differences)
     large = abs(float(np.mean(differences))) >= LEAST * float(np.mean(control))
     verdict = NONE if not (agree and large) else EFFECT if low > 0 or high < 0 else HINT

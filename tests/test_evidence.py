@@ -12,7 +12,7 @@ from scipy import stats
 
 from ppcd import evidence, following, paths, reproduce
 from ppcd.artifacts import evidence as shown
-from ppcd.evidence import EFFECT, HINT, NONE, OPEN, QUESTIONS, answer, t_interval
+from ppcd.evidence import EFFECT, FEW, HINT, NONE, OPEN, QUESTIONS, answer, t_interval
 from ppcd.recipes import get_recipe
 from ppcd.runs import run_config
 
@@ -32,7 +32,7 @@ def test_an_effect_needs_seeds_that_agree_an_interval_without_zero_and_a_twentie
     assert judged((9.9, 10.0), (7.0, 10.0), (5.0, 10.0)).verdict == HINT, "the interval has 0 in it"
     assert judged((8.0, 10.0), (8.1, 10.0), (10.1, 10.0)).verdict == NONE, "one seed disagrees"
     assert judged((9.9, 10.0), (9.91, 10.0), (9.9, 10.0)).verdict == NONE, "a hundredth"
-    assert judged((8.0, 10.0), (8.1, 10.0)).verdict == OPEN, "two seeds"
+    assert judged((8.0, 10.0), (8.1, 10.0)).verdict == FEW, "two seeds"
     assert answer([]).verdict == OPEN and math.isnan(answer([]).mean)
 
 
@@ -131,7 +131,7 @@ def runs() -> list[dict[str, Any]]:
 def test_answers_are_of_the_runs(runs: list[dict[str, Any]]) -> None:
     found = shown.answers(PROFILE, (0, 1, 2))
     assert found["weight-10"].verdict == EFFECT and found["weight-10"].differences == (-2.0, -2.0, -2.0)
-    assert found["weight-30"].verdict == OPEN and found["weight-30"].seeds == (0, 1)
+    assert found["weight-30"].verdict == FEW and found["weight-30"].seeds == (0, 1)
     assert found["weight-1"].seeds == ()
     frame = shown.answers_frame(PROFILE, (0, 1, 2)).set_index("question")
     row = frame.loc["weight-10"]
@@ -146,6 +146,7 @@ def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monk
     monkeypatch.setattr(following, "SAMPLES", 40)
     text = shown.verdict(PROFILE, (0, 1, 2))
     assert "**Effects** (1 of" in text and "L_CD at weight 10 (-18%)" in text and "**Not run**" in text
+    assert "**Too few seeds yet** (1 of" in text and "L_CD at weight 30" in text
     axes = shown.answers_figure(PROFILE, (0, 1, 2)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()][2] == "L_CD at weight 10"
     unasked = sum(not each.seeds for each in shown.answers(PROFILE, (0, 1, 2)).values())
@@ -163,8 +164,8 @@ def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monk
 def test_without_runs_everything_says_not_run() -> None:
     assert set(shown.answers_table(PROFILE, (0,))["verdict"]) == {OPEN}
     assert {path.name for path in shown.write(PROFILE, (0,))} == {
-        "evidence.csv", "evidence_settings.csv", "evidence.png", "evidence.pdf", "evidence_curves.png",
-        "evidence_curves.pdf",
+        "evidence.csv", "evidence.md", "evidence_settings.csv", "evidence_settings.md", "evidence.png", "evidence.pdf",
+        "evidence_curves.png", "evidence_curves.pdf",
     }  # fmt: skip
 
 

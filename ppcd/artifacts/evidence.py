@@ -12,17 +12,17 @@ from matplotlib.figure import Figure
 
 from ppcd import paths, sums
 from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
-from ppcd.artifacts.render import write_number
+from ppcd.artifacts.render import plain_markdown, write_number
 from ppcd.artifacts.rows import data_note, kept_channels, score_names
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, common_protocol, directory, find_records, listed
-from ppcd.evidence import EFFECT, HINT, NONE, OPEN, QUESTIONS, WEIGHTS, Answer, Question, answer, recipes
+from ppcd.evidence import EFFECT, FEW, HINT, NONE, OPEN, QUESTIONS, WEIGHTS, Answer, Question, answer, recipes
 from ppcd.following import mean_within, read_following
 from ppcd.generations import read_generations
 from ppcd.profiles import get_profile
 from ppcd.quality import CURVE
 from ppcd.recipes import TEACHER, get_recipe
 
-COLORS = {EFFECT: PALETTE[2], HINT: PALETTE[1], NONE: "0.45", OPEN: "0.8"}
+COLORS = {EFFECT: PALETTE[2], HINT: PALETTE[1], NONE: "0.45", FEW: "0.7", OPEN: "0.8"}
 MARKERS = ("o", "s", "^", "D", "v")
 SCORES = ("fd", "is", "precision", "recall", "diversity", "accuracy")
 
@@ -202,7 +202,7 @@ def answers_figure(profile: str, seeds: Sequence[int]) -> Figure:
         axes.set(ylim=(len(QUESTIONS) - 0.5, -0.5), xlabel="treatment less control, % of the control; left: better")
         _bound(axes)
         note = "points: means; strokes: seeds; lines: 95% t intervals of paired differences; "
-        note += "green: effect, orange: hint, grey: none seen"
+        note += "green: effect, orange: hint, grey: none seen, pale: too few seeds"
         sign(figure, Context(profile, tuple(seeds)), note)
     return figure
 
@@ -262,13 +262,18 @@ def _following(axes: Axes, profile: str, seeds: Sequence[int]) -> None:
 
 
 def write(profile: str, seeds: Sequence[int]) -> list[Path]:
-    """Write the tables evidence and evidence_settings (CSV), and the figures evidence and evidence_curves."""
+    """Write the tables evidence and evidence_settings (CSV, Markdown), and the figures evidence and evidence_curves."""
     folder = paths.results(get_profile(profile).name)
     frames = {"evidence": answers_frame(profile, seeds), "evidence_settings": arms_frame(profile, seeds)}
     written = [
         sums.write(folder, f"tables/{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
         for name, frame in frames.items()
     ]
+    texts = {
+        "evidence": f"{verdict(profile, seeds)}\n\n{plain_markdown(answers_table(profile, seeds))}",
+        "evidence_settings": f"{Context(profile, tuple(seeds)).line}\n\n{plain_markdown(arms_table(profile, seeds))}",
+    }
+    written += [sums.write(folder, f"tables/{name}.md", f"{text}\n") for name, text in texts.items()]
     written += save(answers_figure(profile, seeds), profile, "evidence")
     return written + save(curves_figure(profile, seeds), profile, "evidence_curves")
 
@@ -279,7 +284,13 @@ def verdict(profile: str, seeds: Sequence[int]) -> str:
     found = {question.name: answered(question, each) for question, each in there.items()}
     note = data_note(record for each in there.values() for pair in each for record in pair)
     lines = [f"Profile {profile}, seeds {listed(seeds)}" + (f", data: {note}." if note else "."), ""]
-    for kind, said in ((EFFECT, "Effects"), (HINT, "Hints"), (NONE, "None seen"), (OPEN, "Not run")):
+    for kind, said in (
+        (EFFECT, "Effects"),
+        (HINT, "Hints"),
+        (NONE, "None seen"),
+        (FEW, "Too few seeds yet"),
+        (OPEN, "Not run"),
+    ):
         names = [question for question in QUESTIONS if found[question.name].verdict == kind]
         parts = []
         for question in names:

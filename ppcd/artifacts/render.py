@@ -157,6 +157,12 @@ def markdown(frame: pd.DataFrame, columns: Sequence[Column], caption: str) -> st
     return f"{_plain(caption, 'markdown')}\n\n" + "\n".join(lines) + "\n"
 
 
+def plain_markdown(frame: pd.DataFrame) -> str:
+    """A frame of texts as a Markdown table."""
+    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)
+
+
 def table_html(frame: pd.DataFrame, columns: Sequence[Column], caption: str) -> Html:
     """The table for a notebook or a page (nbconvert's Markdown loses the underlining)."""
     head, *body = grid(frame, columns, "html")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ppcd import paths, sums
+from ppcd.artifacts.render import plain_markdown
 from ppcd.artifacts.sources import NOT_RUN
 from ppcd.bench.bars import find_group
 from ppcd.bench.results import PARTS, Content
@@ -67,22 +68,17 @@ def write_summary(content: Content) -> Path:
     Returns:
         its path.
     """
-    lines = [title(content), "", _markdown(bars_table(content)), "", verdict(content), ""]
+    lines = [title(content), "", plain_markdown(bars_table(content)), "", verdict(content), ""]
     columns = ["contestant", "images/s", "times faster", "peak (MiB)"]
     training = table(content, "training")
     if len(training):
-        lines += [_markdown(training[training["scene"].str.startswith(PAIR)][columns]), ""]
+        lines += [plain_markdown(training[training["scene"].str.startswith(PAIR)][columns]), ""]
     latency = table(content, "latency")
     if len(latency):
         paper_scale = latency[latency["scene"].str.contains("imagenet128.*2 threads")]
         columns = ["scene", "contestant", "seconds", "times faster", "times fewer MACs", "share"]
-        lines += [_markdown(paper_scale[columns]), ""]
+        lines += [plain_markdown(paper_scale[columns]), ""]
     return sums.write(paths.results(FOLDER), SUMMARY, "\n".join(lines).rstrip() + "\n")
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)
 
 
 def quality_table(content: Content) -> pd.DataFrame:
