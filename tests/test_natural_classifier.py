@@ -6,10 +6,11 @@ import pytest
 import torch
 from reference import largest_difference, refused
 
+from ppcd import paths
 from ppcd.data import ImageSet, image_hash, to_float
 from ppcd.metrics import natural
 from ppcd.metrics.gauges import check_judge, get_gauges
-from ppcd.metrics.natural import NaturalClassifier, train_or_load_natural_classifier, whitening
+from ppcd.metrics.natural import Member, NaturalClassifier, train_or_load_natural_classifier, whitening
 
 
 def pictures(count: int = 120, classes: int = 3, side: int = 32, seed: int = 0) -> ImageSet:
@@ -38,23 +39,34 @@ def test_it_learns_and_is_the_same_from_the_same_seed(monkeypatch: pytest.Monkey
     trained = natural._train(data, torch.arange(100), 1, 0, torch.device("cpu"))
     twice = natural._train(data, torch.arange(100), 1, 0, torch.device("cpu"))
     other = natural._train(data, torch.arange(100), 1, 1, torch.device("cpu"))
-    weights = [network.state_dict()["head.weight"] for network in (trained, twice, other)]
+    weights = [network.head.weight for network in (trained, twice, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
-def test_it_has_fewer_than_a_million_weights() -> None:
-    network = NaturalClassifier(10, 32)
+def test_both_members_leave_out_the_same_images_and_the_first_is_kept_where_the_second_is_missing() -> None:
+    data = pictures()
+    whole = train_or_load_natural_classifier(data, epochs=12)
+    first, second = whole
+    assert first.sha256 != second.sha256 and first.held_out == second.held_out == whole.held_out == 24
+    with torch.no_grad():
+        mean = (first(data.images[:9]) + second(data.images[:9])) / 2
+        assert largest_difference(whole(data.images[:9]), mean) < 1e-6
+    assert sorted(path.suffix for path in (paths.cache() / "classifiers").iterdir()).count(".safetensors") >= 2
+
+
+def test_each_of_two_has_fewer_than_a_million_weights() -> None:
+    network = Member(10, 32)
     assert sum(parameter.numel() for parameter in network.parameters()) < 1_000_000
     assert math.isnan(network.accuracy)
 
 
 def test_mirror_images_are_the_same_to_it() -> None:
-    network = natural._untrained(4, 32, 0).eval()
+    network = NaturalClassifier([natural._untrained(4, 32, seed) for seed in (0, 1)]).eval()
     images = pictures(8).images
     with torch.no_grad():
         assert largest_difference(network(images), network(images.flip(3))) < 1e-5
         assert largest_difference(network.logits(network.features(images)), network(images)) == 0
-    assert [tuple(stage.shape[1:]) for stage in network.stages(images)] == [(48, 15, 15), (144, 7, 7), (144, 3, 3)]
+    assert [tuple(stage.shape[1:]) for stage in network.stages(images)] == [(96, 15, 15), (288, 7, 7), (288, 3, 3)]
 
 
 def test_whitened_patches_are_uncorrelated() -> None:
@@ -68,7 +80,7 @@ def test_whitened_patches_are_uncorrelated() -> None:
 
 def test_what_it_cannot_take_is_refused() -> None:
     with refused("16 pixels a side; got 8"):
-        NaturalClassifier(10, 8)
+        Member(10, 8)
     with refused("at least one epoch"):
         train_or_load_natural_classifier(pictures(), epochs=0)
     one = pictures(2, 3)
