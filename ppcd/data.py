@@ -159,6 +159,11 @@ def is_name(text: str) -> bool:
     return re.fullmatch("(folder|imagenet)-[0-9a-f]{12}", text) is not None
 
 
+def without_count(identity: str) -> str:
+    """The name of all the images, of that of some of them: without "-n<number>"."""
+    return re.sub(r"-n\d+$", "", identity)
+
+
 def _not_here(name: str) -> PpcdError:
     return PpcdError(
         f"the images {name} are not on this machine, only what was made of them can be shown; point DATA= (make) or "

@@ -20,17 +20,9 @@ from ppcd.errors import ArgumentParser, PpcdError, run_command
 from ppcd.generators import Generator
 from ppcd.metrics.diversity import Diversity, RunningDiversity
 from ppcd.metrics.features import published_backbone
-from ppcd.metrics.fidelity import (
-    MINIMUM,
-    RunningInceptionScore,
-    RunningStatistics,
-    Statistics,
-    compare,
-    frechet_distance,
-    is_splits,
-    protocol,
-)
+from ppcd.metrics.fidelity import RunningInceptionScore, compare, frechet_distance, is_splits, protocol
 from ppcd.metrics.gauges import Gauges, asked_probability, get_gauges
+from ppcd.metrics.moments import MINIMUM, RunningStatistics, Statistics
 from ppcd.metrics.statistics_files import StatisticsFile, check_features, read_statistics
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import TEACHER

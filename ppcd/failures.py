@@ -23,8 +23,9 @@ from ppcd.data import ImageSet
 from ppcd.errors import PpcdError
 from ppcd.metrics.cache import Entry, Key, cached
 from ppcd.metrics.features import Backbone
-from ppcd.metrics.fidelity import COMPARED, reference_order
+from ppcd.metrics.fidelity import reference_order
 from ppcd.metrics.gauges import Gauges, asked_probability
+from ppcd.metrics.moments import COMPARED
 from ppcd.sampling import sample_images
 from ppcd.seeds import seeded
 

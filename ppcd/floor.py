@@ -18,15 +18,16 @@ from ppcd.data import ImageSet
 from ppcd.errors import PpcdError
 from ppcd.evaluate import describe, observe, portion_size
 from ppcd.judges import get_judges
-from ppcd.metrics.fidelity import compare, reference_order, without
+from ppcd.metrics.fidelity import compare, reference_order
 from ppcd.metrics.gauges import Gauges
+from ppcd.metrics.moments import without
 from ppcd.profiles import get_profile
+from ppcd.protocol import is_free
 
 Scored = dict[str, dict[str, Any]]  # protocol and scores, as `ppcd.evaluate.evaluate` returns them
 
 SCHEMA = 1
 FILE = "real.json"
-FREE = ("seed", "accuracy_classifier")  # of a protocol, as in `ppcd.artifacts.sources`
 COUNTS = ("samples", "reference_images", "is_splits", "kid_subset_size", "prc_samples")  # of real images there are less
 
 
@@ -82,9 +83,7 @@ def measure_floor(data: ImageSet, gauges: Gauges, samples: int, classifier_epoch
 def comparable(floor: Mapping[str, Any], protocol: Mapping[str, Any]) -> bool:
     """Whether a floor was measured as the runs of this protocol were, but for how many images there are."""
     return all(
-        floor.get(key) == protocol.get(key)
-        for key in {*floor, *protocol}
-        if key not in (*FREE, *COUNTS) and (key == "reference_sha256" or not key.endswith("_sha256"))
+        floor.get(key) == protocol.get(key) for key in {*floor, *protocol} if key not in COUNTS and not is_free(key)
     )
 
 

@@ -23,12 +23,8 @@ from ppcd.generators import Generator
 from ppcd.history import HistoryWriter
 from ppcd.initialisation import named_generator
 from ppcd.metrics.features import get_backbone
-from ppcd.metrics.fidelity import (
-    RunningInceptionScore,
-    RunningStatistics,
-    frechet_distance,
-    reference_statistics,
-)
+from ppcd.metrics.fidelity import RunningInceptionScore, frechet_distance, reference_statistics
+from ppcd.metrics.moments import RunningStatistics
 from ppcd.profiles import Profile
 from ppcd.records import file_hash
 from ppcd.sampling import BATCH, sample_portions

@@ -49,12 +49,21 @@ def read_run(directory: Path) -> dict[str, Any]:
     return record
 
 
+def read_unsealed(directory: Path) -> dict[str, Any] | None:
+    """run.json as it stands, unchecked; None where it is not there or not even JSON."""
+    try:
+        found = json.loads((directory / "run.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def read_stop(directory: Path) -> dict[str, Any] | None:
     """The last of the warnings of a run that ended before its end, which is why; None for any other run."""
+    record = read_unsealed(directory) or {}
     try:
-        record = json.loads((directory / "run.json").read_text())
         return record["warnings"][-1] if record["status"] == "stopped" else None
-    except (OSError, ValueError, LookupError, TypeError):
+    except (LookupError, TypeError):
         return None
 
 

@@ -1,20 +1,20 @@
 """`make reproduce`: every run of the plan, then every notebook, table and figure, and the report."""
 
 import argparse
-import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 
 from ppcd import evidence, paths
-from ppcd.data import is_name
+from ppcd.data import is_name, without_count
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.floor import ensure_floor
 from ppcd.generations import complete_records, ensure_generations
 from ppcd.profiles import PROFILES, get_profile
 from ppcd.recipes import TEACHER
-from ppcd.runs import Run, RunConfig, find_runs, run_config
+from ppcd.records import read_unsealed
+from ppcd.runs import Run, RunConfig, run_config, runs_root
 from ppcd.seeds import parse_seeds
 from ppcd.timing import ensure_runtime
 from ppcd.train import resolve_device
@@ -120,10 +120,11 @@ def build(profile: str, seeds: Sequence[int]) -> None:
 def of_other_data(profile: str) -> str | None:
     """A line where the complete runs of a profile are all of other images than those that are asked for."""
     ours = run_config(profile, TEACHER, 0).data_identity
-    theirs = {record["data"]["identity"] for record in find_runs(profile)}
+    found = map(read_unsealed, runs_root(profile).glob("*"))
+    theirs = {record["config"]["data"] for record in found if record is not None and record["status"] == "complete"}
     if not theirs or ours in theirs:
         return None
-    name = re.sub(r"-n\d+$", "", min(theirs))
+    name = without_count(min(theirs))
     way = f"DATA={name} builds from them, with or without their folder" if is_name(name) else "these need no DATA="
     return (
         f"the runs in {paths.results(profile)} are of the images {', '.join(sorted(theirs))}, and {ours} is asked for: "

@@ -43,7 +43,7 @@ from ppcd.data import load_data
 from ppcd.errors import run_command
 from ppcd.evaluate import check_fit, evaluate
 from ppcd.generators import build_generator
-from ppcd.metrics import features, fidelity, read_statistics
+from ppcd.metrics import features, moments, read_statistics
 from ppcd.metrics.gauges import get_gauges
 from ppcd.profiles import get_profile
 from ppcd.recipes import get_recipe
@@ -478,7 +478,7 @@ MEASURES = [
     Row("evaluate: too few samples", lambda place: ppcd.evaluate.main(
             [str(place.generator()), "--profile", "smoke", "--device", "cpu", "--samples", "5"]),
         "the metrics need at least 20 samples of this data; got 5: ask for more"),
-    Row("too few features", lambda _: fidelity.statistics(torch.zeros(15, 4)),
+    Row("too few features", lambda _: moments.statistics(torch.zeros(15, 4)),
         "the metrics need at least 16 samples; got 15"),
     Row("no images", lambda _: features.get_backbone("classifier", digits(), classifier_epochs=1).extract(
             torch.zeros(0, 3, 32, 32, dtype=torch.uint8)),

@@ -15,8 +15,9 @@ from ppcd.data import ImageSet
 from ppcd.errors import PpcdError
 from ppcd.floor import comparable, draw, ensure_floor, measure_floor, read_floor
 from ppcd.judges import get_judges
-from ppcd.metrics import fidelity
-from ppcd.metrics.fidelity import frechet_distance, precision_recall, reference_order, statistics, without
+from ppcd.metrics import fidelity, moments
+from ppcd.metrics.fidelity import frechet_distance, precision_recall, reference_order
+from ppcd.metrics.moments import statistics, without
 from ppcd.verify.verifying import verify
 
 SCORES = {"is": 9.5, "is_std": 0.1, "fd": 0.1, "kid": 0.0, "kid_std": 0.01, "precision": 0.9, "recall": 0.8}
@@ -64,7 +65,8 @@ def test_too_few_are_refused_in_one_line() -> None:
 
 @pytest.mark.parametrize("compared", [20, 1000], ids=["sums", "features"])
 def test_without_is_what_the_rest_alone_has(compared: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fidelity, "COMPARED", compared)
+    for each in (fidelity, moments):
+        monkeypatch.setattr(each, "COMPARED", compared)
     features = torch.randn(90, 6, generator=torch.Generator().manual_seed(0)) + 5
     places = torch.tensor([3, 88, 17, *range(50, 80)])
     kept = torch.ones(90, dtype=torch.bool)
@@ -79,7 +81,8 @@ def test_without_is_what_the_rest_alone_has(compared: int, monkeypatch: pytest.M
 def test_without_nearly_all_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     features = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
     for compared in (20, 1000):
-        monkeypatch.setattr(fidelity, "COMPARED", compared)
+        for each in (fidelity, moments):
+            monkeypatch.setattr(each, "COMPARED", compared)
         with pytest.raises(PpcdError, match="at least 16"):
             without(statistics(features), statistics(features[:30]), torch.arange(30))
 

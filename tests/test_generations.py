@@ -21,8 +21,8 @@ from ppcd.generations import (
     samples_per_generation,
 )
 from ppcd.metrics.diversity import Diversity
-from ppcd.metrics.fidelity import statistics
 from ppcd.metrics.gauges import asked_probability
+from ppcd.metrics.moments import statistics
 from ppcd.runs import Run, run_config
 
 

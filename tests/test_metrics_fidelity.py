@@ -15,11 +15,10 @@ from torch.utils.data import Dataset
 from ppcd.data import ImageSet, load_data
 from ppcd.errors import PpcdError
 from ppcd.metrics import fidelity as module
+from ppcd.metrics import moments
 from ppcd.metrics.features import Backbone, Features, get_backbone
 from ppcd.metrics.fidelity import (
-    Moments,
     RunningInceptionScore,
-    RunningStatistics,
     fidelity_scores,
     frechet_distance,
     inception_score,
@@ -27,8 +26,8 @@ from ppcd.metrics.fidelity import (
     precision_recall,
     protocol,
     reference_statistics,
-    statistics,
 )
+from ppcd.metrics.moments import Moments, RunningStatistics, statistics
 
 
 def normal(count: int, dim: int, seed: int = 0) -> Tensor:
@@ -263,7 +262,8 @@ def test_reference_is_of_all_classes_from_the_start(
     backbone_of_few: tuple[ImageSet, Backbone], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, backbone = backbone_of_few
-    monkeypatch.setattr(module, "COMPARED", 30)
+    for each in (module, moments):
+        monkeypatch.setattr(each, "COMPARED", 30)
     found = reference_statistics(data, backbone)
     assert found.features.shape == (30, 64) and found.images == 120
     kept = data.labels[module.reference_order(120)[:30]]
@@ -286,8 +286,9 @@ def test_merged_statistics_are_those_of_the_whole_set(
 ) -> None:
     features = (normal(300, 6) @ random_covariance(6, 1) + 100 * normal(1, 6, 2)).to(dtype)
     features[200:] += 50  # portions with other means: a merge without its cross term would be far off
-    monkeypatch.setattr(module, "COMPARED", 50)
-    monkeypatch.setattr(module, "READ", 20)
+    for each in (module, moments):
+        monkeypatch.setattr(each, "COMPARED", 50)
+    monkeypatch.setattr(moments, "PORTION", 20)
     found = in_portions(features, sizes).result()
     expected = features.double().numpy()
     np.testing.assert_allclose(found.mu, expected.mean(0), rtol=1e-10)
@@ -300,12 +301,14 @@ def test_merged_statistics_are_those_of_the_whole_set(
 
 def test_up_to_the_bound_torch_fidelity_sees_the_whole_set(monkeypatch: pytest.MonkeyPatch) -> None:
     features, logits = normal(60, 5).float(), normal(60, 4, 1).float()
-    monkeypatch.setattr(module, "COMPARED", 60)
+    for each in (module, moments):
+        monkeypatch.setattr(each, "COMPARED", 60)
     found, whole = in_portions(features, [25, 25, 10]).result(), statistics(features)
     assert whole.mu.dtype == torch.float32
     assert torch.equal(found.mu, whole.mu) and torch.equal(found.sigma, whole.sigma)
     assert np.array_equal(whole.mu, features.numpy().mean(0))
-    monkeypatch.setattr(module, "COMPARED", 59)
+    for each in (module, moments):
+        monkeypatch.setattr(each, "COMPARED", 59)
     merged = in_portions(features, [25, 25, 10]).result()
     assert merged.mu.dtype == torch.float64
     assert frechet_distance(merged, whole) == pytest.approx(0, abs=1e-5)  # of one precision and of the other
@@ -320,7 +323,8 @@ def test_inception_score_in_portions(samples: int, monkeypatch: pytest.MonkeyPat
     logits[:, 0] += torch.linspace(-3, 3, samples)  # splits differ from each other
     found = []
     for bound in (samples, 100):
-        monkeypatch.setattr(module, "COMPARED", bound)
+        for each in (module, moments):
+            monkeypatch.setattr(each, "COMPARED", bound)
         running = RunningInceptionScore(samples)
         for part in logits.split(130):
             running.add(part)
@@ -331,7 +335,8 @@ def test_inception_score_in_portions(samples: int, monkeypatch: pytest.MonkeyPat
 
 
 def test_memory_of_running_sums_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "COMPARED", 50)
+    for each in (module, moments):
+        monkeypatch.setattr(each, "COMPARED", 50)
     sizes = []
     for count in (100, 1000):
         running, score = RunningStatistics(), RunningInceptionScore(count)

@@ -14,7 +14,7 @@ from ppcd import failures
 from ppcd.data import ImageSet
 from ppcd.errors import PpcdError
 from ppcd.evaluate import evaluate, measure
-from ppcd.metrics import diversity, fidelity, gauges
+from ppcd.metrics import diversity, fidelity, gauges, moments
 from ppcd.metrics.features import Backbone, get_backbone
 from ppcd.metrics.gauges import get_gauges, real_accuracy
 from ppcd.sampling import draw_noise, sample_images, sample_portions
@@ -86,7 +86,8 @@ def data() -> ImageSet:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that small sets reach."""
-    monkeypatch.setattr(fidelity, "COMPARED", 300)
+    for each in (fidelity, moments):
+        monkeypatch.setattr(each, "COMPARED", 300)
     monkeypatch.setattr(diversity, "PAIRS_PER_CLASS", 10)
 
 
@@ -110,7 +111,7 @@ def test_portions_change_no_number(data: ImageSet, monkeypatch: pytest.MonkeyPat
     found = measure(Counting(), measuring, 1100, seed=3)  # portions of 500, 500 and 100
     images, labels = sample_images(Counting(), 1100, 3)
     features = measuring.network.extract(images)
-    whole = fidelity.statistics(features.features)
+    whole = moments.statistics(features.features)
     assert torch.equal(found.statistics.mu, whole.mu) and torch.equal(found.statistics.sigma, whole.sigma)
     assert torch.equal(found.statistics.features, features.features)
     assert found.score == fidelity.inception_score(features.logits)

@@ -22,7 +22,8 @@ from ppcd.evaluate import evaluate_against, main
 from ppcd.generators import build_generator
 from ppcd.metrics import read_statistics
 from ppcd.metrics.features import DIMENSIONS, Backbone, get_backbone
-from ppcd.metrics.fidelity import frechet_distance, inception_score, statistics
+from ppcd.metrics.fidelity import frechet_distance, inception_score
+from ppcd.metrics.moments import statistics
 from ppcd.metrics.statistics_files import StatisticsFile, check_features
 from ppcd.runs import Run, run_config
 from ppcd.sampling import sample_images

@@ -18,12 +18,12 @@ from ppcd.claims import check_claims
 from ppcd.errors import PpcdError
 from ppcd.judges import get_judges
 from ppcd.profiles import get_profile
-from ppcd.records import read_run
+from ppcd.records import read_run, read_unsealed
 from ppcd.verify import Finding, Report, adopt, verify, verifying
 from ppcd.verify.__main__ import main
 from ppcd.verify.compare import differences, same
 from ppcd.verify.products import find_products, seeds_named
-from ppcd.verify.runs import read_sealed, read_unsealed, record_differences
+from ppcd.verify.runs import read_sealed, record_differences
 from ppcd.verify.scores import score_differences
 from ppcd.verify.verifying import check_sums
 

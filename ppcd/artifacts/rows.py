@@ -11,7 +11,16 @@ import pandas as pd
 from ppcd import paper, paths, sums
 from ppcd.artifacts import render
 from ppcd.artifacts.render import Column
-from ppcd.artifacts.sources import NO_MODEL, NOT_RUN, Context, Record, common_protocol, listed, own_networks
+from ppcd.artifacts.sources import (
+    NO_MODEL,
+    NOT_RUN,
+    Context,
+    Record,
+    common_protocol,
+    data_note,
+    listed,
+    own_networks,
+)
 from ppcd.floor import comparable, read_floor
 
 SCORES = ("is", "fd", "precision", "recall", "accuracy", "diversity")
@@ -128,11 +137,6 @@ def assemble(rows: Sequence[dict[str, Any]], context: Context, records: Sequence
     if note := data_note(records):
         frame["data note"] = note
     return frame
-
-
-def data_note(records: Iterable[Record]) -> str:
-    """What is to be known of the images that these runs saw, "JPEG source" for example; "" where nothing is."""
-    return "; ".join(dict.fromkeys(note for record in records if (note := record["data"].get("note"))))
 
 
 def score_names(backbone: str) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """What artifacts are made of: the records (`run.json`) of complete runs."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,13 @@ from ppcd.checkpoints import load_generator
 from ppcd.errors import PpcdError
 from ppcd.generators import Generator
 from ppcd.profiles import get_profile
-from ppcd.runs import Run, run_config
+from ppcd.protocol import is_free
+from ppcd.records import read_unsealed
+from ppcd.runs import Run, run_config, runs_root
 
 Record = dict[str, Any]  # a run.json, schema 1
 NOT_RUN = "not run"
 NO_MODEL = "–"  # what a row of real images says of runs, sizes and times
-FREE = ("seed", "accuracy_classifier")  # of a protocol: scores are comparable where these differ
 
 
 def find_record(profile: str, recipe: str, seed: int, alpha: float | None = None) -> Record | None:
@@ -88,8 +88,7 @@ def common_protocol(records: Sequence[Record]) -> dict[str, Any]:
     protocols = [record["metrics"]["protocol"] for record in records]
     for record, protocol in zip(records, protocols, strict=True):
         for key in sorted(set(protocol) | set(protocols[0])):
-            free = key in FREE or (key.endswith("_sha256") and key != "reference_sha256")
-            if not free and protocol.get(key) != protocols[0].get(key):
+            if not is_free(key) and protocol.get(key) != protocols[0].get(key):
                 raise PpcdError(
                     f"run {record['id']} was measured with {key} {protocol.get(key)!r} and run "
                     f"{records[0]['id']} with {protocols[0].get(key)!r}; they cannot stand in one table"
@@ -102,15 +101,15 @@ def own_networks(records: Sequence[Record]) -> int:
     return len({record["metrics"]["protocol"].get("backbone_sha256") for record in records})
 
 
+def data_note(records: Iterable[Record]) -> str:
+    """What is to be known of the images that these runs saw, "JPEG source" for example; "" where nothing is."""
+    return "; ".join(dict.fromkeys(note for record in records if (note := record["data"].get("note"))))
+
+
 def data_notes(profile: str) -> str:
-    """What the runs of a profile say is to be known of their images, "" where that is nothing."""
-    found: dict[str, None] = {}
-    for path in sorted((paths.results(profile) / "runs").glob("*/run.json")):
-        try:
-            found[json.loads(path.read_text())["data"]["note"]] = None
-        except (OSError, ValueError, KeyError, TypeError):  # whoever reads the run says what is wrong with it
-            continue
-    return "; ".join(filter(None, found))
+    """The same of all runs of a profile. Whoever reads a run that was changed says what is wrong with it."""
+    found = map(read_unsealed, sorted(runs_root(profile).iterdir()) if runs_root(profile).is_dir() else ())
+    return data_note(record for record in found if record is not None and isinstance(record.get("data"), dict))
 
 
 @dataclass(frozen=True)

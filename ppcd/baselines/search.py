@@ -21,7 +21,8 @@ from ppcd.initialisation import named_generator
 from ppcd.methods import DistillNas
 from ppcd.metrics.complexity import complexity
 from ppcd.metrics.features import get_backbone
-from ppcd.metrics.fidelity import frechet_distance, reference_statistics, statistics
+from ppcd.metrics.fidelity import frechet_distance, reference_statistics
+from ppcd.metrics.moments import statistics
 from ppcd.profiles import Profile
 from ppcd.rule import channels_to_prune
 

@@ -12,11 +12,8 @@ from ppcd.bootstrap import Array
 from ppcd.claims.predicates import SCORES, TIMES, Quantity
 from ppcd.errors import PpcdError
 from ppcd.generations import read_generations
+from ppcd.protocol import is_free
 from ppcd.timing import read_runtime
-
-# Of the protocol of ten generations: scores are comparable where the rest agrees.
-FREE = ("accuracy_classifier", "classifier_epochs")
-
 
 BLOCKS = 10  # of the second half of a training, as replicates of the spread of its loss
 
@@ -68,7 +65,7 @@ class Evidence:
             protocol = {
                 key: value
                 for key, value in measured["protocol"].items()
-                if key not in FREE and (not key.endswith("_sha256") or key == "reference_sha256")
+                if key != "classifier_epochs" and not is_free(key)
             } | {"generations": len(measured["generations"])}
             first = first or (record["id"], protocol)
             for key in sorted(set(protocol) | set(first[1])):

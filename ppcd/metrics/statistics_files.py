@@ -16,7 +16,7 @@ import torch
 
 from ppcd.errors import PpcdError
 from ppcd.metrics.features import DIMENSIONS
-from ppcd.metrics.fidelity import Moments
+from ppcd.metrics.moments import Moments
 
 ASYMMETRY = 1e-4  # at most, as a share of the largest entry: files in single precision have some
 

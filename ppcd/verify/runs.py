@@ -35,15 +35,6 @@ def read_sealed(directory: Path) -> tuple[Record | None, str]:
         return None, str(error).removeprefix(f"{directory / 'run.json'}: ")
 
 
-def read_unsealed(directory: Path) -> Record | None:
-    """run.json as it stands, for what can still be said of it; None where it is not even JSON."""
-    try:
-        found = json.loads((directory / "run.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
 def files_are_whole(record: Record, directory: Path) -> bool:
     """Whether the run's other files are those that its run.json names: then run.json alone was changed."""
     files = record.get("files")

@@ -14,6 +14,7 @@ from ppcd.judges import get_judges
 from ppcd.paper_scale import FILE as PAPER_SCALE
 from ppcd.paper_scale import compute_complexity
 from ppcd.profiles import get_profile
+from ppcd.records import read_unsealed
 from ppcd.verify import runs
 from ppcd.verify.compare import PLOTTED, ROUNDING, Difference, Finding, differences, json_cells, same
 from ppcd.verify.products import MEASURED, find_products, moved, seeds_named, stage
@@ -74,7 +75,7 @@ def verify(profile: str, say: Callable[[str], None] = lambda _: None, scores: bo
 
 def _same_data(profile: str, records: Iterable[Record]) -> AbstractContextManager[None]:
     """Inside, runs are looked up by the images that these saw, whether those are on this machine or not."""
-    names = {re.sub(r"-n\d+$", "", record["data"]["identity"]) for record in records}
+    names = {data.without_count(record["data"]["identity"]) for record in records}
     try:
         here = data.identity(get_profile(profile).dataset)
     except PpcdError:  # no folder of images is given, or one that is not there
@@ -154,7 +155,7 @@ def check_run_records(report: Report, shown: str, root: Path) -> tuple[dict[str,
             records[directory.name] = record
             continue
         report.findings.append(Finding(file, "", problem))
-        unsealed = runs.read_unsealed(directory)
+        unsealed = read_unsealed(directory)
         if unsealed is not None and runs.files_are_whole(unsealed, directory):
             resealed[directory.name] = unsealed
     everything = records | resealed
