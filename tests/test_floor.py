@@ -18,6 +18,8 @@ from ppcd.judges import get_judges
 from ppcd.metrics import fidelity, moments
 from ppcd.metrics.fidelity import frechet_distance, precision_recall, reference_order
 from ppcd.metrics.moments import statistics, without
+from ppcd.profiles import get_profile
+from ppcd.verify.scores import floor_differences
 from ppcd.verify.verifying import verify
 
 SCORES = {"is": 9.5, "is_std": 0.1, "fd": 0.1, "kid": 0.0, "kid_std": 0.01, "precision": 0.9, "recall": 0.8}
@@ -30,9 +32,9 @@ def labelled(*counts: int) -> ImageSet:
     return ImageSet(images, labels, tuple(map(str, range(len(counts)))), "made-up", "0" * 64, "")
 
 
-def write(profile: str = "smoke", **other: Any) -> None:
+def write(profile: str = "smoke", scores: dict[str, float] | None = None, **other: Any) -> None:
     protocol = {**PROTOCOL, "seed": None, "samples": 80, "reference_images": 120} | other
-    content = {"schema": floor.SCHEMA, "protocol": protocol, "scores": SCORES}
+    content = {"schema": floor.SCHEMA, "protocol": protocol, "scores": scores or SCORES}
     sums.write(paths.results(profile), floor.FILE, json.dumps(content))
 
 
@@ -135,6 +137,16 @@ def test_it_is_measured_once_and_again_where_it_no_longer_fits(
     (paths.results("smoke") / floor.FILE).write_text("{")
     assert read_floor("smoke") is None
     assert ensure_floor("smoke") == measured and len(calls) == 3
+
+
+def test_verify_measures_it_again(measured: dict[str, dict[str, Any]]) -> None:
+    profile, (data, gauges) = get_profile("smoke"), get_judges("smoke")
+    assert list(floor_differences(profile, data, gauges)) == [], "not there"
+    write()  # with invented scores
+    cells = [cell for cell, _, _ in floor_differences(profile, data, gauges)]
+    assert {"scores.fd", "scores.is"} <= set(cells)
+    write(scores=measured["scores"])
+    assert list(floor_differences(profile, data, gauges)) == []
 
 
 # --- the row ---

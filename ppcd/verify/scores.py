@@ -1,4 +1,7 @@
-"""The scores of run.json and generations.json, measured again from the generator files (`--scores`: it takes long)."""
+"""The scores of run.json and generations.json, measured again from the generator files, and those of real images.
+
+Asked for by `--scores`: it takes long.
+"""
 
 import json
 from collections.abc import Iterator
@@ -8,6 +11,7 @@ from typing import Any
 from ppcd.checkpoints import load_generator
 from ppcd.data import ImageSet
 from ppcd.evaluate import evaluate
+from ppcd.floor import measure_floor, read_floor
 from ppcd.generations import FILE as GENERATIONS
 from ppcd.generations import measure_generation
 from ppcd.metrics.gauges import Gauges
@@ -51,7 +55,16 @@ def score_differences(
             yield from _difference(f"{GENERATIONS} of seed {each['seed']}, {name}", each[name], value)
 
 
-def _difference(cell: str, says: Any, measured: float) -> Iterator[Difference]:
-    near = isinstance(says, float) and abs(says - measured) <= ABSOLUTE
+def floor_differences(profile: Profile, data: ImageSet, gauges: Gauges) -> Iterator[Difference]:
+    """Where the scores of real images, in `real.json`, are not what they give; none where it is not there."""
+    if (floor := read_floor(profile.name)) is None:
+        return
+    found = measure_floor(data, gauges, profile.evaluation_samples, profile.classifier_epochs)["scores"]
+    for name, value in floor["scores"].items():
+        yield from _difference(f"scores.{name}", value, found.get(name))
+
+
+def _difference(cell: str, says: Any, measured: float | None) -> Iterator[Difference]:
+    near = isinstance(says, float) and isinstance(measured, float) and abs(says - measured) <= ABSOLUTE
     if not near and not same(says, measured, RELATIVE):
         yield cell, str(says), f"{measured} (measured again)"

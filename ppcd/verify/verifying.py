@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppcd import data, paths, sums, timing
+from ppcd import data, floor, paths, sums, timing
 from ppcd.errors import PpcdError
 from ppcd.generations import FILE as GENERATIONS
 from ppcd.judges import get_judges
@@ -18,7 +18,7 @@ from ppcd.records import read_unsealed
 from ppcd.verify import runs
 from ppcd.verify.compare import PLOTTED, ROUNDING, Difference, Finding, differences, json_cells, same
 from ppcd.verify.products import MEASURED, find_products, moved, seeds_named, stage
-from ppcd.verify.scores import score_differences
+from ppcd.verify.scores import floor_differences, score_differences
 
 PIXELS = {".png", ".pdf"}
 IMAGE = 2e-3  # of an image's mean and deviation: what another machine's arithmetic may change in generated pixels
@@ -303,12 +303,15 @@ def _check_scores(report: Report, records: Mapping[str, Record], say: Callable[[
     """
     if reason := _other_judge(report.profile, records):
         raise PpcdError(f"the scores of {report.profile} cannot be measured again here: {reason}")
-    images, gauges = get_judges(report.profile)
+    profile, (images, gauges) = get_profile(report.profile), get_judges(report.profile)
     for number, (name, record) in enumerate(records.items(), 1):
         directory = paths.results(report.profile) / "runs" / name
-        found = list(score_differences(record, directory, get_profile(report.profile), images, gauges))
+        found = list(score_differences(record, directory, profile, images, gauges))
         report.add(f"results/{report.profile}/runs/{name}/run.json", iter(found))
         say(f"{report.profile}: scores of {number} of {len(records)} runs measured again, {len(found)} differ")
+    if (real := paths.results(report.profile) / floor.FILE).is_file():
+        report.add(f"results/{report.profile}/{real.name}", floor_differences(profile, images, gauges))
+        say(f"{report.profile}: scores of real images measured again")
     report.checked.append(f"scores of {len(records)} runs")
 
 
