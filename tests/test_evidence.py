@@ -161,6 +161,20 @@ def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monk
     assert math.isnan(arms.loc[(PROFILE, "ppcd-cd3"), "fd"])
 
 
+def test_when_the_layers_froze_stands_beside_the_scores(runs: list[dict[str, Any]]) -> None:
+    def frozen(*iterations: int | None) -> str:
+        return shown._frozen({"masks": [{"frozen_at": at} for at in iterations]})
+
+    assert frozen(700, 655, 1602) == "655 to 1602"
+    assert frozen(700, None) == "700 to never" and frozen(None) == "never"
+    table = shown.arms_table(PROFILE, (0, 1, 2)).set_index("setting")["layers frozen at (first to last, by seed)"]
+    known = shown.arms_frame(PROFILE, (0, 1, 2)).set_index(["profile", "recipe"])["layers frozen at"]
+    assert known[(PROFILE, "ppcd-cd10")].count("; ") == 2 and known[(PROFILE, "ppcd-cd3")] == ""
+    assert set(table[known.to_numpy() == ""]) == {"–"}
+    alphas = shown.arms_table(PROFILE, (0, 1, 2)).groupby("setting")["alpha"].agg(set)
+    assert alphas["PPCD-GAN"] == {"0.5", "0.6", "0.7", "0.8"} and alphas["SA-GAN"] == {"–"}
+
+
 def test_without_runs_everything_says_not_run() -> None:
     assert set(shown.answers_table(PROFILE, (0,))["verdict"]) == {OPEN}
     assert {path.name for path in shown.write(PROFILE, (0,))} == {

@@ -149,10 +149,12 @@ def arms_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
         row: dict[str, object] = {
             "setting": get_recipe(name).title,
             "recipe": name,
+            "alpha": get_recipe(name).alpha,
             "profile": where,
             "asked seeds": listed(seeds),
             "seeds": listed([record["seed"] for record in records]),
             "runs": "; ".join(record["id"] for record in records) or NOT_RUN,
+            "layers frozen at": "; ".join(_frozen(record) for record in records if record["masks"]),
             "data note": data_note(records),
         }
         measured = {score: [score_of(record, score) for record in records] for score in (*SCORES, "leakage")}
@@ -167,6 +169,19 @@ def arms_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _frozen(record: Record) -> str:
+    """The iterations at which the first and the last masked layer of a run froze.
+
+    A layer that froze early had more of the training left to recover in, so runs whose layers froze at other times
+    differ in this too.
+    """
+    frozen = [mask["frozen_at"] for mask in record["masks"]]
+    known = [at for at in frozen if at is not None]
+    if not known:
+        return "never"
+    return f"{min(known)} to {max(known) if len(known) == len(frozen) else 'never'}"
+
+
 def arms_table(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     """`arms_frame` to be read."""
     names = score_names(get_profile(profile).backbone)
@@ -177,7 +192,10 @@ def arms_table(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     for row in arms_frame(profile, seeds).to_dict("records"):
         small = "" if row["profile"] == profile else f" ({row['profile'].removeprefix(profile + '-')})"
         texts = {heading: _mean(row[score], row[f"{score} sd"]) for score, heading in shown.items()}
-        rows.append({"setting": f"{row['setting']}{small}", "seeds": row["seeds"], **texts})
+        frozen = {"layers frozen at (first to last, by seed)": row["layers frozen at"] or "–"}
+        alpha = "–" if row["alpha"] is None or math.isnan(row["alpha"]) else f"{row['alpha']:g}"
+        setting = {"setting": f"{row['setting']}{small}", "alpha": alpha, "seeds": row["seeds"]}
+        rows.append({**setting, **texts, **frozen})
     return pd.DataFrame(rows)
 
 
