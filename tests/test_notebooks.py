@@ -14,6 +14,7 @@ import nbformat
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from papermill.inspection import inspect_notebook
 from pytest_notebook.nb_regression import NBRegressionFixture
 
 from ppcd import notebook, paths
@@ -73,6 +74,7 @@ def test_start_gets_exactly_the_parameters_that_there_are(path: Path) -> None:
     """Otherwise a parameter would be called unknown, or a mistyped one would pass."""
     parameters = notebook.notebook_parameters(path)
     assert {"profile", "seed"} <= set(parameters)
+    assert set(inspect_notebook(str(path))) == set(parameters), "papermill --help-notebook reads a parameter a line"
     calls = [
         node
         for cell in code_cells(path)

@@ -325,5 +325,6 @@ def verdict(profile: str, seeds: Sequence[int]) -> str:
             share = 100 * one.mean / float(np.mean(one.control)) if one.seeds else math.nan
             parts.append(question.asks + ("" if math.isnan(share) else f" ({share:+.0f}%)"))
         if parts:
-            lines.append(f"- **{said}** ({len(parts)} of {len(QUESTIONS)}): {'; '.join(parts)}.")
+            listing = "" if kind == OPEN else f": {'; '.join(parts)}"  # the table has those
+            lines.append(f"- **{said}** ({len(parts)} of {len(QUESTIONS)}){listing}.")
     return "\n".join(lines)
