@@ -5,6 +5,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ppcd import evidence, paths
 from ppcd.data import is_name, without_count
@@ -120,8 +121,11 @@ def build(profile: str, seeds: Sequence[int]) -> None:
 def of_other_data(profile: str) -> str | None:
     """A line where the complete runs of a profile are all of other images than those that are asked for."""
     ours = run_config(profile, TEACHER, 0).data_identity
-    found = map(read_unsealed, runs_root(profile).glob("*"))
-    theirs = {record["config"]["data"] for record in found if record is not None and record["status"] == "complete"}
+    theirs = set()
+    for record in map(read_unsealed, runs_root(profile).glob("*")):
+        with suppress(LookupError, TypeError):  # whoever reads a run that was changed says what is wrong with it
+            if record is not None and record["status"] == "complete":
+                theirs.add(str(record["config"]["data"]))
     if not theirs or ours in theirs:
         return None
     name = without_count(min(theirs))

@@ -15,15 +15,7 @@ from matplotlib.figure import Figure
 from ppcd import paper, paths, sums
 from ppcd.artifacts import figures
 from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
-from ppcd.artifacts.sources import (
-    NOT_RUN,
-    Context,
-    Record,
-    common_protocol,
-    data_note,
-    find_records,
-    listed,
-)
+from ppcd.artifacts.sources import NOT_RUN, Context, Record, common_protocol, data_note, find_records, listed
 from ppcd.artifacts.tables import score_names
 from ppcd.bootstrap import LEVEL, RESAMPLES, Bootstrap, interval
 from ppcd.errors import PpcdError

@@ -14,16 +14,7 @@ from ppcd import paths, sums
 from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from ppcd.artifacts.render import plain_markdown, write_number
 from ppcd.artifacts.rows import kept_channels, score_names
-from ppcd.artifacts.sources import (
-    NOT_RUN,
-    Context,
-    Record,
-    common_protocol,
-    data_note,
-    directory,
-    find_records,
-    listed,
-)
+from ppcd.artifacts.sources import NOT_RUN, Context, Record, common_protocol, data_note, directory, find_records, listed
 from ppcd.evidence import EFFECT, FEW, HINT, NONE, OPEN, QUESTIONS, WEIGHTS, Answer, Question, answer, recipes
 from ppcd.following import mean_within, read_following
 from ppcd.generations import read_generations

@@ -11,16 +11,7 @@ import pandas as pd
 from ppcd import paper, paths, sums
 from ppcd.artifacts import render
 from ppcd.artifacts.render import Column
-from ppcd.artifacts.sources import (
-    NO_MODEL,
-    NOT_RUN,
-    Context,
-    Record,
-    common_protocol,
-    data_note,
-    listed,
-    own_networks,
-)
+from ppcd.artifacts.sources import NO_MODEL, NOT_RUN, Context, Record, common_protocol, data_note, listed, own_networks
 from ppcd.floor import comparable, read_floor
 
 SCORES = ("is", "fd", "precision", "recall", "accuracy", "diversity")

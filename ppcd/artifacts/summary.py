@@ -10,14 +10,7 @@ from ppcd import paper, paths
 from ppcd.artifacts.curves import RULES
 from ppcd.artifacts.render import write_number
 from ppcd.artifacts.rows import kept_channels, score_names
-from ppcd.artifacts.sources import (
-    NOT_RUN,
-    Record,
-    data_note,
-    find_record,
-    read_csv,
-    second_half,
-)
+from ppcd.artifacts.sources import NOT_RUN, Record, data_note, find_record, read_csv, second_half
 from ppcd.generators import CHANNELS
 from ppcd.masks import ChannelMask
 from ppcd.profiles import get_profile
