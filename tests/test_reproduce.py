@@ -706,16 +706,3 @@ def test_a_changed_run_does_not_stop_the_look_for_other_data(
     directory.mkdir(parents=True)
     (directory / "run.json").write_text(content)
     assert of_other_data("smoke") is None
-
-
-def test_runs_of_other_images_only_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PPCD_RESULTS", str(tmp_path))
-    directory = tmp_path / "smoke" / "runs" / "biggan-s0-00000000"
-    directory.mkdir(parents=True)
-    record = {"status": "complete", "config": {"data": "folder-0123456789ab-n20"}}
-    (directory / "run.json").write_text(json.dumps(record))
-    said = of_other_data("smoke")
-    assert said is not None and "none of them counts; DATA=folder-0123456789ab builds from them" in said
-    record["config"] = {"data": run_config("smoke", TEACHER, 0).data_identity}
-    (directory / "run.json").write_text(json.dumps(record))
-    assert of_other_data("smoke") is None
