@@ -1,17 +1,16 @@
 """README.md: what it includes, links to, and says can be typed."""
 
 import ast
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from ppcd import paths
 from ppcd.profiles import PROFILES
+from ppcd.readme import Block, blocks, filled
 from ppcd.recipes import RECIPES, get_recipe
 
 ROOT = paths.repository()
@@ -19,14 +18,6 @@ README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 INCLUDED = re.findall(r"<!-- include (\S+) -->", README)
 COMPARED = "results/mnist/tables/table3.md"
-
-
-def tool() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("readme_tool", ROOT / "tools" / "readme.py")
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def without_code(text: str) -> str:
@@ -48,18 +39,26 @@ def test_an_included_block_is_its_file(name: str) -> None:
     assert block.strip() == (ROOT / name).read_text().strip()
 
 
+BESIDE = [block for block in blocks(README) if block.kind == "beside"]
+
+
+@pytest.mark.parametrize("block", BESIDE, ids=lambda block: block.title)
+def test_profiles_beside_each_other_are_their_tables(block: Block) -> None:
+    assert block.shown == block.content(ROOT.joinpath)
+
+
 def test_includes_are_filled_and_refilled(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "a.md").write_text("| a |\n|---|\n| 1 \\1 |\n")
     (tmp_path / "results" / "b.md").write_text("b\n")
     text = "before\n<!-- include results/a.md -->\nold\n<!-- end -->\nbetween\n"
     text += "<!-- include results/b.md -->\n<!-- end -->\nafter\n"
-    rendered = tool().rendered(text, tmp_path)
+    rendered = filled(text, tmp_path)
     assert rendered == (
         "before\n<!-- include results/a.md -->\n\n| a |\n|---|\n| 1 \\1 |\n\n<!-- end -->\nbetween\n"
         "<!-- include results/b.md -->\n\nb\n\n<!-- end -->\nafter\n"
     )
-    assert tool().rendered(rendered, tmp_path) == rendered
+    assert filled(rendered, tmp_path) == rendered
 
 
 @pytest.fixture

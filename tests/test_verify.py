@@ -11,7 +11,7 @@ import pytest
 from fake_runs import fake_run
 
 from ppcd import paths, sums
-from ppcd.artifacts import claims_table, comparison, compression, plotted
+from ppcd.artifacts import beside, claims_table, comparison, compression, plotted
 from ppcd.artifacts.figures import new_figure
 from ppcd.artifacts.sources import Context
 from ppcd.claims import check_claims
@@ -317,6 +317,24 @@ def test_a_changed_digit_of_the_readme_is_named(copied: Path) -> None:
     verifying.check_readme(report, readme)
     found = one(report, "README.md", "table1.md", "column FD")
     assert (found.says, found.expected) == ("<ins>8.20</ins>", "<ins>8.10</ins>")
+
+
+def test_profiles_beside_each_other_are_compared_with_their_tables(copied: Path) -> None:
+    folders = ["results/mnist", "results/other"]
+    comparison.write(comparison.table2("mnist", [0]))
+    shutil.copytree(copied / "results/mnist/tables", copied / "results/other/tables")
+    table, readme = beside.markdown([copied / name for name in folders]), copied / "README.md"
+    readme.write_text(f"<!-- beside {' '.join(folders)} -->\n\n{table}\n<!-- end -->\n")
+    report = Report("mnist")
+    verifying.check_readme(report, readme)
+    assert lines(report) == [] and report.checked == ["1 tables of README.md"]
+    replace(readme, r"8\.10", "8.20")
+    verifying.check_readme(report, readme)
+    one(report, "README.md", "results/mnist results/other", "mnist: FD")
+    (copied / "results/other/tables/table2.csv").unlink()
+    report = Report("other")
+    verifying.check_readme(report, readme)
+    assert "table2.csv" in one(report, "README.md", "results/mnist results/other").says
 
 
 def test_the_command_line_fails_and_says_where(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:

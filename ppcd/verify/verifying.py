@@ -14,6 +14,7 @@ from ppcd.judges import get_judges
 from ppcd.paper_scale import FILE as PAPER_SCALE
 from ppcd.paper_scale import compute_complexity
 from ppcd.profiles import get_profile
+from ppcd.readme import blocks
 from ppcd.records import read_unsealed
 from ppcd.verify import runs
 from ppcd.verify.compare import PLOTTED, ROUNDING, Difference, Finding, differences, json_cells, same
@@ -22,7 +23,6 @@ from ppcd.verify.scores import floor_differences, score_differences
 
 PIXELS = {".png", ".pdf"}
 IMAGE = 2e-3  # of an image's mean and deviation: what another machine's arithmetic may change in generated pixels
-BLOCK = re.compile(r"<!-- include (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 Record = dict[str, Any]
 
 
@@ -317,15 +317,23 @@ def _check_scores(report: Report, records: Mapping[str, Record], say: Callable[[
 
 def check_readme(report: Report, readme: Path) -> None:
     """The tables in README.md against the files that they are of."""
-    prefix, count = f"results/{report.profile}/", 0
-    for name, shown in BLOCK.findall(readme.read_text()):
-        if not name.startswith(prefix):
+    folder, count = f"results/{report.profile}", 0
+    for block in blocks(readme.read_text()):
+        if not any(f"{name}/".startswith(f"{folder}/") for name in block.names):
             continue
         count += 1
-        path = paths.results(report.profile) / name.removeprefix(prefix)
-        if not path.is_file():
-            report.findings.append(Finding(readme.name, name, f"shows {name}, which is not there"))
+        try:
+            content = block.content(_place)
+        except FileNotFoundError as error:
+            lost = Path(error.filename).name
+            report.findings.append(Finding(readme.name, block.title, f"shows what {lost} says, which is not there"))
             continue
-        for cell, says, expected in differences(name, shown.strip(), path.read_text().strip(), 0.0):
-            report.findings.append(Finding(readme.name, f"{name}, {cell}", says, expected))
+        for cell, says, expected in differences("shown.md", block.shown, content, 0.0):
+            report.findings.append(Finding(readme.name, f"{block.title}, {cell}", says, expected))
     report.checked.append(f"{count} tables of {readme.name}")
+
+
+def _place(name: str) -> Path:
+    """Where README's `results/<profile>/...` is."""
+    _, profile, *rest = Path(name).parts
+    return paths.results(profile).joinpath(*rest)
