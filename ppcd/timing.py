@@ -16,9 +16,10 @@ from torch import nn
 from ppcd import paths, provenance, sums
 from ppcd.checkpoints import load_generator
 from ppcd.errors import ArgumentParser, PpcdError, run_command
+from ppcd.inventory import find_runs
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.profiles import get_profile
-from ppcd.runs import find_runs, runs_root
+from ppcd.runs import runs_root
 from ppcd.seeds import parse_seeds
 from ppcd.train import GENERATOR, resolve_device
 

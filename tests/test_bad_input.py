@@ -43,11 +43,12 @@ from ppcd.data import load_data
 from ppcd.errors import run_command
 from ppcd.evaluate import check_fit, evaluate
 from ppcd.generators import build_generator
+from ppcd.inventory import find_runs
 from ppcd.metrics import features, moments, read_statistics
 from ppcd.metrics.gauges import get_gauges
 from ppcd.profiles import get_profile
 from ppcd.recipes import get_recipe
-from ppcd.runs import Run, RunConfig, find_runs, run_config
+from ppcd.runs import Run, RunConfig, run_config
 from ppcd.seeds import parse_seeds
 from ppcd.trainer import Trainer
 from ppcd.workers import Job, run_all

@@ -15,12 +15,13 @@ from ppcd import memory, train, winograd
 from ppcd.baselines import make_trainer
 from ppcd.forms import EXACT, FAST, STRAIGHTFORWARD, Forms
 from ppcd.generators import build_generator
+from ppcd.inventory import find_runs
 from ppcd.losses import class_aware_distillation
 from ppcd.masks import ChannelMask
 from ppcd.recipes import get_recipe
 from ppcd.resampling import Resampling
 from ppcd.rule import channels_to_prune
-from ppcd.runs import Run, find_runs, run_config
+from ppcd.runs import Run, run_config
 from ppcd.slim import slim
 from ppcd.teacher import Teacher
 from ppcd.trainer import Trainer

@@ -59,6 +59,27 @@ def test_damaged_file_is_computed_again(fresh_cache: Path, damage) -> None:  # t
     assert compute.calls == 2  # mended
 
 
+def test_what_came_with_the_repository_is_not_computed(fresh_cache: Path, tmp_path: Path) -> None:
+    compute, brought = Counting(), tmp_path / "brought"
+    cached("things", KEY, compute, brought)  # nothing there yet
+    brought.mkdir()
+    the_file(fresh_cache).rename(brought / the_file(fresh_cache).name)
+    entry = cached("things", KEY, compute, brought)
+    assert compute.calls == 1 and entry.notes == {"accuracy": "0.5"}
+    assert not list(fresh_cache.rglob("*.safetensors"))  # nor copied
+    cached("things", {**KEY, "version": 2}, compute, brought)
+    assert compute.calls == 2
+
+
+def test_what_came_with_the_repository_and_is_damaged_is_computed(fresh_cache: Path, tmp_path: Path) -> None:
+    compute = Counting()
+    cached("things", KEY, compute)
+    path = the_file(fresh_cache).rename(tmp_path / the_file(fresh_cache).name)
+    path.write_bytes(flip_a_bit(path.read_bytes()))
+    assert torch.equal(cached("things", KEY, compute, tmp_path).tensors["n"], torch.tensor(7))
+    assert compute.calls == 2
+
+
 def test_two_at_once_compute_once(fresh_cache: Path) -> None:
     compute = Counting(seconds=0.3)
     threads = [threading.Thread(target=cached, args=("things", KEY, compute)) for _ in range(3)]

@@ -18,10 +18,11 @@ import torch
 from ppcd import methods, paths, provenance, records
 from ppcd.errors import PpcdError
 from ppcd.history import HistoryWriter
+from ppcd.inventory import find_runs, runs_table
 from ppcd.methods import OutputDistillation
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import RECIPES, Recipe, get_recipe
-from ppcd.runs import RECORD, Run, RunConfig, find_runs, run_config, runs_root, runs_table
+from ppcd.runs import RECORD, Run, RunConfig, run_config, runs_root
 
 SMOKE = get_profile("smoke")
 

@@ -21,11 +21,12 @@ from ppcd.data import ImageSet
 from ppcd.ema import recompute_batch_statistics
 from ppcd.errors import TrainingStopped
 from ppcd.generators import build_generator
+from ppcd.inventory import find_runs, runs_table
 from ppcd.loop import fit
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import Recipe, get_recipe
 from ppcd.records import read_run
-from ppcd.runs import Run, find_runs, run_config, runs_table
+from ppcd.runs import Run, run_config
 from ppcd.train import main, train_run
 from ppcd.trainer import Trainer
 from ppcd.watch import Standstill, Watch, check_interval, spread

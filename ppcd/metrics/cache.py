@@ -38,16 +38,25 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def cached(kind: str, key: Key, compute: Callable[[], Entry]) -> Entry:
+def cached(kind: str, key: Key, compute: Callable[[], Entry], brought: Path | None = None) -> Entry:
     """What `compute` returns, from the cache where it is there and whole.
 
     It is kept as `paths.cache()/<kind>/<hash of key>.safetensors`. One process at a time computes it, others
     wait. A file that is damaged, even by a single bit (it holds its content's hash), is computed again.
 
+    Args:
+        kind: name of the folder in the cache.
+        key: everything that decides what is computed.
+        compute: called where it is not there.
+        brought: a folder of such files that came with the repository; one that is whole is taken as it is.
+
     Raises:
         PpcdError: the cache cannot be written.
     """
-    path = paths.cache() / kind / f"{key_hash(key)}.safetensors"
+    name = f"{key_hash(key)}.safetensors"
+    if brought is not None and (entry := _read(brought / name)) is not None:
+        return entry
+    path = paths.cache() / kind / name
     with locks.alone(path.with_suffix(".lock")):
         entry = _read(path)
         if entry is None:

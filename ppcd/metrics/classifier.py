@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
+from ppcd import paths
 from ppcd.data import ImageSet, to_float
 from ppcd.errors import PpcdError
 from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
@@ -23,6 +24,7 @@ BATCH = 64
 LEARNING_RATE = 4e-3
 SHIFT = 1  # pixels at most, in each direction
 HELD_OUT = 1000
+BROUGHT = "judges"  # below results: classifiers that took long to train, so that everybody has the same judge
 
 
 class TrainedClassifier(nn.Module):
@@ -116,7 +118,7 @@ def trained_or_cached(
     seed: int,
     device: torch.device | str,
 ) -> Network:
-    """A classifier with the weights that `train` gives it, from the cache where they are there.
+    """A classifier with the weights that `train` gives it, from the repository or the cache where they are there.
 
     Args:
         untrained: a network of the kind, with accuracy, held_out and sha256 to be filled in.
@@ -137,7 +139,7 @@ def trained_or_cached(
         notes = {"accuracy": repr(accuracy), "held_out": str(len(held_out))}
         return Entry({name: tensor.cpu() for name, tensor in classifier.state_dict().items()}, notes)
 
-    entry = cached("classifiers", key, compute)
+    entry = cached("classifiers", key, compute, paths.results(BROUGHT))
     untrained.load_state_dict(entry.tensors)
     untrained.accuracy, untrained.held_out = float(entry.notes["accuracy"]), int(entry.notes["held_out"])
     untrained.sha256 = tensors_hash(entry.tensors)
