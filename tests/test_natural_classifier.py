@@ -1,14 +1,17 @@
 """The judge of natural images: a network of its own, trained on the data, the same from the same seed."""
 
+import hashlib
+import json
 import math
 
 import pytest
 import torch
 from reference import largest_difference, refused
+from safetensors.torch import load_file
 
 from ppcd import paths
 from ppcd.data import ImageSet, image_hash, to_float
-from ppcd.metrics import natural
+from ppcd.metrics import cache, classifier, natural
 from ppcd.metrics.gauges import check_judge, get_gauges
 from ppcd.metrics.natural import Member, NaturalClassifier, train_or_load_natural_classifier, whitening
 
@@ -52,6 +55,27 @@ def test_both_members_leave_out_the_same_images_and_the_first_is_kept_where_the_
         mean = (first(data.images[:9]) + second(data.images[:9])) / 2
         assert largest_difference(whole(data.images[:9]), mean) < 1e-6
     assert sorted(path.suffix for path in (paths.cache() / "classifiers").iterdir()).count(".safetensors") >= 2
+
+
+def test_the_judge_of_the_committed_runs_came_with_them() -> None:
+    """Nobody has to train it, and everybody's conditional accuracy is by the same one."""
+    root = paths.repository() / "results"
+    protocols = [
+        json.loads(path.read_text())["metrics"]["protocol"] for path in root.glob("cifar10-lite*/runs/*/run.json")
+    ]
+    keys = {(each["reference_sha256"], each["classifier_epochs"]) for each in protocols}
+    assert len(keys) == 1, "one set of images, one training of the judge"
+    ((data, epochs),) = keys
+    members = []
+    for number in range(natural.MEMBERS):
+        version = {"natural architecture": natural.ARCHITECTURE} | ({"member": number} if number else {})
+        name = cache.key_hash({"data": data, "epochs": epochs, "seed": 0, **version})
+        tensors = load_file(root / classifier.BROUGHT / f"{name}.safetensors")
+        Member(10, 32).load_state_dict(tensors)
+        members.append(cache.tensors_hash(tensors))
+    whole = hashlib.sha256("".join(members).encode()).hexdigest()
+    assert {each["classifier_sha256"] for each in protocols} == {whole}
+    assert len(list((root / classifier.BROUGHT).iterdir())) == natural.MEMBERS
 
 
 def test_each_of_two_has_fewer_than_a_million_weights() -> None:
