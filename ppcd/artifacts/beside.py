@@ -115,7 +115,7 @@ def markdown(folders: Sequence[Path]) -> str:
     frame = table(folders)
     settings = "; ".join(frame.attrs["captions"])
     caption = (
-        f"The systems of Tables 1 and 2 at {len(folders)} profiles, mean ± standard deviation over seeds. {settings}. "
+        f"The systems of Tables 1 and 2 at {len(folders)} profiles, mean ± standard deviation over seeds: {settings}. "
         "Best in bold, second underlined. In brackets: how many times less than Big-GAN. "
         f"Paper's numbers: {paper.SETTING}, alpha {paper.TABLE1_ALPHA:g}."
     )
