@@ -217,15 +217,14 @@ def assigned_names(source: str) -> list[str]:
     return names
 
 
-def runs(
-    settings: Settings, recipes: Iterable[str], train: bool = False, at_alpha: bool = True
-) -> dict[str, Record | None]:
+def runs(settings: Settings, recipes: Iterable[str], at_alpha: bool = True) -> dict[str, Record | None]:
     """Recipe -> its complete run for the notebook's seed.
+
+    With `train_missing` those that are missing are trained first, for all of the notebook's seeds.
 
     Args:
         settings: what `start` returned.
         recipes: names of recipes.
-        train: train those that are missing, for all of the notebook's seeds, whatever `train_missing` says.
         at_alpha: take the notebook's alpha where it has one; else each recipe's own.
 
     Returns:
@@ -233,7 +232,7 @@ def runs(
     """
     alpha = settings.alpha if at_alpha else None
     names = {recipe: get_recipe(recipe, alpha).name for recipe in recipes}
-    if train or settings.train_missing:
+    if settings.train_missing:
         from ppcd.workers import ensure_runs
 
         ensure_runs(settings.profile, list(names.values()), list(settings.seeds), device=settings.device)

@@ -75,7 +75,7 @@ def plan(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
 
 
 def notebooks(profile: str, seeds: Sequence[int]) -> list[tuple[str, dict[str, object]]]:
-    """Which notebooks are executed, with which parameters."""
+    """Which notebooks are executed, with which parameters: they show what is there, and train nothing."""
     common: dict[str, object] = {"profile": profile, "seed": seeds[0]}
     # Minutes of measuring that say nothing of this profile: `make paper-scale` takes them, others show what it found.
     measure = "missing" if profile == PAPER_SCALE else "never"
@@ -84,13 +84,14 @@ def notebooks(profile: str, seeds: Sequence[int]) -> list[tuple[str, dict[str, o
     timed = paths.results("bench.json").is_file()  # by `make bench`, of a quiet machine: this shows what it found
     speed: list[tuple[str, dict[str, object]]] = [("10_speed", {**common, "measure": "never"})] if timed else []
     asked = profile in evidence.PROFILES_OF_EVIDENCE
-    helps = [("12_when_distillation_helps", {**common, "seeds": list(seeds)})] if asked else []
+    there: dict[str, object] = {**common, "train_missing": False}
+    helps = [("12_when_distillation_helps", {**there, "seeds": list(seeds)})] if asked else []
     return [
-        ("01_train", {**common, "recipe": "ppcd"}),
-        ("02_evaluate", {**common, "recipe": "ppcd"}),
-        ("03_ablation", {**common, "seeds": list(seeds), "alpha": 0.5}),
-        ("04_comparison", {**common, "seeds": list(seeds)}),
-        ("05_compression_ratio", {**common, "seeds": list(seeds)}),
+        ("01_train", {**there, "recipe": "ppcd"}),
+        ("02_evaluate", {**there, "recipe": "ppcd"}),
+        ("03_ablation", {**there, "seeds": list(seeds), "alpha": 0.5}),
+        ("04_comparison", {**there, "seeds": list(seeds)}),
+        ("05_compression_ratio", {**there, "seeds": list(seeds)}),
         ("06_interpolation", common),
         ("07_failure_cases", {**common, "seeds": list(seeds)}),
         *helps,

@@ -276,7 +276,7 @@ def papermill(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
 def test_typed_mistakes_stop_papermill_at_once(own_folders: dict[str, str], tmp_path: Path) -> None:
     """Exit code, the one line, and nothing trained."""
     mistakes = {
-        "unknown parameter 'alhpa'; expected one of: profile, seed, seeds, alpha, device": (
+        "unknown parameter 'alhpa'; expected one of: profile, seed, seeds, alpha, device, train_missing": (
             "03_ablation", "-p", "alhpa", "0.5",
         ),
         "alpha must be a number in (0, 1), for example 0.7; got 1.5": ("03_ablation", "-p", "alpha", "1.5"),
@@ -292,6 +292,17 @@ def test_typed_mistakes_stop_papermill_at_once(own_folders: dict[str, str], tmp_
         assert process.returncode != 0
         assert f"ppcd: {line}" in said and 'Traceback (most recent call last):\n  File "/' not in said.split("ppcd:")[0]
     assert not Path(own_folders["PPCD_RESULTS"]).exists()
+
+
+def test_without_training_they_say_what_is_not_run(own_folders: dict[str, str], tmp_path: Path) -> None:
+    names = ("01_train", "03_ablation", "04_comparison", "05_compression_ratio")
+    given = ("-p", "profile", "smoke", "-p", "train_missing", "False")
+    running = {name: papermill(FOLDER / f"{name}.ipynb", f"{name}.ipynb", *given, cwd=tmp_path) for name in names}
+    for name, process in running.items():
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        assert "not run" in (tmp_path / f"{name}.ipynb").read_text()
+    assert not (Path(own_folders["PPCD_RESULTS"]) / "smoke" / "runs").exists()
 
 
 def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_path: Path) -> None:

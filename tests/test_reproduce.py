@@ -26,7 +26,7 @@ from ppcd.artifacts import report
 from ppcd.board import Board
 from ppcd.claims import CLAIMS
 from ppcd.errors import PpcdError
-from ppcd.notebook import check_parameters
+from ppcd.notebook import check_parameters, notebook_parameters
 from ppcd.recipes import TEACHER, get_recipe
 from ppcd.reproduce import (
     PAPER_SCALE,
@@ -556,6 +556,19 @@ def test_only_profiles_of_minutes_are_trained_anew(steps: list[Any], monkeypatch
         steps.clear()
         reproduce(profile, [0], device="cpu", retrain=asked)
         assert steps[0][3] is expected, (profile, asked)
+
+
+@pytest.mark.parametrize("profile", ["mnist", "cifar10-lite"])
+def test_its_notebooks_train_nothing(profile: str) -> None:
+    """What is missing was trained before them, or shall not be."""
+    asked = dict(notebooks(profile, [0]))
+    with_a_choice = {
+        path.stem
+        for path in (paths.repository() / "notebooks").glob("*.ipynb")
+        if "train_missing" in notebook_parameters(path)
+    }
+    assert {"01_train", "03_ablation", "04_comparison", "05_compression_ratio"} <= with_a_choice
+    assert {name for name, given in asked.items() if given.get("train_missing") is False} == with_a_choice & set(asked)
 
 
 def test_a_report_alone_trains_nothing(steps: list[Any]) -> None:
