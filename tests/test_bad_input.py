@@ -289,7 +289,7 @@ PARAMETERS = [
     Row("measure: unknown", start(measure="agian"), "measure must be one of: missing, again, never; got 'agian'"),
     Row("a parameter that the notebook does not have",
         lambda place: notebook.execute(NOTEBOOKS[2], place.folder / "out.ipynb", {"alhpa": 0.5}),
-        "unknown parameter 'alhpa'; expected one of: profile, seed, seeds, alpha, device, train_missing"),
+        "unknown parameter 'alhpa'; expected one of: profile, seed, seeds, alpha, train_missing, device"),
     Row("a notebook that is not there",
         lambda place: notebook.execute(place.folder / "x.ipynb", place.folder / "out.ipynb", {}),
         "no notebook at {tmp}/x.ipynb"),
