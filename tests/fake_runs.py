@@ -52,12 +52,13 @@ def fake_run(
     seconds: float = 0.1,
     gpu_seconds: float | None = None,
     note: str = "",
+    raw_fd: float | None = None,
     **scores: float | None,
 ) -> dict[str, Any]:
     """A complete run directory with these scores of the EMA weights; returns its record.
 
     `params` are what it says of its size, and MACs are ten times as many; `seconds` what it says of its run time,
-    `note` what it says of its images.
+    `note` what it says of its images. `raw_fd` is the Fréchet distance of its last weights; None: theirs.
     """
     config = run_config(profile, recipe, seed)
     budget, method, run = config.profile, config.recipe, Run(config)
@@ -82,6 +83,7 @@ def fake_run(
         ]
     ema = {"is": 5.0, "is_std": 0.1, "fd": 12.0, "kid": 0.1, "kid_std": 0.01, "precision": 0.5, "recall": 0.4}
     ema |= {"diversity": 0.3, "accuracy": 0.9} | scores
+    raw = ema if raw_fd is None else ema | {"fd": raw_fd}
     params = params or (50_000 if method.masked else 80_000)
     gpu = None if gpu_seconds is None else {"seconds_per_batch": gpu_seconds, "batch": 64, "threads": 1, "repeats": 5}
     return run.finish(
@@ -102,7 +104,7 @@ def fake_run(
                 "block_params": params // 2, "block_params_dense": 40_000, "convention": "torchprofile",
             },
             "metrics": {
-                "protocol": PROTOCOL | (protocol or {}), "ema": ema, "raw": None if teacher else ema,
+                "protocol": PROTOCOL | (protocol or {}), "ema": ema, "raw": None if teacher else raw,
             },
             "runtime": {
                 "cpu": {"seconds_per_batch": seconds, "batch": 64, "threads": 1, "repeats": 5}, "gpu": gpu,

@@ -119,7 +119,7 @@ def runs() -> list[dict[str, Any]]:
         found += [fake_run("biggan", seed, PROFILE, fd=3.0)]
         found += [
             fake_run("ppcd-no-cd", seed, PROFILE, fd=10.0 + seed),
-            fake_run("ppcd-cd10", seed, PROFILE, fd=8.0 + seed),
+            fake_run("ppcd-cd10", seed, PROFILE, fd=8.0 + seed, raw_fd=13.0 + seed),
         ]
         found += [fake_run("ppcd-cd30", seed, PROFILE, fd=9.0)] if seed < 2 else []
     for record in found:
@@ -137,7 +137,9 @@ def test_answers_are_of_the_runs(runs: list[dict[str, Any]]) -> None:
     row = frame.loc["weight-10"]
     assert row["mean difference"] == -2.0 and row["share of control"] == pytest.approx(-2 / 11)
     assert row["control by seed"] == "10; 11; 12" and row["channels kept"] == "18/48"
+    assert row["their mean difference"] == 3.0 and row["last weights by seed"] == "13; 14; 15"
     table = shown.answers_table(PROFILE, (0, 1, 2))
+    assert table["of the last weights"][2] == "+3 (+3 to +3)" and table["of the last weights"][0] == "–"
     assert list(table["verdict"]) == [found[question.name].verdict for question in QUESTIONS]
     assert "8.00 ↔ 10.00 · 9.00 ↔ 11.00" in table["by seed"][2] and table["by seed"][0] == "not run"
 
@@ -159,6 +161,7 @@ def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monk
     arms = shown.arms_frame(PROFILE, (0, 1, 2)).set_index(["profile", "recipe"])
     assert -1 <= arms.loc[(PROFILE, "ppcd-cd10"), "within"] <= 1
     assert math.isnan(arms.loc[(PROFILE, "ppcd-cd3"), "fd"])
+    assert arms.loc[(PROFILE, "ppcd-cd10"), "last fd"] == 14.0 and math.isnan(arms.loc[(PROFILE, "biggan"), "last fd"])
 
 
 def test_when_the_layers_froze_stands_beside_the_scores(runs: list[dict[str, Any]]) -> None:

@@ -27,11 +27,15 @@ MARKERS = ("o", "s", "^", "D", "v")
 SCORES = ("fd", "is", "precision", "recall", "diversity", "accuracy")
 
 
-def score_of(record: Record, score: str) -> float | None:
-    """The Fréchet distance of the averaged generator, or the leakage over its generations; None: not measured."""
+def score_of(record: Record, score: str, weights: str = "ema") -> float | None:
+    """A score of the averaged generator, or of its last weights ("raw"), or the leakage over its generations.
+
+    None: it was not measured; of the last weights there are no generations.
+    """
     if score != "leakage":
-        return float(record["metrics"]["ema"][score])
-    found = read_generations(record)
+        measured = record["metrics"][weights]  # an adopted teacher has no last weights
+        return None if measured is None else float(measured[score])
+    found = read_generations(record) if weights == "ema" else None
     return None if found is None else float(np.mean([each["leakage"] for each in found["generations"]]))
 
 
@@ -47,11 +51,11 @@ def pairs(question: Question, profile: str, seeds: Sequence[int]) -> list[tuple[
     return [(by_seed[0][seed], by_seed[1][seed]) for seed in seeds if all(seed in each for each in by_seed)]
 
 
-def answered(question: Question, there: Sequence[tuple[Record, Record]]) -> Answer:
-    """What these pairs of runs say to a question."""
+def answered(question: Question, there: Sequence[tuple[Record, Record]], weights: str = "ema") -> Answer:
+    """What these pairs of runs say to a question; "raw": by their last weights, by which nothing is decided."""
     scores = []
     for treatment, control in there:
-        values = [score_of(record, question.score) for record in (treatment, control)]
+        values = [score_of(record, question.score, weights) for record in (treatment, control)]
         if values[0] is not None and values[1] is not None:
             scores.append((treatment["seed"], values[0], values[1]))
     return answer(scores)
@@ -67,7 +71,7 @@ def answers_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     rows = []
     for question in QUESTIONS:
         there = pairs(question, profile, seeds)
-        found = answered(question, there)
+        found, last = answered(question, there), answered(question, there, "raw")
         control = float(np.mean(found.control)) if found.seeds else math.nan
         rows.append(
             {
@@ -85,6 +89,11 @@ def answers_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
                 "low": found.low,
                 "high": found.high,
                 "share of control": found.mean / control if found.seeds else math.nan,
+                "last weights by seed": "; ".join(f"{value:.6g}" for value in last.treatment),
+                "their control by seed": "; ".join(f"{value:.6g}" for value in last.control),
+                "their mean difference": last.mean,
+                "their low": last.low,
+                "their high": last.high,
                 "channels kept": _channels(there),
                 "verdict": found.verdict,
                 "data note": data_note(record for pair in there for record in pair),
@@ -109,19 +118,25 @@ def answers_table(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
         ran = row["seeds"] != "none"
         scores = _by_seed(row["treatment by seed"], row["control by seed"]) if ran else [[], []]
         percent = f"{100 * row['share of control']:+.0f}%"
-        interval = "–" if math.isnan(row["low"]) else f"{row['low']:+.3g} to {row['high']:+.3g}"
         rows.append(
             {
                 "question": row["asks"],
                 "score": row["score"].upper() if row["score"] == "fd" else row["score"],
                 "by seed": " · ".join(map("{} ↔ {}".format, *scores)) or NOT_RUN,
                 "mean difference": f"{row['mean difference']:+.3g} ({percent})" if ran else NOT_RUN,
-                "95% interval": interval,
+                "95% interval": _interval(row["low"], row["high"]),
+                "of the last weights": _interval(row["their low"], row["their high"], row["their mean difference"]),
                 "channels kept": row["channels kept"] or "–",
                 "verdict": row["verdict"],
             }
         )
     return pd.DataFrame(rows)
+
+
+def _interval(low: float, high: float, mean: float | None = None) -> str:
+    """`-31.1 to +12`; with the mean in front of it where one is given."""
+    text = "–" if math.isnan(low) else f"{low:+.3g} to {high:+.3g}"
+    return text if mean is None or math.isnan(mean) else f"{mean:+.3g} ({text})"
 
 
 def _by_seed(*listed_scores: str) -> list[list[str]]:
@@ -149,6 +164,7 @@ def arms_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
             "data note": data_note(records),
         }
         measured = {score: [score_of(record, score) for record in records] for score in (*SCORES, "leakage")}
+        measured["last fd"] = [score_of(record, "fd", "raw") for record in records]
         following = [blocks for record in records if (blocks := read_following(record)) is not None]
         measured["within"] = [mean_within(blocks) for blocks in following]
         measured["between"] = [float(np.mean([each["between"] for each in blocks])) for blocks in following]
@@ -176,8 +192,14 @@ def _frozen(record: Record) -> str:
 def arms_table(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     """`arms_frame` to be read."""
     names = score_names(get_profile(profile).backbone)
-    shown = {"fd": names["fd"], "is": names["is"], "precision": "precision", "recall": "recall"}
-    shown |= {"diversity": "diversity", "accuracy": "cond. accuracy", "leakage": "leakage"}
+    shown = {"fd": names["fd"], "last fd": "FD of the last weights", "is": names["is"]}
+    shown |= {
+        "precision": "precision",
+        "recall": "recall",
+        "diversity": "diversity",
+        "accuracy": "cond. accuracy",
+        "leakage": "leakage",
+    }
     shown |= {"within": "maps follow within classes", "between": "between classes"}
     rows = []
     for row in arms_frame(profile, seeds).to_dict("records"):
