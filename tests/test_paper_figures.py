@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,18 @@ def test_shares_are_counts_over_totals_and_the_worst_come_first() -> None:
     assert int(both.unclear.sum()) == 6 and len(both.labels) == 12
     with pytest.raises(PpcdError, match="unknown rule 'ugly'; expected one of: unclear, far"):
         some.worst("ugly", 1)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "cifar10-lite"])
+def test_names_above_failures_do_not_overlap(profile: str) -> None:
+    """Digits stand in one line with their number, "automobile" does not fit there."""
+    worst = judged([0.01] * 10, [9.0] * 10)
+    figure = failure_figures.fig8(profile, (0,), {"ppcd": worst})
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    figure.draw(renderer)
+    for axes in figure.findobj(Axes):
+        boxes = [label.get_window_extent(renderer) for label in axes.get_xticklabels()]
+        assert len(boxes) == 10 and all(a.x1 <= b.x0 for a, b in pairwise(boxes))
 
 
 def test_nearest_distances_look_at_the_own_class_only() -> None:

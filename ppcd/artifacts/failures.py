@@ -24,6 +24,7 @@ SYSTEMS = ("ppcd", TEACHER)
 REAL = "real images"
 SHARE = 5  # a fifth of the evaluation's samples is judged
 SHOWN = 10  # failures in a row, the worst first
+SHORT = 3  # letters of class names that stand in one line with a number
 PAPER = (
     'The paper\'s failures, found by eye, are "incomplete background"; digits have no background, so that the notion '
     "has no meaning here.\nWhat these rules find are images that are not (clearly) of their class, and images unlike "
@@ -114,7 +115,8 @@ def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | No
     found = judged(profile, seeds) if found is None else found
     said = {(row["system"], row["rule"]): _said(row) for row in shares(found, profile, seeds).to_dict("records")}
     names = class_names(profile, [], range(budget.num_classes))
-    height = 0.86 * len(RULES) * len(found) + 1.3
+    lines = 1 if max(map(len, names)) <= SHORT else 2
+    height = (0.76 + 0.1 * lines) * len(RULES) * len(found) + 1.3
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = new_figure(7.4, height)
         bands = figure.subfigures(len(RULES), 1, squeeze=False)
@@ -141,10 +143,10 @@ def _worst(axes: Axes, what: Judged | None, rule: str, names: Sequence[str], lab
     worst = what.worst(rule, SHOWN)
     images = what.images.new_full((SHOWN, *what.images.shape[1:]), 255)
     images[: len(worst)] = what.images[worst]
-    under = []
+    under, between = [], ": " if max(map(len, names)) <= SHORT else "\n"
     for index in worst.tolist():
         value = f"p {what.probability[index]:.2f}" if rule == "unclear" else f"{what.distance[index]:.2f}×"
-        under.append(f"{names[int(what.labels[index])]}: {value}")
+        under.append(f"{names[int(what.labels[index])]}{between}{value}")
     under += [""] * (SHOWN - len(worst)) if under else ["none"] + [""] * (SHOWN - 1)
     show_tiles(axes, images.float() / 255, [label], under)
 
