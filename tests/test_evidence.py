@@ -147,7 +147,7 @@ def test_answers_are_of_the_runs(runs: list[dict[str, Any]]) -> None:
 def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "SAMPLES", 40)
     text = shown.verdict(PROFILE, (0, 1, 2))
-    assert "**Effects** (1 of" in text and "L_CD at weight 10 (-18%)" in text and "**Not run**" in text
+    assert "**Effects** (1 of" in text and "L_CD at weight 10 (-18%, better)" in text and "**Not run**" in text
     assert "**Too few seeds yet** (1 of" in text and "L_CD at weight 30" in text
     axes = shown.answers_figure(PROFILE, (0, 1, 2)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()][2] == "L_CD at weight 10"

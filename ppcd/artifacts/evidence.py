@@ -336,7 +336,8 @@ def verdict(profile: str, seeds: Sequence[int]) -> str:
         for question in names:
             one = found[question.name]
             share = 100 * one.mean / float(np.mean(one.control)) if one.seeds else math.nan
-            parts.append(question.asks + ("" if math.isnan(share) else f" ({share:+.0f}%)"))
+            way = f", {'better' if share < 0 else 'worse'}" if kind in (EFFECT, HINT) else ""  # low scores are good
+            parts.append(question.asks + ("" if math.isnan(share) else f" ({share:+.0f}%{way})"))
         if parts:
             listing = "" if kind == OPEN else f": {'; '.join(parts)}"  # the table has those
             lines.append(f"- **{said}** ({len(parts)} of {len(QUESTIONS)}){listing}.")
