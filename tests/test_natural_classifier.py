@@ -3,6 +3,9 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,12 +60,14 @@ def test_both_members_leave_out_the_same_images_and_the_first_is_kept_where_the_
     assert sorted(path.suffix for path in (paths.cache() / "classifiers").iterdir()).count(".safetensors") >= 2
 
 
+def committed_protocols() -> list[dict[str, Any]]:
+    root = paths.repository() / "results"
+    return [json.loads(path.read_text())["metrics"]["protocol"] for path in root.glob("cifar10-lite*/runs/*/run.json")]
+
+
 def test_the_judge_of_the_committed_runs_came_with_them() -> None:
     """Nobody has to train it, and everybody's conditional accuracy is by the same one."""
-    root = paths.repository() / "results"
-    protocols = [
-        json.loads(path.read_text())["metrics"]["protocol"] for path in root.glob("cifar10-lite*/runs/*/run.json")
-    ]
+    protocols = committed_protocols()
     keys = {(each["reference_sha256"], each["classifier_epochs"]) for each in protocols}
     assert len(keys) == 1, "one set of images, one training of the judge"
     ((data, epochs),) = keys
@@ -70,12 +75,23 @@ def test_the_judge_of_the_committed_runs_came_with_them() -> None:
     for number in range(natural.MEMBERS):
         version = {"natural architecture": natural.ARCHITECTURE} | ({"member": number} if number else {})
         name = cache.key_hash({"data": data, "epochs": epochs, "seed": 0, **version})
-        tensors = load_file(root / classifier.BROUGHT / f"{name}.safetensors")
+        tensors = load_file(paths.repository() / classifier.BROUGHT / f"{name}.safetensors")
         Member(10, 32).load_state_dict(tensors)
         members.append(cache.tensors_hash(tensors))
     whole = hashlib.sha256("".join(members).encode()).hexdigest()
     assert {each["classifier_sha256"] for each in protocols} == {whole}
-    assert len(list((root / classifier.BROUGHT).iterdir())) == natural.MEMBERS
+    assert len(list((paths.repository() / classifier.BROUGHT).iterdir())) == natural.MEMBERS
+
+
+def test_it_is_the_judge_wherever_results_and_cache_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in paths.ROOTS:
+        monkeypatch.setenv(f"PPCD_{name}", str(tmp_path / name))
+    monkeypatch.setattr(natural, "_train", lambda *_: pytest.fail("it came with the runs"))
+    protocol = committed_protocols()[0]
+    labels = torch.arange(20) % 10
+    same = replace(pictures(20), labels=labels, classes=tuple("0123456789"), sha256=protocol["reference_sha256"])
+    judge = train_or_load_natural_classifier(same, epochs=protocol["classifier_epochs"])
+    assert judge.sha256 == protocol["classifier_sha256"]
 
 
 def test_each_of_two_has_fewer_than_a_million_weights() -> None:

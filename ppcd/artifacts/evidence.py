@@ -192,15 +192,18 @@ def _frozen(record: Record) -> str:
 def arms_table(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     """`arms_frame` to be read."""
     names = score_names(get_profile(profile).backbone)
-    shown = {"fd": names["fd"], "last fd": "FD of the last weights", "is": names["is"]}
-    shown |= {
+    shown = {
+        "fd": names["fd"],
+        "last fd": "FD of the last weights",
+        "is": names["is"],
         "precision": "precision",
         "recall": "recall",
         "diversity": "diversity",
         "accuracy": "cond. accuracy",
         "leakage": "leakage",
+        "within": "maps follow within classes",
+        "between": "between classes",
     }
-    shown |= {"within": "maps follow within classes", "between": "between classes"}
     rows = []
     for row in arms_frame(profile, seeds).to_dict("records"):
         small = "" if row["profile"] == profile else f" ({row['profile'].removeprefix(profile + '-')})"

@@ -115,8 +115,9 @@ def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | No
     found = judged(profile, seeds) if found is None else found
     said = {(row["system"], row["rule"]): _said(row) for row in shares(found, profile, seeds).to_dict("records")}
     names = class_names(profile, [], range(budget.num_classes))
-    lines = 1 if max(map(len, names)) <= SHORT else 2
-    height = (0.76 + 0.1 * lines) * len(RULES) * len(found) + 1.3
+    short = max(map(len, names)) <= SHORT
+    heads = [name + (": " if short else "\n") for name in names]
+    height = (0.86 if short else 0.96) * len(RULES) * len(found) + 1.3
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = new_figure(7.4, height)
         bands = figure.subfigures(len(RULES), 1, squeeze=False)
@@ -125,15 +126,15 @@ def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | No
             band.suptitle(f"rule “{rule}”: {RULES[rule]}", fontsize=8, fontweight="bold")
             for axes, (system, what) in zip(panels.flat, found.items(), strict=True):
                 label = f"{_title(system)}\n{said[_title(system), rule]}"
-                _worst(axes, what, rule, names, label)
+                _worst(axes, what, rule, heads, label)
         either = ", ".join(f"{_title(system)} {said[_title(system), 'either']}" for system in found)
         note = PAPER if budget.dataset == "mnist" else PAPER_ELSEWHERE
         sign(figure, context, f"failures under either rule: {either}\n{note}")
     return figure
 
 
-def _worst(axes: Axes, what: Judged | None, rule: str, names: Sequence[str], label: str) -> None:
-    """The worst failures of one system, each with its class and how bad it is; white where there are no more."""
+def _worst(axes: Axes, what: Judged | None, rule: str, heads: Sequence[str], label: str) -> None:
+    """The worst failures of one system, each with its head, that of its class, and how bad it is."""
     if what is None:
         axes.set_box_aspect(1 / SHOWN)
         not_run(axes)
@@ -143,10 +144,10 @@ def _worst(axes: Axes, what: Judged | None, rule: str, names: Sequence[str], lab
     worst = what.worst(rule, SHOWN)
     images = what.images.new_full((SHOWN, *what.images.shape[1:]), 255)
     images[: len(worst)] = what.images[worst]
-    under, between = [], ": " if max(map(len, names)) <= SHORT else "\n"
+    under = []
     for index in worst.tolist():
         value = f"p {what.probability[index]:.2f}" if rule == "unclear" else f"{what.distance[index]:.2f}×"
-        under.append(f"{names[int(what.labels[index])]}{between}{value}")
+        under.append(heads[int(what.labels[index])] + value)
     under += [""] * (SHOWN - len(worst)) if under else ["none"] + [""] * (SHOWN - 1)
     show_tiles(axes, images.float() / 255, [label], under)
 

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -200,3 +201,14 @@ def csv(frame: pd.DataFrame, columns: Sequence[Column] = ()) -> str:
                 none = row["status"] if row["status"] in (NOT_RUN, NO_MODEL) else missing.get(str(name), "n/a")
                 written.iloc[position, place] = none if ours else "n/a"
     return written.to_csv(index=False, lineterminator="\n")
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table that `csv` wrote; NaN where it says that there is no number, seeds as text.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    texts = {"seeds": str, "asked seeds": str}
+    frame = pd.read_csv(path, na_values=[NOT_RUN, NO_MODEL, "n/a"], keep_default_na=False, dtype=texts)
+    return frame.astype({"reference": bool})

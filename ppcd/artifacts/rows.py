@@ -137,15 +137,20 @@ def score_names(backbone: str) -> dict[str, str]:
     return {"is": f"IS ({backbone})", "fd": f"FD ({backbone})"}
 
 
-def settings_line(frame: pd.DataFrame) -> str:
-    """Profile, seeds, backbone, samples, alpha and weights: what a caption says of our numbers."""
+def settings_line(frame: pd.DataFrame, spread: bool = True) -> str:
+    """Profile, seeds, backbone, samples, alpha and weights: what a caption says of our numbers.
+
+    Args:
+        frame: of `assemble`.
+        spread: say of several seeds what is shown of them.
+    """
     first = frame.iloc[0]
     seeds = first["asked seeds"]
-    spread = " (mean ± standard deviation over seeds)" if "," in seeds else ""
+    shown = " (mean ± standard deviation over seeds)" if spread and "," in seeds else ""
     samples = "" if pd.isna(first["samples"]) else f", {first['samples']:.0f} samples"
     data = f", data: {first['data note']}" if "data note" in frame else ""
     return (
-        f"profile {first['profile']}, seed{'s' * (',' in seeds)} {seeds}{spread}, "
+        f"profile {first['profile']}, seed{'s' * (',' in seeds)} {seeds}{shown}, "
         f"backbone {first['backbone']}{samples}, alpha {first['alpha']:g}, EMA weights{data}"
     )
 

@@ -24,7 +24,7 @@ BATCH = 64
 LEARNING_RATE = 4e-3
 SHIFT = 1  # pixels at most, in each direction
 HELD_OUT = 1000
-BROUGHT = "judges"  # below results: classifiers that took long to train, so that everybody has the same judge
+BROUGHT = "results/judges"  # of the repository: classifiers that took long to train; everybody has the same judge
 
 
 class TrainedClassifier(nn.Module):
@@ -139,7 +139,7 @@ def trained_or_cached(
         notes = {"accuracy": repr(accuracy), "held_out": str(len(held_out))}
         return Entry({name: tensor.cpu() for name, tensor in classifier.state_dict().items()}, notes)
 
-    entry = cached("classifiers", key, compute, paths.results(BROUGHT))
+    entry = cached("classifiers", key, compute, paths.repository() / BROUGHT)
     untrained.load_state_dict(entry.tensors)
     untrained.accuracy, untrained.held_out = float(entry.notes["accuracy"]), int(entry.notes["held_out"])
     untrained.sha256 = tensors_hash(entry.tensors)
