@@ -25,6 +25,7 @@ import torch
 from PIL import Image
 
 import ppcd.data
+import ppcd.finished
 import ppcd.loop
 import ppcd.reproduce
 import ppcd.train
@@ -84,11 +85,11 @@ def digits() -> dict[str, Any]:
 
 def prepare() -> None:
     """Once, for all children: a checkpoint behind every step, and nothing measured that takes long or differs."""
-    fit, recompute = ppcd.loop.fit, ppcd.train.recompute_batch_statistics
+    fit, recompute = ppcd.loop.fit, ppcd.finished.recompute_batch_statistics
     runtime = {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}
     ppcd.data._mnist_digits = digits
     ppcd.train.fit = lambda *given: fit(*given, checkpoint_every=0.0)
-    ppcd.train.recompute_batch_statistics = lambda generator, noise: recompute(generator, noise, 2, 8)
+    ppcd.finished.recompute_batch_statistics = lambda generator, noise: recompute(generator, noise, 2, 8)
     sizes = ("params", "macs", "params_dense", "macs_dense", "block_params", "block_params_dense")
     ppcd.train.measure_complexity = lambda generator: dict.fromkeys(sizes, block_params(generator))
     ppcd.train.measure_runtime = lambda generator, device: {"cpu": runtime, "gpu": None}

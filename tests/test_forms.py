@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ppcd import memory, train, winograd
 from ppcd.baselines import make_trainer
+from ppcd.finished import decide_masks
 from ppcd.forms import EXACT, FAST, STRAIGHTFORWARD, Forms
 from ppcd.generators import build_generator
 from ppcd.inventory import find_runs
@@ -189,7 +190,7 @@ def test_compiled_blocks_take_the_same_steps(monkeypatch: pytest.MonkeyPatch) ->
     blocks = [module for network in networks for module in network.modules() if isinstance(module, Resampling)]
     assert asked == blocks and blocks[0]._compiled_call_impl is not None
     compiled.load_state_dict(compiled.state_dict())
-    assert slim(train.decide_masks(compiled.ema.generator)).blocks[0]._compiled_call_impl is None
+    assert slim(decide_masks(compiled.ema.generator)).blocks[0]._compiled_call_impl is None
 
 
 def test_compiling_needs_a_compiler_and_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,14 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ppcd import notebook, paper, paper_scale, paths
+from ppcd import notebook, paper, paper_networks, paper_scale, paths
 from ppcd.artifacts import paper_scale as shown
 from ppcd.artifacts import paper_scale_figures as figures
 from ppcd.errors import PpcdError
 from ppcd.generators import GeneratorConfig, build_generator
 from ppcd.kept import GRID, KeptCost, count, kept_channels, kept_generator, masked_generator, slim_config
 from ppcd.metrics import complexity
-from ppcd.paper_scale import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content, ensure, main, read, write_part
+from ppcd.paper_networks import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content
+from ppcd.paper_scale import ensure, main, read, write_part
 from ppcd.profiles import get_profile
 from ppcd.slim import slim
 
@@ -31,7 +32,7 @@ SMALL = {"resolution": 64, "num_classes": 7, "width": 4}  # 64 px: with self-att
 @pytest.fixture(scope="module")
 def full() -> Content:
     """The complexity at the paper's size."""
-    return paper_scale.compute_complexity(get_profile("imagenet128"))
+    return paper_networks.compute_complexity(get_profile("imagenet128"))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_power_iterations_would_put_sngan_beyond_a_percent(full: Content) -> Non
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_what_is_counted_is_the_network_that_runs(name: str) -> None:
-    config = paper_scale.plain_config(name, replace(get_profile("smoke"), teacher_width=3, student_width=4))
+    config = paper_networks.plain_config(name, replace(get_profile("smoke"), teacher_width=3, student_width=4))
     built = build_generator(name, config.resolution, config.num_classes, config.width, dim_z=config.dim_z)
     assert count(config) == complexity(slim(built))
 
@@ -200,11 +201,11 @@ def test_networks_take_turns_with_all_cores(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_timed_networks_are_those_of_the_table() -> None:
-    networks = paper_scale.build_networks(get_profile("smoke"))
+    networks = paper_networks.build_networks(get_profile("smoke"))
     assert tuple(networks) == (*PLAIN, MASKED, SLIM_MACS, SLIM_ALPHA) == tuple(shown.MODELS)
     assert [network.config.spectral_norm for network in networks.values()] == [name == MASKED for name in networks]
     assert len(networks[MASKED].masks()) == 6 and not networks[SLIM_MACS].masks()
-    sizes = paper_scale.compute_complexity(get_profile("smoke"))["networks"]
+    sizes = paper_networks.compute_complexity(get_profile("smoke"))["networks"]
     for name, network in networks.items():
         found = complexity(network)
         assert sizes[name]["params"] == found.params

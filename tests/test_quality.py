@@ -17,13 +17,14 @@ from test_watch import PROFILE, SMOKE, everything, trainer_of
 from ppcd.callbacks import Callback, TrainingState
 from ppcd.checkpoints import load_generator
 from ppcd.ema import recompute_batch_statistics
+from ppcd.finished import finish_generator
 from ppcd.generators import Generator
 from ppcd.loop import fit
 from ppcd.profiles import PROFILES
 from ppcd.quality import Best, make_score, scored_at
 from ppcd.records import file_hash
 from ppcd.runs import Run, run_config
-from ppcd.train import finish_generator, train_run
+from ppcd.train import train_run
 from ppcd.trainer import Trainer
 
 SHORT = replace(PROFILE, iterations=30)
@@ -34,7 +35,7 @@ def _few_batches() -> Iterator[None]:
     """Batch statistics of a few images."""
     few = partial(recompute_batch_statistics, batches=2, batch_size=8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ppcd.train.recompute_batch_statistics", few)
+        patch.setattr("ppcd.finished.recompute_batch_statistics", few)
         patch.setattr("ppcd.quality.recompute_batch_statistics", few)
         yield
 

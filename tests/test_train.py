@@ -19,12 +19,13 @@ from torch import Tensor, nn
 import ppcd.train
 from ppcd import checkpoints
 from ppcd.callbacks import Callback, TrainingState
+from ppcd.finished import decide_masks, finish_generator, sample_grid
 from ppcd.generators import Generator, build_generator
 from ppcd.loop import NonFiniteLoss, fit
 from ppcd.metrics import block_params, complexity
 from ppcd.profiles import get_profile
 from ppcd.runs import Run, RunConfig, run_config
-from ppcd.train import decide_masks, finish_generator, main, resolve_device, sample_grid, train_run
+from ppcd.train import main, resolve_device, train_run
 
 FILES = {"run.json", "history.csv", "masks.csv", "generator.safetensors", "samples.png"}
 NOT_KEPT = {"checkpoint.pt", ".local", ".lock"}

@@ -13,6 +13,7 @@ from reference import refused
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import ppcd.finished
 import ppcd.train
 from ppcd import watch
 from ppcd.baselines import make_trainer
@@ -375,7 +376,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = {"cpu": {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}, "gpu": None}
     measured = {"scores": {"fd": 1.0}, "protocol": {"backbone": "none"}}
     few = partial(recompute_batch_statistics, batches=2, batch_size=8)
-    monkeypatch.setattr(ppcd.train, "recompute_batch_statistics", few)
+    monkeypatch.setattr(ppcd.finished, "recompute_batch_statistics", few)
     monkeypatch.setattr(ppcd.train, "evaluate", lambda *_, **__: measured)
     monkeypatch.setattr(ppcd.train, "measure_runtime", lambda generator, device: runtime)
 

@@ -13,7 +13,8 @@ from ppcd import paper, paths, sums
 from ppcd.artifacts import render, rows
 from ppcd.artifacts.render import Column, Html, write_number
 from ppcd.artifacts.sources import NOT_RUN, Context
-from ppcd.paper_scale import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content, here, is_paper_size, key
+from ppcd.paper_networks import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content, is_paper_size
+from ppcd.paper_scale import here, key
 from ppcd.profiles import get_profile
 
 KINDS = ("gpu", "cpu")

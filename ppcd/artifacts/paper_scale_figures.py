@@ -27,7 +27,8 @@ from ppcd.artifacts.paper_scale import (
 )
 from ppcd.artifacts.render import write_number
 from ppcd.artifacts.sources import NOT_RUN
-from ppcd.paper_scale import Content, is_paper_size, read
+from ppcd.paper_networks import Content, is_paper_size
+from ppcd.paper_scale import read
 from ppcd.profiles import get_profile
 
 

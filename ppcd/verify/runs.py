@@ -12,12 +12,13 @@ from typing import Any
 from ppcd import timing
 from ppcd.checkpoints import load_generator
 from ppcd.errors import PpcdError
+from ppcd.finished import measure_complexity
 from ppcd.generations import FILE as GENERATIONS
 from ppcd.generations import read_generations
 from ppcd.generators import Generator, GeneratorConfig, table_channels
 from ppcd.records import file_hash, read_run
 from ppcd.runs import MASK_FILE
-from ppcd.train import GENERATOR, measure_complexity
+from ppcd.train import GENERATOR
 from ppcd.verify.compare import NOTHING, Difference, same
 
 LOGGED = 1e-5  # a log has six digits of a number

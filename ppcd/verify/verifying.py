@@ -11,8 +11,8 @@ from ppcd import data, floor, paths, sums, timing
 from ppcd.errors import PpcdError
 from ppcd.generations import FILE as GENERATIONS
 from ppcd.judges import get_judges
+from ppcd.paper_networks import compute_complexity
 from ppcd.paper_scale import FILE as PAPER_SCALE
-from ppcd.paper_scale import compute_complexity
 from ppcd.profiles import get_profile
 from ppcd.readme import blocks
 from ppcd.records import read_unsealed
