@@ -31,7 +31,7 @@ from ppcd.metrics.gauges import Gauges, get_gauges
 from ppcd.profiles import Profile, get_profile
 from ppcd.records import read_run
 from ppcd.runs import Run, RunConfig, runs_root
-from ppcd.stopping import end_processes, told
+from ppcd.stopping import end_processes, start_process, told
 from ppcd.timing import ensure_runtime, measure_runtime, read_runtime
 from ppcd.train import GENERATOR, resolve_device
 from ppcd.workers import count_workers
@@ -226,7 +226,7 @@ def _work(profile: str, missing: Mapping[str, Record], device: str, workers: int
     environment = {**memory.ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "ppcd.generations", "--profile", profile, "--device", device, "--run"]
     processes = [
-        subprocess.Popen([*command, *ids[worker::workers]], stderr=subprocess.PIPE, text=True, env=environment)
+        start_process([*command, *ids[worker::workers]], stderr=subprocess.PIPE, text=True, env=environment)
         for worker in range(workers)
     ]
     terminal = sys.stderr.isatty()

@@ -11,12 +11,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 2.0  # seconds that a child process has for its own last line
+TIED = "PPCD_TIED"  # in the environment of a child process whose standard input ends with its parent
 
 
 class Stopped(KeyboardInterrupt):
@@ -74,6 +77,32 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number=number)
 
 
+def start_process(command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
+    """Start `python -m ppcd...` as a child process that ends when this one does, whatever ended this one.
+
+    Who is killed can end nobody: by SIGKILL, or a Jupyter kernel that follows its papermill. So the child reads a pipe
+    that nothing is written to, and ends itself as by SIGTERM when the other end is gone; so do the processes that a
+    launcher starts in turn.
+
+    Args:
+        command: what to run.
+        options: of `subprocess.Popen`, but for `stdin`.
+    """
+    environment = {**options.pop("env", os.environ), TIED: "1"}
+    return subprocess.Popen(command, stdin=_lifeline(os.getpid()), env=environment, **options)
+
+
+@cache
+def _lifeline(process: int) -> int:
+    """The reading end of a pipe whose other end is this process's alone; its number, since forks start anew."""
+    return os.pipe()[0]
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def end_processes(children: Iterable["subprocess.Popen[bytes] | subprocess.Popen[str]"]) -> None:
     """End child processes: SIGTERM to all, SIGKILL to those that are still there a moment later."""
     children = list(children)
@@ -97,3 +126,5 @@ def _leave(number: int, frame: FrameType | None) -> None:
 if sys.argv[:1] == ["-m"] and threading.current_thread() is threading.main_thread():
     for _number in SIGNALS:
         signal.signal(_number, _leave)
+    if os.environ.pop(TIED, None):  # what it starts itself has another standard input
+        threading.Thread(target=_end_with_parent, daemon=True).start()

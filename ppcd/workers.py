@@ -14,7 +14,7 @@ from ppcd.errors import PpcdError
 from ppcd.filling import cores
 from ppcd.processes import check_share, launcher
 from ppcd.runs import Run, RunConfig, run_config
-from ppcd.stopping import end_processes, told
+from ppcd.stopping import end_processes, start_process, told
 from ppcd.train import resolve_device
 
 LOG = "log.txt"
@@ -62,7 +62,7 @@ class Job:
         command += ["--profile", self.config.profile.name]
         command += ["--recipe", self.config.recipe.name, "--seed", str(self.config.seed), "--device", device]
         environment = {**memory.ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, env=environment)
+        self.process = start_process(command, stdout=self.log, stderr=subprocess.STDOUT, env=environment)
 
     def collect(self) -> bool:
         """Whether the process has ended; says in `error` why it failed."""

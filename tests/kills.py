@@ -53,6 +53,7 @@ PLAN = (
     ("any moment", 4), ("writing a file", 3), ("slimming", 3), ("evaluation", 2), ("completing a run", 2),
     ("tables", 3), ("writing a file", 3),
 )  # fmt: skip
+SOON = 60.0  # seconds that processes have to notice that their parent was killed
 ROOM = 2**17  # bytes left on the full disk: enough to begin, too few for a checkpoint
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)  # of "any moment", in turns; all but the last in a training
 AT_WORK = re.compile("started, at|resumed at|complete")
@@ -284,6 +285,10 @@ def said_by(place: Path, pid: int) -> Path:
     return place.with_name(f"{place.name}.{pid}.txt")
 
 
+def last_line(words: Path) -> str:
+    return ["", *words.read_text().splitlines()][-1]
+
+
 def ended(pid: int) -> int:
     """Wait for a child: its exit status, or minus the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -388,9 +393,12 @@ def wait_for(happened: Callable[[], list[bool]], seconds: float = 600.0) -> int:
 
 
 def stopped_with_workers(folder: Path) -> dict[str, Any]:
-    """`make reproduce` with two runs, ended by a signal to itself alone while its processes work."""
+    """`make reproduce` with two runs, ended by a signal to itself alone while its processes work.
+
+    After SIGKILL they end themselves: the last words of each are waited for.
+    """
     found: dict[str, Any] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         place = folder / number.name
 
         def reproduce() -> int:
@@ -405,14 +413,22 @@ def stopped_with_workers(folder: Path) -> dict[str, Any]:
         os.kill(pid, number)
         code = ended(pid)
         seconds = time.monotonic() - began
-        try:
-            os.killpg(pid, 0)
-            alive = True
-        except ProcessLookupError:
-            alive = False
-        said = said_by(place, pid).read_text().splitlines()
-        found[number.name] = {"code": code, "seconds": seconds, "alive": alive, "last": said[-1]}
+        found[number.name] = {"code": code, "seconds": seconds, "last": last_line(said_by(place, pid))}
+        if number == signal.SIGKILL:  # it could end nobody
+            logs = list(runs.glob("*/log.txt"))
+            wait_for(lambda logs=logs: [all("stopped" in last_line(log) for log in logs)], SOON)
+        else:
+            found[number.name]["alive"] = alive(pid)
     return found
+
+
+def alive(group: int) -> bool:
+    """Whether there are processes of this group."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def mount(place: Path, flags: int, options: str) -> None:
