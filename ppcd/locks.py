@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -77,9 +77,25 @@ def alone(path: Path, what: str | None = None) -> Iterator[None]:
 
 
 def _read_owner(path: Path) -> str:
-    """The number of the process that has the lock, which it writes right behind taking it."""
+    """The number of the process that has the lock, which it writes right behind taking it.
+
+    Until then the file is missing, or of one that was killed here.
+    """
+    owner = "unknown"
     for _ in range(20):
-        if path.is_file():
-            return path.read_text().strip()
+        with suppress(FileNotFoundError):
+            owner = path.read_text().strip()
+        if _is_alive(owner):
+            break
         time.sleep(0.05)
-    return "unknown"
+    return owner
+
+
+def _is_alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from IPython.core.interactiveshell import InteractiveShell
 from reference import refused
 
@@ -81,6 +82,12 @@ def test_reproduce_ends_with_its_workers(tried: dict[str, Any], name: str) -> No
     found = tried["workers"][name]
     assert found["code"] == 128 + signal.Signals[name] and found["seconds"] < SOON and not found["alive"]
     assert found["last"] == "ppcd: stopped with 0 of 2 runs trained; the same command goes on where it was"
+
+
+def test_the_workers_of_a_killed_reproduce_end_themselves(tried: dict[str, Any]) -> None:
+    """`tests/kills.py` waits for the last words of both trainings, and gives up where one goes on."""
+    found = tried["workers"]["SIGKILL"]
+    assert found["code"] == -signal.SIGKILL and not found["last"].startswith("ppcd: ")
 
 
 def test_a_full_disk_and_a_read_only_one_are_one_line(tried: dict[str, Any]) -> None:
@@ -265,6 +272,18 @@ def test_a_lock_names_what_it_is_of_and_who_has_it(tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with locked(tmp_path / "file" / "new", "the store"):
             pass
+
+
+def test_a_lock_does_not_name_the_process_that_was_killed_before(tmp_path: Path) -> None:
+    """Who takes the lock behind it has not yet written its own number."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    owner = tmp_path / ".lock-pid"
+    owner.write_text(f"{child.pid}\n")
+    threading.Timer(0.2, owner.write_text, [f"{os.getpid()}\n"]).start()
+    line = f"the store is being worked on by process {os.getpid()}; wait"
+    with FileLock(tmp_path / ".lock"), refused(line), locked(tmp_path, "the store", wait=False):
+        pass
 
 
 def test_a_run_is_not_taken_for_one_that_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
