@@ -130,8 +130,7 @@ class Child:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     result = Machine()
-    children = types.SimpleNamespace(Popen=result.start, STDOUT=subprocess.STDOUT)
-    monkeypatch.setattr(ppcd.workers, "subprocess", children)
+    monkeypatch.setattr(ppcd.workers, "start_process", result.start)
     clock = types.SimpleNamespace(sleep=result.sleep, monotonic=result.monotonic)
     monkeypatch.setattr(ppcd.workers, "time", clock)
     monkeypatch.setattr(ppcd.board, "time", clock)
