@@ -1,12 +1,13 @@
 """papermill for this project's notebooks: one that fails ends in one line, and leaves the last good output alone.
 
 By itself papermill prints its own stack trace above what the notebook says, and writes a failed notebook over a good
-one. It finds this module by the entry point in pyproject.toml, and runs notebooks of other projects as ever.
+one; and of several that start at once, one may find its kernel's TCP port taken by another. It finds this module by the entry point in pyproject.toml, and runs notebooks of other projects as ever.
 
 The module lies beside the package and not in it: to import `ppcd` takes seconds, which every papermill would wait for.
 It is imported by papermill; whoever else needs it imports papermill first.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from click import ClickException, echo  # of papermill's command line
 from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 START = "notebook.start("  # what every notebook of this project calls, and no other
 
@@ -54,6 +56,7 @@ class OneLineEngine(NBClientEngine):
             return super().execute_notebook(nb, kernel_name, output_path, **options)
         from papermill.execute import raise_for_execution_errors  # which imports the engines
 
+        options.setdefault("config", local_transport())
         target = nb.metadata.papermill["output_path"]
         kept = _failed(target)
         saved = output_path if kept is None else kept
@@ -69,6 +72,19 @@ class OneLineEngine(NBClientEngine):
         if kept is not None:
             Path(kept).unlink(missing_ok=True)
         return executed
+
+
+def local_transport(**kernel_manager: Any) -> Config:
+    """Kernels talk over sockets of this user where there are such (nbclient's configuration).
+
+    Not over TCP: others can listen to that, and its ports are chosen before they are taken, so that two notebooks
+    that start together may choose the same.
+
+    Args:
+        kernel_manager: what else to set of jupyter_client's KernelManager.
+    """
+    transport = {"transport": "ipc"} if os.name == "posix" else {}
+    return Config({"KernelManager": {**transport, **kernel_manager}})
 
 
 def one_line(error: Exception) -> str:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from traitlets.config import Config
-
 from ppcd import paths
 from ppcd.artifacts.display import list_files, show
 from ppcd.artifacts.sources import Record, find_record, listed
@@ -265,15 +263,6 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
     _refuse_unknown(parameters, notebook_parameters(notebook))
 
 
-def _local_transport() -> Config:
-    """Kernels talk over sockets of this user where there are such, not over TCP that others can listen to.
-
-    They are not waited for long when the work is stopped.
-    """
-    transport = {"transport": "ipc"} if os.name == "posix" else {}
-    return Config({"KernelManager": {**transport, "shutdown_wait_time": KERNEL_PATIENCE}})
-
-
 def execute(
     notebook: Path,
     output: Path,
@@ -300,7 +289,7 @@ def execute(
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from ppcd_papermill import one_line
+    from ppcd_papermill import local_transport, one_line
 
     check_parameters(notebook, parameters)
     output = output.resolve()
@@ -317,7 +306,7 @@ def execute(
                 progress_bar=progress_bar,
                 engine_name="nbclient",  # papermill's own: what `ppcd_papermill` adds is done here
                 kernel_name="python3",
-                config=_local_transport(),
+                config=local_transport(shutdown_wait_time=KERNEL_PATIENCE),
             )
         _forget_paths(temporary, notebook.name, output.name)
         os.replace(temporary, output)

@@ -663,6 +663,16 @@ def test_a_failed_notebook_has_a_name_of_its_own(source: str, line: str, tmp_pat
     assert nbformat.read(output, 4).cells[-1].execution_count and not failed.exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="sockets of the user are posix's")
+def test_kernels_take_no_port(tmp_path: Path) -> None:
+    """Of notebooks that start together, two chose the same TCP port now and then, and one of them failed."""
+    engines.register(None, OneLineEngine)
+    asked = "print(get_ipython().kernel.parent.transport)  # as notebook.start(...) would not"
+    path, output = small_notebook(tmp_path / "a.ipynb", asked), tmp_path / "out.ipynb"
+    by_papermill(path, output, 0)
+    assert nbformat.read(output, 4).cells[-1].outputs[0].text == "ipc\n"
+
+
 def test_notebooks_of_others_run_as_ever(tmp_path: Path) -> None:
     engines.register(None, OneLineEngine)
     path, output = small_notebook(tmp_path / "b.ipynb", "1 / (1 - seed)"), tmp_path / "out.ipynb"
