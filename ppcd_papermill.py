@@ -1,7 +1,8 @@
 """papermill for this project's notebooks: one that fails ends in one line, and leaves the last good output alone.
 
 By itself papermill prints its own stack trace above what the notebook says, and writes a failed notebook over a good
-one; and of several that start at once, one may find its kernel's TCP port taken by another. It finds this module by the entry point in pyproject.toml, and runs notebooks of other projects as ever.
+one; and of several that start at once, one may find its kernel's TCP port taken by another. It finds this module by
+the entry point in pyproject.toml, and runs notebooks of other projects as ever.
 
 The module lies beside the package and not in it: to import `ppcd` takes seconds, which every papermill would wait for.
 It is imported by papermill; whoever else needs it imports papermill first.
