@@ -119,6 +119,15 @@ def test_tiles_stand_row_by_row() -> None:
     assert (picture[4 : 4 + GAP] == 1).all()
 
 
+def test_long_class_names_are_slanted() -> None:
+    """At CIFAR-10 "airplane" and "automobile" ran into each other above Figure 6."""
+    for names, angle in ((["airplane", "automobile"], 40), (["cat", "truck"], 0)):
+        figure = figures.new_figure(2, 2)
+        axes = figure.subplots()
+        interpolation._panel(axes, torch.rand(4, 3, 8, 8), ["$z_1$", "$z_2$"], names, "every class")
+        assert [label.get_rotation() for label in axes.get_xticklabels()] == [angle] * 2
+
+
 def test_figure_6_starts_and_ends_with_the_classes_themselves() -> None:
     record = fake_run("ppcd")
     z = interpolation.noise("smoke", 0, 2)

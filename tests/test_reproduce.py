@@ -26,6 +26,7 @@ from ppcd.artifacts import report
 from ppcd.board import Board
 from ppcd.claims import CLAIMS
 from ppcd.errors import PpcdError
+from ppcd.evidence import LEAKAGE
 from ppcd.notebook import check_parameters, notebook_parameters
 from ppcd.recipes import TEACHER, get_recipe
 from ppcd.reproduce import (
@@ -543,6 +544,17 @@ def test_reproduce_trains_then_executes_then_reports(steps: list[Any], capsys: p
     assert steps[-1] == ("report", target / "09_report.ipynb", "smoke")
     out = capsys.readouterr().out
     assert str(paths.results("smoke") / "tables") in out and "report.html" in out
+
+
+def test_generations_are_made_of_what_tables_claims_and_leakage_read(steps: list[Any]) -> None:
+    """Of natural images the plan holds more: other weights of L_CD, whose questions take the scores of the training."""
+    reproduce("cifar10-lite", [0], device="cpu")
+    (ids,) = [step[2] for step in steps if step[0] == "generations"]
+    planned = {config.id: config.recipe.name for config in plan("cifar10-lite", [0])}
+    generated = {planned[run] for run in ids}
+    claimed = {recipe for claim in CLAIMS for recipe in claim.recipes}
+    assert claimed <= generated and {*RECIPES, *LEAKAGE} <= generated
+    assert "ppcd-no-cd" in claimed - {*RECIPES} and "ppcd-cd3" in {*planned.values()} - generated
 
 
 def test_only_profiles_of_minutes_are_trained_anew(steps: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from ppcd.sampling import draw_noise
 
 SYSTEMS = ("ppcd", TEACHER)
 NOISES = 4  # fixed noise vectors of Figure 6, and rows of Figure 7
+LONGEST_LABEL = 6  # characters above an image of Figure 6 that leave its neighbours' alone; longer ones are slanted
 STEPS = 7  # from the one end to the other, both included
 # Pairs of Figure 6, and classes of Figure 7. Digits: pairs that share strokes, and classes that do not.
 PAIRS = {"mnist": ((3, 8), (4, 9)), "cifar10": ((3, 5), (1, 9)), "imagenet": ((235, 281), (984, 985))}
@@ -137,6 +138,9 @@ def _panel(axes: Axes, images: Tensor | None, rows: Sequence[str], columns: Sequ
         not_run(axes)
     else:
         show_tiles(axes, images, rows, columns)
+        if max(map(len, columns)) > LONGEST_LABEL:
+            for label in axes.get_xticklabels():
+                label.set(rotation=40, ha="left", rotation_mode="anchor")
     axes.xaxis.set_label_position("top")  # a title would be cut where ticks are above
     axes.set_xlabel(title, fontsize=8, labelpad=4)
 
