@@ -9,7 +9,10 @@ It is imported by papermill; whoever else needs it imports papermill first.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from click import ClickException, echo  # of papermill's command line
@@ -19,6 +22,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 START = "notebook.start("  # what every notebook of this project calls, and no other
+LONGEST_SOCKET = 100  # bytes of a socket's path, without the number behind it; the least of systems is 104 (macOS)
 
 
 class NotebookStopped(PapermillExecutionError, ClickException):
@@ -57,13 +61,15 @@ class OneLineEngine(NBClientEngine):
             return super().execute_notebook(nb, kernel_name, output_path, **options)
         from papermill.execute import raise_for_execution_errors  # which imports the engines
 
-        options.setdefault("config", local_transport())
+        transport = nullcontext(options.pop("config")) if "config" in options else local_transport()
         target = nb.metadata.papermill["output_path"]
         kept = _failed(target)
         saved = output_path if kept is None else kept
         try:
             try:
-                executed = super().execute_notebook(nb, kernel_name, output_path and saved, **options)
+                with transport as config:
+                    options["config"] = config
+                    executed = super().execute_notebook(nb, kernel_name, output_path and saved, **options)
             except DeadKernelError as error:
                 raise PapermillExecutionError(None, None, "", type(error).__name__, str(error), []) from None
             raise_for_execution_errors(executed, saved or target)
@@ -75,17 +81,22 @@ class OneLineEngine(NBClientEngine):
         return executed
 
 
-def local_transport(**kernel_manager: Any) -> Config:
-    """Kernels talk over sockets of this user where there are such (nbclient's configuration).
+@contextmanager
+def local_transport(**kernel_manager: Any) -> Iterator[Config]:
+    """A kernel talks over sockets of this user, in a folder of its own, where there are such (nbclient's config).
 
     Not over TCP: others can listen to that, and its ports are chosen before they are taken, so that two notebooks
-    that start together may choose the same.
+    that start together may choose the same. Nor over jupyter_client's own names of sockets, `kernel-ipc-1` to `-5` in
+    the working directory: they are chosen in the same way.
 
     Args:
         kernel_manager: what else to set of jupyter_client's KernelManager.
     """
-    transport = {"transport": "ipc"} if os.name == "posix" else {}
-    return Config({"KernelManager": {**transport, **kernel_manager}})
+    with TemporaryDirectory(prefix="ppcd-", ignore_cleanup_errors=True) as folder:
+        sockets = os.path.join(folder, "kernel")
+        local = os.name == "posix" and len(os.fsencode(sockets)) <= LONGEST_SOCKET
+        transport = {"transport": "ipc", "ip": sockets} if local else {}
+        yield Config({"KernelManager": {**transport, **kernel_manager}})
 
 
 def one_line(error: Exception) -> str:

@@ -298,16 +298,17 @@ def execute(
     try:
         with told(lambda: f"{notebook.name} was stopped"), paths.writing(output):
             output.parent.mkdir(parents=True, exist_ok=True)
-            papermill.execute_notebook(
-                notebook.resolve(),
-                temporary,
-                parameters=dict(parameters),
-                cwd=cwd or paths.repository(),
-                progress_bar=progress_bar,
-                engine_name="nbclient",  # papermill's own: what `ppcd_papermill` adds is done here
-                kernel_name="python3",
-                config=local_transport(shutdown_wait_time=KERNEL_PATIENCE),
-            )
+            with local_transport(shutdown_wait_time=KERNEL_PATIENCE) as config:
+                papermill.execute_notebook(
+                    notebook.resolve(),
+                    temporary,
+                    parameters=dict(parameters),
+                    cwd=cwd or paths.repository(),
+                    progress_bar=progress_bar,
+                    engine_name="nbclient",  # papermill's own: what `ppcd_papermill` adds is done here
+                    kernel_name="python3",
+                    config=config,
+                )
         _forget_paths(temporary, notebook.name, output.name)
         os.replace(temporary, output)
         failed.unlink(missing_ok=True)

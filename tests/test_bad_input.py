@@ -52,7 +52,7 @@ from ppcd.runs import Run, RunConfig, run_config
 from ppcd.seeds import parse_seeds
 from ppcd.trainer import Trainer
 from ppcd.workers import Job, run_all
-from ppcd_papermill import NotebookStopped, OneLineEngine
+from ppcd_papermill import NotebookStopped, OneLineEngine, local_transport
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -664,13 +664,27 @@ def test_a_failed_notebook_has_a_name_of_its_own(source: str, line: str, tmp_pat
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sockets of the user are posix's")
-def test_kernels_take_no_port(tmp_path: Path) -> None:
-    """Of notebooks that start together, two chose the same TCP port now and then, and one of them failed."""
+def test_kernels_take_no_port_and_no_name_of_anothers(tmp_path: Path) -> None:
+    """Of notebooks that start together, two chose the same port or name now and then, and one of them failed."""
     engines.register(None, OneLineEngine)
-    asked = "print(get_ipython().kernel.parent.transport)  # as notebook.start(...) would not"
-    path, output = small_notebook(tmp_path / "a.ipynb", asked), tmp_path / "out.ipynb"
-    by_papermill(path, output, 0)
-    assert nbformat.read(output, 4).cells[-1].outputs[0].text == "ipc\n"
+    asked = "app = get_ipython().kernel.parent  # as notebook.start(...) would not\nprint(app.transport, app.ip)"
+    path, output, sockets = small_notebook(tmp_path / "a.ipynb", asked), tmp_path / "out.ipynb", []
+    for _ in range(2):
+        by_papermill(path, output, 0)
+        transport, ip = nbformat.read(output, 4).cells[-1].outputs[0].text.split()
+        assert transport == "ipc"
+        sockets.append(Path(ip))
+    first, second = sockets
+    assert first.is_absolute() and first.parent != second.parent
+    assert not first.parent.exists() and not second.parent.exists()
+
+
+def test_a_path_too_long_for_sockets_leaves_tcp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    with local_transport(shutdown_wait_time=3) as config:
+        assert config.KernelManager == {"shutdown_wait_time": 3}
 
 
 def test_notebooks_of_others_run_as_ever(tmp_path: Path) -> None:
