@@ -10,7 +10,7 @@ It is imported by papermill; whoever else needs it imports papermill first.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -61,14 +61,13 @@ class OneLineEngine(NBClientEngine):
             return super().execute_notebook(nb, kernel_name, output_path, **options)
         from papermill.execute import raise_for_execution_errors  # which imports the engines
 
-        transport = nullcontext(options.pop("config")) if "config" in options else local_transport()
         target = nb.metadata.papermill["output_path"]
         kept = _failed(target)
         saved = output_path if kept is None else kept
         try:
             try:
-                with transport as config:
-                    options["config"] = config
+                with local_transport() as config:
+                    options.setdefault("config", config)
                     executed = super().execute_notebook(nb, kernel_name, output_path and saved, **options)
             except DeadKernelError as error:
                 raise PapermillExecutionError(None, None, "", type(error).__name__, str(error), []) from None

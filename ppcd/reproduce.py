@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ppcd import evidence, paths
-from ppcd.claims import CLAIMS
+from ppcd.claims import RECIPES_OF_CLAIMS
 from ppcd.data import is_name, without_count
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.floor import ensure_floor
@@ -72,6 +72,7 @@ def plan(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
             *evidence.run_configs(profile, [seed]),
         )
     ]
+    runs += evidence.extension(profile, seeds)
     return list({config.id: config for config in runs}.values())
 
 
@@ -180,9 +181,12 @@ def reproduce(
         runs, found = plan(name, seeds), resolve_device(device)
         again = name in TRAINED_ANEW if retrain is None else retrain
         run_all(runs, device=found, retrain=again, processes=processes)
-        claimed = {recipe for claim in CLAIMS for recipe in claim.recipes}
-        judged = {*RECIPES, *evidence.LEAKAGE, *claimed}
-        own = [run for run in runs if run.profile.name == name and run.recipe.name in judged]
+        judged = {*RECIPES, *evidence.LEAKAGE, *RECIPES_OF_CLAIMS}
+        own = [
+            run
+            for run in runs
+            if run.profile.name == name and run.recipe.name in judged and run.seed in seeds  # not the extension's
+        ]
         ensure_generations(name, own, found)
         ensure_floor(name, found)
         ensure_runtime(name, complete_records(own), found, again=again)  # when no training disturbs it any more

@@ -189,3 +189,20 @@ def test_without_runs_everything_says_not_run() -> None:
 def test_where_the_data_are_of_jpegs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     record = {"data": {"note": "JPEG source"}}
     assert shown.data_note([record, record, {"data": {"note": ""}}]) == "JPEG source"
+
+
+# ------------------------------------------------------------ more seeds
+
+
+def test_more_seeds_are_asked_of_the_extended_questions_and_of_all_their_settings() -> None:
+    """Where the first three are asked for; of no other plan, whose length stays what it was."""
+    found = evidence.extension(PROFILE, (0, 1, 2))
+    arms = {name for each in evidence.extended() for name in (each.treatment, each.control)}
+    assert {(config.recipe.name, config.seed) for config in found} == {
+        (name, seed) for name in arms for seed in evidence.MORE_SEEDS
+    }
+    assert {config.profile.name for config in found} == {PROFILE} and len(found) == len(arms) * 2 == 8
+    assert {config.id for config in found} <= {config.id for config in reproduce.plan(PROFILE, (0, 1, 2))}
+    assert {config.seed for config in reproduce.plan(PROFILE, (0, 1))} == {0, 1}
+    assert evidence.extension("mnist", (0, 1, 2)) == []
+    assert not set(evidence.FIRST_SEEDS) & set(evidence.MORE_SEEDS)

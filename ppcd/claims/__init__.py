@@ -2,6 +2,7 @@
 
 from ppcd.claims.checking import (
     CLAIMS,
+    RECIPES_OF_CLAIMS,
     STATUSES,
     Outcome,
     PartOutcome,
@@ -17,6 +18,7 @@ from ppcd.claims.checking import (
 
 __all__ = [
     "CLAIMS",
+    "RECIPES_OF_CLAIMS",
     "STATUSES",
     "Outcome",
     "PartOutcome",

@@ -25,6 +25,7 @@ from ppcd.errors import PpcdError
 from ppcd.profiles import get_profile
 
 CLAIMS: tuple[Claim, ...] = INTRODUCTION + COMPARISON + OTHER_METHODS + ABLATION
+RECIPES_OF_CLAIMS = tuple(dict.fromkeys(recipe for claim in CLAIMS for recipe in claim.recipes))  # that they read
 
 Status = Literal["reproduced", "not reproduced", "inconclusive", "not run"]
 STATUSES: dict[Status, str] = {
@@ -150,7 +151,7 @@ def check_claims(profile: str, seeds: Sequence[int]) -> list[Outcome]:
     evidence = Evidence(get_profile(profile).name, tuple(seeds))
     if not seeds:
         raise PpcdError("claims need at least one seed, for example 0")
-    evidence.read(dict.fromkeys(recipe for claim in CLAIMS for recipe in claim.recipes))
+    evidence.read(RECIPES_OF_CLAIMS)
     bootstrap = Bootstrap(len(seeds))
     return [judge(claim, evidence, bootstrap) for claim in CLAIMS]
 
