@@ -11,6 +11,7 @@ from reference import refused
 from scipy import stats
 
 from ppcd import evidence, following, paths, reproduce
+from ppcd.artifacts import answering
 from ppcd.artifacts import evidence as shown
 from ppcd.evidence import EFFECT, FEW, HINT, NONE, OPEN, QUESTIONS, answer, t_interval
 from ppcd.recipes import get_recipe
@@ -151,7 +152,8 @@ def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monk
     assert "**Too few seeds yet** (1 of" in text and "L_CD at weight 30" in text
     axes = shown.answers_figure(PROFILE, (0, 1, 2)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()][2] == "L_CD at weight 10"
-    unasked = sum(not each.seeds for each in shown.answers(PROFILE, (0, 1, 2)).values())
+    rows = [*shown.answers(PROFILE, (0, 1, 2)).values(), *answering.more_answers(PROFILE).values()]
+    unasked = sum(not each.seeds for each in rows)
     assert sum(text.get_text().strip() == "not run" for text in axes.texts) == unasked > 10
     left, right = shown.curves_figure(PROFILE, (0, 1, 2)).axes
     assert len(left.lines) == 8 + 3 and [text.get_text() for text in right.texts] == ["not run"]
@@ -206,3 +208,54 @@ def test_more_seeds_are_asked_of_the_extended_questions_and_of_all_their_setting
     assert {config.seed for config in reproduce.plan(PROFILE, (0, 1))} == {0, 1}
     assert evidence.extension("mnist", (0, 1, 2)) == []
     assert not set(evidence.FIRST_SEEDS) & set(evidence.MORE_SEEDS)
+
+
+def more_runs(*seeds: int) -> None:
+    """Both settings of weight 10; the new seeds come out the other way."""
+    for seed in seeds:
+        difference = -2.0 if seed in evidence.FIRST_SEEDS else 1.0
+        fake_run("ppcd-no-cd", seed, PROFILE, fd=10.0 + seed)
+        fake_run("ppcd-cd10", seed, PROFILE, fd=10.0 + seed + difference)
+
+
+def test_five_seeds_have_a_verdict_of_their_own_and_leave_that_of_the_first_three() -> None:
+    more_runs(0, 1, 2, 3, 4)
+    row = answering.more_frame(PROFILE).set_index("question").loc["weight-10"]
+    assert row["seeds"] == "0, 1, 2, 3, 4" and row["verdict"] == NONE and row["verdict of the first"] == EFFECT
+    assert row["mean difference of the first"] == -2.0 and row["mean difference of the new"] == 1.0
+    assert row["mean difference"] == pytest.approx(-0.8)
+    assert (row["low"], row["high"]) == pytest.approx(t_interval([-2.0] * 3 + [1.0] * 2))
+    assert shown.answers(PROFILE, (0, 1, 2))["weight-10"].verdict == EFFECT, "the first table stays what it was"
+    table = answering.more_table(PROFILE).set_index("question")
+    assert table.loc["L_CD at weight 10", "first seeds, new seeds"] == "-2, +1"
+    assert set(table.drop("L_CD at weight 10")["verdict"]) == {OPEN}
+    axes = shown.answers_figure(PROFILE, (0, 1, 2)).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()][-2] == "L_CD at weight 10, 5 seeds"
+
+
+def test_more_seeds_are_not_judged_half_way() -> None:
+    """Four seeds of one sign would be an effect: who looks while the fifth trains is told that it is missing."""
+    more_runs(0, 1, 2)
+    fake_run("ppcd-no-cd", 3, PROFILE, fd=13.0)
+    fake_run("ppcd-cd10", 3, PROFILE, fd=11.0)
+    row = answering.more_frame(PROFILE).set_index("question").loc["weight-10"]
+    assert row["seeds"] == "0, 1, 2, 3" and row["verdict"] == FEW and row["verdict of the first"] == EFFECT
+
+
+def test_the_table_of_more_seeds_is_written_beside_the_first_three_only() -> None:
+    more_runs(0, 1, 2, 3, 4)
+    assert not any(path.stem == "evidence_more" for path in shown.write(PROFILE, (0,)))
+    written = [path for path in shown.write(PROFILE, (0, 1, 2)) if path.stem == "evidence_more"]
+    assert {path.suffix for path in written} == {".csv", ".md"}
+    assert "seeds 0, 1, 2, 3, 4" in next(path for path in written if path.suffix == ".md").read_text()
+
+
+def test_generations_and_run_times_stay_those_of_the_asked_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables, claims and run times are of the seeds that were asked for, not of those two runs more."""
+    asked: list[set[int]] = []
+    for name in ("run_all", "ensure_floor", "ensure_runtime", "build"):
+        monkeypatch.setattr(reproduce, name, lambda *_, **__: None)
+    monkeypatch.setattr(reproduce, "complete_records", lambda runs: asked.append({run.seed for run in runs}))
+    monkeypatch.setattr(reproduce, "ensure_generations", lambda _, runs, __: asked.append({run.seed for run in runs}))
+    reproduce.reproduce(PROFILE, (0, 1, 2), "cpu")
+    assert asked == [{0, 1, 2}] * 2

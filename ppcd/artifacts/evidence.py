@@ -11,13 +11,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ppcd import paths, sums
+from ppcd.artifacts.answering import (
+    ALL_SEEDS,
+    answered,
+    answers,
+    answers_frame,
+    answers_table,
+    more_answers,
+    more_frame,
+    more_table,
+    pairs,
+    score_of,
+)
 from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from ppcd.artifacts.render import plain_markdown, write_number
-from ppcd.artifacts.rows import kept_channels, score_names
-from ppcd.artifacts.sources import NOT_RUN, Context, Record, common_protocol, data_note, directory, find_records, listed
-from ppcd.evidence import EFFECT, FEW, HINT, NONE, OPEN, QUESTIONS, WEIGHTS, Answer, Question, answer, recipes
+from ppcd.artifacts.rows import score_names
+from ppcd.artifacts.sources import NOT_RUN, Context, Record, data_note, directory, find_records, listed
+from ppcd.evidence import EFFECT, FEW, HINT, NONE, OPEN, QUESTIONS, WEIGHTS, extended, extension, recipes
 from ppcd.following import mean_within, read_following
-from ppcd.generations import read_generations
 from ppcd.profiles import get_profile
 from ppcd.quality import CURVE
 from ppcd.recipes import TEACHER, get_recipe
@@ -27,121 +38,9 @@ MARKERS = ("o", "s", "^", "D", "v")
 SCORES = ("fd", "is", "precision", "recall", "diversity", "accuracy")
 
 
-def score_of(record: Record, score: str, weights: str = "ema") -> float | None:
-    """A score of the averaged generator, or of its last weights ("raw"), or the leakage over its generations.
-
-    None: it was not measured; of the last weights there are no generations.
-    """
-    if score != "leakage":
-        measured = record["metrics"][weights]  # an adopted teacher has no last weights
-        return None if measured is None else float(measured[score])
-    found = read_generations(record) if weights == "ema" else None
-    return None if found is None else float(np.mean([each["leakage"] for each in found["generations"]]))
-
-
-def pairs(question: Question, profile: str, seeds: Sequence[int]) -> list[tuple[Record, Record]]:
-    """The records of treatment and control, of the seeds with which both are complete.
-
-    Raises:
-        PpcdError: they were measured in different ways.
-    """
-    arms = [find_records(question.profile(profile), name, seeds) for name in (question.treatment, question.control)]
-    common_protocol([record for records in arms for record in records])
-    by_seed = [{record["seed"]: record for record in records} for records in arms]
-    return [(by_seed[0][seed], by_seed[1][seed]) for seed in seeds if all(seed in each for each in by_seed)]
-
-
-def answered(question: Question, there: Sequence[tuple[Record, Record]], weights: str = "ema") -> Answer:
-    """What these pairs of runs say to a question; "raw": by their last weights, by which nothing is decided."""
-    scores = []
-    for treatment, control in there:
-        values = [score_of(record, question.score, weights) for record in (treatment, control)]
-        if values[0] is not None and values[1] is not None:
-            scores.append((treatment["seed"], values[0], values[1]))
-    return answer(scores)
-
-
-def answers(profile: str, seeds: Sequence[int]) -> dict[str, Answer]:
-    """By the questions' names."""
-    return {question.name: answered(question, pairs(question, profile, seeds)) for question in QUESTIONS}
-
-
-def answers_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
-    """A row for each question: both settings, their scores by seed, the differences, the interval, the verdict."""
-    rows = []
-    for question in QUESTIONS:
-        there = pairs(question, profile, seeds)
-        found, last = answered(question, there), answered(question, there, "raw")
-        control = float(np.mean(found.control)) if found.seeds else math.nan
-        rows.append(
-            {
-                "question": question.name,
-                "asks": question.asks,
-                "profile": question.profile(profile),
-                "treatment": question.treatment,
-                "control": question.control,
-                "score": question.score,
-                "asked seeds": listed(seeds),
-                "seeds": listed(found.seeds),
-                "treatment by seed": "; ".join(f"{value:.6g}" for value in found.treatment),
-                "control by seed": "; ".join(f"{value:.6g}" for value in found.control),
-                "mean difference": found.mean,
-                "low": found.low,
-                "high": found.high,
-                "share of control": found.mean / control if found.seeds else math.nan,
-                "last weights by seed": "; ".join(f"{value:.6g}" for value in last.treatment),
-                "their control by seed": "; ".join(f"{value:.6g}" for value in last.control),
-                "their mean difference": last.mean,
-                "their low": last.low,
-                "their high": last.high,
-                "channels kept": _channels(there),
-                "verdict": found.verdict,
-                "data note": data_note(record for pair in there for record in pair),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _channels(there: Sequence[tuple[Record, Record]]) -> str:
-    """Of treatment and control, where either prunes: how many channels of the pruned layers stay, by seed."""
-    found = []
-    for pair in there:
-        kept = ["/".join(map(str, kept_channels(record))) if record["masks"] else "all" for record in pair]
-        found.append(kept[0] if kept[0] == kept[1] else " against ".join(kept))
-    return "; ".join(dict.fromkeys(found))
-
-
-def answers_table(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
-    """`answers_frame` to be read."""
-    rows = []
-    for row in answers_frame(profile, seeds).to_dict("records"):
-        ran = row["seeds"] != "none"
-        scores = _by_seed(row["treatment by seed"], row["control by seed"]) if ran else [[], []]
-        percent = f"{100 * row['share of control']:+.0f}%"
-        rows.append(
-            {
-                "question": row["asks"],
-                "score": row["score"].upper() if row["score"] == "fd" else row["score"],
-                "by seed": " · ".join(map("{} ↔ {}".format, *scores)) or NOT_RUN,
-                "mean difference": f"{row['mean difference']:+.3g} ({percent})" if ran else NOT_RUN,
-                "95% interval": _interval(row["low"], row["high"]),
-                "of the last weights": _interval(row["their low"], row["their high"], row["their mean difference"]),
-                "channels kept": row["channels kept"] or "–",
-                "verdict": row["verdict"],
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _interval(low: float, high: float, mean: float | None = None) -> str:
-    """`-31.1 to +12`; with the mean in front of it where one is given."""
-    text = "–" if math.isnan(low) else f"{low:+.3g} to {high:+.3g}"
-    return text if mean is None or math.isnan(mean) else f"{mean:+.3g} ({text})"
-
-
-def _by_seed(*listed_scores: str) -> list[list[str]]:
-    """Scores as the frame lists them, as the table shows them."""
-    return [[write_number(float(value), "number") for value in each.split("; ")] for each in listed_scores]
+def has_more(profile: str, seeds: Sequence[int]) -> bool:
+    """Whether what is asked of more seeds is shown: beside the first three, as it is trained."""
+    return bool(extension(profile, seeds))
 
 
 def arms_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
@@ -223,14 +122,21 @@ def _mean(value: float, spread: float) -> str:
 
 
 def answers_figure(profile: str, seeds: Sequence[int]) -> Figure:
-    """Every question's paired differences, as shares of the control's mean: seeds, their mean, the 95% t interval."""
+    """Every question's paired differences, as shares of the control's mean: seeds, their mean, the 95% t interval.
+
+    Below them those questions that are asked of more seeds, with all of these.
+    """
     found = answers(profile, seeds)
+    names = {question.name: question.asks + (" (leakage)" * (question.score != "fd")) for question in QUESTIONS}
+    rows = [(names[name], one) for name, one in found.items()]
+    if has_more(profile, seeds):
+        more = more_answers(profile)
+        rows += [(f"{question.asks}, {len(ALL_SEEDS)} seeds", more[question.name]) for question in extended()]
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(7.2, 0.9 + 0.26 * len(QUESTIONS))
+        figure = new_figure(7.2, 0.9 + 0.26 * len(rows))
         axes = figure.subplots()
         axes.axvline(0, color="0.3", linewidth=1)
-        for place, question in enumerate(QUESTIONS):
-            one = found[question.name]
+        for place, (_, one) in enumerate(rows):
             if not one.seeds:
                 axes.text(0, place, f" {NOT_RUN}", va="center", color="0.5", fontsize=7)
                 continue
@@ -240,9 +146,8 @@ def answers_figure(profile: str, seeds: Sequence[int]) -> Figure:
             if not math.isnan(one.low):
                 axes.plot([100 * one.low / control, 100 * one.high / control], [place, place], color=color)
             axes.plot(100 * one.mean / control, place, "o", color=color, markersize=4)
-        labels = [f"{question.asks}" + (" (leakage)" if question.score != "fd" else "") for question in QUESTIONS]
-        axes.set_yticks(range(len(QUESTIONS)), labels)
-        axes.set(ylim=(len(QUESTIONS) - 0.5, -0.5), xlabel="treatment less control, % of the control; left: better")
+        axes.set_yticks(range(len(rows)), [label for label, _ in rows])
+        axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="treatment less control, % of the control; left: better")
         _bound(axes)
         note = "points: means; strokes: seeds; lines: 95% t intervals of paired differences; "
         note += "green: effect, orange: hint, grey: none seen, pale: too few seeds"
@@ -305,9 +210,12 @@ def _following(axes: Axes, profile: str, seeds: Sequence[int]) -> None:
 
 
 def write(profile: str, seeds: Sequence[int]) -> list[Path]:
-    """Write the tables evidence and evidence_settings (CSV, Markdown), and the figures evidence and evidence_curves."""
+    """Write the tables evidence, evidence_settings and, with the first seeds, evidence_more (CSV, Markdown), and the
+    figures evidence and evidence_curves."""
     folder = paths.results(get_profile(profile).name)
     frames = {"evidence": answers_frame(profile, seeds), "evidence_settings": arms_frame(profile, seeds)}
+    if has_more(profile, seeds):
+        frames["evidence_more"] = more_frame(profile)
     written = [
         sums.write(folder, f"tables/{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
         for name, frame in frames.items()
@@ -316,6 +224,8 @@ def write(profile: str, seeds: Sequence[int]) -> list[Path]:
         "evidence": f"{verdict(profile, seeds)}\n\n{plain_markdown(answers_table(profile, seeds))}",
         "evidence_settings": f"{Context(profile, tuple(seeds)).line}\n\n{plain_markdown(arms_table(profile, seeds))}",
     }
+    if has_more(profile, seeds):
+        texts["evidence_more"] = f"{Context(profile, ALL_SEEDS).line}\n\n{plain_markdown(more_table(profile))}"
     written += [sums.write(folder, f"tables/{name}.md", f"{text}\n") for name, text in texts.items()]
     written += save(answers_figure(profile, seeds), profile, "evidence")
     return written + save(curves_figure(profile, seeds), profile, "evidence_curves")

@@ -1,0 +1,211 @@
+"""What the runs say to each question of `ppcd.evidence`: scores, differences, verdicts, and those of more seeds."""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ppcd.artifacts.render import write_number
+from ppcd.artifacts.rows import kept_channels
+from ppcd.artifacts.sources import NOT_RUN, Record, common_protocol, data_note, find_records, listed
+from ppcd.evidence import FEW, FIRST_SEEDS, MORE_SEEDS, QUESTIONS, Answer, Question, answer, extended
+from ppcd.following import mean_within, read_following
+from ppcd.generations import read_generations
+
+ALL_SEEDS = (*FIRST_SEEDS, *MORE_SEEDS)
+
+
+def score_of(record: Record, score: str, weights: str = "ema") -> float | None:
+    """A score of the averaged generator, or of its last weights ("raw"), or the leakage over its generations.
+
+    None: it was not measured; of the last weights there are no generations.
+    """
+    if score != "leakage":
+        measured = record["metrics"][weights]  # an adopted teacher has no last weights
+        return None if measured is None else float(measured[score])
+    found = read_generations(record) if weights == "ema" else None
+    return None if found is None else float(np.mean([each["leakage"] for each in found["generations"]]))
+
+
+def pairs(question: Question, profile: str, seeds: Sequence[int]) -> list[tuple[Record, Record]]:
+    """The records of treatment and control, of the seeds with which both are complete.
+
+    Raises:
+        PpcdError: they were measured in different ways.
+    """
+    arms = [find_records(question.profile(profile), name, seeds) for name in (question.treatment, question.control)]
+    common_protocol([record for records in arms for record in records])
+    by_seed = [{record["seed"]: record for record in records} for records in arms]
+    return [(by_seed[0][seed], by_seed[1][seed]) for seed in seeds if all(seed in each for each in by_seed)]
+
+
+def answered(question: Question, there: Sequence[tuple[Record, Record]], weights: str = "ema") -> Answer:
+    """What these pairs of runs say to a question; "raw": by their last weights, by which nothing is decided."""
+    scores = []
+    for treatment, control in there:
+        values = [score_of(record, question.score, weights) for record in (treatment, control)]
+        if values[0] is not None and values[1] is not None:
+            scores.append((treatment["seed"], values[0], values[1]))
+    return answer(scores)
+
+
+def answers(profile: str, seeds: Sequence[int]) -> dict[str, Answer]:
+    """By the questions' names."""
+    return {question.name: answered(question, pairs(question, profile, seeds)) for question in QUESTIONS}
+
+
+def answers_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+    """A row for each question: both settings, their scores by seed, the differences, the interval, the verdict."""
+    rows = []
+    for question in QUESTIONS:
+        there = pairs(question, profile, seeds)
+        found = answered(question, there)
+        rows.append(
+            {
+                "question": question.name,
+                "asks": question.asks,
+                "profile": question.profile(profile),
+                "treatment": question.treatment,
+                "control": question.control,
+                "score": question.score,
+                "asked seeds": listed(seeds),
+                "seeds": listed(found.seeds),
+                **_differences(found, answered(question, there, "raw")),
+                "channels kept": _channels(there),
+                "verdict": found.verdict,
+                "data note": data_note(record for pair in there for record in pair),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def more_answers(profile: str) -> dict[str, Answer]:
+    """Of all five seeds, by the names of the questions that are asked of them; nothing is judged half-way."""
+    found = {question.name: answered(question, pairs(question, profile, ALL_SEEDS)) for question in extended()}
+    return {name: one if one.seeds in ((), ALL_SEEDS) else replace(one, verdict=FEW) for name, one in found.items()}
+
+
+def more_frame(profile: str) -> pd.DataFrame:
+    """A row for each question that is asked of more seeds: what all of them say, and each part of them by itself."""
+    rows = []
+    for question, found in zip(extended(), more_answers(profile).values(), strict=True):
+        there = pairs(question, profile, ALL_SEEDS)
+        first, new = (
+            answered(question, [pair for pair in there if pair[0]["seed"] in part])
+            for part in (FIRST_SEEDS, MORE_SEEDS)
+        )
+        rows.append(
+            {
+                "question": question.name,
+                "asks": question.asks,
+                "treatment": question.treatment,
+                "control": question.control,
+                "asked seeds": listed(FIRST_SEEDS),
+                "seeds": listed(found.seeds),
+                **_differences(found, answered(question, there, "raw")),
+                "mean difference of the first": first.mean,
+                "mean difference of the new": new.mean,
+                "maps follow": _follow([pair[0] for pair in there]),
+                "maps of the control follow": _follow([pair[1] for pair in there]),
+                "verdict of the first": first.verdict,
+                "verdict": found.verdict,
+                "data note": data_note(record for pair in there for record in pair),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _differences(found: Answer, last: Answer) -> dict[str, object]:
+    """The columns of paired scores: of the averaged weights, and of the last ones."""
+    return {
+        "treatment by seed": "; ".join(f"{value:.6g}" for value in found.treatment),
+        "control by seed": "; ".join(f"{value:.6g}" for value in found.control),
+        "mean difference": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "share of control": found.mean / float(np.mean(found.control)) if found.seeds else math.nan,
+        "last weights by seed": "; ".join(f"{value:.6g}" for value in last.treatment),
+        "their control by seed": "; ".join(f"{value:.6g}" for value in last.control),
+        "their mean difference": last.mean,
+        "their low": last.low,
+        "their high": last.high,
+    }
+
+
+def _follow(records: Sequence[Record]) -> float:
+    """How well the maps of these runs follow their teachers' within a class, in the mean; NaN where not measured."""
+    found = [mean_within(blocks) for record in records if (blocks := read_following(record)) is not None]
+    return float(np.mean(found)) if found else math.nan
+
+
+def _channels(there: Sequence[tuple[Record, Record]]) -> str:
+    """Of treatment and control, where either prunes: how many channels of the pruned layers stay, by seed."""
+    found = []
+    for pair in there:
+        kept = ["/".join(map(str, kept_channels(record))) if record["masks"] else "all" for record in pair]
+        found.append(kept[0] if kept[0] == kept[1] else " against ".join(kept))
+    return "; ".join(dict.fromkeys(found))
+
+
+def answers_table(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+    """`answers_frame` to be read."""
+    return pd.DataFrame(
+        {
+            "question": row["asks"],
+            "score": row["score"].upper() if row["score"] == "fd" else row["score"],
+            **_shown(row),
+            "channels kept": row["channels kept"] or "–",
+            "verdict": row["verdict"],
+        }
+        for row in answers_frame(profile, seeds).to_dict("records")
+    )
+
+
+def more_table(profile: str) -> pd.DataFrame:
+    """`more_frame` to be read."""
+    parts = ("mean difference of the first", "mean difference of the new")
+    return pd.DataFrame(
+        {
+            "question": row["asks"],
+            "seeds": row["seeds"],
+            **_shown(row),
+            "first seeds, new seeds": ", ".join(
+                NOT_RUN if math.isnan(row[each]) else f"{row[each]:+.3g}" for each in parts
+            ),
+            "first verdict": row["verdict of the first"],
+            "verdict": row["verdict"],
+        }
+        for row in more_frame(profile).to_dict("records")
+    )
+
+
+def _signed(value: float) -> str:
+    return NOT_RUN if math.isnan(value) else f"{value:+.3g}"
+
+
+def _shown(row: dict[Hashable, Any]) -> dict[str, str]:
+    """Scores by seed, their mean difference and its intervals, of a frame's row."""
+    last = _interval(row["their low"], row["their high"], row["their mean difference"])
+    if row["seeds"] == "none":
+        return {"by seed": NOT_RUN, "mean difference": NOT_RUN, "95% interval": "–", "of the last weights": last}
+    scores = _by_seed(row["treatment by seed"], row["control by seed"])
+    return {
+        "by seed": " · ".join(map("{} ↔ {}".format, *scores)),
+        "mean difference": f"{row['mean difference']:+.3g} ({100 * row['share of control']:+.0f}%)",
+        "95% interval": _interval(row["low"], row["high"]),
+        "of the last weights": last,
+    }
+
+
+def _interval(low: float, high: float, mean: float | None = None) -> str:
+    """`-31.1 to +12`; with the mean in front of it where one is given."""
+    text = "–" if math.isnan(low) else f"{low:+.3g} to {high:+.3g}"
+    return text if mean is None or math.isnan(mean) else f"{mean:+.3g} ({text})"
+
+
+def _by_seed(*listed_scores: str) -> list[list[str]]:
+    """Scores as the frame lists them, as the table shows them."""
+    return [[write_number(float(value), "number") for value in each.split("; ")] for each in listed_scores]
