@@ -50,6 +50,15 @@ def test_imagenet128_has_the_papers_settings() -> None:
     assert (profile.lr_g_scale, profile.lr_d_scale, profile.ema_decay) == (1, 1, 0.9999)
 
 
+def test_profiles_of_natural_images_are_scored_alike_and_offline() -> None:
+    """Small and large widths by the same features and the same judge; the large one at the reference widths."""
+    lite, whole = get_profile("cifar10-lite"), get_profile("cifar10")
+    assert lite.backbone == whole.backbone == "efficientnet-lite0" and lite.judge == whole.judge == "natural-classifier"
+    assert lite.images_per_class is None and whole.images_per_class is None
+    assert (whole.student_width, whole.discriminator_width, whole.teacher_width) == (64, 64, 96)
+    assert whole.budget(full_size=True).images >= 64 and whole.budget(full_size=False).images >= 64
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_consistent(name: str) -> None:
     recipe = get_recipe(name)
