@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -35,7 +36,8 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def run_command(command: Callable[[], None], stopped: str) -> int:
-    """Run a command line's work; its exit status: 0, 2 after a mistake of use, 130 after Ctrl-C, 143 after SIGTERM.
+    """Run a command line's work; its exit status: 0, 2 after a mistake of use, 130 after Ctrl-C, 143 after SIGTERM,
+    141 where whoever read its output (`head`) has gone.
 
     Args:
         command: the work.
@@ -44,9 +46,14 @@ def run_command(command: Callable[[], None], stopped: str) -> int:
     with stoppable():
         try:
             command()
+            sys.stdout.flush()  # here, where it can still be said that nobody reads it
         except PpcdError as error:
             print(f"ppcd: {error}", file=sys.stderr)
             return 2
+        except BrokenPipeError:
+            print(f"ppcd: stopped, because nothing reads the output any more; {stopped}", file=sys.stderr)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter flushes it, and fails
+            return 128 + signal.SIGPIPE
         except KeyboardInterrupt as stop:
             print(f"ppcd: {str(stop) or 'stopped'}; {stopped}", file=sys.stderr)
             gc.freeze()  # else the interpreter collects garbage for seconds before it ends

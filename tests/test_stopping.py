@@ -306,3 +306,14 @@ def test_a_run_is_not_taken_for_one_that_was_given(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "unlink", record)
     run.discard()
     assert removed[:2] == ["run.json", "checkpoint.pt"]
+
+
+def test_output_that_nobody_reads_any_more_is_one_line() -> None:
+    """As behind `| head -1`: no trace, neither of the command nor of the interpreter that ends."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "ppcd.reproduce", "--profile", "smoke", "--dry-run"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300, check=False)
+    os.close(writer)
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("ppcd: stopped, because nothing reads the output")
