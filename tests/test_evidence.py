@@ -259,3 +259,9 @@ def test_generations_and_run_times_stay_those_of_the_asked_seeds(monkeypatch: py
     monkeypatch.setattr(reproduce, "ensure_generations", lambda _, runs, __: asked.append({run.seed for run in runs}))
     reproduce.reproduce(PROFILE, (0, 1, 2), "cpu")
     assert asked == [{0, 1, 2}] * 2
+
+
+def test_the_report_says_where_the_questions_are_asked(runs: list[dict[str, Any]]) -> None:
+    assert shown.verdict_or_why_not("mnist", (0,)) == "Not asked at this profile, but at cifar10-lite."
+    assert "**Effects** (1 of" in shown.verdict_or_why_not(PROFILE, (0, 1, 2))
+    assert shown.has_questions(PROFILE) and not shown.has_questions(f"{PROFILE}-z24")

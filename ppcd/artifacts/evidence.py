@@ -27,7 +27,19 @@ from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, si
 from ppcd.artifacts.render import plain_markdown, write_number
 from ppcd.artifacts.rows import score_names
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, data_note, directory, find_records, listed
-from ppcd.evidence import EFFECT, FEW, HINT, NONE, OPEN, QUESTIONS, WEIGHTS, extended, extension, recipes
+from ppcd.evidence import (
+    EFFECT,
+    FEW,
+    HINT,
+    NONE,
+    OPEN,
+    PROFILES_OF_EVIDENCE,
+    QUESTIONS,
+    WEIGHTS,
+    extended,
+    extension,
+    recipes,
+)
 from ppcd.following import mean_within, read_following
 from ppcd.profiles import get_profile
 from ppcd.quality import CURVE
@@ -36,6 +48,11 @@ from ppcd.recipes import TEACHER, get_recipe
 COLORS = {EFFECT: PALETTE[2], HINT: PALETTE[1], NONE: "0.45", FEW: "0.7", OPEN: "0.8"}
 MARKERS = ("o", "s", "^", "D", "v")
 SCORES = ("fd", "is", "precision", "recall", "diversity", "accuracy")
+
+
+def has_questions(profile: str) -> bool:
+    """Whether the questions are asked at this profile: at those of natural images that have small noise beside them."""
+    return bool(recipes(get_profile(profile).name))
 
 
 def has_more(profile: str, seeds: Sequence[int]) -> bool:
@@ -255,3 +272,10 @@ def verdict(profile: str, seeds: Sequence[int]) -> str:
             listing = "" if kind == OPEN else f": {'; '.join(parts)}"  # the table has those
             lines.append(f"- **{said}** ({len(parts)} of {len(QUESTIONS)}){listing}.")
     return "\n".join(lines)
+
+
+def verdict_or_why_not(profile: str, seeds: Sequence[int]) -> str:
+    """`verdict`, or one line where a profile has no questions."""
+    if has_questions(profile):
+        return verdict(profile, seeds)
+    return f"Not asked at this profile, but at {', '.join(PROFILES_OF_EVIDENCE)}."
