@@ -172,9 +172,7 @@ def more_table(profile: str) -> pd.DataFrame:
             "question": row["asks"],
             "seeds": row["seeds"],
             **_shown(row),
-            "first seeds, new seeds": ", ".join(
-                NOT_RUN if math.isnan(row[each]) else f"{row[each]:+.3g}" for each in parts
-            ),
+            "first seeds, new seeds": ", ".join(_signed(row[each]) for each in parts),
             "first verdict": row["verdict of the first"],
             "verdict": row["verdict"],
         }
