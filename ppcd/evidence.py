@@ -96,7 +96,7 @@ FIRST_SEEDS, MORE_SEEDS = (0, 1, 2), (3, 4)
 LEAKAGE = {name for each in QUESTIONS if each.score == "leakage" for name in (each.treatment, each.control)}
 
 
-def recipes(profile: str) -> list[tuple[str, str]]:
+def recipes(profile: str, questions: Iterable[Question] = QUESTIONS) -> list[tuple[str, str]]:
     """Profile and recipe of every run that the questions compare, each once; nothing for profiles without questions.
 
     Teachers are not among them: students bring theirs with them (`ppcd.workers.with_teachers`).
@@ -104,7 +104,7 @@ def recipes(profile: str) -> list[tuple[str, str]]:
     if profile not in PROFILES_OF_EVIDENCE:
         return []
     arms = [
-        (question.profile(profile), name) for question in QUESTIONS for name in (question.treatment, question.control)
+        (question.profile(profile), name) for question in questions for name in (question.treatment, question.control)
     ]
     return list(dict.fromkeys(arms))
 
@@ -121,12 +121,9 @@ def extended() -> list[Question]:
 
 def extension(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
     """The runs of the extension, where a plan of these seeds has the first three; others are not asked for it."""
-    if profile not in PROFILES_OF_EVIDENCE or not set(FIRST_SEEDS) <= set(seeds):
+    if not set(FIRST_SEEDS) <= set(seeds):
         return []
-    arms = dict.fromkeys(
-        (question.profile(profile), name) for question in extended() for name in (question.control, question.treatment)
-    )
-    return [run_config(where, name, seed) for seed in MORE_SEEDS for where, name in arms]
+    return [run_config(where, name, seed) for seed in MORE_SEEDS for where, name in recipes(profile, extended())]
 
 
 def measure(configs: Sequence[RunConfig]) -> None:

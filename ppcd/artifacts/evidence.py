@@ -52,7 +52,7 @@ SCORES = ("fd", "is", "precision", "recall", "diversity", "accuracy")
 
 def has_questions(profile: str) -> bool:
     """Whether the questions are asked at this profile: at those of natural images that have small noise beside them."""
-    return bool(recipes(get_profile(profile).name))
+    return get_profile(profile).name in PROFILES_OF_EVIDENCE
 
 
 def has_more(profile: str, seeds: Sequence[int]) -> bool:
