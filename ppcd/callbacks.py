@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ppcd import paths
 from ppcd.displays import Display, Snapshot, Throttle, choose_display
-from ppcd.history import HISTORY_COLUMNS, MASK_COLUMNS, HistoryWriter, Value
+from ppcd.history import HISTORY_COLUMNS, MASK_COLUMNS, QUANTILES, HistoryWriter, Value
 from ppcd.masks import ChannelMask
 from ppcd.provenance import utc_now
 
@@ -38,6 +38,7 @@ class TrainingState:
     losses: Mapping[str, Tensor | float] = field(default_factory=dict)  # loss_d, loss_adv, loss_cd, loss_pp
     generator: nn.Module | None = None
     lambdas: Mapping[str, float] = field(default_factory=dict)  # lambda (eq. 5) of each mask layer now
+    closed_at: Mapping[str, Mapping[int, int]] = field(default_factory=dict)  # layer -> channel -> iteration
 
     def loss_values(self) -> dict[str, float]:
         """The losses as numbers; waits for the device once."""
@@ -52,13 +53,20 @@ class TrainingState:
         """(layer, pruned fraction c/n, frozen) of every mask layer, first to last; waits for the device."""
         return [(name, mask.pruned_ratio(), mask.frozen) for name, mask in self._masks().items()]
 
-    def mask_rows(self) -> list[dict[str, Value]]:
-        """One row of masks.csv per mask layer, with quantiles of its w; waits for the device."""
+    def mask_rows(self, after: int = 0) -> list[dict[str, Value]]:
+        """One row of masks.csv per mask layer, with quantiles of its w; waits for the device.
+
+        Args:
+            after: the iteration of the row before. `closed` lists the channels that closed since, first to last.
+        """
         rows: list[dict[str, Value]] = []
         for name, mask in self._masks().items():
             ratio = mask.pruned_ratio()
-            levels = torch.tensor([0, 0.25, 0.5, 0.75, 1])
+            levels = torch.tensor(list(QUANTILES.values()))
             quantiles = torch.quantile(mask.weight.detach().float().cpu(), levels).tolist()
+            closed = [
+                str(channel) for channel, at in self.closed_at.get(name, {}).items() if after < at <= self.iteration
+            ]
             rows.append(
                 {
                     "iteration": self.iteration,
@@ -67,7 +75,8 @@ class TrainingState:
                     "ratio": ratio,
                     "kept": mask.channels - round(ratio * mask.channels),
                     "frozen": mask.frozen,
-                    **dict(zip(MASK_COLUMNS[-5:], quantiles, strict=True)),
+                    **dict(zip(QUANTILES, quantiles, strict=True)),
+                    "closed": " ".join(closed),
                 }
             )
         return rows
@@ -191,7 +200,7 @@ class HistoryLogger(Callback):
         if self._history is not None:
             self._history.append([self._row(state)])
         if self._masks is not None:
-            self._masks.append(state.mask_rows())
+            self._masks.append(state.mask_rows((state.iteration - 1) // self.every * self.every))
 
     def before_checkpoint(self, state: TrainingState) -> None:
         for writer in (self._history, self._masks):

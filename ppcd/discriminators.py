@@ -37,6 +37,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "biggan": Architecture(96, True, 64, "orthogonal", 1e-6),
     "sagan": Architecture(64, True, 64, "xavier", 1e-8),
     "sagan-hier": Architecture(64, True, 64, "xavier", 1e-8),
+    "sagan-shared": Architecture(64, True, 64, "xavier", 1e-8),
     "sngan": Architecture(64, False, None, "xavier", 1e-8),
 }
 

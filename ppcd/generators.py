@@ -49,6 +49,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "biggan": Architecture(96, 120, True, 128, 64, "orthogonal", 1e-6),
     "sagan": Architecture(64, 128, False, None, 64, "xavier", 1e-8),
     "sagan-hier": Architecture(64, 128, True, 128, 64, "xavier", 1e-8),  # noise enters every block, as in BigGAN
+    "sagan-shared": Architecture(64, 128, False, 128, 64, "xavier", 1e-8),  # the same without that noise
     "sngan": Architecture(64, 128, False, None, None, "xavier", 1e-8),
     "tinygan": Architecture(32, 128, False, 128, None, "xavier", 1e-8, spectral_norm=False, separable=True),
 }
@@ -183,7 +184,7 @@ class Generator(nn.Module):
                 gain, bias = (nn.Embedding(config.num_classes, channels) for _ in range(2))
                 return ClassConditionalBatchNorm(channels, gain, bias)
             condition = arch.shared_dim + (self.chunk if arch.hierarchical else 0)
-            first, second = (make.linear(condition, channels, bias=not arch.hierarchical) for _ in range(2))
+            first, second = (make.linear(condition, channels, bias=arch.separable) for _ in range(2))
             return ClassConditionalBatchNorm(channels, first, second)
 
         self.shared = nn.Embedding(config.num_classes, arch.shared_dim) if arch.shared_dim else None
@@ -205,6 +206,13 @@ class Generator(nn.Module):
     def masks(self) -> dict[str, ChannelMask]:
         """The 2N mask layers by name ("blocks.0.mask1", ...), first to last; empty if there are none."""
         return {name: module for name, module in self.named_modules() if isinstance(module, ChannelMask)}
+
+    def convolution_of(self, mask: str) -> nn.Conv2d:
+        """The convolution whose filters a mask layer multiplies: conv1 of "blocks.0.mask1"."""
+        conv = self.get_submodule(mask.replace("mask", "conv"))
+        if not isinstance(conv, nn.Conv2d):
+            raise ValueError(f"{mask} follows no convolution")
+        return conv
 
     def for_inference(self, release: bool = False) -> "InferenceGenerator":
         """The same images, faster and without gradients; see `ppcd.inference` (`release` gives up this generator)."""
@@ -279,12 +287,13 @@ def build_generator(
     *,
     dim_z: int | None = None,
     seed: int = 0,
+    hidden: tuple[tuple[int, int], ...] | None = None,
 ) -> Generator:
     """A freshly initialised generator.
 
     Args:
-        arch: "biggan", "sagan", "sagan-hier" (SA-GAN into whose every block noise enters, as in BigGAN), "sngan" or
-            "tinygan".
+        arch: "biggan", "sagan", "sagan-hier" (SA-GAN into whose every block noise enters, as in BigGAN),
+            "sagan-shared" (SA-GAN with BigGAN's one class embedding, without that noise), "sngan" or "tinygan".
         resolution: 32, 64 or 128 pixels.
         num_classes: number of labels.
         width: multiplies the table of channels; None is the width at paper scale (BigGAN 96, SA-GAN and
@@ -294,6 +303,8 @@ def build_generator(
             chunk for the first layer and one for each block.
         seed: of the initial weights. A weight depends on the seed and its own name only, so a masked and a
             plain generator of one seed start from the same weights where both have them.
+        hidden: channels of conv1 and conv2 of each block, as a slim PP-Res generator has them: one that is narrow
+            from the start. None: the table's.
 
     Raises:
         PpcdError: an argument is impossible; one line says which and what is expected.
@@ -306,7 +317,8 @@ def build_generator(
         reference.width if width is None else width,
         reference.dim_z if dim_z is None else dim_z,
         masked,
-        transition=masked,
+        transition=masked or hidden is not None,
+        hidden=hidden,
         spectral_norm=reference.spectral_norm,
     )
     config.check()

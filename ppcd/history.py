@@ -15,7 +15,9 @@ HISTORY_COLUMNS = (
 )  # fmt: skip
 MASK_COLUMNS = (
     "iteration", "layer", "lambda", "ratio", "kept", "frozen", "w_min", "w_q25", "w_median", "w_q75", "w_max",
+    "closed",
 )  # fmt: skip
+QUANTILES = {"w_min": 0.0, "w_q25": 0.25, "w_median": 0.5, "w_q75": 0.75, "w_max": 1.0}
 
 Value = str | int | float | None
 

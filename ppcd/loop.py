@@ -11,6 +11,7 @@ from torch import Tensor
 from ppcd.callbacks import Callback, TrainingState
 from ppcd.checkpoints import file_on_cpu
 from ppcd.errors import PpcdError, TrainingStopped
+from ppcd.gradual import GradualRule
 from ppcd.paths import write_atomic
 from ppcd.trainer import Trainer
 
@@ -97,6 +98,7 @@ def fit(
             state.losses, state.seconds = dict(current), trainer.seconds
             state.rate = (trainer.iteration - first) * state.images / max(now - began, 1e-9)
             state.lambdas = {} if trainer.rule is None else trainer.rule.lambdas
+            state.closed_at = trainer.rule.closed_at if isinstance(trainer.rule, GradualRule) else {}
 
             # A loss or a network that is not finite ends the run before it is saved
             if trainer.iteration % 10 == 0 or trainer.iteration == end or now - saved > checkpoint_every:

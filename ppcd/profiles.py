@@ -64,11 +64,12 @@ class Profile:
     judge: str | None = (
         None  # of the labels, instead of a small classifier of the data: one of ppcd.metrics.gauges.JUDGES
     )
+    mask_rule: str = "gradual"  # of recipes that name none
 
-    def budget(self, full_size: bool) -> Budget:
-        """Of a network of the teacher's size, or of any other."""
+    def budget(self, teacher: bool) -> Budget:
+        """Of the teacher, or of any other training."""
         batch, pieces, start = self.batch_size, self.accumulations, self.ema_start
-        if not full_size:
+        if not teacher:
             return Budget(batch, pieces, self.iterations, start)
         return Budget(
             self.teacher_batch_size or batch,
@@ -161,6 +162,7 @@ PROFILES: dict[str, Profile] = {
             fast=True,
             best_samples=500,
             judge="natural-classifier",
+            mask_rule="scheduled",  # of its committed runs
         ),
         Profile(
             name="cifar10",

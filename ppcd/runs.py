@@ -23,9 +23,10 @@ METHOD_VERSION = 1  # raised when a change of the training or evaluation code ch
 
 # What a run does not depend on: texts, and what the identity of the data says already.
 UNUSED = {"name", "title", "purpose", "images_per_class"}
-TEACHER_ONLY = {"teacher_width", "teacher_discriminator_width", "teacher_dim_z", "teacher_iterations"}
-TEACHER_ONLY |= {"teacher_batch_size", "teacher_accumulations", "teacher_ema_start"}
-STUDENT_ONLY = {"student_width", "discriminator_width", "dim_z", "iterations"}
+TEACHER_SIZE = {"teacher_width", "teacher_discriminator_width", "teacher_dim_z"}
+TEACHER_BUDGET = {"teacher_iterations", "teacher_batch_size", "teacher_accumulations", "teacher_ema_start"}
+STUDENT_SIZE = {"student_width", "discriminator_width", "dim_z"}
+STUDENT_BUDGET = {"iterations"}
 PRUNED_ONLY = {"alpha"}
 MASKED_ONLY = {"mask_rule", "lambda_pp"}
 DISTILLED_ONLY = {"lambda_cd", "normalisation", "masks_distil"}
@@ -39,6 +40,13 @@ OPTIONAL = {
     "best_samples",
     "judge",
     "masks_distil",
+    "start",
+    "select",
+    "narrow",
+    "lambda_pixel",
+    "lambda_teacher_d",
+    "size",
+    "budget",
 }
 
 RECORD = ("provenance", "data", "teacher", "training", "masks", "complexity", "metrics", "runtime")
@@ -69,17 +77,18 @@ class RunConfig:
 
         A recipe that distils has the hash of its teacher in it; the teacher has the same profile and seed.
         """
-        unused = set(STUDENT_ONLY if self.recipe.full_size else TEACHER_ONLY)
+        unused = STUDENT_SIZE if self.recipe.teacher_size else TEACHER_SIZE
+        unused = unused | (STUDENT_BUDGET if self.recipe.teacher_budget else TEACHER_BUDGET)
         unused |= set() if self.recipe.masked else MASKED_ONLY
-        unused |= set() if self.recipe.masked or self.recipe.baseline else PRUNED_ONLY
+        unused |= set() if self.recipe.prunes else PRUNED_ONLY
         unused |= set() if self.recipe.distil else DISTILLED_ONLY
         teacher = self.teacher()
         resolved = {
             "method": METHOD_VERSION,
             "seed": self.seed,
             "data": self.data_identity,
-            "profile": _plain(self.profile, unused),
-            "recipe": _plain(self.recipe, unused),
+            "profile": _plain(self.profile, unused | {"mask_rule"}),
+            "recipe": _plain(replace(self.recipe, mask_rule=self.mask_rule), unused),
             "teacher": teacher.hash if teacher else None,
         }
         if self.precision != "no":
@@ -89,6 +98,11 @@ class RunConfig:
         if self.compiled and not self.adopted:
             resolved["compiled"] = True
         return resolved
+
+    @property
+    def mask_rule(self) -> str:
+        """The recipe's, or else the profile's."""
+        return self.recipe.mask_rule or self.profile.mask_rule
 
     @property
     def forms(self) -> Forms:

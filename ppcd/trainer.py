@@ -4,6 +4,7 @@ Teacher and plain SA-GAN train with the adversarial loss alone; PPCD-GAN adds L_
 step; the two-step variant first prunes without L_CD, then slims and distils.
 """
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,23 +14,26 @@ from torch import Tensor
 
 from ppcd import losses
 from ppcd.data import BatchSampler, ImageSet
-from ppcd.discriminators import build_discriminator
+from ppcd.discriminators import Discriminator, build_discriminator
 from ppcd.ema import Ema
 from ppcd.errors import PpcdError
 from ppcd.forms import EXACT, FAST, Forms, has_bf16, prepare_compiler
-from ppcd.generators import Generator, GeneratorConfig, build_generator
+from ppcd.generators import CHANNELS, Generator, GeneratorConfig, build_generator
+from ppcd.gradual import GradualRule, GradualSchedule, Importance, l1_norms
 from ppcd.initialisation import named_generator
 from ppcd.layers import SharedBatch, shared_batch
+from ppcd.ppres import insert_pp_res
 from ppcd.processes import ALONE, Processes
 from ppcd.profiles import Profile
 from ppcd.recipes import Recipe
-from ppcd.rule import MaskRule
+from ppcd.rule import MaskRule, channels_to_prune
 from ppcd.slim import slim
 from ppcd.teacher import Teacher
 
 CHECKPOINT_FORMAT = 2
 SECOND_PHASES = ("distil", "finetune")
 Network = TypeVar("Network", bound=torch.nn.Module)
+Origin = tuple[Generator, Discriminator]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ OPTIMISATION = {
     "biggan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-6),
     "sagan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
     "sagan-hier": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
+    "sagan-shared": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
     "sngan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, discriminator_steps=5, averaged=False),
     "tinygan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, averaged=False),
 }
@@ -65,10 +70,13 @@ class Trainer:
         processes: those that train together; each holds everything and takes its part of every batch.
         precision: "no", or "bf16": forward passes in half precision where autocast thinks it safe.
         forms: how all of it computes; None: what the profile says.
+        origin: the generator and the discriminator with which the teacher's training ended, for recipes that start
+            from it or are guided by its discriminator; they are copied.
 
     Raises:
-        PpcdError: a recipe that distils without a teacher, or with one of other classes or resolution; a batch that
-            the processes cannot share; compiled forms without a compiler, or of several processes.
+        PpcdError: a recipe that distils without a teacher, or with one of other classes or resolution; one that needs
+            the teacher's discriminator without it; a batch that the processes cannot share; compiled forms without a
+            compiler, or of several processes.
     """
 
     def __init__(
@@ -82,7 +90,13 @@ class Trainer:
         processes: Processes = ALONE,
         precision: str = "no",
         forms: Forms | None = None,
+        origin: Origin | None = None,
     ) -> None:
+        if recipe.needs_training_state and origin is None:
+            raise PpcdError(
+                f"recipe {recipe.name!r} needs the weights and the discriminator that its teacher ended with"
+            )
+        self.origin = origin
         self.profile, self.recipe, self.seed, self.device = profile, recipe, seed, torch.device(device)
         self.processes, self.precision = processes, precision
         self.forms = forms or (FAST if profile.fast else EXACT)
@@ -90,7 +104,7 @@ class Trainer:
             if processes.count > 1:
                 raise PpcdError("compiled blocks are for one process; leave COMPILE away, or PROCESSES")
             prepare_compiler()
-        self.budget = profile.budget(recipe.full_size)
+        self.budget = profile.budget(recipe.teacher_budget)
         self.total = self.budget.iterations
         processes.check_batch(self.budget.batch_size)
         self.settings = OPTIMISATION[recipe.generator]
@@ -101,16 +115,14 @@ class Trainer:
         self.discriminator = None if discriminator is None else self._place(discriminator)
         self.ema = self._average(self.generator, 0)
         self.teacher = self._make_teacher(teacher)
+        self.teacher_discriminator = self._make_teacher_discriminator()
 
         # Optimisers: the networks keep their reference settings, the masks have their rule
         self.optimizer_g = self._adam(self._learned(), self.settings.lr_g * profile.lr_g_scale)
         self.optimizer_d = None
         if self.discriminator is not None:
             self.optimizer_d = self._adam(self.discriminator.parameters(), self.settings.lr_d * profile.lr_d_scale)
-        self.rule: MaskRule | None = None
-        if recipe.masked and recipe.alpha is not None:
-            pruning = self.switch_at if recipe.two_step else self.total
-            self.rule = MaskRule(self.generator.masks(), recipe.mask_rule, recipe.alpha, recipe.lambda_pp, pruning)
+        self.rule = self._make_rule(recipe.alpha) if recipe.masked and recipe.alpha is not None else None
 
         # Randomness: one generator for each purpose
         self.noise = named_generator(seed, "noise")
@@ -129,21 +141,62 @@ class Trainer:
 
     @property
     def switch_at(self) -> int:
-        """Two phases: the iteration at which the second begins, with a smaller network."""
+        """Two phases: the iteration at which the second begins, with a smaller network.
+
+        Two-step PPCD-GAN prunes at the times of PPCD-GAN: its second step begins when the last layer has frozen.
+        """
+        if self.recipe.two_step and self.mask_rule == "gradual":
+            return GradualSchedule().last(self.total)
         return self.total // 2
 
+    @property
+    def mask_rule(self) -> str:
+        """How the masks close: the recipe's rule, or else the profile's."""
+        return self.recipe.mask_rule or self.profile.mask_rule
+
     def _make_generator(self) -> Generator:
-        profile, full = self.profile, self.recipe.full_size
+        profile, recipe = self.profile, self.recipe
+        if recipe.start == "teacher" and self.origin is not None:
+            return insert_pp_res(self.origin[0]) if recipe.masked else copy.deepcopy(self.origin[0])
+        large = recipe.teacher_size
+        width = profile.teacher_width if large else profile.student_width
+        hidden = None
+        if recipe.narrow and recipe.alpha is not None:
+            kept = [
+                c - channels_to_prune(c, recipe.alpha) for c in (m * width for m in CHANNELS[profile.resolution][1:])
+            ]
+            hidden = tuple((channels, channels) for channels in kept)
         return build_generator(
-            self.recipe.generator, profile.resolution, profile.num_classes,
-            profile.teacher_width if full else profile.student_width, self.recipe.masked,
-            dim_z=profile.teacher_dim_z if full else profile.dim_z, seed=self.seed,
+            recipe.generator, profile.resolution, profile.num_classes, width, recipe.masked,
+            dim_z=profile.teacher_dim_z if large else profile.dim_z, seed=self.seed, hidden=hidden,
         )  # fmt: skip
+
+    def _make_rule(self, alpha: float) -> MaskRule | GradualRule:
+        recipe, masks = self.recipe, self.generator.masks()
+        if self.mask_rule == "gradual":
+            return GradualRule(masks, alpha, self.total, self._importance())
+        if recipe.select is not None:
+            raise PpcdError(f"channels are selected by {recipe.select!r} under the rule 'gradual' alone")
+        pruning = self.switch_at if recipe.two_step else self.total
+        return MaskRule(masks, self.mask_rule, alpha, recipe.lambda_pp, pruning)
+
+    def _importance(self) -> Importance | None:
+        """What decides which channels go, where the masks do not."""
+        if self.recipe.select == "l1":
+            return lambda name: l1_norms(self.generator.convolution_of(name))
+        if self.recipe.select == "random":
+            masks = self.generator.masks()
+            return lambda name: torch.randperm(
+                masks[name].channels, generator=named_generator(self.seed, f"random channels {name}")
+            ).to(masks[name].weight)
+        return None
 
     def _make_discriminator(self) -> torch.nn.Module | None:
         """The discriminator, or None for a method that trains without."""
         profile = self.profile
-        width = profile.teacher_discriminator_width if self.recipe.full_size else profile.discriminator_width
+        if self.recipe.start == "teacher" and self.origin is not None:
+            return copy.deepcopy(self.origin[1])
+        width = profile.teacher_discriminator_width if self.recipe.teacher_size else profile.discriminator_width
         return build_discriminator(
             self.recipe.generator, profile.resolution, profile.num_classes, width, seed=self.seed
         )  # fmt: skip
@@ -173,6 +226,11 @@ class Trainer:
         normalisation = self.recipe.normalisation if self.recipe.distil else "none"
         self.forms.of_teacher().apply(generator.to(self.device))
         return Teacher(generator, normalisation, self.seed, half=self.half_teacher)
+
+    def _make_teacher_discriminator(self) -> Discriminator | None:
+        if self.recipe.lambda_teacher_d is None or self.origin is None:
+            return None
+        return self._place(copy.deepcopy(self.origin[1])).eval().requires_grad_(False)
 
     def _average(self, generator: Generator, start: int) -> Ema:
         """The average that follows the generator; where the method has none, a copy of its weights."""
@@ -298,7 +356,18 @@ class Trainer:
         if self.recipe.distil and self.phase != "prune" and self.teacher is not None:
             distance = losses.class_aware_distillation(self.teacher.features(z, y), features[1:])
         loss = losses.total(adversarial, distance, 0.0, self.recipe.lambda_cd, self.recipe.lambda_pp)
-        return loss, {"loss_adv": adversarial, "loss_cd": distance}
+        parts = {"loss_adv": adversarial, "loss_cd": distance}
+
+        # Beyond the paper: the teacher's pixels, and its discriminator
+        if self.recipe.lambda_pixel is not None and self.teacher is not None and self.phase != "prune":
+            with torch.no_grad():
+                wanted = self.teacher.generator(z[:, : self.teacher.dim_z], y)
+            parts["loss_pixel"] = (fakes - wanted).abs().mean()
+            loss = loss + self.recipe.lambda_pixel * parts["loss_pixel"]
+        if self.recipe.lambda_teacher_d is not None and self.teacher_discriminator is not None:
+            judged = losses.generator_hinge(self.teacher_discriminator(fakes, y))
+            loss = loss + self.recipe.lambda_teacher_d * judged
+        return loss, parts
 
     def adversarial(self, fakes: Tensor, y: Tensor) -> Tensor:
         """G's side of the adversarial loss (eq. 7)."""

@@ -149,7 +149,7 @@ def estimate(profile: Profile, points: Sequence[dict[str, Any]]) -> dict[str, An
     Raises:
         PpcdError: fewer than two batch sizes.
     """
-    budget = profile.budget(full_size=False)
+    budget = profile.budget(teacher=False)
     batches = [point["batch"] for point in points]
     base, each = linear_fit(batches, [statistics.median(point["seconds"]) for point in points])
     memory_base, memory_each = linear_fit(batches, [point["memory"] for point in points])

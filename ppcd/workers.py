@@ -39,7 +39,7 @@ class Job:
 
     @property
     def iterations(self) -> int:
-        return self.config.profile.budget(self.config.recipe.full_size).iterations
+        return self.config.profile.budget(self.config.recipe.teacher_budget).iterations
 
     def fraction(self) -> float:
         """How much of its training is done, in [0, 1]."""
@@ -135,7 +135,7 @@ def run_all(
     device = resolve_device(device)
     launcher(processes)  # refuses what cannot be, before anything starts
     for config in configs:
-        check_share(config.profile.budget(config.recipe.full_size).batch_size, processes)
+        check_share(config.profile.budget(config.recipe.teacher_budget).batch_size, processes)
     workers = count_workers(workers, device, processes)
     jobs = []
     for config in with_teachers(configs):

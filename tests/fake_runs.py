@@ -64,14 +64,14 @@ def fake_run(
     budget, method, run = config.profile, config.recipe, Run(config)
     run.directory.mkdir(parents=True, exist_ok=True)
     teacher = recipe == "biggan"
-    full = method.full_size
+    full = method.teacher_size
     generator = build_generator(
         method.generator, budget.resolution, budget.num_classes,
         budget.teacher_width if full else budget.student_width,
         dim_z=budget.teacher_dim_z if full else budget.dim_z, seed=seed,
     )  # fmt: skip
     save_generator(generator, run.path("generator.safetensors"))
-    total = budget.teacher_iterations if full else budget.iterations
+    total = budget.budget(method.teacher_budget).iterations
     run.write_file("history.csv", _history(total, method))
     run.write_file("samples.png", _picture())
     masks = []

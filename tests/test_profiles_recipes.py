@@ -31,7 +31,7 @@ def test_a_profile_can_be_trained(name: str) -> None:
     assert len(positive) > 15 and all(getattr(profile, each) > 0 for each in positive)
     assert profile.judge in (None, *JUDGES)
     assert profile.resolution in (32, 64, 128) and 0 < profile.ema_decay < 1
-    for budget in (profile.budget(full_size=False), profile.budget(full_size=True)):
+    for budget in (profile.budget(teacher=False), profile.budget(teacher=True)):
         assert budget.ema_start < budget.iterations and budget.images == budget.batch_size * budget.accumulations
     assert profile.teacher_dim_z <= profile.dim_z  # the teacher sees the first entries of the student's noise
     assert profile.backbone in ("classifier", "efficientnet-lite0", "inception")
@@ -40,7 +40,7 @@ def test_a_profile_can_be_trained(name: str) -> None:
 def test_imagenet128_has_the_papers_settings() -> None:
     """Section 4.2: 100 epochs, a batch of 128 and 2 accumulations; the teacher's are of its public checkpoint."""
     profile = get_profile("imagenet128")
-    student, teacher = profile.budget(full_size=False), profile.budget(full_size=True)
+    student, teacher = profile.budget(teacher=False), profile.budget(teacher=True)
     assert (student.batch_size, student.accumulations, student.ema_start) == (128, 2, 2_000)
     assert 0 <= student.iterations * student.images - 100 * IMAGENET_IMAGES < student.images
     assert (teacher.batch_size, teacher.accumulations, teacher.iterations) == (256, 8, 138_000)
@@ -56,7 +56,7 @@ def test_profiles_of_natural_images_are_scored_alike_and_offline() -> None:
     assert lite.backbone == whole.backbone == "efficientnet-lite0" and lite.judge == whole.judge == "natural-classifier"
     assert lite.images_per_class is None and whole.images_per_class is None
     assert (whole.student_width, whole.discriminator_width, whole.teacher_width) == (64, 64, 96)
-    assert whole.budget(full_size=True).images >= 64 and whole.budget(full_size=False).images >= 64
+    assert whole.budget(teacher=True).images >= 64 and whole.budget(teacher=False).images >= 64
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -11,17 +11,13 @@ output of the first linear layer is no filter of a convolution and stays.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppcd.generators import Generator
+from ppcd.gradual import l1_norms
 from ppcd.rule import channels_to_prune
 from ppcd.slim import select_channels
 from ppcd.trainer import Trainer
-
-
-def l1_norms(conv: nn.Conv2d) -> Tensor:
-    """sum |F_i| of each filter i of a convolution, [out_channels]. Spectral norm scales all alike."""
-    return conv.weight.detach().abs().sum(dim=(1, 2, 3))
 
 
 def most_important(norms: Tensor, alpha: float) -> Tensor:
