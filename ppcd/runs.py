@@ -87,7 +87,7 @@ class RunConfig:
             "method": METHOD_VERSION,
             "seed": self.seed,
             "data": self.data_identity,
-            "profile": _plain(self.profile, unused | {"mask_rule"}),
+            "profile": _plain(self.profile, unused),
             "recipe": _plain(replace(self.recipe, mask_rule=self.mask_rule), unused),
             "teacher": teacher.hash if teacher else None,
         }
@@ -361,7 +361,7 @@ def _plain(config: Profile | Recipe, unused: set[str]) -> dict[str, Any]:
     """A dataclass as a dictionary; integers in float fields become floats, so that 1 and 1.0 hash alike."""
     values: dict[str, Any] = {}
     for field in fields(config):
-        if field.name in UNUSED:
+        if field.name in UNUSED or (isinstance(config, Profile) and field.name == "mask_rule"):  # the recipe says it
             continue
         value = None if field.name in unused else getattr(config, field.name)
         if field.name in OPTIONAL and value is None:
