@@ -24,8 +24,12 @@ LOSSES = {
 LEGEND = (
     "w: median, quartiles, extremes; dashed: alpha; dotted: two thirds of the training; large marker: frozen (eq. 3)"
 )
+LEGEND_OF_CHANNELS = (
+    "a line for each channel, until it closes; dashed: alpha; "
+    "dotted: two thirds of the training; diamond: frozen (eq. 3)"
+)
 RULES = {
-    "ppcd": "the scheduled rule (default)",
+    "ppcd": "the default rule",
     "ppcd-literal-adam": "the paper's words: Adam at 0.1",
     "ppcd-literal-sgd": "the same with SGD at 0.1",
 }
@@ -44,8 +48,9 @@ def _last_iteration(record: Record) -> int:
 
 
 def masks_figure(record: Record) -> Figure:
-    """Every masked layer of a run: w (all, middle half, median) above, its pruned fraction below.
+    """Every masked layer of a run: its channels, each until it closes, above; its pruned fraction below.
 
+    Above stand quantiles of w where the run does not say which channel closed when (another rule than "gradual").
     The dotted vertical line is two thirds of the training, the dashed horizontal one is alpha, the diamond
     marks where the layer froze (eq. 3).
 
@@ -55,6 +60,8 @@ def masks_figure(record: Record) -> Figure:
     history, alpha, last = read_csv(record, "masks.csv"), alpha_of(record), _last_iteration(record)
     frozen_at = {mask["layer"]: mask["frozen_at"] for mask in record["masks"]}
     layers = list(dict.fromkeys(history["layer"]))
+    channels = {mask["layer"]: mask["channels"] for mask in record["masks"]}
+    single = "closed" in history and history["closed"].notna().any()
     columns = len(layers) if len(layers) <= 6 else math.ceil(len(layers) / 2)
     bands = math.ceil(len(layers) / columns)
     with matplotlib.rc_context(STYLE):
@@ -65,7 +72,10 @@ def masks_figure(record: Record) -> Figure:
         for index, layer in enumerate(layers):
             upper, lower = grid[2 * (index // columns) : 2 * (index // columns) + 2, index % columns]
             rows = history[history["layer"] == layer]
-            _weights(upper, rows)
+            if single:
+                _channels(upper, rows, channels[layer], last)
+            else:
+                _weights(upper, rows)
             lower.plot(rows["iteration"], rows["ratio"], color=PALETTE[1])
             _alpha_and_freeze(lower, rows, alpha, frozen_at.get(layer), PALETTE[1], "D")
             upper.set_title(layer)
@@ -73,13 +83,30 @@ def masks_figure(record: Record) -> Figure:
             for axes in (upper, lower):
                 _mark_two_thirds(axes, last)
             if index % columns == 0:
-                upper.set_ylabel(r"$w$")
+                upper.set_ylabel("channels" if single else r"$w$")
                 lower.set_ylabel("pruned fraction")
         for axes in grid[-1]:
             axes.set_xlabel("iteration")
         figure.suptitle(f"{record['title']}: the masks", fontsize=9)
-        sign(figure, _context(record), LEGEND)
+        sign(figure, _context(record), LEGEND_OF_CHANNELS if single else LEGEND)
     return figure
+
+
+def closing_times(rows: pd.DataFrame) -> list[int]:
+    """The logged iterations by which the channels of a layer had closed, first to last.
+
+    Args:
+        rows: of one layer of masks.csv; a cell of `closed` lists the channels that closed since the row before.
+    """
+    listed = rows.dropna(subset="closed")
+    return [at for at, cell in zip(listed["iteration"], listed["closed"], strict=True) for _ in str(cell).split()]
+
+
+def _channels(axes: Axes, rows: pd.DataFrame, channels: int, last: int) -> None:
+    ends = closing_times(rows)
+    axes.hlines(range(channels), 0, [*ends, *[last] * (channels - len(ends))], color=PALETTE[0], linewidth=1)
+    axes.plot(ends, range(len(ends)), "|", color=PALETTE[0], markersize=4)
+    axes.set_yticks([])
 
 
 def _weights(axes: Axes, rows: pd.DataFrame) -> None:

@@ -194,19 +194,21 @@ def settings(profile: str, seed: int) -> pd.DataFrame:
     """The settings of the paper's section 4.2 and those of PPCD-GAN at this profile, side by side."""
     config = run_config(profile, "ppcd", seed)
     budget, recipe, mask = config.profile, config.recipe, ChannelMask(1)
-    optimisation, schedule = OPTIMISATION[recipe.generator], Schedule()
+    optimisation = OPTIMISATION[recipe.generator]
+    gradual = config.mask_rule == "gradual"
     blocks = len(CHANNELS[budget.resolution]) - 1
     record = find_record(profile, "ppcd", seed)
     ours = {
         "epochs": f"{budget.iterations} iterations (teacher: {budget.teacher_iterations})",
-        "optimizer": "Adam; SGD for the masks",
+        "optimizer": f"Adam; {'the gradual rule' if gradual else 'SGD'} for the masks",
         "learning rate": f"G {budget.lr_g_scale * optimisation.lr_g:g}, D {budget.lr_d_scale * optimisation.lr_d:g}, "
-        f"masks {schedule.learning_rate(budget.iterations):g}",
+        + ("masks by their schedule" if gradual else f"masks {Schedule().learning_rate(budget.iterations):g}"),
         "batch": f"{budget.batch_size} x {budget.accumulations} accumulations",
         "delta": f"{mask.delta:g}",
         "alpha": f"{recipe.alpha:g}",
         "pivot": f"{mask.pivot:g}",
-        "weight of L_PP": f"{recipe.lambda_pp:g} at the start, then by the schedule of each layer",
+        "weight of L_PP": "between the gradients of the channels that go and that stay, in each layer" if gradual
+        else f"{recipe.lambda_pp:g} at the start, then by the schedule of each layer",
         "weight of L_CD": f"{recipe.lambda_cd:g}",
         "PP-Res blocks": f"{blocks}",
         "distilled blocks": f"{blocks - 1}, all but the first",
