@@ -25,6 +25,7 @@ METHOD_VERSION = 1  # raised when a change of the training or evaluation code ch
 UNUSED = {"name", "title", "purpose", "images_per_class"}
 TEACHER_ONLY = {"teacher_width", "teacher_discriminator_width", "teacher_dim_z", "teacher_iterations"}
 TEACHER_ONLY |= {"teacher_batch_size", "teacher_accumulations", "teacher_ema_start"}
+REFERENCE_AVERAGE = {"ema_decay", "ema_start", "teacher_ema_start"}  # where no `average_age` is declared
 STUDENT_ONLY = {"student_width", "discriminator_width", "dim_z", "iterations"}
 PRUNED_ONLY = {"alpha"}
 MASKED_ONLY = {"mask_rule", "lambda_pp"}
@@ -37,6 +38,7 @@ OPTIONAL = {
     "teacher_ema_start",
     "fast",
     "best_samples",
+    "average_age",
     "judge",
     "masks_distil",
 }
@@ -70,6 +72,7 @@ class RunConfig:
         A recipe that distils has the hash of its teacher in it; the teacher has the same profile and seed.
         """
         unused = set(STUDENT_ONLY if self.recipe.full_size else TEACHER_ONLY)
+        unused |= set() if self.profile.average_age is None else REFERENCE_AVERAGE
         unused |= set() if self.recipe.masked else MASKED_ONLY
         unused |= set() if self.recipe.masked or self.recipe.baseline else PRUNED_ONLY
         unused |= set() if self.recipe.distil else DISTILLED_ONLY
