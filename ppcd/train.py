@@ -24,7 +24,7 @@ from ppcd.loop import fit
 from ppcd.metrics import get_backbone
 from ppcd.processes import ALONE, Processes
 from ppcd.quality import BEST, CURVE, Best, make_score
-from ppcd.recipes import RECIPES
+from ppcd.recipes import RECIPES, TEACHER
 from ppcd.runs import Run, RunConfig, run_config
 from ppcd.sharing import CHECKPOINT, share_first_half
 from ppcd.slim import slim
@@ -186,6 +186,8 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     record = {"provenance": trainer.provenance, "teacher": teacher_record, "training": training, "masks": masks}
     record["warnings"] = trainer.watched.get("warnings", [])
     names = [*extra]
+    if recipe.name == TEACHER and trainer.discriminator is not None:
+        names += checkpoints.save_training_state(trainer.generator, trainer.discriminator, run.directory)
     if profile.best_samples is not None:
         record["best"] = trainer.watched.get("best")
         names += [CURVE] if record["best"] is None else [CURVE, BEST]
