@@ -1,16 +1,20 @@
-"""Generators as safetensors files, with what is needed to build them again in the metadata."""
+"""Networks as safetensors files: a generator with what is needed to build it again, a teacher's last state."""
 
 import json
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
+from ppcd.discriminators import Discriminator
 from ppcd.errors import PpcdError
 from ppcd.generators import Generator, GeneratorConfig
 from ppcd.paths import write_atomic
+from ppcd.records import read_run
 
+LAST, DISCRIMINATOR = "generator-last.safetensors", "discriminator.safetensors"
 FORMAT = "ppcd-generator-1"
 WANTED = "take a whole one, as runs and ppcd.save_generator write it"
 
@@ -23,11 +27,14 @@ def save_generator(generator: Generator, path: str | Path) -> None:
     """
     if generator.config.masked:
         raise PpcdError("a generator with masks is not finished; save ppcd.slim(generator)")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
     # One key: safetensors writes several in any order, and the same generator is to give the same bytes.
     about = {"format": FORMAT, "config": generator.config.to_dict()}
     metadata = {"ppcd": json.dumps(about, sort_keys=True)}
-    write_atomic(Path(path), save(tensors, metadata))
+    write_atomic(Path(path), save(_tensors(generator), metadata))
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 
 def load_generator(path: str | Path) -> Generator:
@@ -69,6 +76,41 @@ def load_generator(path: str | Path) -> Generator:
     generator = Generator(config).to(floating)
     generator.load_state_dict(tensors)
     return generator.eval()
+
+
+def save_training_state(generator: Generator, discriminator: nn.Module, directory: Path) -> tuple[str, ...]:
+    """Write the last weights of a teacher's training, from which another training can go on; the names of the files.
+
+    Both networks are kept under spectral norm, with the vectors of its power iterations.
+
+    Raises:
+        PpcdError: the generator has masks.
+    """
+    save_generator(generator, directory / LAST)
+    write_atomic(directory / DISCRIMINATOR, save(_tensors(discriminator)))
+    return LAST, DISCRIMINATOR
+
+
+def load_training_state(directory: Path) -> tuple[Generator, Discriminator]:
+    """The generator and the discriminator with which a teacher's training ended: on the CPU, in evaluation mode.
+
+    Args:
+        directory: of a complete run of the teacher.
+
+    Raises:
+        PpcdError: the run is not complete or not what was written, or it keeps no discriminator.
+    """
+    record = read_run(directory)
+    if DISCRIMINATOR not in record["files"]:
+        raise PpcdError(
+            f"{directory} has no {DISCRIMINATOR}: this teacher was trained before discriminators were kept; "
+            "train it again"
+        )
+    profile, arch = record["config"]["profile"], record["config"]["recipe"]["generator"]
+    width = profile["teacher_discriminator_width"]
+    discriminator = Discriminator(arch, profile["resolution"], profile["num_classes"], width)
+    discriminator.load_state_dict(load_file(directory / DISCRIMINATOR))
+    return load_generator(directory / LAST), discriminator.eval()
 
 
 def file_on_cpu(path: Path) -> dict[str, object]:

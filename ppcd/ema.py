@@ -1,45 +1,95 @@
-"""The exponential moving average of a generator, and its batch statistics."""
+"""Exponential moving averages of a generator's weights, and its batch statistics measured again."""
 
 import copy
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ppcd.generators import Generator
 from ppcd.layers import ClassConditionalBatchNorm
 
+DECLARED = "ema"  # name of the average that is the run's result
+AGES = (0.01, 0.025, 0.05, 0.1)  # mean ages that are compared, as fractions of the training's iterations
+
 
 class Ema:
-    """A copy of the generator whose parameters follow the original's slowly.
+    """A copy of the generator whose weights follow the original's slowly.
 
-    Buffers are copied, not averaged: the average of two vectors of a spectral norm means nothing, and batch
-    statistics are measured anew at the end (`recompute_batch_statistics`). A mask that froze is frozen in the
-    copy too.
+    Masks and buffers are copied, not averaged. Eq. 1 is so steep that averaged mask weights would be a mask that the
+    trained network never had; the average of two vectors of a spectral norm means nothing; and batch statistics are
+    measured again at the end (`recompute_batch_statistics`). A mask that froze is frozen in the copy too.
 
     Args:
-        decay: of the average. From iteration `start` on; before, the copy equals the original.
+        generator: the original, as it is when the average begins.
+        decay: of the average; 0 is a copy of the weights.
+        start: the first iteration that is averaged; before it the copy equals the original.
+        warm_up: the decay grows as (1 + t) / (10 + t), t counted from `start`, until it reaches `decay`. This is the
+            `num_updates` of TensorFlow's ExponentialMovingAverage. Until then the mean age of the average is about a
+            tenth of the iterations since `start`, and the weight of the initial values falls as t^-9.
     """
 
-    def __init__(self, generator: Generator, decay: float, start: int) -> None:
+    def __init__(self, generator: Generator, decay: float, start: int, warm_up: bool = False) -> None:
         self.generator = copy.deepcopy(generator).requires_grad_(False)
-        self.decay, self.start = decay, start
+        self.decay, self.start, self.warm_up = decay, start, warm_up
+
+    def decay_at(self, iteration: int) -> float:
+        """The decay of this iteration's update."""
+        passed = iteration - self.start
+        if passed < 0:
+            return 0.0
+        return min(self.decay, (1 + passed) / (10 + passed)) if self.warm_up else self.decay
 
     @torch.no_grad()
     def update(self, generator: Generator, iteration: int) -> None:
-        mine: list[torch.Tensor] = list(self.generator.parameters())
-        theirs = [parameter.detach() for parameter in generator.parameters()]
-        if iteration < self.start:
-            torch._foreach_copy_(mine, theirs)
-        else:
-            torch._foreach_lerp_(mine, theirs, 1 - self.decay)
-        for buffer, source in zip(self.generator.buffers(), generator.buffers(), strict=True):
-            buffer.copy_(source)
+        """Take over the original as it is after this iteration."""
+        self.follow_masks(generator)
+        averaged, copied = _tensors(self.generator)
+        new, exact = _tensors(generator)
+        torch._foreach_lerp_(averaged, new, 1 - self.decay_at(iteration))
+        torch._foreach_copy_(copied, exact)
 
     def follow_masks(self, generator: Generator) -> None:
         """Freeze what froze in the original."""
         for mask, source in zip(self.generator.masks().values(), generator.masks().values(), strict=True):
             if source.frozen and not mask.frozen:
                 mask.freeze(source.kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values, for `load_state_dict`."""
+        return {"start": self.start, "generator": self.generator.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`; decay and warm-up are the configuration's."""
+        self.start = state["start"]
+        self.generator.load_state_dict(state["generator"])
+        self.generator.requires_grad_(False)
+
+
+def _tensors(generator: Generator) -> tuple[list[Tensor], list[Tensor]]:
+    """The weights, which are averaged; and masks and buffers, which are copied."""
+    masks = [mask.weight for mask in generator.masks().values()]
+    known = {id(weight) for weight in masks}
+    weights = [parameter.detach() for parameter in generator.parameters() if id(parameter) not in known]
+    return weights, [*(weight.detach() for weight in masks), *generator.buffers()]
+
+
+def make_averages(generator: Generator, age: float, total: int, start: int, others: bool) -> dict[str, Ema]:
+    """Averages of given mean ages by name: the declared one as "ema", the others as "1%".
+
+    An average of decay d has the mean age d / (1 - d), so that of mean age a has the decay a / (1 + a).
+
+    Args:
+        generator: what they follow; they begin as copies of it, with a warm-up.
+        age: mean age of the declared average, as a fraction of `total`.
+        total: iterations of the whole training, also where `start` is in the middle of it.
+        start: iteration at which they begin.
+        others: keep those of the other AGES too.
+    """
+    ages = {DECLARED: age}
+    if others:
+        ages |= {f"{100 * other:g}%": other for other in AGES if other != age}
+    return {name: Ema(generator, each * total / (1 + each * total), start, warm_up=True) for name, each in ages.items()}
 
 
 @torch.no_grad()

@@ -61,6 +61,7 @@ class Profile:
     teacher_ema_start: int | None = None
     fast: bool | None = None  # frozen channels leave the computation, fused optimisers: the same but for rounding
     best_samples: int | None = None  # scored at every tenth of the training, to keep the best generator beside the last
+    average_age: float | None = None  # mean age of the average / iterations, in place of ema_decay and ema_start
     judge: str | None = (
         None  # of the labels, instead of a small classifier of the data: one of ppcd.metrics.gauges.JUDGES
     )
@@ -107,6 +108,7 @@ PROFILES: dict[str, Profile] = {
             backbone="classifier",
             evaluation_samples=100,
             classifier_epochs=2,
+            average_age=0.05,
         ),
         Profile(
             name="mnist",

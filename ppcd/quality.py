@@ -1,9 +1,11 @@
-"""The best generator of a training beside the last: scored at every tenth, kept by its Fréchet distance.
+"""The score curve of a training, and its best generator: scored at every tenth, kept by its Fréchet distance.
 
-A score is of few samples, from noise that the final evaluation does not use, so that the one does not choose what the
-other reports. Where masks are open, or a second phase is to come, the averaged generator is scored as it is (a row of
-`quality.csv` with `final` 0), but not kept: it is not what the run is to deliver, and it is larger. From there on it
-is scored, and kept, as the run would deliver it if it ended now: slim, with batch statistics of its own.
+Every average that the trainer keeps is scored, with the same noise: `quality.csv` has a row for each and says which
+it is. The declared one ("ema") alone can become the best generator. A score is of few samples, from noise that the
+final evaluation does not use, so that the one does not choose what the other reports. Where masks are open, or a
+second phase is to come, the averages are scored as they are (rows of `quality.csv` with `final` 0), but not kept: they
+are not what the run is to deliver, and they are larger. From there on they are scored, and the declared one is kept,
+as the run would deliver it if it ended now: slim, with batch statistics of its own.
 """
 
 import copy
@@ -18,7 +20,7 @@ import torch
 from ppcd.callbacks import Callback, TrainingState
 from ppcd.checkpoints import save_generator
 from ppcd.data import ImageSet
-from ppcd.ema import recompute_batch_statistics
+from ppcd.ema import DECLARED, recompute_batch_statistics
 from ppcd.generators import Generator
 from ppcd.history import HistoryWriter
 from ppcd.initialisation import named_generator
@@ -35,7 +37,7 @@ log = logging.getLogger(__name__)
 TIMES = 10  # that a training is scored
 ROUND = 10  # iterations: scores are taken where the loop has just made sure that all numbers are finite
 CURVE, BEST = "quality.csv", "best.safetensors"
-COLUMNS = ("iteration", "seconds", "fd", "is", "samples", "final")
+COLUMNS = ("iteration", "average", "seconds", "fd", "is", "samples", "final")
 
 Score = Callable[[Generator], tuple[float, float]]  # Fréchet distance and Inception score
 
@@ -113,20 +115,32 @@ class Best(Callback):
     def on_step(self, state: TrainingState) -> None:
         if state.iteration not in self.points or self._writer is None:
             return
-        generator, final = copy.deepcopy(self.trainer.ema.generator), self._final(state)
+        final, rows = self._final(state), list[dict[str, Any]]()
+        for name, average in self.trainer.averages.items():
+            generator = self._as_delivered(average.generator, final)
+            distance, inception = self.score(generator)
+            values = {"iteration": state.iteration, "fd": distance, "is": inception, "samples": self.samples}
+            rows.append({**values, "average": name, "seconds": state.seconds, "final": final})
+            if name == DECLARED and final and math.isfinite(distance):
+                self._keep_best(generator, values)
+        self.trainer.watched["quality"] += rows
+        self._writer.append(rows)
+
+    def _as_delivered(self, average: Generator, final: bool) -> Generator:
+        """A copy to score: as the run would deliver it, or as it is with batch statistics of its own."""
+        generator = copy.deepcopy(average)
         if final:
-            generator = self.finish(generator)
-        else:
-            recompute_batch_statistics(generator, named_generator(self.trainer.seed, "batch statistics"))
-        distance, inception = self.score(generator)
-        values = {"iteration": state.iteration, "fd": distance, "is": inception, "samples": self.samples}
-        row = {**values, "seconds": state.seconds, "final": final}
-        self.trainer.watched["quality"].append(row)
-        self._writer.append([row])
-        if final and math.isfinite(distance) and (self.best is None or distance < self.best["fd"]):
-            save_generator(generator, self.new)
-            about = {"backbone": self.trainer.profile.backbone, "file": BEST, "sha256": file_hash(self.new)}
-            self.trainer.watched["best"] = values | about
+            return self.finish(generator)
+        recompute_batch_statistics(generator, named_generator(self.trainer.seed, "batch statistics"))
+        return generator
+
+    def _keep_best(self, generator: Generator, values: dict[str, Any]) -> None:
+        """Write the generator if its Fréchet distance is the smallest so far."""
+        if self.best is not None and values["fd"] >= self.best["fd"]:
+            return
+        save_generator(generator, self.new)
+        about = {"backbone": self.trainer.profile.backbone, "file": BEST, "sha256": file_hash(self.new)}
+        self.trainer.watched["best"] = values | about
 
     def on_checkpoint(self, state: TrainingState) -> None:
         if self.new.is_file():

@@ -27,6 +27,7 @@ TEACHER_SIZE = {"teacher_width", "teacher_discriminator_width", "teacher_dim_z"}
 TEACHER_BUDGET = {"teacher_iterations", "teacher_batch_size", "teacher_accumulations", "teacher_ema_start"}
 STUDENT_SIZE = {"student_width", "discriminator_width", "dim_z"}
 STUDENT_BUDGET = {"iterations"}
+REFERENCE_AVERAGE = {"ema_decay", "ema_start", "teacher_ema_start"}  # where no `average_age` is declared
 PRUNED_ONLY = {"alpha"}
 MASKED_ONLY = {"mask_rule", "lambda_pp"}
 DISTILLED_ONLY = {"lambda_cd", "normalisation", "masks_distil"}
@@ -38,6 +39,7 @@ OPTIONAL = {
     "teacher_ema_start",
     "fast",
     "best_samples",
+    "average_age",
     "judge",
     "masks_distil",
     "start",
@@ -79,6 +81,7 @@ class RunConfig:
         """
         unused = STUDENT_SIZE if self.recipe.teacher_size else TEACHER_SIZE
         unused = unused | (STUDENT_BUDGET if self.recipe.teacher_budget else TEACHER_BUDGET)
+        unused |= set() if self.profile.average_age is None else REFERENCE_AVERAGE
         unused |= set() if self.recipe.masked else MASKED_ONLY
         unused |= set() if self.recipe.prunes else PRUNED_ONLY
         unused |= set() if self.recipe.distil else DISTILLED_ONLY

@@ -24,12 +24,12 @@ from ppcd.loop import fit
 from ppcd.metrics import get_backbone
 from ppcd.processes import ALONE, Processes
 from ppcd.quality import BEST, CURVE, Best, make_score
-from ppcd.recipes import RECIPES
+from ppcd.recipes import RECIPES, TEACHER
 from ppcd.runs import Run, RunConfig, run_config
 from ppcd.sharing import CHECKPOINT, share_first_half
 from ppcd.slim import slim
 from ppcd.stopping import told
-from ppcd.trainer import Trainer
+from ppcd.trainer import Origin, Trainer
 from ppcd.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -138,9 +138,9 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     data = config.load_data()
     if together.is_main and profile.backbone != "classifier":
         get_backbone(profile.backbone, data)  # what has to be downloaded is missed now, not behind days of training
-    teacher, teacher_record = _load_teacher(config)
+    teacher, teacher_record, origin = _load_teacher(config)
     trainer = make_trainer(
-        profile, recipe, config.seed, data, teacher, device, together, config.precision, config.forms
+        profile, recipe, config.seed, data, teacher, device, together, config.precision, config.forms, origin
     )
     trainer.provenance = provenance.collect(device)
     if trainer.teacher is not None and trainer.half_teacher:
@@ -186,6 +186,8 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     record = {"provenance": trainer.provenance, "teacher": teacher_record, "training": training, "masks": masks}
     record["warnings"] = trainer.watched.get("warnings", [])
     names = [*extra]
+    if recipe.name == TEACHER and trainer.discriminator is not None:
+        names += checkpoints.save_training_state(trainer.generator, trainer.discriminator, run.directory)
     if profile.best_samples is not None:
         record["best"] = trainer.watched.get("best")
         names += [CURVE] if record["best"] is None else [CURVE, BEST]
@@ -240,14 +242,19 @@ def _finish(
     run.finish({**about, **record, "provenance": provenance.finish(record["provenance"])}, extra)
 
 
-def _load_teacher(config: RunConfig) -> tuple[Generator | None, dict[str, Any] | None]:
+def _load_teacher(config: RunConfig) -> tuple[Generator | None, dict[str, Any] | None, Origin | None]:
+    """The teacher's generator, what run.json says of it, and what its training ended with where that is needed."""
     teacher = config.teacher()
     if teacher is None:
-        return None, None
+        return None, None, None
     run = Run(teacher)
     record = run.read()
     about = {"id": record["id"], "generator_sha256": record["files"][GENERATOR]}
-    return checkpoints.load_generator(run.path(GENERATOR)), about
+    origin = None
+    if config.recipe.needs_training_state:
+        origin = checkpoints.load_training_state(run.directory)
+        about |= {name: record["files"][name] for name in (checkpoints.LAST, checkpoints.DISCRIMINATOR)}
+    return checkpoints.load_generator(run.path(GENERATOR)), about, origin
 
 
 def _describe_data(data: ImageSet) -> dict[str, Any]:

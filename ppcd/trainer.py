@@ -15,7 +15,7 @@ from torch import Tensor
 from ppcd import losses
 from ppcd.data import BatchSampler, ImageSet
 from ppcd.discriminators import Discriminator, build_discriminator
-from ppcd.ema import Ema
+from ppcd.ema import DECLARED, Ema, make_averages
 from ppcd.errors import PpcdError
 from ppcd.forms import EXACT, FAST, Forms, has_bf16, prepare_compiler
 from ppcd.generators import CHANNELS, Generator, GeneratorConfig, build_generator
@@ -30,7 +30,7 @@ from ppcd.rule import MaskRule, channels_to_prune
 from ppcd.slim import slim
 from ppcd.teacher import Teacher
 
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 SECOND_PHASES = ("distil", "finetune")
 Network = TypeVar("Network", bound=torch.nn.Module)
 Origin = tuple[Generator, Discriminator]
@@ -45,7 +45,7 @@ class Optimisation:
     betas: tuple[float, float]
     eps: float
     discriminator_steps: int = 1  # for each step of G
-    averaged: bool = True  # whether an average of G's weights is the result
+    averaged: bool = True  # whether an average of G's weights is the result, where the profile declares none
 
 
 OPTIMISATION = {
@@ -113,7 +113,7 @@ class Trainer:
         self.generator = self._place(self._make_generator())
         discriminator = self._make_discriminator()
         self.discriminator = None if discriminator is None else self._place(discriminator)
-        self.ema = self._average(self.generator, 0)
+        self.averages = self._make_averages(self.generator, 0)
         self.teacher = self._make_teacher(teacher)
         self.teacher_discriminator = self._make_teacher_discriminator()
 
@@ -232,11 +232,24 @@ class Trainer:
             return None
         return self._place(copy.deepcopy(self.origin[1])).eval().requires_grad_(False)
 
-    def _average(self, generator: Generator, start: int) -> Ema:
-        """The average that follows the generator; where the method has none, a copy of its weights."""
+    @property
+    def ema(self) -> Ema:
+        """The average that is the result of the run."""
+        return self.averages[DECLARED]
+
+    def _make_averages(self, generator: Generator, start: int) -> dict[str, Ema]:
+        """The averages that follow the generator from iteration `start` on, by name.
+
+        A declared mean age (`average_age`) holds for every method. Without one it is the reference decay, and a copy
+        of the weights where the method's source keeps no average.
+        """
+        profile = self.profile
+        if profile.average_age is not None:
+            others = profile.best_samples is not None  # the score curve compares them
+            return make_averages(generator, profile.average_age, self.total, start, others)
         if not self.settings.averaged:
-            return Ema(generator, 0.0, 0)
-        return Ema(generator, self.profile.ema_decay, start + self.budget.ema_start)
+            return {DECLARED: Ema(generator, 0.0, start)}
+        return {DECLARED: Ema(generator, profile.ema_decay, start + self.budget.ema_start)}
 
     def _learned(self) -> list[torch.nn.Parameter]:
         """What G's optimiser trains: all of G but the masks, which have their rule."""
@@ -267,7 +280,7 @@ class Trainer:
         return self.processes.part(z).to(self.device), self.processes.part(y).to(self.device)
 
     def step(self) -> dict[str, Tensor]:
-        """One iteration: D's steps, a step of G and its masks, the average. Returns the losses, detached."""
+        """One iteration: D's steps, a step of G and its masks, the averages. Returns the losses, detached."""
         self.generator.train()
         zero = torch.zeros((), device=self.device)
         losses_now = {"loss_d": zero, "loss_adv": zero, "loss_cd": zero, "loss_pp": zero}
@@ -281,8 +294,9 @@ class Trainer:
                 self.discriminator.requires_grad_(False)
             losses_now |= self.generator_step()
 
-        # Average
-        self.ema.update(self.generator, self.iteration)
+        # Averages
+        for average in self.averages.values():
+            average.update(self.generator, self.iteration)
         self.iteration += 1
         if self.recipe.two_phase and self.iteration == self.switch_at:
             self.switch()
@@ -334,7 +348,6 @@ class Trainer:
         self.optimizer_g.step()
         if pruning and self.rule is not None:
             self.rule.step(self.iteration)
-            self.ema.follow_masks(self.generator)
         return found
 
     def _distillation_of_masks(self, distance: Tensor | None) -> dict[torch.nn.Parameter, Tensor]:
@@ -398,10 +411,10 @@ class Trainer:
         self._second_phase(slim(self.generator, for_training=True), "distil")
 
     def _second_phase(self, generator: Generator, phase: str) -> None:
-        """Go on with another network: a new optimiser and a new average, the same discriminator."""
+        """Go on with another network: a new optimiser and new averages, the same discriminator."""
         self.generator, self.phase = self._place(generator), phase
         self.optimizer_g = self._adam(self._learned(), self.settings.lr_g * self.profile.lr_g_scale)
-        self.ema = self._average(self.generator, self.iteration)
+        self.averages = self._make_averages(self.generator, self.iteration)
 
     def extra_files(self) -> dict[str, str]:
         """What a method leaves in the run's directory beside the generator: file name -> text."""
@@ -438,8 +451,7 @@ class Trainer:
             "generator_config": self.generator.config.to_dict(),
             "generator": self.generator.state_dict(),
             "discriminator": None if self.discriminator is None else self.discriminator.state_dict(),
-            "ema": self.ema.generator.state_dict(),
-            "ema_start": self.ema.start,
+            "averages": {name: average.state_dict() for name, average in self.averages.items()},
             "optimizer_g": self.optimizer_g.state_dict(),
             "optimizer_d": None if self.optimizer_d is None else self.optimizer_d.state_dict(),
             "rule": None if self.rule is None else self.rule.state_dict(),
@@ -467,9 +479,8 @@ class Trainer:
         if self.discriminator is not None and self.optimizer_d is not None:
             self.discriminator.load_state_dict(state["discriminator"])
             self.optimizer_d.load_state_dict(state["optimizer_d"])
-        self.ema.generator.load_state_dict(state["ema"])
-        self.ema.generator.requires_grad_(False)
-        self.ema.start = state["ema_start"]
+        for name, average in self.averages.items():
+            average.load_state_dict(state["averages"][name])
         self.optimizer_g.load_state_dict(state["optimizer_g"])
         if self.rule is not None:
             self.rule.load_state_dict(state["rule"])

@@ -1,13 +1,14 @@
 """The average of a generator's weights, and its batch statistics measured anew."""
 
 import copy
+import math
 
 import pytest
 import torch
 from reference import largest_difference, noise_and_labels, randomise
 from torch import Tensor, nn
 
-from ppcd.ema import Ema, recompute_batch_statistics
+from ppcd.ema import AGES, DECLARED, Ema, make_averages, recompute_batch_statistics
 from ppcd.generators import Generator, build_generator
 from ppcd.initialisation import named_generator
 from ppcd.layers import ClassConditionalBatchNorm, SpectralNorm
@@ -28,8 +29,10 @@ def averaged(ema: Ema) -> dict[str, Tensor]:
 
 
 def test_the_average_is_the_formula() -> None:
-    """From iteration `start` on a <- decay a + (1 - decay) w; before, a = w. In float64 loops."""
+    """From iteration `start` on a <- decay a + (1 - decay) w; before, and for masks, a = w. In float64 loops."""
     generator = student()
+    masks = {f"{name}.weight" for name in generator.masks()}
+    assert len(masks) == 6
     ema, start = Ema(generator, DECAY, start=2), 2
     expected: dict[str, list[float]] = {}
     for iteration in range(6):
@@ -37,7 +40,7 @@ def test_the_average_is_the_formula() -> None:
         ema.update(generator, iteration)
         for name, parameter in generator.named_parameters():
             new = parameter.detach().double().flatten().tolist()
-            if iteration < start:
+            if iteration < start or name in masks:
                 expected[name] = new
             else:
                 expected[name] = [DECAY * a + (1 - DECAY) * w for a, w in zip(expected[name], new, strict=True)]
@@ -77,6 +80,20 @@ def test_buffers_are_copied_and_never_averaged() -> None:
     assert "blocks.0.conv1.u" in mine and "blocks.0.bn1.running_mean" in mine
 
 
+def test_masks_are_copied_and_never_averaged() -> None:
+    """A layer that crosses at once: halfway an averaged w would still be open, where the trained mask is closed."""
+    generator = student()
+    ema = Ema(generator, 0.99, start=0)
+    for iteration in range(3):
+        for mask in generator.masks().values():
+            mask.weight.data.fill_(-0.012)
+        ema.update(generator, iteration)
+        for mine, theirs in zip(ema.generator.masks().values(), generator.masks().values(), strict=True):
+            assert torch.equal(mine.values(), theirs.values()) and float(mine.values().detach().max()) < 1e-4
+            averaged = 0.99 ** (iteration + 1) * 0.024 - 0.012
+            assert 1 / (1 + math.exp(-1e3 * averaged)) > 0.99  # the broken case
+
+
 def test_the_average_is_a_network_of_its_own() -> None:
     generator = student()
     ema = Ema(generator, DECAY, start=0)
@@ -94,7 +111,6 @@ def test_the_masks_follow() -> None:
     ema = Ema(generator, DECAY, start=0)
     names = list(generator.masks())
     generator.masks()[names[1]].freeze(torch.tensor([True, False, False, True]))
-    ema.follow_masks(generator)
     ema.update(generator, 0)
     for name, mask in ema.generator.masks().items():
         assert mask.frozen == (name == names[1])
@@ -108,6 +124,69 @@ def test_the_masks_follow() -> None:
     assert ema.generator.masks()[names[1]].values().tolist() == [1, 0, 0, 1]
     assert ema.generator.masks()[names[0]].values().tolist() == [0, 1, 0, 0]
     assert not any(parameter.requires_grad for parameter in ema.generator.masks()[names[0]].parameters())
+
+
+# ------------------------------------------------------------ averages of a declared age
+
+
+def track(ema: Ema, values: list[float]) -> float:
+    """One weight of the average after the original had these values, one an iteration from its start on."""
+    generator = student()
+    for iteration, value in enumerate(values, ema.start):
+        generator.linear.weight.data.fill_(value)
+        ema.update(generator, iteration)
+    return float(ema.generator.linear.weight[0, 0])
+
+
+@pytest.mark.parametrize("name", ["1%", "2.5%", "ema", "10%"])
+def test_the_mean_age_is_what_the_name_says(name: str) -> None:
+    """An average of weights that grow by 1 an iteration is behind by its mean age, at the end of the training."""
+    total, ages = 400, {"1%": 0.01, "2.5%": 0.025, "ema": 0.05, "10%": 0.1}
+    averages = make_averages(student(), 0.05, total, 0, others=True)
+    behind = total - track(averages[name], [float(value) for value in range(1, total + 1)])
+    assert behind == pytest.approx(ages[name] * total, rel=0.01 if name != "10%" else 0.05)  # a warm-up of 90%
+
+
+def test_the_declared_average_stands_for_its_age() -> None:
+    assert list(make_averages(student(), 0.05, 100, 0, others=True)) == [DECLARED, "1%", "2.5%", "10%"]
+    assert list(make_averages(student(), 0.025, 100, 0, others=True)) == [DECLARED, "1%", "5%", "10%"]
+    assert list(make_averages(student(), 0.05, 100, 0, others=False)) == [DECLARED]
+    assert AGES == (0.01, 0.025, 0.05, 0.1)
+
+
+def test_an_average_does_not_hold_the_initial_weights() -> None:
+    """Each starts as a copy; of the initial values a thousandth is left after ten iterations, whatever the decay."""
+    averages = make_averages(student(), 0.05, 1000, 7, others=True)
+    for average in averages.values():
+        assert torch.equal(average.generator.linear.weight, student().linear.weight)
+        average.generator.linear.weight.fill_(1e3)
+        assert abs(track(average, [0.0] * 10)) < 1
+        assert average.start == 7 and average.decay_at(6) == 0
+    slow = Ema(student(), averages[DECLARED].decay, start=7)  # the broken case: no warm-up
+    slow.generator.linear.weight.fill_(1e3)
+    assert track(slow, [0.0] * 10) > 500
+
+
+def test_the_decay_grows_until_it_is_the_declared_one() -> None:
+    average = make_averages(student(), 0.05, 1000, 20, others=False)[DECLARED]
+    assert [average.decay_at(20 + passed) for passed in (0, 8, 90)] == [1 / 10, 9 / 18, 91 / 100]
+    assert average.decay_at(20 + 449) == average.decay_at(1000) == average.decay == 50 / 51
+    assert average.decay_at(20 + 440) < average.decay
+
+
+def test_a_state_goes_on_as_if_it_had_not_stopped() -> None:
+    straight, resumed = Ema(student(), DECAY, 1, warm_up=True), Ema(student(), DECAY, 99, warm_up=True)
+    generator = student()
+    for iteration in range(6):
+        randomise(generator, iteration)
+        straight.update(generator, iteration)
+        if iteration == 2:
+            resumed.load_state_dict(copy.deepcopy(straight.state_dict()))
+        elif iteration > 2:
+            resumed.update(generator, iteration)
+    assert resumed.start == 1 and not any(each.requires_grad for each in resumed.generator.parameters())
+    for name, value in averaged(resumed).items():
+        assert torch.equal(value, averaged(straight)[name]), name
 
 
 # ------------------------------------------------------------ batch statistics

@@ -125,7 +125,11 @@ def runs() -> list[dict[str, Any]]:
         found += [fake_run("ppcd-cd30", seed, PROFILE, fd=9.0)] if seed < 2 else []
     for record in found:
         folder = paths.results(PROFILE) / "runs" / record["id"]
-        pd.DataFrame({"iteration": [10, 20], "fd": [30.0, 20.0]}).to_csv(folder / "quality.csv", index=False)
+        curve = pd.DataFrame({"iteration": [10, 20], "fd": [30.0, 20.0]})
+        if record["seed"] == 1:  # a run that keeps several averages: the declared one is shown
+            others = curve.assign(average="1%", fd=[300.0, 200.0])
+            curve = pd.concat([curve.assign(average="ema"), others]).sort_values("iteration")
+        curve.to_csv(folder / "quality.csv", index=False)
     return found
 
 
@@ -156,7 +160,8 @@ def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monk
     unasked = sum(not each.seeds for each in rows)
     assert sum(text.get_text().strip() == "not run" for text in axes.texts) == unasked > 10
     left, right = shown.curves_figure(PROFILE, (0, 1, 2)).axes
-    assert len(left.lines) == 8 + 3 and [text.get_text() for text in right.texts] == ["not run"]
+    assert len(left.lines) == 8 + 3 and {tuple(line.get_ydata()) for line in left.lines} == {(30.0, 20.0)}
+    assert [text.get_text() for text in right.texts] == ["not run"]
     evidence.measure(evidence.run_configs(PROFILE, (0, 1, 2)))
     right = shown.curves_figure(PROFILE, (0, 1, 2)).axes[1]
     assert len(right.lines[0].get_xdata()) == 8

@@ -444,7 +444,7 @@ def test_the_choices_are_part_of_the_state(tmp_path: Path, straight: dict[str, A
     fit(trainer, tmp_path / "checkpoint.pt", stop_at=3)
     draw_widths(trainer.space, trainer.choices)
     fit(trainer, tmp_path / "nothing.pt")
-    assert everything(trainer)["ema"] != straight["ema"]
+    assert everything(trainer)["averages"] != straight["averages"]
 
 
 def test_a_run_from_nothing_to_its_directory() -> None:

@@ -19,7 +19,7 @@ from ppcd.data import ImageSet
 from ppcd.generators import Generator, build_generator
 from ppcd.loop import fit, save_checkpoint
 from ppcd.metrics import complexity
-from ppcd.profiles import get_profile
+from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import RECIPES, get_recipe
 from ppcd.rule import channels_to_prune
 from ppcd.runs import Run, run_config
@@ -41,10 +41,10 @@ def image_set() -> ImageSet:
     return ImageSet(images, torch.arange(10) % CLASSES, ("a", "b", "c"), "noise", "0" * 64, "")
 
 
-def trainer_of(name: str, seed: int = 0) -> Trainer:
+def trainer_of(name: str, seed: int = 0, profile: Profile = PROFILE) -> Trainer:
     recipe = get_recipe(name)
     teacher = build_generator("biggan", 32, CLASSES, width=2, dim_z=8, seed=9).eval() if recipe.needs_teacher else None
-    return make_trainer(PROFILE, recipe, seed, image_set(), teacher, "cpu")
+    return make_trainer(profile, recipe, seed, image_set(), teacher, "cpu")
 
 
 def after(trainer: Trainer, steps: int) -> Trainer:
@@ -259,11 +259,12 @@ def test_sngan_has_its_own_settings() -> None:
     assert len(counted) == 10
 
 
-def test_sngan_is_its_last_weights_not_an_average() -> None:
-    trainer = after(trainer_of("sngan"), TOTAL)
+def test_sngan_is_its_last_weights_where_no_average_is_declared() -> None:
+    profile = replace(PROFILE, average_age=None)
+    trainer = after(trainer_of("sngan", profile=profile), TOTAL)
     average = dict(trainer.ema.generator.named_parameters())
     assert all(torch.equal(average[name], value) for name, value in trainer.generator.named_parameters())
-    other = after(trainer_of("sagan"), TOTAL)
+    other = after(trainer_of("sagan", profile=profile), TOTAL)
     average = dict(other.ema.generator.named_parameters())
     assert not all(torch.equal(average[name], value) for name, value in other.generator.named_parameters())
 

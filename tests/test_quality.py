@@ -117,6 +117,29 @@ def test_the_best_is_kept_beside_the_last(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "best.safetensors", "quality.csv"}
 
 
+def test_every_average_is_scored_and_the_declared_one_kept(tmp_path: Path) -> None:
+    """A smaller distance of another average does not make it the best: the declared one is the run's."""
+    trainer = trainer_of("sagan", replace(PROFILE, best_samples=20, iterations=20))
+    seen: list[dict[str, torch.Tensor]] = []
+    distances = [5.0, 1.0, 2.0, 3.0, 4.0, 1.0, 2.0, math.nan]
+
+    def score(generator: Generator) -> tuple[float, float]:
+        seen.append(generator.state_dict())
+        return distances[len(seen) - 1], 2.0
+
+    fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path, score)])
+    names = list(trainer.averages)
+    assert names == ["ema", "1%", "2.5%", "10%"]
+    assert [(row["iteration"], row["average"]) for row in curve(tmp_path)] == [
+        (iteration, name) for iteration in ("10", "20") for name in names
+    ]
+    assert [row["fd"] for row in curve(tmp_path)] == ["5", "1", "2", "3", "4", "1", "2", ""]
+    assert (trainer.watched["best"]["iteration"], trainer.watched["best"]["fd"]) == (20, 4.0)
+    kept = load_generator(tmp_path / "best.safetensors").state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in seen[4].items())
+    assert not torch.equal(seen[4]["linear.weight"], seen[5]["linear.weight"])
+
+
 @pytest.mark.parametrize("recipe", ["ppcd-no-cd", "l1-sagan"])
 def test_what_the_run_cannot_deliver_is_scored_but_not_kept(recipe: str, tmp_path: Path) -> None:
     """Open masks, a phase before the pruning: larger networks, which a small distance does not make the best."""
@@ -244,7 +267,11 @@ def test_a_run_keeps_its_best_and_says_so() -> None:
     record = run.read()
     assert {"quality.csv", "best.safetensors"} <= set(record["files"]) and isinstance(record["warnings"], list)
     rows = curve(run.directory)
-    assert [(row["iteration"], row["samples"], row["final"]) for row in rows] == [("10", "20", "1"), ("12", "20", "1")]
+    assert [(row["iteration"], row["average"], row["samples"], row["final"]) for row in rows] == [
+        (iteration, average, "20", "1") for iteration in ("10", "12") for average in ("ema", "1%", "2.5%", "10%")
+    ]
+    assert len({row["fd"] for row in rows}) > 4 and set(record["metrics"]) == {"protocol", "ema", "raw"}
+    rows = [row for row in rows if row["average"] == "ema"]
     best = min(rows, key=lambda row: float(row["fd"]))
     assert record["best"]["iteration"] == int(best["iteration"])
     assert record["best"]["fd"] == pytest.approx(float(best["fd"]), rel=1e-5)

@@ -76,13 +76,15 @@ def changed(value: Any) -> Any:
 
 
 # Which runs the fields of a profile decide, where it is not all of them.
+REFERENCE_AVERAGE = ("ema_decay", "ema_start", "teacher_ema_start")
 DECIDES = {
     **{name: {"teacher", "distilled"} for name in ("teacher_width", "teacher_discriminator_width")},
     **{name: {"teacher", "distilled"} for name in ("teacher_dim_z", "teacher_iterations", "teacher_batch_size")},
-    **{name: {"teacher", "distilled"} for name in ("teacher_accumulations", "teacher_ema_start")},
+    **{name: {"teacher", "distilled"} for name in ("teacher_accumulations",)},
     **{name: {"student", "distilled"} for name in ("student_width", "discriminator_width")},
     **{name: {"student", "distilled"} for name in ("dim_z", "iterations")},
     **{name: set() for name in ("name", "purpose", "images_per_class")},  # the data's identity has the last
+    **{name: set() for name in REFERENCE_AVERAGE},  # the smoke profile declares an average
 }
 
 
@@ -92,6 +94,17 @@ def test_a_field_of_the_profile_changes_the_hash_of_the_runs_that_it_decides(fie
     recipes = {"teacher": "biggan", "student": "sagan", "distilled": "ppcd"}
     seen = {kind for kind, recipe in recipes.items() if config(recipe).hash != config(recipe, profile=other).hash}
     assert seen == DECIDES.get(field, {"teacher", "student", "distilled"})
+
+
+def test_without_a_declared_average_the_reference_settings_decide() -> None:
+    own = replace(SMOKE, average_age=None)
+    assert "average_age" not in config(profile=own).resolved()["profile"]
+    assert config(profile=own).hash != config().hash
+    for field in REFERENCE_AVERAGE:
+        other = replace(own, **{field: changed(getattr(own, field))})
+        assert config("biggan", profile=other).hash != config("biggan", profile=own).hash, field
+        same = config("sagan", profile=other).hash == config("sagan", profile=own).hash
+        assert same == (field == "teacher_ema_start"), field
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Recipe)])

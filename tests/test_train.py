@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import ppcd.train
 from ppcd import checkpoints
+from ppcd.baselines import make_trainer
 from ppcd.callbacks import Callback, TrainingState
 from ppcd.finished import decide_masks, finish_generator, sample_grid
 from ppcd.generators import Generator, build_generator
@@ -163,6 +164,41 @@ def test_the_teacher_was_trained_before(run: Run) -> None:
     assert not teacher.path("masks.csv").exists()
     assert of_teacher["training"]["iterations"] == SMOKE.teacher_iterations
     assert of_teacher["complexity"]["params"] == of_teacher["complexity"]["params_dense"]
+
+
+def test_a_teacher_keeps_what_another_training_goes_on_from(run: Run) -> None:
+    """Its last weights and its discriminator: the same images and scores as the trainer's, and both can be trained."""
+    config = run.config.teacher()
+    assert config is not None
+    kept = Run(config)
+    trainer = make_trainer(config.profile, config.recipe, config.seed, config.load_data(), None, "cpu")
+    trainer.load_state_dict(checkpoints.file_on_cpu(kept.path("checkpoint.pt")))
+    assert trainer.iteration == trainer.total and trainer.discriminator is not None
+    generator, discriminator = checkpoints.load_training_state(kept.directory)
+    z, y = noise_and_labels(5, generator.dim_z, generator.num_classes, 3)
+    with torch.no_grad():
+        mine, images = generator(z, y), trainer.generator.eval()(z, y)
+        assert largest_difference(mine, images) < 1e-6
+        assert largest_difference(discriminator(images, y), trainer.discriminator.eval()(images, y)) < 1e-6
+        averaged = checkpoints.load_generator(kept.path("generator.safetensors"))
+        assert largest_difference(averaged(z, y), images) > 1e-4  # the broken case
+    for network, trained in ((generator, trainer.generator), (discriminator, trainer.discriminator)):
+        tensors, state = network.state_dict(), trained.state_dict()
+        assert tensors.keys() == state.keys() and any(name.endswith(".u") for name in state)
+        assert all(torch.equal(tensors[name], value) for name, value in state.items())
+        assert not network.training and all(each.requires_grad for each in network.parameters())
+    assert {checkpoints.LAST, checkpoints.DISCRIMINATOR} <= set(kept.read()["files"])
+    assert not {checkpoints.LAST, checkpoints.DISCRIMINATOR} & set(run.read()["files"])
+
+
+def test_a_teacher_without_its_discriminator_is_one_line(run: Run, beside: Path) -> None:
+    """The committed teachers; a student; a file that is gone."""
+    (directory,) = beside.iterdir()
+    with refused("trained before discriminators were kept", "train it again"):
+        checkpoints.load_training_state(run.directory)
+    (directory / checkpoints.DISCRIMINATOR).unlink()
+    with refused(f"{checkpoints.DISCRIMINATOR} is missing"):
+        checkpoints.load_training_state(directory)
 
 
 def test_averaged_and_raw_weights_are_both_measured(run: Run) -> None:

@@ -15,6 +15,7 @@ from reference import largest_difference, refused
 from torch import Tensor
 
 from ppcd import losses
+from ppcd.baselines import make_trainer
 from ppcd.callbacks import Callback, HistoryLogger, TrainingState
 from ppcd.data import BatchSampler, ImageSet
 from ppcd.errors import PpcdError
@@ -24,15 +25,16 @@ from ppcd.loop import NonFiniteLoss, fit, save_checkpoint
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import Recipe, get_recipe
 from ppcd.teacher import Teacher
-from ppcd.trainer import Trainer
+from ppcd.trainer import CHECKPOINT_FORMAT, Trainer
 
 CLASSES = 3
 TOTAL = 12
 PROFILE = replace(
     get_profile("smoke"), num_classes=CLASSES, batch_size=4, iterations=TOTAL, teacher_iterations=8,
     student_width=1, discriminator_width=1, teacher_width=2, teacher_discriminator_width=1, dim_z=8, teacher_dim_z=8,
-    flip=True, ema_start=2,
+    flip=True, ema_start=2, best_samples=20,
 )  # fmt: skip
+REFERENCE = replace(PROFILE, average_age=None)  # the reference decay instead of a declared average
 PAIRED = ("ppcd", "ppcd-no-cd", "ppcd-no-pp", "sagan")
 
 
@@ -166,7 +168,7 @@ def test_the_states_are_compared_to_the_bit(straight: Callable[[str], dict[str, 
         trainer.last = {name: float(value) for name, value in trainer.step().items()}
     found = everything(trainer)
     different = {part for part, value in straight("ppcd").items() if found[part] != value}
-    assert {"generator", "discriminator", "ema", "optimizer_g", "optimizer_d", "noise"} <= different
+    assert {"generator", "discriminator", "averages", "optimizer_g", "optimizer_d", "noise"} <= different
     assert not {"sampler", "iteration"} & different
 
 
@@ -503,7 +505,8 @@ def test_in_training_batch_statistics_and_power_iterations_move() -> None:
 
 
 def test_the_average_follows_from_its_start_on() -> None:
-    trainer = trainer_of("ppcd")
+    trainer = trainer_of("ppcd", profile=REFERENCE)
+    assert list(trainer.averages) == ["ema"]
     for _ in range(PROFILE.ema_start):
         trainer.step()
         assert torch.equal(trainer.ema.generator.linear.weight, trainer.generator.linear.weight)
@@ -511,12 +514,40 @@ def test_the_average_follows_from_its_start_on() -> None:
     trainer.step()
     expected = PROFILE.ema_decay * before + (1 - PROFILE.ema_decay) * trainer.generator.linear.weight
     assert largest_difference(trainer.ema.generator.linear.weight, expected) < 1e-7
+
+
+def test_every_average_has_the_masks_of_the_trained_network() -> None:
+    """While they close, and in the same step in which they freeze."""
+    trainer = trainer_of("ppcd")
     while not all(mask.frozen for mask in trainer.generator.masks().values()):
         trainer.step()
-    for mine, theirs in zip(
-        trainer.ema.generator.masks().values(), trainer.generator.masks().values(), strict=True
-    ):  # in the same step in which they froze
-        assert mine.frozen and torch.equal(mine.values(), theirs.values())
+        for average in trainer.averages.values():
+            mine, theirs = average.generator.masks().values(), trainer.generator.masks().values()
+            for ours, mask in zip(mine, theirs, strict=True):
+                assert ours.frozen == mask.frozen and torch.equal(ours.values(), mask.values())
+
+
+@pytest.mark.parametrize("recipe", ["biggan", "sagan", "sngan", "tinygan", "distill-nas"])
+def test_a_declared_average_is_the_same_for_every_method(recipe: str) -> None:
+    """Its age is a fraction of the method's own training; SN-GAN and Tiny-GAN, whose sources keep none, have it too."""
+    profile = replace(PROFILE, student_width=2, dim_z=16)
+    trainer = make_trainer(profile, get_recipe(recipe), 0, image_set(), teacher_generator(), "cpu")
+    for name, age in {"ema": 0.05, "1%": 0.01, "2.5%": 0.025, "10%": 0.1}.items():
+        average = trainer.averages[name]
+        assert average.decay / (1 - average.decay) == pytest.approx(age * trainer.total)
+        assert average.warm_up and average.start == 0
+        for key, value in trainer.generator.state_dict().items():
+            assert torch.equal(average.generator.state_dict()[key], value), key
+    assert len(trainer.averages) == 4 and trainer.ema is trainer.averages["ema"]
+    trainer.step()
+    last = trainer.generator.state_dict()
+    for name, average in trainer.averages.items():
+        begun = average.generator.state_dict()
+        assert any(not torch.equal(begun[each], value) for each, value in last.items()), name
+
+
+def test_averages_that_nothing_scores_are_not_kept() -> None:
+    assert list(trainer_of("sagan", profile=replace(PROFILE, best_samples=None)).averages) == ["ema"]
 
 
 def test_learning_rates_are_the_reference_ones_times_the_profiles() -> None:
@@ -550,6 +581,11 @@ def test_two_step_prunes_first_and_distils_then(tmp_path: Path) -> None:
     hidden = [channels for pair in trainer.generator.config.hidden or () for channels in pair]
     assert [each["kept"] for each in report] == hidden
     assert all(each["frozen_at"] <= half * 2 / 3 for each in report)
+    for average in trainer.averages.values():  # they begin again; their age is of the whole training
+        assert average.start == half and average.generator.config == trainer.generator.config
+    assert trainer.ema.decay == pytest.approx(0.05 * TOTAL / (1 + 0.05 * TOTAL))
+    trainer = trainer_of("ppcd-two-step", profile=REFERENCE)
+    fit(trainer, tmp_path / "reference.pt")
     assert trainer.ema.start == half + PROFILE.ema_start
 
 
@@ -618,9 +654,8 @@ def test_a_loss_that_is_not_finite_ends_the_training(network: str, loss: str, tm
     assert record.events[-2:] == [("checkpoint", 5), ("end", 5 + 1)]  # and it is not among what is logged
     state = torch.load(checkpoint, weights_only=True)
     assert state["iteration"] == 5
-    assert all(
-        value.isfinite().all() for part in ("generator", "discriminator", "ema") for value in state[part].values()
-    )
+    networks = [state["generator"], state["discriminator"], *(each["generator"] for each in state["averages"].values())]
+    assert len(networks) == 6 and all(value.isfinite().all() for each in networks for value in each.values())
     again = trainer_of("ppcd")
     fit(again, checkpoint)
     assert again.iteration == TOTAL
@@ -685,7 +720,7 @@ def damaged(path: Path) -> Iterator[str]:
         ("without noise", {key: each for key, each in state.items() if key != "noise"}),
         ("other shapes", {**state, "generator": {key: each[:1] if isinstance(each, Tensor) and each.dim() > 1 else each
                                                  for key, each in state["generator"].items()}}),
-        ("newer", {**state, "format": 99}),
+        ("newer", {**state, "format": 99}), ("older", {**state, "format": CHECKPOINT_FORMAT - 1}),
     ):  # fmt: skip
         torch.save(value, path)
         yield name
@@ -702,7 +737,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
             fit(trainer_of("sagan"), path)
         assert path.read_bytes() == content, name  # it is the user who deletes it
         names.append(name)
-    assert len(names) == 11
+    assert len(names) == 12
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -27,6 +27,7 @@ from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, si
 from ppcd.artifacts.render import plain_markdown, write_number
 from ppcd.artifacts.rows import score_names
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, data_note, directory, find_records, listed
+from ppcd.ema import DECLARED
 from ppcd.evidence import (
     EFFECT,
     FEW,
@@ -188,7 +189,7 @@ def curves_figure(profile: str, seeds: Sequence[int]) -> Figure:
         some = False
         for place, (weight, name) in enumerate(WEIGHTS.items()):
             records = find_records(profile, name, seeds)
-            curves = [pd.read_csv(path) for record in records if (path := directory(record) / CURVE).is_file()]
+            curves = [_curve(path) for record in records if (path := directory(record) / CURVE).is_file()]
             if not curves:
                 continue
             some, color = True, PALETTE[place]
@@ -207,6 +208,12 @@ def curves_figure(profile: str, seeds: Sequence[int]) -> Figure:
         note += "for the same noise, less the class means, mean of the blocks"
         sign(figure, Context(profile, tuple(seeds)), note)
     return figure
+
+
+def _curve(path: Path) -> pd.DataFrame:
+    """The score curve of a run's declared average; a run that keeps a single average may not name it."""
+    curve = pd.read_csv(path)
+    return curve[curve["average"] == DECLARED] if "average" in curve else curve
 
 
 def _following(axes: Axes, profile: str, seeds: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ from ppcd.generators import Generator
 from ppcd.processes import ALONE, Processes
 from ppcd.profiles import Profile
 from ppcd.recipes import Recipe
-from ppcd.trainer import Trainer
+from ppcd.trainer import Origin, Trainer
 
 TRAINERS: dict[str, type[Trainer]] = {
     "l1": L1Trainer,
@@ -30,7 +30,8 @@ def make_trainer(
     processes: Processes = ALONE,
     precision: str = "no",
     forms: Forms | None = None,
+    origin: Origin | None = None,
 ) -> Trainer:
     """The trainer of a recipe. Arguments and errors as `ppcd.trainer.Trainer`."""
     kind = Trainer if recipe.baseline is None else TRAINERS[recipe.baseline.kind]
-    return kind(profile, recipe, seed, data, teacher, device, processes, precision, forms)
+    return kind(profile, recipe, seed, data, teacher, device, processes, precision, forms, origin)

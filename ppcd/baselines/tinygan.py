@@ -135,7 +135,7 @@ class TinyGanTrainer(Trainer):
         self.extra_noise = named_generator(self.seed, "tinygan noise")
         self.pairs: list[Pair] = []
         taught = self._teacher().shared
-        for generator in (self.generator, self.ema.generator):
+        for generator in (self.generator, *(average.generator for average in self.averages.values())):
             mine = generator.shared
             if mine is not None and taught is not None and mine.weight.shape == taught.weight.shape:
                 mine.weight.data.copy_(taught.weight)
