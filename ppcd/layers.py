@@ -215,6 +215,27 @@ class BatchNorm2d(nn.BatchNorm2d):
         return torch.addcmul(self.bias[:, None, None], x, self.weight[:, None, None])
 
 
+def as_constant(
+    norm: ClassConditionalBatchNorm | BatchNorm2d,
+    x: Float[Tensor, "batch channel height width"],
+    condition: Tensor | None = None,
+) -> Float[Tensor, "batch channel height width"]:
+    """The norm at evaluation, with running statistics, gain and bias as constants: x alone gets a gradient."""
+    with torch.no_grad():
+        if isinstance(norm, ClassConditionalBatchNorm):
+            training = norm.training
+            norm.eval()  # a spectral norm inside must not move on
+            gain, bias = 1 + norm.gain(condition), norm.bias(condition)  # [batch, channel] each
+            norm.train(training)
+        else:
+            gain, bias = norm.weight[None], norm.bias[None]
+        if norm.running_mean is None or norm.running_var is None:
+            raise ValueError("a batch norm without running statistics is no constant function")
+        scale = full(gain) * torch.rsqrt(norm.running_var + norm.eps)
+        shift = full(bias) - norm.running_mean * scale
+    return torch.addcmul(shift[:, :, None, None], full(x), scale[:, :, None, None])
+
+
 class SelfAttention(nn.Module):
     """Self-attention of SA-GAN as BigGAN-PyTorch has it: 1x1 convolutions without bias, gamma starts at 0."""
 

@@ -10,6 +10,12 @@ normalisation that L_CD trained alone would collapse to flat maps, so nothing he
   statistics those behind it. The two are the same while gamma is 0.)
 - "statistics": such statistics behind every block.
 - "none": the features as they are, the class-leakage ablation.
+- "both": the student's features are normalised as the teacher's are, each side by its own norm that follows the block
+  (after the last block the output norm, which knows no class), with its running statistics. The student's norms are
+  constants of L_CD: its gradient reaches the features alone, so that it cannot flatten the maps through a norm.
+
+Under "teacher" and "statistics" the student's features stay as they are, and a student equal to its teacher has an L_CD
+above 0; under "both" and "none" it is 0 (`figures/<profile>/lcd_range`).
 """
 
 import torch
@@ -19,8 +25,9 @@ from torch import Tensor
 from ppcd.errors import PpcdError
 from ppcd.generators import Generator
 from ppcd.initialisation import named_generator
+from ppcd.layers import as_constant
 
-NORMALISATIONS = ("teacher", "statistics", "none")
+NORMALISATIONS = ("teacher", "statistics", "none", "both")
 
 
 class Teacher:
@@ -53,7 +60,9 @@ class Teacher:
         self.normalisation, self.half = normalisation, half
         self.statistics: dict[int, tuple[Tensor, Tensor]] = {}  # block -> mean and variance, [class, channel]
         last = len(generator.blocks) - 1
-        self._measured = {"teacher": [last], "statistics": list(range(1, last + 1)), "none": []}[normalisation]
+        self._measured = {"teacher": [last], "statistics": list(range(1, last + 1)), "none": [], "both": []}[
+            normalisation
+        ]
         self._missing = set(range(generator.num_classes)) if self._measured else set[int]()  # classes
         noise = named_generator(seed, "teacher statistics")
         self._noise = [torch.randn(samples_per_class, self.dim_z, generator=noise) for _ in sorted(self._missing)]
@@ -89,6 +98,19 @@ class Teacher:
             return following.bn1(features, condition)
         return features
 
+    def of_student(
+        self, generator: Generator, features: list[Tensor], z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
+    ) -> list[Float[Tensor, "batch channel height width"]]:
+        """A student's features of the second to the last block, as L_CD compares them with `features`.
+
+        Args:
+            generator: the student.
+            features: of all of its blocks, for z and y.
+        """
+        if self.normalisation != "both":
+            return features[1:]
+        return following_norms(generator, features, z, y)
+
     @torch.no_grad()
     def features(
         self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
@@ -101,8 +123,24 @@ class Teacher:
         z = z[:, : self.dim_z]
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.half):
             _, features = self.generator(z, y, return_features=True)
+            if self.normalisation == "both":
+                return following_norms(self.generator, features, z, y)
             _, conditions = self.generator.conditions(z, y)
             return [
                 self._normalise(block, features[block], conditions[min(block + 1, len(conditions) - 1)], y)
                 for block in range(1, len(features))
             ]
+
+
+def following_norms(
+    generator: Generator, features: list[Tensor], z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
+) -> list[Float[Tensor, "batch channel height width"]]:
+    """Features of the second to the last block after the norm that follows each, as a constant function of them."""
+    with torch.no_grad():
+        _, conditions = generator.conditions(z, y)
+    blocks = generator.residual_blocks()
+    inner = [
+        as_constant(blocks[index + 1].bn1, features[index], conditions[index + 1])
+        for index in range(1, len(blocks) - 1)
+    ]
+    return [*inner, as_constant(generator.output_norm, features[-1])]

@@ -367,7 +367,8 @@ class Trainer:
         adversarial = self.adversarial(fakes, y)
         distance = torch.zeros((), device=self.device)
         if self.recipe.distil and self.phase != "prune" and self.teacher is not None:
-            distance = losses.class_aware_distillation(self.teacher.features(z, y), features[1:])
+            student = self.teacher.of_student(self.generator, features, z, y)
+            distance = losses.class_aware_distillation(self.teacher.features(z, y), student)
         loss = losses.total(adversarial, distance, 0.0, self.recipe.lambda_cd, self.recipe.lambda_pp)
         parts = {"loss_adv": adversarial, "loss_cd": distance}
 

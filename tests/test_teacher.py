@@ -268,3 +268,52 @@ def test_a_slim_teacher_serves_as_well() -> None:
     teacher = Teacher(randomise(Generator(config), 1))
     z, y = noise_and_labels(4, 8, CLASSES, seed=0)
     assert [tuple(each.shape) for each in teacher.features(z, y)] == [(4, 8, 16, 16), (4, 8, 32, 32)]
+
+
+# ------------------------------------------------------------ both sides alike
+
+
+def distance(network: Generator, normalisation: str, student: Generator | None = None) -> float:
+    """L_CD of a student for a teacher; the teacher itself where no student is given."""
+    student = copy.deepcopy(network) if student is None else student
+    teacher = Teacher(copy.deepcopy(network), normalisation)
+    z, y = noise_and_labels(6, network.dim_z, CLASSES, seed=2)
+    with torch.no_grad():
+        _, features = student.eval()(z, y, return_features=True)
+        return losses.class_aware_distillation(
+            teacher.features(z, y), teacher.of_student(student, features, z, y)
+        ).item()
+
+
+@pytest.mark.parametrize("resolution", [32, 64])
+@pytest.mark.parametrize("arch", ["biggan", "sagan", "sagan-hier"])
+def test_a_student_equal_to_its_teacher_has_no_distance(arch: str, resolution: int) -> None:
+    network = generator(arch, dim_z=20 if resolution == 64 else 8, resolution=resolution)
+    assert distance(network, "both") < 1e-6
+    assert distance(network, "none") < 1e-6
+    assert distance(network, "teacher") > 0.01  # one side alone: the floor is not 0
+    assert distance(network, "both", generator(arch, network.dim_z, resolution, seed=1)) > 0.01
+
+
+def test_the_students_norms_are_constants_of_the_distance() -> None:
+    """In training mode too: no gradient reaches the norm that normalises, and its statistics and vectors stay."""
+    student, teacher = generator(seed=1), Teacher(generator(), "both")
+    z, y = noise_and_labels(6, 8, CLASSES, seed=2)
+    features = [each.detach().requires_grad_() for each in student(z, y, return_features=True)[1]]
+    before = copy.deepcopy(student.state_dict())
+    normalised = teacher.of_student(student, features, z, y)
+    losses.class_aware_distillation(teacher.features(z, y), normalised).backward()
+    assert features[0].grad is None and all(each.grad is not None for each in features[1:])
+    assert all(parameter.grad is None for parameter in student.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+    assert all(module.training for module in student.modules())
+
+
+def test_the_constant_norm_is_the_norm_at_evaluation() -> None:
+    student, teacher = generator("sagan", seed=1), Teacher(generator(), "both")
+    z, y = noise_and_labels(6, 8, CLASSES, seed=2)
+    with torch.no_grad():
+        _, features = student.eval()(z, y, return_features=True)
+        middle, last = teacher.of_student(student, features, z, y)
+        assert largest_difference(middle, student.blocks[2].bn1(features[1], y)) < 1e-4
+        assert largest_difference(last, student.output_norm(features[2])) < 1e-4

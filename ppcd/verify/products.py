@@ -24,6 +24,7 @@ from ppcd.artifacts import (
     figures,
     framework,
     interpolation,
+    lcd_range,
     overview,
     paper_scale_figures,
     tables,
@@ -95,6 +96,7 @@ MAKERS: dict[str, Maker] = {
     r"fig8": lambda profile, seeds, _: failures.write_fig8(profile, seeds),
     r"masks(?:-(.+))?": _masks,
     r"mask-rules": _rules,
+    r"lcd_range": lambda profile, seeds, _: lcd_range.write(profile, seeds),
     r"evidence": lambda profile, seeds, _: evidence.write(profile, seeds),
     r"paper_scale": lambda profile, seeds, _: paper_scale_figures.write_all(profile, seeds[0]),
 }
