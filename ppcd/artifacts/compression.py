@@ -17,9 +17,9 @@ from ppcd.artifacts import figures
 from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, common_protocol, data_note, find_records, listed
 from ppcd.artifacts.tables import score_names
-from ppcd.bootstrap import LEVEL, RESAMPLES, Bootstrap, interval
 from ppcd.errors import PpcdError
 from ppcd.generations import read_generations
+from ppcd.intervals import LEVEL, t_interval
 from ppcd.profiles import get_profile
 from ppcd.recipes import check_alpha, get_recipe
 from ppcd.runs import RunConfig, run_config
@@ -62,8 +62,8 @@ def fig4_frame(
 ) -> pd.DataFrame:
     """One row per method and alpha: mean and 95% interval of the Fréchet distance, and the paper's FID.
 
-    The interval is `ppcd.bootstrap`'s: over seeds and, within each, over generations; with one seed it is over
-    generations alone and says nothing of the spread between trainings.
+    The interval is `ppcd.intervals`': over the seeds' means; with one seed it is over its generations and says nothing
+    of the spread between trainings.
 
     Raises:
         PpcdError: unknown profile, impossible alpha, or runs that were measured in different ways.
@@ -82,7 +82,7 @@ def fig4_frame(
                 "recipe": get_recipe(method, alpha).name,
                 "alpha": alpha,
                 "status": "complete" if measured else NOT_MEASURED if records else NOT_RUN,
-                **_statistics(get_recipe(method, alpha).name, values),
+                **_statistics(values),
                 "seeds": listed([record["seed"] for record in measured]),
                 "generations": sum(map(len, values)),
                 "samples per generation": samples or 0,
@@ -95,7 +95,7 @@ def fig4_frame(
     frame = pd.DataFrame(rows)
     if note := data_note(everything):
         frame["data note"] = note
-    frame["interval over"] = ["generations" if "," not in row["seeds"] else "seeds and generations" for row in rows]
+    frame["interval over"] = ["seeds" if "," in row["seeds"] else "generations" for row in rows]
     return frame
 
 
@@ -118,12 +118,12 @@ def numbers(profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] =
     return pd.DataFrame(rows)
 
 
-def _statistics(recipe: str, values: Sequence[Sequence[float]]) -> dict[str, float]:
+def _statistics(values: Sequence[Sequence[float]]) -> dict[str, float]:
     if not values:
         return {"mean": math.nan, "low": math.nan, "high": math.nan}
-    array = np.asarray(values, dtype=np.float64)
-    low, high = interval(Bootstrap(len(array)).means(recipe, array))
-    return {"mean": float(array.mean()), "low": low, "high": high}
+    means = np.mean(values, axis=1)
+    low, high = t_interval(means if len(means) > 1 else values[0])
+    return {"mean": float(means.mean()), "low": max(0.0, low), "high": high}
 
 
 def fig4(
@@ -152,8 +152,11 @@ def fig4(
             not_run(axes, " / ".join(frame["status"].unique()))
         else:
             axes.set_xticks(list(alphas), [f"{alpha:g}" for alpha in alphas])
-            if means.max() > LOG_FROM * means.min() > 0:
+            logarithmic = means.max() > LOG_FROM * means.min() > 0
+            if logarithmic:
                 figures.log_scale(axes)
+            # An interval of three seeds can be wider than everything else; the axis ends where the means do.
+            axes.set_ylim(means.min() / 2 if logarithmic else 0, 1.5 * means.max())
         axes.set(
             xlabel=r"compression ratio threshold $\alpha$ (eq. 3)", ylabel=f"{score_names(context.backbone)['fd']} ↓"
         )
@@ -172,8 +175,7 @@ def _method(axes: Axes, rows: pd.DataFrame, title: str, index: int, methods: int
     state = "" if len(there) else f" ({rows['status'].iloc[0]})"
     alphas = there["alpha"].to_numpy(dtype=float) + 0.004 * (index - (methods - 1) / 2)
     mean = there["mean"].to_numpy(dtype=float)
-    # An interval of means may, in a skewed bootstrap, end at its mean but never beyond it by more than rounding.
-    spread = np.abs(np.stack([mean - there["low"].to_numpy(dtype=float), there["high"].to_numpy(dtype=float) - mean]))
+    spread = np.stack([mean - there["low"].to_numpy(dtype=float), there["high"].to_numpy(dtype=float) - mean])
     axes.errorbar(
         alphas, mean, yerr=spread, label=title + state, color=PALETTE[index], marker=MARKERS[index], markersize=4,
         linewidth=1.2, capsize=2.5, elinewidth=1,
@@ -195,8 +197,8 @@ def _note(frame: pd.DataFrame) -> str:
     samples = int(there["samples per generation"].max()) if len(there) else 0
     size = f" of {samples} samples" if samples else ""
     lines = [
-        f"mean of ten generations{size} a run; bars: {100 * LEVEL:.0f}% bootstrap interval of the mean over {over} "
-        f"({RESAMPLES:,} resamples)"
+        f"mean of ten generations{size} a run; bars: {100 * LEVEL:.0f}% t interval of the mean over {over}, cut where "
+        "the axis ends"
     ]
     for status, rows in frame[frame["mean"].isna()].groupby("status", sort=False):
         methods = [
