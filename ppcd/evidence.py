@@ -74,6 +74,8 @@ class Question:
         return profile + SMALL_NOISE if self.small_noise else profile
 
 
+# "Conditioned as BigGAN is" changes four things: noise enters every block, the first linear gets a part of it alone,
+# all norms share one embedding of the class, and linears under spectral norm make gain and bias of it.
 WEIGHTS = {0.0: "ppcd-no-cd", 1.0: "ppcd", 3.0: "ppcd-cd3", 10.0: "ppcd-cd10", 30.0: "ppcd-cd30"}  # of L_CD
 QUESTIONS = (
     Question("weight-1", "L_CD at the paper's weight of 1, with pruning", "ppcd", "ppcd-no-cd"),
@@ -83,8 +85,8 @@ QUESTIONS = (
     Question("unpruned", "L_CD at weight 1, without pruning", "ppcd-no-pp", "sagan"),
     Question("small-noise-1", "L_CD at weight 1, 24 noise entries", "ppcd", "ppcd-no-cd", small_noise=True),
     Question("small-noise-10", "L_CD at weight 10, 24 noise entries", "ppcd-cd10", "ppcd-no-cd", small_noise=True),
-    Question("block-noise", "noise in every block, without L_CD", "ppcd-hier-no-cd", "ppcd-no-cd"),
-    Question("block-noise-10", "L_CD at weight 10 where noise enters every block", "ppcd-hier-cd10", "ppcd-hier-no-cd"),
+    Question("block-noise", "conditioned as BigGAN is, without L_CD", "ppcd-hier-no-cd", "ppcd-no-cd"),
+    Question("block-noise-10", "L_CD at weight 10, conditioned as BigGAN is", "ppcd-hier-cd10", "ppcd-hier-no-cd"),
     Question("masks-apart", "L_CD at weight 10 kept from the masks", "ppcd-cd10-apart", "ppcd-cd10"),
     Question("normalised-1", "class-conditional normalisation, weight 1", "ppcd", "ppcd-raw"),
     Question("normalised-10", "class-conditional normalisation, weight 10", "ppcd-cd10", "ppcd-cd10-raw"),

@@ -87,11 +87,8 @@ def measure_floor(data: ImageSet, gauges: Gauges, samples: int, classifier_epoch
 def leakage(data: ImageSet, judge: Judge) -> float:
     """The mean of 1 - p(y | x), as of generated images, of the real ones that a judge of the data has not learnt."""
     held_out, _ = split(data.labels, len(data.classes), seeded(0))
-    asked = [
-        asked_probability(judge.backbone.extract(data.images[some]).logits, data.labels[some])
-        for some in held_out.split(judge.backbone.batch)
-    ]
-    return 1 - torch.cat(asked).mean().item()
+    logits = judge.backbone.extract(data.images[held_out]).logits
+    return 1 - asked_probability(logits, data.labels[held_out]).mean().item()
 
 
 def comparable(floor: Mapping[str, Any], protocol: Mapping[str, Any]) -> bool:

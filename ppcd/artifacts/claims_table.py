@@ -189,7 +189,10 @@ def markdown(outcomes: Sequence[Outcome], context: Context) -> str:
             cells.append(f"{len(names)}: {', '.join(names)}" if names else "–")
         lines.append(f"| {status} | {n} | {' | '.join(cells)} |")
     if len(context.seeds) > 1:
-        lines += ["", "In brackets: about how many seeds would decide an open claim, if what is seen goes on."]
+        lines += [
+            "",
+            "In brackets: about how many seeds would decide an open claim, if mean and spread stay what they are.",
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from ppcd import paper, paths, sums
 from ppcd.artifacts import figures
 from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
+from ppcd.artifacts.render import write_number
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, common_protocol, data_note, find_records, listed
 from ppcd.artifacts.tables import score_names
 from ppcd.errors import PpcdError
@@ -27,6 +28,7 @@ from ppcd.runs import RunConfig, run_config
 NOT_MEASURED = "no generations"  # a complete run whose ten generations are not there
 LOG_FROM = 5.0  # ratio of the largest to the smallest mean from which the axis is logarithmic
 MARKERS = ("o", "s", "^", "D")
+SIZES = {"params": "#Par.", "macs": "MACs"}
 
 
 def recipe_names(alphas: Sequence[float] = paper.FIGURE4_ALPHAS) -> list[str]:
@@ -86,6 +88,10 @@ def fig4_frame(
                 "seeds": listed([record["seed"] for record in measured]),
                 "generations": sum(map(len, values)),
                 "samples per generation": samples or 0,
+                **{
+                    key: float(np.mean([record["complexity"][key] for record in measured])) if measured else math.nan
+                    for key in SIZES
+                },
                 "runs": "; ".join(record["id"] for record in measured) or NOT_RUN,
                 "paper FID": math.nan if printed is None else paper.published(*printed, "FID").value,
                 "paper table": "" if printed is None else f"Table {printed[0]}",
@@ -112,6 +118,10 @@ def numbers(profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] =
                 heading: row["status"] if math.isnan(row["mean"]) else ours,
                 "seeds": row["seeds"],
                 "generations": row["generations"],
+                **{
+                    heading: row["status"] if math.isnan(row[key]) else write_number(row[key], "count")
+                    for key, heading in SIZES.items()
+                },
                 "paper's FID": "–" if math.isnan(row["paper FID"]) else f"{row['paper FID']:.2f}",
             }
         )
@@ -169,6 +179,30 @@ def fig4(
     return figure
 
 
+def fig4_size(profile: str, seeds: Sequence[int], frame: pd.DataFrame) -> Figure:
+    """The means of Figure 4 over parameters and over MACs: the same channels a layer are not the same size.
+
+    Args:
+        frame: what `fig4_frame` returned for the same profile and seeds.
+    """
+    context = Context(get_profile(profile).name, tuple(seeds))
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(7.2, 2.9)
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, (key, heading) in zip(panels, SIZES.items(), strict=True):
+            for index, (title, rows) in enumerate(frame.groupby("method", sort=False)):
+                there = rows[rows["mean"].notna()]
+                axes.plot(there[key], there["mean"], color=PALETTE[index], marker=MARKERS[index], label=title)
+            axes.set(xlabel=heading, xscale="log")
+        if frame["mean"].notna().any():
+            panels[0].set(ylabel=f"{score_names(context.backbone)['fd']} ↓", yscale="log")
+            panels[1].legend()
+        else:
+            not_run(panels[0], " / ".join(frame["status"].unique()))
+        sign(figure, context, "the means of Figure 4, each method's alphas joined; left and low is better")
+    return figure
+
+
 def _method(axes: Axes, rows: pd.DataFrame, title: str, index: int, methods: int) -> None:
     """One method's line; a little aside of the others, so that intervals do not hide each other."""
     there = rows[rows["mean"].notna()]
@@ -210,20 +244,22 @@ def _note(frame: pd.DataFrame) -> str:
 
 
 def write_fig4(profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = paper.FIGURE4_ALPHAS) -> list[Path]:
-    """Write `figures/<profile>/fig4.{png,pdf}` and its numbers, `results/<profile>/tables/fig4.csv`.
+    """Write `figures/<profile>/fig4{,_size}.{png,pdf}` and their numbers, `results/<profile>/tables/fig4.csv`.
 
     Other alphas than the paper's go to files of their own, `fig4-a0.5-0.7`.
     """
     frame = fig4_frame(profile, seeds, alphas)
     name = "fig4" if tuple(alphas) == paper.FIGURE4_ALPHAS else f"fig4-a{'-'.join(f'{alpha:g}' for alpha in alphas)}"
     written = save(fig4(profile, seeds, alphas, frame), profile, name)
+    if name == "fig4":
+        written += save(fig4_size(profile, seeds, frame), profile, "fig4_size")
     return [*written, sums.write(paths.results(get_profile(profile).name), f"tables/{name}.csv", _csv(frame))]
 
 
 def _csv(frame: pd.DataFrame) -> str:
     """Every number in full; the status where there is none of ours, `n/a` where the paper prints none."""
     table = frame.astype(object)
-    for column in ("mean", "low", "high", "seeds", "generations", "samples per generation", "interval over"):
+    for column in ("mean", "low", "high", "seeds", "generations", "samples per generation", "interval over", *SIZES):
         table.loc[frame["mean"].isna(), column] = frame["status"]
     table["paper FID"] = table["paper FID"].where(frame["paper FID"].notna(), "n/a")
     table["paper table"] = table["paper table"].replace("", "n/a")

@@ -233,10 +233,8 @@ def _interval(part: Part, values: Array, level: float) -> tuple[float, float]:
 def _remarks(claim: Claim, measurements: Measurements, collapsed: dict[str, list[int]]) -> list[str]:
     """What is to be known of the runs behind a claim."""
     scored = {quantity.recipe for quantity in claim.quantities if quantity.key in SCORES}
-    said = [
-        f"left out, at chance: {name(recipe)} seed{'s' * (len(seeds) > 1)} {listed(seeds)}"
-        for recipe, seeds in collapsed.items()
-    ]
+    lost = [f"{name(recipe)} seed{'s' * (len(seeds) > 1)} {listed(seeds)}" for recipe, seeds in collapsed.items()]
+    said = [f"left out, at chance: {'; '.join(lost)}"] if lost else []
     if any(recipe.startswith(PRUNED_BY_L1) for recipe in scored) and any(each.startswith("ppcd") for each in scored):
         said.append(f"l1 also cuts the trunk, #Par. and MACs: {', '.join(_sizes(claim.recipes, measurements))}")
     if any((quantity.recipe, quantity.key) in ((SEARCHED, "fd"), (SEARCHED, "is")) for quantity in claim.quantities):
