@@ -1,7 +1,8 @@
 """Real images measured as if a generator had made them: the floor that no generator's scores can be expected to pass.
 
 Some of the real images are compared with all others that the statistics are of. Every score is taken as a generator's
-is, but the accuracy: the judge was trained on most of these images, so it is that on those it was not trained on.
+is, but accuracy and leakage: the judge was trained on most of these images, so they are those of the images that were
+held out from its training.
 """
 
 import json
@@ -18,11 +19,13 @@ from ppcd.data import ImageSet
 from ppcd.errors import PpcdError
 from ppcd.evaluate import describe, observe, portion_size
 from ppcd.judges import get_judges
+from ppcd.metrics.classifier import split
 from ppcd.metrics.fidelity import compare, reference_order
-from ppcd.metrics.gauges import Gauges
+from ppcd.metrics.gauges import Gauges, Judge, asked_probability
 from ppcd.metrics.moments import without
 from ppcd.profiles import get_profile
 from ppcd.protocol import is_free
+from ppcd.seeds import seeded
 
 Scored = dict[str, dict[str, Any]]  # protocol and scores, as `ppcd.evaluate.evaluate` returns them
 
@@ -76,8 +79,16 @@ def measure_floor(data: ImageSet, gauges: Gauges, samples: int, classifier_epoch
             **compare(found.statistics, found.score, others),
             "diversity": found.diversity.value,
             "accuracy": gauges.judge.accuracy,
+            "leakage": leakage(data, gauges.judge),
         },
     }
+
+
+def leakage(data: ImageSet, judge: Judge) -> float:
+    """The mean of 1 - p(y | x), as of generated images, of the real ones that a judge of the data has not learnt."""
+    held_out, _ = split(data.labels, len(data.classes), seeded(0))
+    logits = judge.backbone.extract(data.images[held_out]).logits
+    return 1 - asked_probability(logits, data.labels[held_out]).mean().item()
 
 
 def comparable(floor: Mapping[str, Any], protocol: Mapping[str, Any]) -> bool:
@@ -98,7 +109,7 @@ def ensure_floor(profile: str, device: str = "cpu") -> Scored:
     known = read_floor(budget.name)
     networks = {"backbone_sha256": gauges.network.sha256, "classifier_sha256": gauges.judge.sha256}
     about = {"reference_sha256": data.sha256, "classifier_epochs": budget.classifier_epochs, **networks}
-    if known is not None and about.items() <= known["protocol"].items():
+    if known is not None and "leakage" in known["scores"] and about.items() <= known["protocol"].items():
         return known
     print("real images against other real images", file=sys.stderr, flush=True)
     found = measure_floor(data, gauges, budget.evaluation_samples, budget.classifier_epochs)

@@ -102,6 +102,14 @@ def test_what_is_shown_as_equal_is_ranked_as_equal() -> None:
     assert render.ranks(frame, column) == {1: 1, 0: 2}
 
 
+def test_precision_is_ranked_where_recall_says_that_there_is_some_variety() -> None:
+    frame = pd.DataFrame({"precision": [0.9, 0.6, 0.5], "recall": [0.0196, 0.02, 0.3], "reference": False})
+    assert render.ranks(frame, rows.PRECISION) == {1: 1, 2: 2}
+    assert render.ranks(frame, render.Column("precision", "precision", "high")) == {0: 1, 1: 2}
+    caption = tables.table3_caption(tables.table3("smoke", [0]))
+    assert "Precision is ranked where recall is at least 0.02." in caption
+
+
 def test_the_papers_numbers_stand_beside_ours_as_printed() -> None:
     rows = markdown_rows(tables.table3("smoke", [0]))
     columns = ("paper's IS", "paper's FID", "paper's #Par.")

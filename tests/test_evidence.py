@@ -3,17 +3,16 @@
 import math
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from fake_runs import fake_run
 from reference import refused
-from scipy import stats
 
 from ppcd import evidence, following, paths, reproduce
 from ppcd.artifacts import answering
 from ppcd.artifacts import evidence as shown
-from ppcd.evidence import EFFECT, FEW, HINT, NONE, OPEN, QUESTIONS, answer, t_interval
+from ppcd.evidence import EFFECT, FEW, HINT, NONE, OPEN, PRIMARY, QUESTIONS, answer, corrected
+from ppcd.intervals import p_value, t_interval
 from ppcd.recipes import get_recipe
 from ppcd.runs import run_config
 
@@ -27,21 +26,46 @@ def judged(*pairs: tuple[float, float]) -> evidence.Answer:
 # ------------------------------------------------------------ the criterion
 
 
-def test_an_effect_needs_seeds_that_agree_an_interval_without_zero_and_a_twentieth() -> None:
-    assert judged((8.0, 10.0), (8.1, 10.0), (7.9, 10.1)).verdict == EFFECT
-    assert judged((12.0, 10.0), (12.1, 10.0), (11.9, 10.1)).verdict == EFFECT, "for the worse"
-    assert judged((9.9, 10.0), (7.0, 10.0), (5.0, 10.0)).verdict == HINT, "the interval has 0 in it"
+def test_a_hint_needs_an_interval_without_zero_and_a_twentieth() -> None:
+    assert judged((8.0, 10.0), (8.1, 10.0), (7.9, 10.1)).verdict == HINT
+    assert judged((12.0, 10.0), (12.1, 10.0), (11.9, 10.1)).verdict == HINT, "for the worse"
+    assert judged((9.9, 10.0), (7.0, 10.0), (5.0, 10.0)).verdict == NONE, "one sign, but the interval has 0 in it"
     assert judged((8.0, 10.0), (8.1, 10.0), (10.1, 10.0)).verdict == NONE, "one seed disagrees"
     assert judged((9.9, 10.0), (9.91, 10.0), (9.9, 10.0)).verdict == NONE, "a hundredth"
     assert judged((8.0, 10.0), (8.1, 10.0)).verdict == FEW, "two seeds"
-    assert answer([]).verdict == OPEN and math.isnan(answer([]).mean)
+    assert judged((8.0, 10.0)).verdict == FEW and answer([]).verdict == OPEN and math.isnan(answer([]).mean)
 
 
-def test_the_interval_is_students() -> None:
-    differences = [-1.0, -2.5, -0.5, -1.4]
-    expected = stats.t.interval(0.95, 3, loc=np.mean(differences), scale=stats.sem(differences))
-    assert t_interval(differences) == pytest.approx(expected)
-    assert all(map(math.isnan, t_interval([1.0])))
+CLEAR = ((8.0, 10.0), (8.1, 10.0), (7.9, 10.1))
+CLOSE = ((8.0, 10.0), (8.7, 10.0), (8.5, 10.0))  # p = .017: a hint, alone or of two, but not of five
+
+
+def test_an_effect_stays_when_the_number_of_questions_is_corrected_for() -> None:
+    found = {"a": judged(*CLEAR), "b": judged(*CLOSE), "c": judged((9.0, 10.0), (10.5, 10.0), (10.0, 10.1))}
+    assert [one.verdict for one in found.values()] == [HINT, HINT, NONE]
+    alone = corrected(found, ["a"])
+    assert [one.verdict for one in alone.values()] == [EFFECT, HINT, NONE] and math.isnan(alone["b"].corrected)
+    both = corrected(found, ["a", "b"])
+    assert both["b"].verdict == EFFECT and both["a"].corrected == pytest.approx(2 * p_value(both["a"].differences))
+    few = {name: judged((8.0, 10.0)) for name in "xyz"}
+    many = corrected(found | few, ["a", "b", *few])
+    assert many["b"].verdict == HINT and many["b"].corrected > 0.05, "a question that is still to be run counts"
+    assert many["x"].verdict == FEW and math.isnan(many["x"].corrected)
+
+
+def test_primary_questions_are_the_papers_at_its_own_settings() -> None:
+    named = {question.name: question for question in QUESTIONS}
+    for name in PRIMARY:
+        question = named[name]
+        assert question.treatment == "ppcd" and not question.small_noise, "weight 1, alpha .7, the paper's student"
+
+
+def test_an_open_question_says_how_many_seeds_would_decide_it() -> None:
+    one = judged((9.9, 10.0), (7.0, 10.0), (5.0, 10.0))
+    assert one.open and one.needed is not None and one.needed > 3
+    assert not judged(*CLEAR).open and judged(*CLEAR).needed is None
+    assert not judged((8.0, 10.0)).open, "too few to judge"
+    assert judged((9.0, 10.0), (11.0, 10.0), (10.0, 10.0)).needed is None, "a mean of 0"
 
 
 def test_differences_are_paired_by_seed() -> None:
@@ -135,11 +159,12 @@ def runs() -> list[dict[str, Any]]:
 
 def test_answers_are_of_the_runs(runs: list[dict[str, Any]]) -> None:
     found = shown.answers(PROFILE, (0, 1, 2))
-    assert found["weight-10"].verdict == EFFECT and found["weight-10"].differences == (-2.0, -2.0, -2.0)
+    assert found["weight-10"].verdict == HINT and found["weight-10"].differences == (-2.0, -2.0, -2.0)
     assert found["weight-30"].verdict == FEW and found["weight-30"].seeds == (0, 1)
     assert found["weight-1"].seeds == ()
     frame = shown.answers_frame(PROFILE, (0, 1, 2)).set_index("question")
     row = frame.loc["weight-10"]
+    assert not row["primary"] and row["#Par., MACs"] == "50k, 500k" and row["seeds to decide"] == ""
     assert row["mean difference"] == -2.0 and row["share of control"] == pytest.approx(-2 / 11)
     assert row["control by seed"] == "10; 11; 12" and row["channels kept"] == "18/48"
     assert row["their mean difference"] == 3.0 and row["last weights by seed"] == "13; 14; 15"
@@ -152,7 +177,7 @@ def test_answers_are_of_the_runs(runs: list[dict[str, Any]]) -> None:
 def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "SAMPLES", 40)
     text = shown.verdict(PROFILE, (0, 1, 2))
-    assert "**Effects** (1 of" in text and "L_CD at weight 10 (-18%, better)" in text and "**Not run**" in text
+    assert "**Hints** (1 of" in text and "L_CD at weight 10 (-18%, better)" in text and "**Not run**" in text
     assert "**Too few seeds yet** (1 of" in text and "L_CD at weight 30" in text
     axes = shown.answers_figure(PROFILE, (0, 1, 2)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()][2] == "L_CD at weight 10"
@@ -226,11 +251,12 @@ def more_runs(*seeds: int) -> None:
 def test_five_seeds_have_a_verdict_of_their_own_and_leave_that_of_the_first_three() -> None:
     more_runs(0, 1, 2, 3, 4)
     row = answering.more_frame(PROFILE).set_index("question").loc["weight-10"]
-    assert row["seeds"] == "0, 1, 2, 3, 4" and row["verdict"] == NONE and row["verdict of the first"] == EFFECT
+    assert row["seeds"] == "0, 1, 2, 3, 4" and row["verdict"] == NONE and row["verdict of the first"] == HINT
     assert row["mean difference of the first"] == -2.0 and row["mean difference of the new"] == 1.0
     assert row["mean difference"] == pytest.approx(-0.8)
     assert (row["low"], row["high"]) == pytest.approx(t_interval([-2.0] * 3 + [1.0] * 2))
-    assert shown.answers(PROFILE, (0, 1, 2))["weight-10"].verdict == EFFECT, "the first table stays what it was"
+    assert row["seeds to decide"] not in ("", "3") and row["corrected p"] > 0.05
+    assert shown.answers(PROFILE, (0, 1, 2))["weight-10"].verdict == HINT, "the first table stays what it was"
     table = answering.more_table(PROFILE).set_index("question")
     assert table.loc["L_CD at weight 10", "first seeds, new seeds"] == "-2, +1"
     assert set(table.drop("L_CD at weight 10")["verdict"]) == {OPEN}
@@ -244,7 +270,7 @@ def test_more_seeds_are_not_judged_half_way() -> None:
     fake_run("ppcd-no-cd", 3, PROFILE, fd=13.0)
     fake_run("ppcd-cd10", 3, PROFILE, fd=11.0)
     row = answering.more_frame(PROFILE).set_index("question").loc["weight-10"]
-    assert row["seeds"] == "0, 1, 2, 3" and row["verdict"] == FEW and row["verdict of the first"] == EFFECT
+    assert row["seeds"] == "0, 1, 2, 3" and row["verdict"] == FEW and row["verdict of the first"] == HINT
 
 
 def test_the_table_of_more_seeds_is_written_beside_the_first_three_only() -> None:
@@ -268,5 +294,5 @@ def test_generations_and_run_times_stay_those_of_the_asked_seeds(monkeypatch: py
 
 def test_the_report_says_where_the_questions_are_asked(runs: list[dict[str, Any]]) -> None:
     assert shown.verdict_or_why_not("mnist", (0,)) == "Not asked at this profile, but at cifar10-lite."
-    assert "**Effects** (1 of" in shown.verdict_or_why_not(PROFILE, (0, 1, 2))
+    assert "**Hints** (1 of" in shown.verdict_or_why_not(PROFILE, (0, 1, 2))
     assert shown.has_questions(PROFILE) and not shown.has_questions(f"{PROFILE}-z24")

@@ -16,14 +16,16 @@ from ppcd.errors import PpcdError
 from ppcd.floor import comparable, draw, ensure_floor, measure_floor, read_floor
 from ppcd.judges import get_judges
 from ppcd.metrics import fidelity, moments
+from ppcd.metrics.classifier import split
 from ppcd.metrics.fidelity import frechet_distance, precision_recall, reference_order
 from ppcd.metrics.moments import statistics, without
 from ppcd.profiles import get_profile
+from ppcd.seeds import seeded
 from ppcd.verify.scores import floor_differences
 from ppcd.verify.verifying import verify
 
 SCORES = {"is": 9.5, "is_std": 0.1, "fd": 0.1, "kid": 0.0, "kid_std": 0.01, "precision": 0.9, "recall": 0.8}
-SCORES |= {"diversity": 0.7, "accuracy": 0.99}
+SCORES |= {"diversity": 0.7, "accuracy": 0.99, "leakage": 0.02}
 
 
 def labelled(*counts: int) -> ImageSet:
@@ -113,6 +115,10 @@ def test_scores_are_those_of_the_drawn_against_the_others(measured: dict[str, di
     found = measured["scores"]["precision"], measured["scores"]["recall"]
     assert found == pytest.approx(precision_recall(features["drawn"], features["others"]))
     assert measured["scores"]["accuracy"] == gauges.judge.accuracy, "on images that did not train the judge"
+    held_out, _ = split(data.labels, len(data.classes), seeded(0))
+    p = torch.softmax(gauges.judge.backbone.extract(data.images[held_out]).logits.double(), dim=1)
+    asked = p[torch.arange(len(held_out)), data.labels[held_out]]
+    assert measured["scores"]["leakage"] == pytest.approx((1 - asked).mean().item()), "on the same"
 
 
 def test_protocol_is_a_generators_but_for_counts_and_seed(measured: dict[str, dict[str, Any]]) -> None:
@@ -134,9 +140,11 @@ def test_it_is_measured_once_and_again_where_it_no_longer_fits(
     assert floor.FILE in sums.read(paths.results("smoke"))
     write(backbone_sha256="another")
     assert ensure_floor("smoke") == measured and len(calls) == 2
+    write(scores={name: value for name, value in SCORES.items() if name != "leakage"})
+    assert ensure_floor("smoke") == measured and len(calls) == 3, "it was measured before leakage was"
     (paths.results("smoke") / floor.FILE).write_text("{")
     assert read_floor("smoke") is None
-    assert ensure_floor("smoke") == measured and len(calls) == 3
+    assert ensure_floor("smoke") == measured and len(calls) == 4
 
 
 def test_verify_measures_it_again(measured: dict[str, dict[str, Any]]) -> None:

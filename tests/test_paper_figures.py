@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
+from scipy import stats
 
 from ppcd import failures, generations, judges, paper, paths
 from ppcd.artifacts import comparison_figures, compression, figures, interpolation, overview
@@ -25,6 +26,7 @@ from ppcd.errors import PpcdError
 from ppcd.evaluate import get_gauges
 from ppcd.generators import Generator, build_generator
 from ppcd.interpolation import between_classes, slerp
+from ppcd.intervals import t_interval
 from ppcd.metrics.features import Features
 from ppcd.metrics.fidelity import inception_score
 from ppcd.slim import slim
@@ -355,30 +357,49 @@ def test_figure_4_has_means_and_intervals_of_ten_generations() -> None:
     row = frame.loc["ppcd-a0.5"]
     assert row["mean"] == pytest.approx(4.0) and row["generations"] == 10
     error = 0.1 * math.sqrt(99 / 12) / math.sqrt(10)  # standard error of the mean of ten equal steps
-    assert row["low"] == pytest.approx(4 - 1.96 * error, abs=0.015)
-    assert row["high"] == pytest.approx(4 + 1.96 * error, abs=0.015)
+    half = stats.t.ppf(0.975, 9) * error * math.sqrt(10 / 9)
+    assert (row["low"], row["high"]) == pytest.approx((4 - half, 4 + half))
     wide = frame.loc["ppcd"]
-    assert (wide["high"] - wide["low"]) == pytest.approx(4 * (row["high"] - row["low"]), rel=0.05)
+    assert (wide["high"] - wide["low"]) == pytest.approx(4 * (row["high"] - row["low"]))
     assert frame.loc["ppcd-a0.6", "status"] == "no generations" and frame.loc["l1-sagan", "status"] == "not run"
     assert (frame.loc["ppcd", "paper FID"], frame.loc["ppcd-two-step-a0.5", "paper FID"]) == (12.76, 15.76)
     assert frame.loc["ppcd-a0.5", "paper FID"] == 14.26 and frame["paper FID"].notna().sum() == 3
 
 
-def test_with_several_seeds_the_interval_is_over_them_too() -> None:
+def test_with_several_seeds_the_interval_is_over_them() -> None:
     for seed in (0, 1, 2):
         fake_generations(fake_run("ppcd", seed), ten(4.0 + seed))
     several = compression.fig4_frame("smoke", (0, 1, 2)).set_index("recipe").loc["ppcd"]
     one = compression.fig4_frame("smoke", (1,)).set_index("recipe").loc["ppcd"]
     assert several["mean"] == pytest.approx(one["mean"]) and several["generations"] == 30
     assert several["high"] - several["low"] > 5 * (one["high"] - one["low"])
-    assert (several["interval over"], one["interval over"]) == ("seeds and generations", "generations")
+    assert (several["low"], several["high"]) == pytest.approx(t_interval([4.0, 5.0, 6.0]))
+    assert (several["interval over"], one["interval over"]) == ("seeds", "generations")
+    for seed, mean in enumerate((1.0, 2.0, 9.0)):
+        fake_generations(fake_run("ppcd-a0.5", seed), ten(mean, 0.01))
+    apart = compression.fig4_frame("smoke", (0, 1, 2)).set_index("recipe").loc["ppcd-a0.5"]
+    assert apart["low"] == 0, "no distance is less"
+
+
+def test_figure_4_is_also_drawn_over_what_the_networks_cost() -> None:
+    for recipe, mean, params in (("ppcd", 4.0, 40_000), ("ppcd-a0.8", 9.0, 30_000), ("l1-sagan", 7.0, 20_000)):
+        fake_generations(fake_run(recipe, params=params), ten(mean))
+    frame = compression.fig4_frame("smoke")
+    sizes = compression.numbers("smoke").query("method == 'SA-GAN, l1 pruning' and alpha == '0.7'").iloc[0]
+    assert (sizes["#Par."], sizes["MACs"]) == ("20k", "200k")
+    by_params, by_macs = compression.fig4_size("smoke", (0,), frame).axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in by_params.lines}
+    assert drawn["PPCD-GAN"] == [[40_000, 4.0], [30_000, 9.0]] and drawn["SA-GAN, l1 pruning"] == [[20_000, 7.0]]
+    assert by_macs.lines[0].get_xdata().tolist() == [400_000, 300_000]
 
 
 def test_figure_4_writes_its_numbers_and_says_what_is_missing() -> None:
     fake_generations(fake_run("ppcd-a0.5"), ten(4.0))
     fake_generations(fake_run("ppcd-a0.8"), ten(40.0))
     written = compression.write_fig4("smoke")
-    assert [path.name for path in written] == ["fig4.png", "fig4.pdf", "fig4.csv"]
+    assert [path.name for path in written] == ["fig4.png", "fig4.pdf", "fig4_size.png", "fig4_size.pdf", "fig4.csv"]
+    written.pop(2)
+    written.pop(2)
     read = pd.read_csv(written[2], keep_default_na=False).set_index("recipe")
     assert float(read.loc["ppcd-a0.5", "mean"]) == 4.0 and read.loc["l1-biggan", "mean"] == "not run"
     assert read.loc["ppcd-a0.5", "runs"].startswith("ppcd-a0.5-s0-") and "" not in read.to_numpy()
@@ -386,7 +407,8 @@ def test_figure_4_writes_its_numbers_and_says_what_is_missing() -> None:
     said = texts(figure)
     assert figure.axes[0].get_yscale() == "log", "a tenfold range"
     assert "not run: PPCD-GAN at 0.6, 0.7; PPCD-GAN* at 0.5, 0.6, 0.7, 0.8" in said.replace("\n", " ")
-    assert "interval of the mean over generations (" in said
+    assert "95% t interval of the mean over generations" in said.replace("\n", " ")
+    assert figure.axes[0].get_ylim() == (2.0, 60.0), "half of the lowest mean, and half more than the highest"
     assert "PPCD-GAN, α 0.5: 14.26 (Table 3)" in said and "backbone classifier" in said
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2 and line.get_marker() == "o"]
     assert lines and list(lines[0].get_ydata()) == [4.0, 40.0], "none of the paper's numbers is on our axis"

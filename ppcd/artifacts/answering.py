@@ -11,9 +11,22 @@ import pandas as pd
 from ppcd.artifacts.render import write_number
 from ppcd.artifacts.rows import kept_channels
 from ppcd.artifacts.sources import NOT_RUN, Record, common_protocol, data_note, find_records, listed
-from ppcd.evidence import FEW, FIRST_SEEDS, MORE_SEEDS, QUESTIONS, Answer, Question, answer, extended
+from ppcd.evidence import (
+    EXTENDED,
+    FEW,
+    FIRST_SEEDS,
+    MORE_SEEDS,
+    PRIMARY,
+    QUESTIONS,
+    Answer,
+    Question,
+    answer,
+    corrected,
+    extended,
+)
 from ppcd.following import mean_within, read_following
 from ppcd.generations import read_generations
+from ppcd.intervals import MOST_SEEDS
 
 ALL_SEEDS = (*FIRST_SEEDS, *MORE_SEEDS)
 
@@ -53,16 +66,16 @@ def answered(question: Question, there: Sequence[tuple[Record, Record]], weights
 
 
 def answers(profile: str, seeds: Sequence[int]) -> dict[str, Answer]:
-    """By the questions' names."""
-    return {question.name: answered(question, pairs(question, profile, seeds)) for question in QUESTIONS}
+    """By the questions' names, the primary ones corrected for their number."""
+    found = {question.name: answered(question, pairs(question, profile, seeds)) for question in QUESTIONS}
+    return corrected(found, PRIMARY)
 
 
 def answers_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     """A row for each question: both settings, their scores by seed, the differences, the interval, the verdict."""
     rows = []
-    for question in QUESTIONS:
+    for question, found in zip(QUESTIONS, answers(profile, seeds).values(), strict=True):
         there = pairs(question, profile, seeds)
-        found = answered(question, there)
         rows.append(
             {
                 "question": question.name,
@@ -75,6 +88,10 @@ def answers_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
                 "seeds": listed(found.seeds),
                 **_differences(found, answered(question, there, "raw")),
                 "channels kept": _channels(there),
+                "#Par., MACs": _sizes(there),
+                "primary": question.name in PRIMARY,
+                "corrected p": found.corrected,
+                "seeds to decide": _needed(found),
                 "verdict": found.verdict,
                 "data note": data_note(record for pair in there for record in pair),
             }
@@ -83,14 +100,16 @@ def answers_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
 
 
 def more_answers(profile: str) -> dict[str, Answer]:
-    """Of all five seeds, by the names of the questions that are asked of them; nothing is judged half-way."""
+    """Of all five seeds, by the names of the questions that are asked of them, corrected for their number; nothing is
+    judged half-way."""
     found = {question.name: answered(question, pairs(question, profile, ALL_SEEDS)) for question in extended()}
-    return {name: one if one.seeds in ((), ALL_SEEDS) else replace(one, verdict=FEW) for name, one in found.items()}
+    whole = {name: one if one.seeds in ((), ALL_SEEDS) else replace(one, verdict=FEW) for name, one in found.items()}
+    return corrected(whole, EXTENDED)
 
 
 def more_frame(profile: str) -> pd.DataFrame:
     """A row for each question that is asked of more seeds: what all of them say, and each part of them by itself."""
-    rows = []
+    rows, first_verdicts = [], answers(profile, FIRST_SEEDS)
     for question, found in zip(extended(), more_answers(profile).values(), strict=True):
         there = pairs(question, profile, ALL_SEEDS)
         first, new = (
@@ -110,7 +129,9 @@ def more_frame(profile: str) -> pd.DataFrame:
                 "mean difference of the new": new.mean,
                 "maps follow": _follow([pair[0] for pair in there]),
                 "maps of the control follow": _follow([pair[1] for pair in there]),
-                "verdict of the first": first.verdict,
+                "verdict of the first": first_verdicts[question.name].verdict,
+                "corrected p": found.corrected,
+                "seeds to decide": _needed(found),
                 "verdict": found.verdict,
                 "data note": data_note(record for pair in there for record in pair),
             }
@@ -141,6 +162,22 @@ def _follow(records: Sequence[Record]) -> float:
     return float(np.mean(found)) if found else math.nan
 
 
+def _needed(found: Answer) -> str:
+    """How many seeds would decide an open question; nothing for any other."""
+    return "" if not found.open else f"more than {MOST_SEEDS}" if found.needed is None else str(found.needed)
+
+
+def _sizes(there: Sequence[tuple[Record, Record]]) -> str:
+    """`41.9k, 4.36M against 36.5k, 1.57M`: parameters and MACs of treatment and control, once where they agree."""
+    found = []
+    for pair in there:
+        sizes = [
+            ", ".join(write_number(record["complexity"][key], "count") for key in ("params", "macs")) for record in pair
+        ]
+        found.append(" against ".join(dict.fromkeys(sizes)))
+    return "; ".join(dict.fromkeys(found))
+
+
 def _channels(there: Sequence[tuple[Record, Record]]) -> str:
     """Of treatment and control, where either prunes: how many channels of the pruned layers stay, by seed."""
     found = []
@@ -158,7 +195,8 @@ def answers_table(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
             "score": row["score"].upper() if row["score"] == "fd" else row["score"],
             **_shown(row),
             "channels kept": row["channels kept"] or "–",
-            "verdict": row["verdict"],
+            "#Par., MACs": row["#Par., MACs"] or "–",
+            **_judged(row),
         }
         for row in answers_frame(profile, seeds).to_dict("records")
     )
@@ -174,10 +212,20 @@ def more_table(profile: str) -> pd.DataFrame:
             **_shown(row),
             "first seeds, new seeds": ", ".join(_signed(row[each]) for each in parts),
             "first verdict": row["verdict of the first"],
-            "verdict": row["verdict"],
+            **_judged(row),
         }
         for row in more_frame(profile).to_dict("records")
     )
+
+
+def _judged(row: dict[Hashable, Any]) -> dict[str, str]:
+    """What a frame's row came to: the corrected p value, how many seeds would decide, the verdict."""
+    p = row["corrected p"]
+    return {
+        "p, corrected": "–" if math.isnan(p) else f"{p:.3f}",
+        "seeds to decide": row["seeds to decide"] or "–",
+        "verdict": row["verdict"],
+    }
 
 
 def _signed(value: float) -> str:
@@ -200,7 +248,7 @@ def _shown(row: dict[Hashable, Any]) -> dict[str, str]:
 
 def _interval(low: float, high: float, mean: float | None = None) -> str:
     """`-31.1 to +12`; with the mean in front of it where one is given."""
-    text = "–" if math.isnan(low) else f"{low:+.3g} to {high:+.3g}"
+    text = "–" if math.isinf(low) else f"{low:+.3g} to {high:+.3g}"
     return text if mean is None or math.isnan(mean) else f"{mean:+.3g} ({text})"
 
 

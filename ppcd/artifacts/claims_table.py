@@ -14,9 +14,12 @@ from ppcd.claims import CLAIMS, STATUSES, Outcome, PartOutcome, Status, number, 
 from ppcd.claims.notes import NOTES
 from ppcd.claims.predicates import Part
 from ppcd.claims.unchecked import UNCHECKED
+from ppcd.intervals import MOST_SEEDS
 
-# Of the text table: heading and width in characters, 120 with two blanks between.
+WIDTH = 120  # of the text table
+# Its columns: heading and width in characters, with two blanks between.
 COLUMNS = (("status", 14), ("claim", 23), ("measured [95% interval], asked", 54), ("paper", 6), ("place", 15))
+BY_DESIGN = "By design: of sizes and times alone, which architectures, widths and alpha decide and no training can."
 MARKS: dict[Status, str] = {"reproduced": "+", "not reproduced": "-", "inconclusive": "?", "not run": " "}
 COLOURS: dict[Status, str] = {
     "reproduced": "#1a7f37", "not reproduced": "#b42318", "inconclusive": "#8a5a00", "not run": "#6b6b6b",
@@ -30,8 +33,15 @@ def counts(outcomes: Sequence[Outcome]) -> dict[Status, int]:
 
 
 def counted(outcomes: Sequence[Outcome]) -> str:
-    """`51 claims: 20 reproduced, 3 not reproduced, 8 inconclusive, 20 not run`."""
-    return f"{len(outcomes)} claims: " + ", ".join(f"{n} {status}" for status, n in counts(outcomes).items())
+    """`51 claims: 20 reproduced (5 by design), 3 not reproduced (0), 8 inconclusive (0), 20 not run (2)`."""
+    said = [f"{n} {status} ({of}{' by design' * (not place)})" for place, (status, n, of) in enumerate(_rows(outcomes))]
+    return f"{len(outcomes)} claims: " + ", ".join(said)
+
+
+def _rows(outcomes: Sequence[Outcome]) -> list[tuple[Status, int, int]]:
+    """Of each status how many claims, and how many of these are by design."""
+    designed = counts([outcome for outcome in outcomes if outcome.claim.by_design])
+    return [(status, n, designed[status]) for status, n in counts(outcomes).items()]
 
 
 def _paper(part: Part) -> str:
@@ -45,13 +55,15 @@ def _place(where: str) -> str:
 
 def text(outcomes: Sequence[Outcome], context: Context) -> str:
     """The table for a terminal of 120 columns; every part of a claim on a line of its own."""
-    lines = [f"Claims of the paper: {context.line}", f"95% intervals over {spread_over(context.seeds)}", ""]
+    spread = textwrap.wrap(f"95% intervals over {spread_over(context)}", WIDTH)
+    lines = [f"Claims of the paper: {context.line}", *spread, ""]
     lines += _lines([[heading] for heading, _ in COLUMNS])
     lines.append("  ".join("-" * width for _, width in COLUMNS))
     for outcome in outcomes:
         lines += _text_rows(outcome)
     lines += ["", counted(outcomes)]
     lines += [f"  {status}: {meaning}" for status, meaning in STATUSES.items()]
+    lines.append(BY_DESIGN)
     lines.append(
         "A part with + holds, with - does not, with ? may; 'paper' is the same number from the paper's tables."
     )
@@ -66,10 +78,12 @@ def _text_rows(outcome: Outcome) -> list[str]:
         wrapped = textwrap.wrap(f"{MARKS[part.status]} {part.text}", measured_width, subsequent_indent="    ")
         measured += wrapped
         paper += [_paper(part.part)] + [""] * (len(wrapped) - 1)
-    for line in (*outcome.missing, *filter(None, [outcome.remark])):
+    for line in (*outcome.missing, *filter(None, [outcome.remark, outcome.open])):
         measured += textwrap.wrap(line, measured_width, subsequent_indent="    ")
     place = textwrap.wrap(_place(outcome.claim.where), COLUMNS[4][1])
-    return _lines([[outcome.status], [outcome.claim.id], measured, paper, place])
+    return _lines(
+        [[outcome.status, *["by design"] * outcome.claim.by_design], [outcome.claim.id], measured, paper, place]
+    )
 
 
 def _lines(cells: Sequence[Sequence[str]]) -> list[str]:
@@ -89,6 +103,7 @@ def frame(outcomes: Sequence[Outcome], context: Context) -> pd.DataFrame:
         {
             "status": outcome.status,
             "claim": outcome.claim.id,
+            "by design": outcome.claim.by_design,
             "sentence": outcome.claim.sentence,
             "where": outcome.claim.where,
             "reading": outcome.claim.reading,
@@ -107,12 +122,13 @@ def frame(outcomes: Sequence[Outcome], context: Context) -> pd.DataFrame:
 def summary(outcomes: Sequence[Outcome], context: Context) -> Html:
     """How many claims came to which status, and what the statuses mean."""
     rows = "".join(
-        f"<tr><td>{_status(status)}</td><td>{n}</td><td style='text-align: left'>{markup.escape(STATUSES[status])}"
-        "</td></tr>"
-        for status, n in counts(outcomes).items()
+        f"<tr><td>{_status(status)}</td><td>{n}</td><td>{designed}</td>"
+        f"<td style='text-align: left'>{markup.escape(STATUSES[status])}</td></tr>"
+        for status, n, designed in _rows(outcomes)
     )
-    line = f"{context.line}; 95% intervals over {spread_over(context.seeds)}."
-    head = "<thead><tr><th>status</th><th>claims</th><th style='text-align: left'>meaning</th></tr></thead>"
+    line = f"{context.line}; 95% intervals over {spread_over(context)}. {BY_DESIGN}"
+    headings = "".join(f"<th>{heading}</th>" for heading in ("status", "claims", "by design"))
+    head = f"<thead><tr>{headings}<th style='text-align: left'>meaning</th></tr></thead>"
     return Html(f"<p>{markup.escape(line)}</p>\n<table>{head}<tbody>{rows}</tbody></table>")
 
 
@@ -140,10 +156,11 @@ def _html_row(outcome: Outcome) -> str:
     measured = "<br>".join(_html_part(part) for part in outcome.parts)
     if outcome.missing:
         measured = _escaped("; ".join(outcome.missing))
-    if outcome.remark:
-        measured += f"<br>{_escaped(outcome.remark)}"
+    for line in filter(None, [outcome.remark, outcome.open]):
+        measured += f"<br>{_escaped(line)}"
     paper = "<br>".join(_paper(part) for part in claim.parts)
-    cells = (_status(outcome.status), said, f"<p>{measured}</p>", f"<p>{paper}</p>", f"<p>{_escaped(claim.where)}</p>")
+    status = _status(outcome.status) + "<br>by design" * claim.by_design
+    cells = (status, said, f"<p>{measured}</p>", f"<p>{paper}</p>", f"<p>{_escaped(claim.where)}</p>")
     tops = "".join(f"<td style='vertical-align: top; text-align: left'>{cell}</td>" for cell in cells)
     return f"<tr>{tops}</tr>"
 
@@ -162,12 +179,28 @@ def _escaped(content: str) -> str:
 
 def markdown(outcomes: Sequence[Outcome], context: Context) -> str:
     """How many claims came to which status, and which: short enough for a README."""
-    lines = [f"Claims of the paper: {context.line}; 95% intervals over {spread_over(context.seeds)}.", ""]
-    lines += ["| status | claims | which |", "| --- | ---: | --- |"]
+    lines = [f"Claims of the paper: {context.line}; 95% intervals over {spread_over(context)}. {BY_DESIGN}", ""]
+    lines += ["| status | claims | by training | by design |", "| --- | ---: | --- | --- |"]
     for status, n in counts(outcomes).items():
-        names = ", ".join(outcome.claim.id for outcome in outcomes if outcome.status == status)
-        lines.append(f"| {status} | {n} | {names or '–'} |")
+        there = [outcome for outcome in outcomes if outcome.status == status]
+        cells = []
+        for designed in (False, True):
+            names = [_with_seeds(outcome) for outcome in there if outcome.claim.by_design == designed]
+            cells.append(f"{len(names)}: {', '.join(names)}" if names else "–")
+        lines.append(f"| {status} | {n} | {' | '.join(cells)} |")
+    if len(context.seeds) > 1:
+        lines += [
+            "",
+            "In brackets: about how many seeds would decide an open claim, if mean and spread stay what they are.",
+        ]
     return "\n".join(lines) + "\n"
+
+
+def _with_seeds(outcome: Outcome) -> str:
+    """`outperforms (12)`: an open claim and how many seeds would decide it; any other by its name."""
+    if not outcome.open or any(part.seeds < 2 for part in outcome.parts):
+        return outcome.claim.id
+    return f"{outcome.claim.id} ({f'>{MOST_SEEDS}' if outcome.needed is None else outcome.needed})"
 
 
 def write(outcomes: Sequence[Outcome], context: Context) -> list[Path]:

@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from ppcd import paper, paths, sums
 from ppcd.artifacts import figures
 from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
+from ppcd.artifacts.render import write_number
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, common_protocol, data_note, find_records, listed
 from ppcd.artifacts.tables import score_names
-from ppcd.bootstrap import LEVEL, RESAMPLES, Bootstrap, interval
 from ppcd.errors import PpcdError
 from ppcd.generations import read_generations
+from ppcd.intervals import LEVEL, t_interval
 from ppcd.profiles import get_profile
 from ppcd.recipes import check_alpha, get_recipe
 from ppcd.runs import RunConfig, run_config
@@ -27,6 +28,7 @@ from ppcd.runs import RunConfig, run_config
 NOT_MEASURED = "no generations"  # a complete run whose ten generations are not there
 LOG_FROM = 5.0  # ratio of the largest to the smallest mean from which the axis is logarithmic
 MARKERS = ("o", "s", "^", "D")
+SIZES = {"params": "#Par.", "macs": "MACs"}
 
 
 def recipe_names(alphas: Sequence[float] = paper.FIGURE4_ALPHAS) -> list[str]:
@@ -62,8 +64,8 @@ def fig4_frame(
 ) -> pd.DataFrame:
     """One row per method and alpha: mean and 95% interval of the Fréchet distance, and the paper's FID.
 
-    The interval is `ppcd.bootstrap`'s: over seeds and, within each, over generations; with one seed it is over
-    generations alone and says nothing of the spread between trainings.
+    The interval is `ppcd.intervals`': over the seeds' means; with one seed it is over its generations and says nothing
+    of the spread between trainings.
 
     Raises:
         PpcdError: unknown profile, impossible alpha, or runs that were measured in different ways.
@@ -82,10 +84,14 @@ def fig4_frame(
                 "recipe": get_recipe(method, alpha).name,
                 "alpha": alpha,
                 "status": "complete" if measured else NOT_MEASURED if records else NOT_RUN,
-                **_statistics(get_recipe(method, alpha).name, values),
+                **_statistics(values),
                 "seeds": listed([record["seed"] for record in measured]),
                 "generations": sum(map(len, values)),
                 "samples per generation": samples or 0,
+                **{
+                    key: float(np.mean([record["complexity"][key] for record in measured])) if measured else math.nan
+                    for key in SIZES
+                },
                 "runs": "; ".join(record["id"] for record in measured) or NOT_RUN,
                 "paper FID": math.nan if printed is None else paper.published(*printed, "FID").value,
                 "paper table": "" if printed is None else f"Table {printed[0]}",
@@ -95,7 +101,7 @@ def fig4_frame(
     frame = pd.DataFrame(rows)
     if note := data_note(everything):
         frame["data note"] = note
-    frame["interval over"] = ["generations" if "," not in row["seeds"] else "seeds and generations" for row in rows]
+    frame["interval over"] = ["seeds" if "," in row["seeds"] else "generations" for row in rows]
     return frame
 
 
@@ -112,18 +118,22 @@ def numbers(profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] =
                 heading: row["status"] if math.isnan(row["mean"]) else ours,
                 "seeds": row["seeds"],
                 "generations": row["generations"],
+                **{
+                    heading: row["status"] if math.isnan(row[key]) else write_number(row[key], "count")
+                    for key, heading in SIZES.items()
+                },
                 "paper's FID": "–" if math.isnan(row["paper FID"]) else f"{row['paper FID']:.2f}",
             }
         )
     return pd.DataFrame(rows)
 
 
-def _statistics(recipe: str, values: Sequence[Sequence[float]]) -> dict[str, float]:
+def _statistics(values: Sequence[Sequence[float]]) -> dict[str, float]:
     if not values:
         return {"mean": math.nan, "low": math.nan, "high": math.nan}
-    array = np.asarray(values, dtype=np.float64)
-    low, high = interval(Bootstrap(len(array)).means(recipe, array))
-    return {"mean": float(array.mean()), "low": low, "high": high}
+    means = np.mean(values, axis=1)
+    low, high = t_interval(means if len(means) > 1 else values[0])
+    return {"mean": float(means.mean()), "low": max(0.0, low), "high": high}
 
 
 def fig4(
@@ -152,8 +162,11 @@ def fig4(
             not_run(axes, " / ".join(frame["status"].unique()))
         else:
             axes.set_xticks(list(alphas), [f"{alpha:g}" for alpha in alphas])
-            if means.max() > LOG_FROM * means.min() > 0:
+            logarithmic = means.max() > LOG_FROM * means.min() > 0
+            if logarithmic:
                 figures.log_scale(axes)
+            # An interval of three seeds can be wider than everything else; the axis ends where the means do.
+            axes.set_ylim(means.min() / 2 if logarithmic else 0, 1.5 * means.max())
         axes.set(
             xlabel=r"compression ratio threshold $\alpha$ (eq. 3)", ylabel=f"{score_names(context.backbone)['fd']} ↓"
         )
@@ -166,14 +179,37 @@ def fig4(
     return figure
 
 
+def fig4_size(profile: str, seeds: Sequence[int], frame: pd.DataFrame) -> Figure:
+    """The means of Figure 4 over parameters and over MACs: the same channels a layer are not the same size.
+
+    Args:
+        frame: what `fig4_frame` returned for the same profile and seeds.
+    """
+    context = Context(get_profile(profile).name, tuple(seeds))
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(7.2, 2.9)
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, (key, heading) in zip(panels, SIZES.items(), strict=True):
+            for index, (title, rows) in enumerate(frame.groupby("method", sort=False)):
+                there = rows[rows["mean"].notna()]
+                axes.plot(there[key], there["mean"], color=PALETTE[index], marker=MARKERS[index], label=title)
+            axes.set(xlabel=heading, xscale="log")
+        if frame["mean"].notna().any():
+            panels[0].set(ylabel=f"{score_names(context.backbone)['fd']} ↓", yscale="log")
+            panels[1].legend()
+        else:
+            not_run(panels[0], " / ".join(frame["status"].unique()))
+        sign(figure, context, "the means of Figure 4, each method's alphas joined; left and low is better")
+    return figure
+
+
 def _method(axes: Axes, rows: pd.DataFrame, title: str, index: int, methods: int) -> None:
     """One method's line; a little aside of the others, so that intervals do not hide each other."""
     there = rows[rows["mean"].notna()]
     state = "" if len(there) else f" ({rows['status'].iloc[0]})"
     alphas = there["alpha"].to_numpy(dtype=float) + 0.004 * (index - (methods - 1) / 2)
     mean = there["mean"].to_numpy(dtype=float)
-    # An interval of means may, in a skewed bootstrap, end at its mean but never beyond it by more than rounding.
-    spread = np.abs(np.stack([mean - there["low"].to_numpy(dtype=float), there["high"].to_numpy(dtype=float) - mean]))
+    spread = np.stack([mean - there["low"].to_numpy(dtype=float), there["high"].to_numpy(dtype=float) - mean])
     axes.errorbar(
         alphas, mean, yerr=spread, label=title + state, color=PALETTE[index], marker=MARKERS[index], markersize=4,
         linewidth=1.2, capsize=2.5, elinewidth=1,
@@ -195,8 +231,8 @@ def _note(frame: pd.DataFrame) -> str:
     samples = int(there["samples per generation"].max()) if len(there) else 0
     size = f" of {samples} samples" if samples else ""
     lines = [
-        f"mean of ten generations{size} a run; bars: {100 * LEVEL:.0f}% bootstrap interval of the mean over {over} "
-        f"({RESAMPLES:,} resamples)"
+        f"mean of ten generations{size} a run; bars: {100 * LEVEL:.0f}% t interval of the mean over {over}, cut where "
+        "the axis ends"
     ]
     for status, rows in frame[frame["mean"].isna()].groupby("status", sort=False):
         methods = [
@@ -208,20 +244,22 @@ def _note(frame: pd.DataFrame) -> str:
 
 
 def write_fig4(profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = paper.FIGURE4_ALPHAS) -> list[Path]:
-    """Write `figures/<profile>/fig4.{png,pdf}` and its numbers, `results/<profile>/tables/fig4.csv`.
+    """Write `figures/<profile>/fig4{,_size}.{png,pdf}` and their numbers, `results/<profile>/tables/fig4.csv`.
 
     Other alphas than the paper's go to files of their own, `fig4-a0.5-0.7`.
     """
     frame = fig4_frame(profile, seeds, alphas)
     name = "fig4" if tuple(alphas) == paper.FIGURE4_ALPHAS else f"fig4-a{'-'.join(f'{alpha:g}' for alpha in alphas)}"
     written = save(fig4(profile, seeds, alphas, frame), profile, name)
+    if name == "fig4":
+        written += save(fig4_size(profile, seeds, frame), profile, "fig4_size")
     return [*written, sums.write(paths.results(get_profile(profile).name), f"tables/{name}.csv", _csv(frame))]
 
 
 def _csv(frame: pd.DataFrame) -> str:
     """Every number in full; the status where there is none of ours, `n/a` where the paper prints none."""
     table = frame.astype(object)
-    for column in ("mean", "low", "high", "seeds", "generations", "samples per generation", "interval over"):
+    for column in ("mean", "low", "high", "seeds", "generations", "samples per generation", "interval over", *SIZES):
         table.loc[frame["mean"].isna(), column] = frame["status"]
     table["paper FID"] = table["paper FID"].where(frame["paper FID"].notna(), "n/a")
     table["paper table"] = table["paper table"].replace("", "n/a")

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from ppcd import paths, sums
 from ppcd.artifacts.answering import (
     ALL_SEEDS,
-    answered,
     answers,
     answers_frame,
     answers_table,
@@ -161,14 +160,14 @@ def answers_figure(profile: str, seeds: Sequence[int]) -> Figure:
             control = float(np.mean(one.control))
             color = COLORS[one.verdict]
             axes.plot([100 * each / control for each in one.differences], [place] * len(one.seeds), "|", color=color)
-            if not math.isnan(one.low):
+            if math.isfinite(one.low):
                 axes.plot([100 * one.low / control, 100 * one.high / control], [place, place], color=color)
             axes.plot(100 * one.mean / control, place, "o", color=color, markersize=4)
         axes.set_yticks(range(len(rows)), [label for label, _ in rows])
         axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="treatment less control, % of the control; left: better")
         _bound(axes)
         note = "points: means; strokes: seeds; lines: 95% t intervals of paired differences; "
-        note += "green: effect, orange: hint, grey: none seen, pale: too few seeds"
+        note += "green: effect, orange: hint, grey: none seen, pale: too few seeds; intervals are not corrected"
         sign(figure, Context(profile, tuple(seeds)), note)
     return figure
 
@@ -258,7 +257,7 @@ def write(profile: str, seeds: Sequence[int]) -> list[Path]:
 def verdict(profile: str, seeds: Sequence[int]) -> str:
     """What came out, in a sentence for each kind of answer, and of which data."""
     there = {question: pairs(question, profile, seeds) for question in QUESTIONS}
-    found = {question.name: answered(question, each) for question, each in there.items()}
+    found = answers(profile, seeds)
     note = data_note(record for each in there.values() for pair in each for record in pair)
     lines = [f"Profile {profile}, seeds {listed(seeds)}" + (f", data: {note}." if note else "."), ""]
     for kind, said in (

@@ -39,6 +39,7 @@ class Column:
     paper: str | None = None  # the paper's column, shown beside ours
     factor: bool = False  # whether the reduction against BigGAN stands behind it
     missing: str = "n/a"  # what a complete run says that has no such number
+    ranked_from: tuple[str, float] | None = None  # a key, and the number of it from which a row is ranked
 
 
 def write_number(value: float, style: str) -> str:
@@ -75,10 +76,14 @@ def ranks(frame: pd.DataFrame, column: Column) -> dict[int, int]:
     """Position of a row -> 1 (best) or 2 (second) among the ranked rows; equal numbers share their rank."""
     if column.better is None:
         return {}
+    ranked = ~frame["reference"].astype(bool) & frame[column.key].notna()
+    if column.ranked_from is not None:
+        key, least = column.ranked_from
+        ranked &= frame[key] >= least
     values = {
         position: _shown(value, column)
-        for position, (value, reference) in enumerate(zip(frame[column.key], frame["reference"], strict=True))
-        if not reference and not pd.isna(value)
+        for position, (value, counts) in enumerate(zip(frame[column.key], ranked, strict=True))
+        if counts
     }
     order = sorted(set(values.values()), reverse=column.better == "high")[:2]
     return {position: order.index(value) + 1 for position, value in values.items() if value in order}

@@ -17,6 +17,9 @@ from ppcd.floor import comparable, read_floor
 SCORES = ("is", "fd", "precision", "recall", "accuracy", "diversity")
 SIZES = ("params", "macs")
 REAL = "Real images"
+LEAST_RECALL = 0.02  # images that are all alike may lie where the real ones do: precision alone says little then
+PRECISION = Column("precision", "precision ↑", "high", ranked_from=("recall", LEAST_RECALL))
+PRECISION_LINE = f" Precision is ranked where recall is at least {LEAST_RECALL:g}."
 PAPER_COLUMNS = {"is": "IS", "fd": "FID", "diversity": "LPIPS", "params": "#Par.", "macs": "MACs"}
 PAPER_COLUMNS |= {"gpu": "GPU", "cpu": "CPU"}
 

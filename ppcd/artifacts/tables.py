@@ -49,7 +49,7 @@ def table3_columns(frame: pd.DataFrame) -> list[Column]:
         Column("is", f"{names['is']} ↑", "high", paper="IS"),
         Column("fd", f"{names['fd']} ↓", "low", paper="FID"),
         Column("params", "#Par. ↓", "low", "count", paper="#Par."),
-        Column("precision", "precision ↑", "high"),
+        rows.PRECISION,
         Column("recall", "recall ↑", "high"),
         Column("accuracy", "conditional accuracy ↑", "high", "percent"),
         Column("diversity", f"diversity ({frame['diversity distance'].iloc[0]}) ↑", "high"),
@@ -61,8 +61,8 @@ def table3_caption(frame: pd.DataFrame) -> str:
     """Profile, seeds, backbone and alpha, and what the paper's numbers beside ours are of."""
     return (
         f"Table 3, comparison of ablation models: {rows.settings_line(frame)}. Best in bold, second "
-        f"underlined; references are not ranked.{rows.floor_line(frame)} Paper's numbers: {paper.SETTING}, alpha "
-        f"{paper.TABLE3_ALPHA:g}.{rows.mixed_line(frame)}"
+        f"underlined; references are not ranked.{rows.PRECISION_LINE}{rows.floor_line(frame)} "
+        f"Paper's numbers: {paper.SETTING}, alpha {paper.TABLE3_ALPHA:g}.{rows.mixed_line(frame)}"
     )
 
 

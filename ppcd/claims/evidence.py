@@ -1,4 +1,8 @@
-"""What claims are judged by: the measurements of runs, as arrays [seed, generation]."""
+"""What claims are judged by: the measurements of runs, one value a seed.
+
+Scores are those of the tables, of as many images (`metrics` of run.json). Leakage, which is not measured there, is the
+mean of a run's ten generations: a mean over images, so fewer of them do not bias it as they do a Fréchet distance.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -7,15 +11,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppcd.artifacts.sources import Record, common_protocol, find_records, listed, read_csv, second_half
-from ppcd.bootstrap import Array
-from ppcd.claims.predicates import SCORES, TIMES, Quantity
+from ppcd.artifacts.sources import (
+    Record,
+    common_protocol,
+    find_records,
+    listed,
+    own_networks,
+    read_csv,
+    second_half,
+)
+from ppcd.claims.predicates import SCORES, TIMES, Array, Quantity
 from ppcd.errors import PpcdError
+from ppcd.floor import comparable, read_floor
 from ppcd.generations import read_generations
 from ppcd.protocol import is_free
 from ppcd.timing import read_runtime
 
-BLOCKS = 10  # of the second half of a training, as replicates of the spread of its loss
+BLOCKS = 10  # of the second half of a training, in each of which the spread of its loss is taken
+STEP = 0.01  # of the training, in which a mask layer may close only so much
+ERRORS = 3  # standard errors by which an accuracy must exceed chance
 
 
 class Missing(Exception):
@@ -89,12 +103,18 @@ class Evidence:
         return all(self._times[run] is not None for run in self.runs(recipes))
 
     def copies_of_the_backbone(self, recipes: Iterable[str]) -> int:
-        """How many copies of the backbone, trained on different machines, measured these systems' generations."""
-        measured = [self._generations[run] for run in self.runs(recipes)]
-        return len({found["protocol"].get("backbone_sha256") for found in measured if found is not None})
+        """How many copies of the backbone, trained on different machines, measured these systems' scores."""
+        recipes = list(recipes)
+        measured = [found for run in self.runs(recipes) if (found := self._generations[run]) is not None]
+        leakages = len({found["protocol"].get("backbone_sha256") for found in measured})
+        return max(leakages, own_networks([record for recipe in recipes for record in self._records[recipe]]))
+
+    def collapsed(self, recipe: str) -> list[int]:
+        """The seeds whose run of this recipe collapsed: its accuracy does not exceed chance (see `at_chance`)."""
+        return [record["seed"] for record in self._records.get(recipe, []) if at_chance(record)]
 
     def values(self, quantity: Quantity, side_by_side: bool = True) -> Array:
-        """A measurement, [seed, generation]; one generation for what does not vary with the noise.
+        """A measurement, [seed].
 
         Args:
             quantity: which.
@@ -105,34 +125,33 @@ class Evidence:
         """
         if absent := self.missing_runs(quantity.recipe):
             raise Missing("run", _of(quantity.recipe, absent, self.seeds))
-        rows, unmeasured = [], []
-        for record in self._records[quantity.recipe]:
-            row = self._measured(record, quantity.key, side_by_side)
-            if not row or any(value is None or not np.isfinite(value) for value in row):
-                unmeasured.append(record["seed"])
-            rows.append(row)
-        if unmeasured:
+        records = self._records[quantity.recipe]
+        found = {record["seed"]: self._measured(record, quantity.key, side_by_side) for record in records}
+        known = {seed: value for seed, value in found.items() if value is not None and np.isfinite(value)}
+        if unmeasured := [seed for seed in found if seed not in known]:
             raise Missing(_called(quantity.key), _of(quantity.recipe, unmeasured, self.seeds))
-        return np.array(rows, dtype=float)
+        return np.array(list(known.values()), dtype=float)
 
-    def _measured(self, record: Record, key: str, side_by_side: bool) -> Sequence[float | None]:
-        """One run's measurement in every generation; empty where there is none."""
-        if key in SCORES:
+    def _measured(self, record: Record, key: str, side_by_side: bool) -> float | None:
+        """One run's measurement; None where there is none."""
+        if key == "leakage":
             measured = self._generations[record["id"]]
-            return [] if measured is None else [entry.get(key) for entry in measured["generations"]]
+            return None if measured is None else float(np.mean([each[key] for each in measured["generations"]]))
+        if key in SCORES:
+            return record["metrics"]["ema"][key]
         if key in TIMES:
-            return [_time(self._times[record["id"]] if side_by_side else None, record, key)]
-        if key == "classifier_error":
-            accuracy = record["metrics"]["protocol"].get("accuracy_classifier")
-            return [] if accuracy is None else [1 - accuracy]
+            return _time(self._times[record["id"]] if side_by_side else None, record, key)
+        if key == "real_leakage":
+            floor = read_floor(self.profile)
+            same = floor is not None and comparable(floor["protocol"], record["metrics"]["protocol"])
+            return floor["scores"].get("leakage") if floor is not None and same else None
         if key == "frozen":
-            frozen = [mask["frozen_at"] is not None for mask in record["masks"]]
-            return [float(np.mean(frozen))] if frozen else []
+            return float(np.mean([mask["frozen_at"] is not None for mask in record["masks"]]))
         if key == "loss_spread":
             return loss_spread(read_csv(record, "history.csv"))
         if key == "mask_step":
-            return [mask_step(record)]
-        return [record["complexity"][key]]
+            return mask_step(record)
+        return record["complexity"][key]
 
 
 def _of(recipe: str, seeds: Sequence[int], asked: Sequence[int]) -> str:
@@ -141,7 +160,7 @@ def _of(recipe: str, seeds: Sequence[int], asked: Sequence[int]) -> str:
 
 
 def _called(key: str) -> str:
-    if key in SCORES:
+    if key == "leakage":
         return "generations"
     return f"{key.upper()} time" if key in TIMES else key.replace("_", " ")
 
@@ -154,22 +173,34 @@ def _time(side_by_side: dict[str, float | None] | None, record: Record, key: str
     return None if own is None else own["seconds_per_batch"]
 
 
-def loss_spread(history: pd.DataFrame) -> list[float]:
-    """Standard deviation of the discriminator's loss, as logged, in each of BLOCKS parts of a training's second half.
+def at_chance(record: Record) -> bool:
+    """Whether the judge recognises no more of a run's images than chance would: its classes have collapsed."""
+    chance, samples = 1 / record["config"]["profile"]["num_classes"], record["metrics"]["protocol"]["samples"]
+    error = np.sqrt(chance * (1 - chance) / samples)
+    return bool(record["metrics"]["ema"]["accuracy"] <= chance + ERRORS * error)
 
-    Fewer parts where the history is short, so that each has two rows; none for fewer than that.
+
+def loss_spread(history: pd.DataFrame) -> float | None:
+    """Standard deviation of D's loss, as logged: the mean of those of BLOCKS parts of a training's second half.
+
+    Fewer parts where the history is short, so that each has two rows; None for fewer than that.
     """
     second = second_half(history)["loss_d"].to_numpy(dtype=float)
     blocks = min(BLOCKS, len(second) // 2)
-    return [float(np.std(block, ddof=1)) for block in np.array_split(second, blocks)] if blocks else []
+    return float(np.mean([np.std(block, ddof=1) for block in np.array_split(second, blocks)])) if blocks else None
 
 
 def mask_step(record: Record) -> float | None:
-    """The largest share of the channels that go which goes between two logged iterations; None without masks."""
+    """The largest share that a layer closes, of its channels that go, within STEP of the training; None without masks.
+
+    Between two logged iterations that are further apart, channels count as closed at an even pace.
+    """
     if not record["masks"]:
         return None
-    channels = {mask["layer"]: mask["channels"] for mask in record["masks"]}
-    masks = read_csv(record, "masks.csv")
-    gone = (masks["ratio"] * masks["layer"].map(channels)).groupby(masks["iteration"]).sum().sort_index()
-    steps = np.diff(gone.to_numpy(dtype=float), prepend=0.0)
-    return float(steps.max() / gone.iloc[-1]) if gone.iloc[-1] > 0 else None
+    window, steps = STEP * record["training"]["iterations"], []
+    for _, rows in read_csv(record, "masks.csv").groupby("layer"):
+        iterations, gone = (np.concatenate([[0.0], rows[name]]) for name in ("iteration", "ratio"))
+        if gone[-1] > 0:
+            before = np.interp(iterations - window, iterations, gone)
+            steps.append(float(np.max(gone - before) / gone[-1]))
+    return max(steps, default=None)

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppcd import paper
-from ppcd.bootstrap import Array
 from ppcd.errors import PpcdError
+
+Array = NDArray[np.float64]
 
 TINY = 1e-9  # below it a score is nothing; keeps ratios finite
 TOLERANCE = 0.10  # how far a ratio may stay behind the paper's
@@ -20,11 +22,14 @@ ALPHAS = (0.5, 0.6, 0.7, 0.8)  # Figure 4
 MEASURES = {
     "is": "IS", "fd": "FD", "diversity": "diversity", "accuracy": "accuracy", "leakage": "leakage",
     "params": "#Par.", "params_dense": "#Par. before pruning", "macs": "MACs", "gpu": "GPU time", "cpu": "CPU time",
-    "classifier_error": "the classifier's own error", "loss_spread": "spread of D's loss",
-    "mask_step": "largest step of pruning", "frozen": "masks frozen",
+    "real_leakage": "leakage of real images", "loss_spread": "spread of D's loss",
+    "mask_step": "share of a layer within 1% of the training", "frozen": "masks frozen",
 }  # fmt: skip
-SCORES = ("is", "fd", "diversity", "accuracy", "leakage")  # of generations
+SCORES = ("is", "fd", "diversity", "accuracy", "leakage")  # of generated images
 TIMES = ("gpu", "cpu")
+SIZES = ("params", "params_dense", "macs")
+SEARCHED = "distill-nas"  # the recipe whose size a training decides
+PRUNED_BY_L1 = "l1-"  # how the names of those recipes begin
 PAPER_COLUMNS = {
     "is": "IS", "fd": "FID", "diversity": "LPIPS", "params": "#Par.", "macs": "MACs", "gpu": "GPU", "cpu": "CPU",
 }  # fmt: skip
@@ -53,6 +58,11 @@ class Quantity:
     recipe: str
     key: str
 
+    @property
+    def fixed(self) -> bool:
+        """Whether architecture, width and alpha decide it, whatever the seed."""
+        return self.key in SIZES and not self.recipe.startswith(SEARCHED)
+
     def published(self) -> float | None:
         """The paper's number, None where it prints none."""
         if self.recipe not in PAPER_ROWS or self.key not in PAPER_COLUMNS:
@@ -65,13 +75,19 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Part:
-    """One comparison: holds where the statistic is above (or below) the bound."""
+    """One comparison: holds where the statistic's mean over seeds is above (or below) the bound.
+
+    Attributes:
+        statistic: of one array [seed] per quantity, elementwise.
+        logs: whether it is a ratio, whose mean and interval are taken of the logarithms.
+    """
 
     text: str
     quantities: tuple[Quantity, ...]
-    statistic: Callable[..., Array]  # of one array per quantity, elementwise
+    statistic: Callable[..., Array]
     bound: float
     side: Literal["above", "below"] = "above"
+    logs: bool = False
 
     def published(self) -> float | None:
         """The statistic of the paper's own numbers, None where it prints not all of them."""
@@ -100,6 +116,11 @@ class Claim:
         """The recipes whose runs are needed, in the order of their use."""
         return tuple(dict.fromkeys(quantity.recipe for quantity in self.quantities))
 
+    @property
+    def by_design(self) -> bool:
+        """Whether it is of sizes and times alone, which architectures, widths and alpha decide: no training can."""
+        return all(quantity.fixed or quantity.key in TIMES for quantity in self.quantities)
+
 
 def at(recipe: str, alpha: float) -> str:
     """The recipe's name at that alpha; 0.7 is the default and carries no suffix."""
@@ -119,7 +140,7 @@ def ratio(first: Array, second: Array) -> Array:
 
 def _compared(key: str, first: str, second: str, bound: float, side: Literal["above", "below"]) -> Part:
     quantities = (Quantity(first, key), Quantity(second, key))
-    return Part(f"{MEASURES[key]} {name(first)} / {name(second)}", quantities, ratio, bound, side)
+    return Part(f"{MEASURES[key]} {name(first)} / {name(second)}", quantities, ratio, bound, side, logs=True)
 
 
 def more(key: str, first: str, *others: str, by: float = 1.0) -> tuple[Part, ...]:
@@ -171,7 +192,7 @@ def steeper(key: str, first: str, second: str, low: float, high: float) -> tuple
     """From alpha `low` to `high` the first's measurement grows by a larger factor than the second's."""
     quantities = tuple(Quantity(at(recipe, alpha), key) for recipe in (first, second) for alpha in (high, low))
     text = f"growth of {MEASURES[key]} {low:g} to {high:g}, {NAMES[first]} / {NAMES[second]}"
-    return (Part(text, quantities, lambda a, b, c, d: ratio(ratio(a, b), ratio(c, d)), 1.0),)
+    return (Part(text, quantities, lambda a, b, c, d: ratio(ratio(a, b), ratio(c, d)), 1.0, logs=True),)
 
 
 def _slope(*values: Array) -> Array:
@@ -196,6 +217,7 @@ def not_dominated(first: str, *others: str) -> tuple[Part, ...]:
             (Quantity(other, "fd"), Quantity(first, "fd"), Quantity(other, "params"), Quantity(first, "params")),
             lambda fd, own_fd, params, own: np.maximum(ratio(fd, own_fd), ratio(params, own)),
             1.0,
+            logs=True,
         )
         for other in others
     )

@@ -102,7 +102,7 @@ MAKERS: dict[str, Maker] = {
 }
 JUDGED = {"fig3", "fig8"}
 MEASURED = (timing.FILE, PAPER_SCALE, FOLLOWING, FLOOR)  # beside the runs; not made from them
-TOGETHER = ("paper_scale", "evidence")
+TOGETHER = ("paper_scale", "evidence", "fig4")
 
 
 def find_products(profile: str) -> tuple[list[Product], list[str]]:
@@ -121,7 +121,7 @@ def find_products(profile: str) -> tuple[list[Product], list[str]]:
 
 
 def _stem(name: str) -> str:
-    """What a file is of: `table1`; everything of the paper's scale, and of the evidence, is made together."""
+    """What a file is of: `table1`; all of the paper's scale, of the evidence, and of Figure 4 is made together."""
     stem = Path(name).stem
     return next((whole for whole in TOGETHER if stem.startswith(f"{whole}_")), stem)
 
