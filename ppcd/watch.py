@@ -185,7 +185,7 @@ class Watch(Callback):
         late = state.iteration >= OPEN_AT * trainer.rule.total and bool(still_open)
         text = (
             f"{len(still_open)} of {len(rows)} mask layers have not reached alpha {trainer.rule.alpha:g}: "
-            f"{', '.join(still_open)}; take the mask rule 'scheduled', a larger lambda_pp or a smaller alpha"
+            f"{', '.join(still_open)}; take the mask rule 'gradual', a larger lambda_pp or a smaller alpha"
         )
         self._notice("alpha", late, state.iteration, text)
 

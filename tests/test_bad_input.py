@@ -219,8 +219,11 @@ class Row(NamedTuple):
 PROFILES = "smoke, mnist, cifar10-lite, cifar10-lite-z24, cifar10, imagenet128"
 RECIPES = (
     "biggan, sagan, ppcd, ppcd-no-pp, ppcd-no-cd, ppcd-two-step, ppcd-literal-adam, ppcd-literal-sgd, ppcd-cd3, "
-    "ppcd-cd10, ppcd-cd30, ppcd-raw, ppcd-cd10-raw, ppcd-cd10-apart, ppcd-hier-no-cd, ppcd-hier-cd10, sngan, tinygan, "
-    "distill-only, distill-nas, l1-biggan, l1-sagan (-a<alpha> where masked)"
+    "ppcd-cd10, ppcd-cd30, ppcd-raw, ppcd-cd10-raw, ppcd-cd10-apart, ppcd-both, ppcd-cd10-both, ppcd-hier-no-cd, "
+    "ppcd-hier-cd10, ppcd-gradual, ppcd-gradual-no-cd, ppcd-random, ppcd-l1, ppcd-narrow, sagan-shared, "
+    "sagan-hier, biggan-small, ppcd-teacher, ppcd-teacher-no-cd, ppcd-teacher-l1, ppcd-teacher-random, biggan-on, "
+    "ppcd-pixels, ppcd-teacher-d, sngan, tinygan, distill-only, distill-nas, l1-biggan, l1-sagan (-a<alpha> where "
+    "masked)"
 )
 SEED = "must be a whole number from 0 on, for example 0; got"
 ALPHA = "alpha must be a number in (0, 1), for example 0.7; got"
