@@ -193,10 +193,12 @@ def fig4_size(profile: str, seeds: Sequence[int], frame: pd.DataFrame) -> Figure
             for index, (title, rows) in enumerate(frame.groupby("method", sort=False)):
                 there = rows[rows["mean"].notna()]
                 axes.plot(there[key], there["mean"], color=PALETTE[index], marker=MARKERS[index], label=title)
-            axes.set(xlabel=heading, xscale="log")
+            axes.set_xlabel(heading)
+            axes.xaxis.set_major_formatter(lambda value, _: write_number(value, "count"))
         if frame["mean"].notna().any():
-            panels[0].set(ylabel=f"{score_names(context.backbone)['fd']} ↓", yscale="log")
-            panels[1].legend()
+            figures.log_scale(panels[0])
+            panels[0].set_ylabel(f"{score_names(context.backbone)['fd']} ↓")
+            panels[0].legend()
         else:
             not_run(panels[0], " / ".join(frame["status"].unique()))
         sign(figure, context, "the means of Figure 4, each method's alphas joined; left and low is better")
