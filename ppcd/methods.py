@@ -81,7 +81,8 @@ class DistillNas:
     """Li et al., "GAN Compression: Efficient architectures for interactive conditional GANs" (CVPR 2020).
 
     "Code" is github.com/mit-han-lab/gan-compression, its files in parentheses. The first half of the iterations
-    trains the weight-shared network, the second fine-tunes the sub-network found.
+    trains the weight-shared network, the second fine-tunes the sub-network found. It is chosen by the Fréchet distance
+    in the backbone that measures the run, which favours it.
 
     Attributes:
         fractions: of each layer's channels, from which a sub-network takes one (configs/resnet_configs.py,

@@ -93,9 +93,10 @@ def measure_training(profile: Profile, device: str = "cpu", seed: int = 0) -> Co
 def _machine(device: str) -> Content:
     """What a measured part is known by; its threads are all the cores that this process may use."""
     kind = "cpu" if device == "cpu" else "gpu"
-    name = provenance.cpu_name() if kind == "cpu" else provenance.device_name(device)
+    made = {"cpu": provenance.cpu_name(), "instructions": provenance.instructions()}
+    name = provenance.processor(made) if kind == "cpu" else provenance.device_name(device)
     threads = count_workers(None, "cpu")
-    return {"device": name or "unknown", "kind": kind, "torch": torch_version(), "threads": threads}
+    return {"device": name, "kind": kind, "torch": torch_version(), "threads": threads}
 
 
 def _begin(device: str) -> Content:
@@ -114,7 +115,7 @@ def torch_version() -> str:
 
 
 def key(part: Content) -> str:
-    """Under which a measured part stands in the file: `AMD Ryzen 9 3900X, 12 threads`, `NVIDIA GeForce RTX 3090`."""
+    """Under which a measured part stands in the file: `AMD EPYC (AVX512 bf16), 2 threads`, `NVIDIA GeForce RTX 3090`."""
     threads = f"{part['threads']} thread{'s' * (part['threads'] != 1)}"
     return f"{part['device']}, {threads}" if part["kind"] == "cpu" else str(part["device"])
 

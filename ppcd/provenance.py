@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -27,8 +28,8 @@ def collect(device: torch.device | str) -> dict[str, Any]:
         device: where the work is done, for example "cpu" or "cuda:0".
 
     Returns:
-        commit and dirty (None without git), ppcd, python, libraries {name: version or None}, platform, cpu,
-        device (its name), threads, started (UTC, now), finished (None: see `finish`).
+        commit and dirty (None without git), ppcd, python, libraries {name: version or None}, platform, cpu
+        (its name), instructions, device (its name), threads, started (UTC, now), finished (None: see `finish`).
     """
     commit, dirty = git_state(paths.repository())
     return {
@@ -39,6 +40,7 @@ def collect(device: torch.device | str) -> dict[str, Any]:
         "libraries": {name: _version(name) for name in LIBRARIES},
         "platform": platform.platform(),
         "cpu": cpu_name(),
+        "instructions": instructions(),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "started": utc_now(),
@@ -88,6 +90,23 @@ def cpu_name() -> str | None:
     if platform.system() == "Darwin":
         return _output(["sysctl", "-n", "machdep.cpu.brand_string"]) or None
     return platform.processor() or None
+
+
+def instructions() -> str:
+    """The instruction set with which torch computes here, and what the processor has for bfloat16: "AVX512 bf16".
+
+    A training on processors of one name ends with other weights where this differs.
+    """
+    able = torch.cpu.get_capabilities()
+    extensions = {"avx512_bf16": "bf16", "amx_bf16": "AMX"}
+    return " ".join(
+        [torch.backends.cpu.get_cpu_capability(), *(short for name, short in extensions.items() if able.get(name))]
+    )
+
+
+def processor(made: Mapping[str, Any]) -> str:
+    """How a `provenance` object's processor is shown: "AMD EPYC (AVX512 bf16)"; older ones have its name alone."""
+    return (made["cpu"] or "unknown") + (f" ({made['instructions']})" if "instructions" in made else "")
 
 
 def _version(package: str) -> str | None:

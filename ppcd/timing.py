@@ -41,7 +41,7 @@ def measure_runtime(records: Sequence[Record], device: str = "cpu", rounds: int 
         rounds: how many batches of each network are timed, behind one that is not.
 
     Returns:
-        what was written: schema, cpu (the model), gpu (its name, or None), threads, batch, rounds, runs
+        what was written: schema, cpu (name and instruction set), gpu (its name, or None), threads, batch, rounds, runs
         {id: generator_sha256, cpu and gpu (seconds per batch, one per round; None without a GPU)}, provenance.
 
     Raises:
@@ -58,7 +58,7 @@ def measure_runtime(records: Sequence[Record], device: str = "cpu", rounds: int 
     on_gpu = None if device == "cpu" else seconds_in_turns(generators, device, rounds)
     whole = {
         "schema": SCHEMA,
-        "cpu": provenance.cpu_name(),
+        "cpu": provenance.processor(began),
         "gpu": None if on_gpu is None else provenance.device_name(device),
         "threads": THREADS,
         "batch": BATCH,

@@ -13,6 +13,7 @@ from ppcd.artifacts.sources import NOT_RUN, Context, Record, directory
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.lineage import Cell, find_cell, train_command
 from ppcd.profiles import PROFILES
+from ppcd.provenance import processor
 from ppcd.records import file_hash, flatten
 from ppcd.runs import runs_root
 from ppcd.seeds import parse_seeds
@@ -64,7 +65,7 @@ def _describe_run(record: Record, value: str | None) -> list[str]:
         ("commit", _commit(record)),
         (
             "device",
-            f"{made['device']} (processor {made['cpu']}, {made['threads']} thread{'s' * (made['threads'] != 1)})",
+            f"{made['device']} (processor {processor(made)}, {made['threads']} thread{'s' * (made['threads'] != 1)})",
         ),
         ("torch", str(made["libraries"]["torch"])),
         ("data", f"{data['identity']}, {data['images']} images, SHA-256 {data['sha256']}"),

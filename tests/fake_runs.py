@@ -34,6 +34,7 @@ PROVENANCE = {
     "libraries": {"torch": "2.14.1"},
     "platform": "Linux",
     "cpu": "a processor",
+    "instructions": "AVX2",
     "device": "cpu",
     "threads": 1,
     "started": "2025-01-01T12:00:00Z",

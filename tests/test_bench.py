@@ -14,7 +14,7 @@ from fake_bench import compared, fake_bench, played
 from reference import give_back_memory
 from torch.utils.flop_counter import FlopCounterMode
 
-from ppcd import memory, notebook, paths, winograd
+from ppcd import memory, notebook, paths, provenance, winograd
 from ppcd.artifacts import speed, speed_figures
 from ppcd.bench import bars, latency, results, roofline, training, turns, worker
 from ppcd.bench import quality as half
@@ -366,6 +366,7 @@ def test_quick_measures_every_part(quick: dict[str, Any]) -> None:
 
 def test_quick_results_are_shown(quick: dict[str, Any]) -> None:
     assert speed.title(quick).startswith("**Quick numbers of tiny sizes, which say nothing.**")
+    assert f"({provenance.instructions()}), " in speed.title(quick), "with the processor's name"
     for name in speed_figures.FIGURES:
         assert all(path.stat().st_size > 5000 for path in speed_figures.write_figure(quick, name))
     assert [len(speed.table(quick, name)) for name in ("latency", "training", "evaluation")] == [2, 4, 2]

@@ -201,7 +201,7 @@ def test_times_of_two_measurements_are_never_in_one_column(what: str) -> None:
     frame = comparison.table1("smoke", [0])
     assert list(frame["cpu"].dropna()) == [0.069, 0.02], "those of the records, for both"
     assert "GPU not run" in comparison.caption(frame)
-    assert f"CPU a processor, 1 thread, {runtimes.ALONE}" in comparison.caption(frame)
+    assert f"CPU a processor (AVX2), 1 thread, {runtimes.ALONE}" in comparison.caption(frame)
 
 
 def test_a_gpu_that_only_some_runs_had() -> None:
@@ -230,6 +230,8 @@ def test_captions_say_everything_a_small_result_could_hide() -> None:
         for path in comparison.write(frame)[1:]:
             assert [word for word in said if word not in path.read_text()] == [], path.name
         assert all(word in comparison.html(frame) for word in said)
+    chosen = "Distill + NAS chose its sub-network by FD in the backbone that measures it."
+    assert chosen in comparison.caption(frame) and chosen not in comparison.caption(comparison.table1("smoke", [0]))
     names = [path.name for path in comparison.write(frame)]
     assert names == ["table2.csv", "table2.md", "table2.tex"]
     assert comparison.write(comparison.table1("smoke", [0]))[0].parent == paths.results("smoke") / "tables"

@@ -1,11 +1,13 @@
 """The classifier: accurate, made once, the same whatever the global state is."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from ppcd import paths
 from ppcd.data import ImageSet, load_data
 from ppcd.errors import PpcdError
 from ppcd.metrics import classifier as module
@@ -38,6 +40,20 @@ def test_above_98_percent_on_mnist() -> None:
     shuffled = data.labels[torch.randperm(len(data), generator=torch.Generator().manual_seed(1))]
     unlearnable = replace(data, labels=shuffled, sha256="shuffled")
     assert train_or_load_classifier(unlearnable, epochs=1).accuracy < 0.2
+
+
+def test_the_one_that_measured_the_committed_digits_came_with_them(
+    few: ImageSet, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the machine, and with an empty cache, it is not trained."""
+    runs = (paths.repository() / "results/mnist/runs").glob("*/run.json")
+    protocols = [json.loads(path.read_text())["metrics"]["protocol"] for path in runs]
+    names = ("reference_sha256", "classifier_epochs", "backbone_sha256", "classifier_sha256", "accuracy_classifier")
+    ((data, epochs, backbone, judge, accuracy),) = {tuple(each[name] for name in names) for each in protocols}
+    monkeypatch.setattr(module, "_train", lambda *_: pytest.fail("it came with the runs"))
+    found = train_or_load_classifier(replace(few, sha256=data), epochs=epochs)
+    assert found.sha256 == backbone == judge and found.accuracy == accuracy
+    assert not fresh_cache.exists()
 
 
 def test_read_back_without_training(few: ImageSet, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

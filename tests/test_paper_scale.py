@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ppcd import notebook, paper, paper_networks, paper_scale, paths
+from ppcd import notebook, paper, paper_networks, paper_scale, paths, provenance
 from ppcd.artifacts import paper_scale as shown
 from ppcd.artifacts import paper_scale_figures as figures
 from ppcd.errors import PpcdError
@@ -386,6 +386,7 @@ def test_this_machines_times_come_before_others_and_newer_before_older(content: 
     content = write_part("imagenet128", "runtime", newer)
     assert shown.part_of(content, "runtime", "cpu") == newer
     own, _, threads = paper_scale.here("cpu").rpartition(", ")
+    assert own.endswith(f" ({provenance.instructions()})"), "others of that name may be slower"
     mine = fake_part(device=own, threads=int(threads.split()[0]), provenance={"finished": "2020-01-01T00:00:00Z"})
     content = write_part("imagenet128", "runtime", mine)
     assert shown.part_of(content, "runtime", "cpu") == mine

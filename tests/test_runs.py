@@ -560,11 +560,32 @@ def test_provenance_is_complete_and_plain() -> None:
     about = provenance.collect("cpu")
     assert json.loads(json.dumps(about)) == about
     assert set(about) == {
-        "commit", "dirty", "ppcd", "python", "libraries", "platform", "cpu", "device", "threads", "started",
-        "finished",
+        "commit", "dirty", "ppcd", "python", "libraries", "platform", "cpu", "instructions", "device",
+        "threads", "started", "finished",
     }  # fmt: skip
     assert about["libraries"]["torch"].startswith(torch.__version__.split("+")[0])
     assert about["device"] == "cpu" and about["threads"] == torch.get_num_threads()
     assert about["finished"] is None and about["started"].endswith("Z")
     done = provenance.finish(about)
     assert done["finished"] >= about["started"] and about["finished"] is None
+
+
+@pytest.mark.parametrize(
+    ("capability", "able", "said"),
+    [
+        ("AVX2", {"avx2": True}, "AVX2"),
+        ("AVX512", {"avx512_bf16": True, "amx_bf16": False}, "AVX512 bf16"),
+        ("AVX512", {"avx512_bf16": True, "amx_bf16": True}, "AVX512 bf16 AMX"),
+        ("DEFAULT", {"architecture": "aarch64"}, "DEFAULT"),
+    ],
+)
+def test_processors_of_one_name_are_told_apart_by_their_instructions(
+    monkeypatch: pytest.MonkeyPatch, capability: str, able: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    about = provenance.collect("cpu")
+    assert about["instructions"] == said and said not in str(about["cpu"])
+    assert provenance.processor(about | {"cpu": "AMD EPYC"}) == f"AMD EPYC ({said})"
+    assert provenance.processor({"cpu": "AMD EPYC"}) == "AMD EPYC", "older records"
+    assert provenance.processor({"cpu": None}) == "unknown"

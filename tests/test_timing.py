@@ -47,6 +47,7 @@ def test_run_times_are_written_and_read_back() -> None:
     whole = measure_runtime(records, rounds=3)
     path = paths.results("smoke") / "runtime.json"
     assert json.loads(path.read_text()) == whole
+    assert whole["cpu"].endswith(f" ({whole['provenance']['instructions']})")
     settings = {"schema": 1, "threads": 1, "batch": 64, "rounds": 3, "gpu": None}
     assert settings.items() <= whole.items() and set(whole["runs"]) == {record["id"] for record in records}
     for record in records:

@@ -102,7 +102,7 @@ def columns() -> list[Column]:
 
 
 def machine(part: Content | None) -> str:
-    """What a part was measured on: `AMD EPYC, 2 threads, torch 2.14.1`; `not run` without one."""
+    """What a part was measured on: `AMD EPYC (AVX512 bf16), 2 threads, torch 2.14.1`; `not run` without one."""
     return NOT_RUN if part is None else f"{key(part)}, torch {part['torch']}"
 
 

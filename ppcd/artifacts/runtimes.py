@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ppcd import paths
 from ppcd.artifacts.rows import number
 from ppcd.artifacts.sources import NOT_RUN, Record
+from ppcd.provenance import processor
 from ppcd.timing import FILE, read_runtime
 
 DEVICES = ("gpu", "cpu")
@@ -41,7 +42,8 @@ def run_times(records: Sequence[Record], device: str) -> Times:
     timed = [record for record in records if not math.isnan(alone[record["id"]])]
     if not timed:
         return Times(alone)
-    names = {str(record["provenance"]["cpu" if device == "cpu" else "device"]) for record in timed}
+    made = [record["provenance"] for record in timed]
+    names = {processor(each) if device == "cpu" else str(each["device"]) for each in made}
     threads = {own[record["id"]]["threads"] for record in timed}
     return Times(alone, ALONE, _named(names, threads if device == "cpu" else set()))
 

@@ -12,6 +12,7 @@ from ppcd.bench.bars import find_group
 from ppcd.bench.results import PARTS, Content
 from ppcd.bench.roofline import COPY, MATMUL, TOUCH
 from ppcd.bench.training import PAIR
+from ppcd.provenance import processor
 
 FOLDER = "bench"  # of the figures
 GIB, MIB = 2**30, 2**20
@@ -29,13 +30,13 @@ def title(content: Content) -> str:
 
 
 def machine(part: Content) -> str:
-    """`AMD EPYC, 2 cores, torch 2.14.1, commit 0123456789`."""
+    """`AMD EPYC (AVX512 bf16), 2 cores, torch 2.14.1, commit 0123456789`."""
     origin = part["provenance"]
     torch = str(origin["libraries"]["torch"]).split("+")[0]
     commit = "no commit" if origin["commit"] is None else f"commit {origin['commit'][:10]}"
     dirty = " with changes" if origin["dirty"] else ""
     threads = origin["threads"]
-    return f"{origin['cpu']}, {threads} core{'s' * (threads != 1)}, torch {torch}, {commit}{dirty}"
+    return f"{processor(origin)}, {threads} core{'s' * (threads != 1)}, torch {torch}, {commit}{dirty}"
 
 
 def load(part: Content) -> str:

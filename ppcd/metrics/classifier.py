@@ -24,7 +24,7 @@ BATCH = 64
 LEARNING_RATE = 4e-3
 SHIFT = 1  # pixels at most, in each direction
 HELD_OUT = 1000
-BROUGHT = "results/judges"  # of the repository: classifiers that took long to train; everybody has the same judge
+BROUGHT = "results/judges"  # of the repository: the classifiers that measured the committed runs
 
 
 class TrainedClassifier(nn.Module):
@@ -96,11 +96,13 @@ class Classifier(TrainedClassifier):
 def train_or_load_classifier(
     data: ImageSet, *, epochs: int, seed: int = 0, device: torch.device | str = "cpu"
 ) -> Classifier:
-    """The classifier of `data`, in eval mode and without gradients; trained once, then read from the cache.
+    """The classifier of `data`, in eval mode and without gradients; that of the committed runs came with them.
 
-    Up to 1,000 images, in equal shares of every class, are held out for its accuracy. Training images are
-    shifted by up to 1 px, never mirrored, as digits would become others. On a CPU one thread trains,
-    because weights would otherwise differ with the number of threads, and scores with them.
+    Of other data, or with other settings, it is trained once, then read from the cache. Up to 1,000 images, in
+    equal shares of every class, are held out for its accuracy. Training images are shifted by up to 1 px, never
+    mirrored, as digits would become others. On a CPU one thread trains, because weights would otherwise differ with
+    the number of threads, and scores with them. They still differ between processors with other instruction sets
+    (`ppcd.provenance.instructions`).
 
     Raises:
         PpcdError: epochs < 1, or a class with fewer than two images.

@@ -149,9 +149,9 @@ class NaturalClassifier(TrainedClassifier):
 def train_or_load_natural_classifier(
     data: ImageSet, *, epochs: int, seed: int = 0, device: torch.device | str = "cpu"
 ) -> NaturalClassifier:
-    """The classifier of `data`, in eval mode and without gradients; trained once, then read from the cache.
+    """The classifier of `data`, in eval mode and without gradients; that of the committed runs came with them.
 
-    As `train_or_load_classifier`: 1,000 held-out images, one thread on a CPU.
+    As `train_or_load_classifier`: trained once or read, 1,000 held-out images, one thread on a CPU.
 
     Raises:
         PpcdError: epochs < 1, a class with fewer than two images, or images of fewer than 16 pixels a side.
