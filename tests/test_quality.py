@@ -84,7 +84,7 @@ def test_the_profiles_of_hours_keep_the_best_and_those_of_minutes_do_not() -> No
     }  # fmt: skip
     assert (run_config("mnist", "biggan", 0).id, run_config("mnist", "ppcd", 0).id) == (
         "biggan-s0-2960d577",
-        "ppcd-s0-4f6a6da1",
+        "ppcd-s0-a4ad6268",
     )
 
 
