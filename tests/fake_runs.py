@@ -135,7 +135,7 @@ def _mask_history(total: int, kept: int, frozen_at: int | None) -> str:
             middle = 0.05 - 0.1 * iteration / total + 0.002 * index
             ratio = 1 - kept / 8 if frozen else 0.0
             weights = [middle + offset for offset in (-0.03, -0.01, 0.0, 0.01, 0.03)]
-            values = (iteration, layer, 0.01, ratio, kept if frozen else 8, int(frozen), *weights)
+            values = (iteration, layer, 0.01, ratio, kept if frozen else 8, int(frozen), *weights, "")
             rows.append(dict(zip(MASK_COLUMNS, values, strict=True)))
     return pd.DataFrame(rows).to_csv(index=False)
 

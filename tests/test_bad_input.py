@@ -324,7 +324,8 @@ NAMES = [
         "unknown judge 'me'; expected one of: efficientnet-lite0, natural-classifier; or none: a classifier trained "
         "on the data"),
     Row("architecture", lambda _: build_generator("stylegan", 32, 10, 2),
-        "unknown architecture 'stylegan'; expected one of: biggan, sagan, sagan-hier, sngan, tinygan"),
+        "unknown architecture 'stylegan'; expected one of: biggan, sagan, sagan-hier, sagan-shared, sngan, "
+        "tinygan"),
     Row("data set", lambda _: data.load_data("cifar100", 32),
         "unknown data set 'cifar100'; expected one of: mnist, cifar10, imagenet"),
     Row("seeds of make", lambda _: parse_seeds("zero"),

@@ -63,9 +63,10 @@ def test_profiles_of_natural_images_are_scored_alike_and_offline() -> None:
 def test_a_recipe_is_consistent(name: str) -> None:
     recipe = get_recipe(name)
     assert recipe.name == name and recipe.title
-    prunes = recipe.masked or (recipe.baseline is not None and recipe.baseline.kind in ("l1", "nas"))
-    assert prunes == (recipe.alpha is not None)
+    prunes = recipe.masked or recipe.narrow or (recipe.baseline is not None and recipe.baseline.kind in ("l1", "nas"))
+    assert bool(prunes) == (recipe.alpha is not None)
     taught = recipe.distil or (recipe.baseline is not None and recipe.baseline.kind != "l1")
+    taught |= recipe.start == "teacher" or recipe.lambda_pixel is not None or recipe.lambda_teacher_d is not None
     assert recipe.needs_teacher == taught
     assert recipe.baseline is None or not (recipe.masked or recipe.distil or recipe.two_step)
     assert not recipe.two_step or (recipe.masked and recipe.distil)

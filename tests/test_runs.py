@@ -85,12 +85,13 @@ DECIDES = {
     **{name: {"student", "distilled"} for name in ("dim_z", "iterations")},
     **{name: set() for name in ("name", "purpose", "images_per_class")},  # the data's identity has the last
     **{name: set() for name in REFERENCE_AVERAGE},  # the smoke profile declares an average
+    "mask_rule": {"distilled"},  # which has masks
 }
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Profile)])
 def test_a_field_of_the_profile_changes_the_hash_of_the_runs_that_it_decides(field: str) -> None:
-    other = replace(SMOKE, **{field: changed(getattr(SMOKE, field))})
+    other = replace(SMOKE, **{field: "scheduled" if field == "mask_rule" else changed(getattr(SMOKE, field))})
     recipes = {"teacher": "biggan", "student": "sagan", "distilled": "ppcd"}
     seen = {kind for kind, recipe in recipes.items() if config(recipe).hash != config(recipe, profile=other).hash}
     assert seen == DECIDES.get(field, {"teacher", "student", "distilled"})
@@ -107,10 +108,23 @@ def test_without_a_declared_average_the_reference_settings_decide() -> None:
         assert same == (field == "teacher_ema_start"), field
 
 
+# Fields that take some values only: another one of them, and the recipe that it is tried on.
+CHOSEN = {
+    "baseline": ("ppcd", OutputDistillation()),
+    "mask_rule": ("ppcd", "paper-sgd"),
+    "start": ("ppcd-teacher", None),
+    "select": ("ppcd", "random"),
+    "narrow": ("ppcd-narrow", None),
+    "size": ("ppcd", "teacher"),
+    "budget": ("ppcd", "teacher"),
+}
+
+
 @pytest.mark.parametrize("field", [field.name for field in fields(Recipe)])
 def test_a_field_of_the_recipe_changes_the_hash_but_texts_do_not(field: str) -> None:
-    recipe = get_recipe("ppcd")
-    value = OutputDistillation() if field == "baseline" else changed(getattr(recipe, field))
+    name, value = CHOSEN.get(field, ("ppcd", None))
+    recipe = get_recipe(name)
+    value = value if field in CHOSEN else changed(getattr(recipe, field))
     other = replace(recipe, **{field: value})
     assert (config(other).hash == config(recipe).hash) == (field in ("name", "title"))
 

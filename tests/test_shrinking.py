@@ -52,7 +52,7 @@ def test_a_training_without_the_frozen_channels_is_the_masked_training(
     assert states[0].keys() == states[1].keys()
     kept = {
         f".{network}.blocks.{index}.bn2.{name}": block.mask1.kept
-        for network in ("generator", "ema")
+        for network in ("generator", "averages.ema.generator")
         for index, block in enumerate(masked.generator.residual_blocks())
         for name in ("running_mean", "running_var")
     }

@@ -20,6 +20,7 @@ from ppcd.callbacks import Callback, HistoryLogger, TrainingState
 from ppcd.data import BatchSampler, ImageSet
 from ppcd.errors import PpcdError
 from ppcd.generators import Generator, build_generator
+from ppcd.gradual import GradualSchedule
 from ppcd.layers import SpectralNorm
 from ppcd.loop import NonFiniteLoss, fit, save_checkpoint
 from ppcd.profiles import Profile, get_profile
@@ -321,7 +322,9 @@ def test_distillation_changes_the_generators_step_and_not_the_discriminators() -
     with_it, without = stepped("ppcd"), stepped("ppcd", lambda_cd=0.0)
     mine, theirs = weights(with_it.generator), weights(without.generator)
     changed = {name for name in mine if not torch.equal(mine[name], theirs[name])}
-    assert {"linear.weight", "blocks.0.conv1.weight", "blocks.2.conv2.weight", "blocks.1.mask1.weight"} <= changed
+    assert {"linear.weight", "blocks.0.conv1.weight", "blocks.2.conv2.weight"} <= changed
+    squares = [each.rule.squares["blocks.1.mask1"] for each in (with_it, without)]
+    assert not torch.equal(*squares)  # the masks hear of it as well
     assert {name for name in mine if name.startswith("output")} & changed == set()  # behind the last features
     discriminators = weights(with_it.discriminator), weights(without.discriminator)
     assert all(torch.equal(value, discriminators[1][name]) for name, value in discriminators[0].items())
@@ -412,7 +415,7 @@ def test_the_masks_have_their_own_optimiser() -> None:
     trainer.step()
     trainer.step()
     assert len(seen) == 12 and all(gradient.abs().max() > 0 for gradient in seen)
-    assert trainer.rule.optimizer.param_groups[0]["params"][0].grad is None  # cleared for the next step
+    assert all(mask.weight.grad is None for mask in trainer.generator.masks().values())  # cleared for the next step
 
 
 def test_the_teacher_is_left_as_it_was() -> None:
@@ -567,10 +570,10 @@ def test_two_step_prunes_first_and_distils_then(tmp_path: Path) -> None:
     trainer, record = trainer_of("ppcd-two-step"), Record()
     begun = trainer.generator
     fit(trainer, tmp_path / "checkpoint.pt", [record])
-    half = TOTAL // 2
+    half = trainer.switch_at
     assert trainer.total == trainer_of("ppcd").total == len(record.losses)  # the same budget
-    assert trainer.switch_at == half
-    assert record.phases == ["prune"] * (half - 1) + ["distil"] * (half + 1)
+    assert half == GradualSchedule().last(TOTAL)
+    assert record.phases == ["prune"] * (half - 1) + ["distil"] * (TOTAL - half + 1)
     for iteration, said in enumerate(record.losses):
         assert (said["loss_cd"] > 0) == (iteration >= half), iteration
         assert (said["loss_pp"] > 0) == (iteration < half), iteration
@@ -580,7 +583,7 @@ def test_two_step_prunes_first_and_distils_then(tmp_path: Path) -> None:
     assert [each["layer"] for each in report] == list(begun.masks())
     hidden = [channels for pair in trainer.generator.config.hidden or () for channels in pair]
     assert [each["kept"] for each in report] == hidden
-    assert all(each["frozen_at"] <= half * 2 / 3 for each in report)
+    assert all(each["frozen_at"] == half for each in report)
     for average in trainer.averages.values():  # they begin again; their age is of the whole training
         assert average.start == half and average.generator.config == trainer.generator.config
     assert trainer.ema.decay == pytest.approx(0.05 * TOTAL / (1 + 0.05 * TOTAL))
@@ -591,7 +594,7 @@ def test_two_step_prunes_first_and_distils_then(tmp_path: Path) -> None:
 
 def test_the_slim_network_starts_where_the_masked_one_ended() -> None:
     """At evaluation the same images; and its spectral norms, optimiser and average begin anew."""
-    trainer = stepped("ppcd-two-step", TOTAL // 2 - 1)
+    trainer = stepped("ppcd-two-step", GradualSchedule().last(TOTAL) - 1)
     masked, heard = trainer.generator, []
     slimming = trainer.switch
 
@@ -756,7 +759,7 @@ def test_what_does_not_fit_is_refused() -> None:
         build(build_generator("biggan", 32, CLASSES, width=1, dim_z=16))
     with refused("unknown normalisation"):
         Trainer(PROFILE, replace(recipe, normalisation="batch"), 0, image_set(), teacher_generator(), "cpu")
-    with refused("unknown mask rule"):
+    with refused("mask_rule", "gradual"):
         Trainer(PROFILE, replace(recipe, mask_rule="cosine"), 0, image_set(), teacher_generator(), "cpu")
 
 

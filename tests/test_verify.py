@@ -142,8 +142,8 @@ RECORD = [
     ('"params": 13355', '"params": 13356', "complexity.params", "13355"),
     ('"macs": 1875456', '"macs": 1875455', "complexity.macs", "1875456"),
     ('"kept": 4', '"kept": 5', "masks[blocks.0.mask1].kept", "4"),
-    ('"frozen_at": 391', '"frozen_at": 301', "masks[blocks.0.mask1].frozen_at", "from 389 to 392 (masks.csv)"),
-    ('"loss_d": 1.7', '"loss_d": 1.8', "training.last.loss_d", "1.74961 (history.csv)"),
+    ('"frozen_at": 600', '"frozen_at": 300', "masks[blocks.0.mask1].frozen_at", "from 597 to 600 (masks.csv)"),
+    ('"loss_d": 1.3', '"loss_d": 1.8', "training.last.loss_d", "1.39128 (history.csv)"),
     ('"generator_sha256": "8', '"generator_sha256": "9', "teacher.generator_sha256", "8352d4af"),
 ]
 

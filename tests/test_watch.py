@@ -222,7 +222,7 @@ def test_a_method_without_a_discriminator_has_none_that_wins() -> None:
 
 
 def test_a_layer_whose_channels_close_all_at_once_is_named() -> None:
-    course = Course("ppcd-no-cd")
+    course = Course("ppcd-no-cd", mask_rule="scheduled")
     first, *_ = course.trainer.generator.masks().values()
     first.weight.data.fill_(-1.0)
     course.trainer.rule.step(0)
@@ -235,7 +235,7 @@ def test_a_layer_whose_channels_close_all_at_once_is_named() -> None:
 
 
 def test_a_layer_that_loses_what_alpha_asks_for_is_not_named() -> None:
-    course = Course("ppcd-no-cd")
+    course = Course("ppcd-no-cd", mask_rule="scheduled")
     first, *_ = course.trainer.generator.masks().values()
     first.weight.data = torch.tensor([-1.0, 0.1, -1.0, -1.0])
     course.trainer.rule.step(0)
@@ -276,7 +276,7 @@ def test_masks_that_never_reach_alpha_are_named_from_two_thirds_on() -> None:
 
 
 def test_masks_that_the_deadline_closed_are_named() -> None:
-    course = Course("ppcd-no-cd")
+    course = Course("ppcd-no-cd", mask_rule="scheduled")
     for index, mask in enumerate(course.trainer.generator.masks().values()):
         mask.weight.data.fill_(0.1 if index else -1.0)
     course.trainer.rule.step(499)

@@ -36,7 +36,7 @@ from ppcd.processes import ALONE, Processes
 from ppcd.profiles import Profile
 from ppcd.recipes import Recipe
 from ppcd.teacher import Teacher
-from ppcd.trainer import Trainer
+from ppcd.trainer import Origin, Trainer
 
 FINETUNE = "finetune"
 
@@ -66,11 +66,12 @@ class NasTrainer(Trainer):
         processes: Processes = ALONE,
         precision: str = "no",
         forms: Forms | None = None,
+        origin: Origin | None = None,
     ) -> None:
         if not isinstance(recipe.baseline, DistillNas) or recipe.alpha is None:
             raise ValueError(f"{recipe.name} is not a recipe of Distill + NAS")
         self.method, self.data, self.search = recipe.baseline, data, list[dict[str, Any]]()
-        super().__init__(profile, recipe, seed, data, teacher, device, processes, precision, forms)
+        super().__init__(profile, recipe, seed, data, teacher, device, processes, precision, forms, origin)
         config = self.generator.config
         self.macs = macs_budget(config, recipe.alpha)
         check_budget(config, self.method, self.macs)

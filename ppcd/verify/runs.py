@@ -104,6 +104,8 @@ def _freezing(record: Record, log: Path) -> Iterator[Difference]:
         earliest = max((iteration for iteration, frozen in logged if not frozen), default=0) + 1
         latest = min((iteration for iteration, frozen in logged if frozen), default=math.inf)
         at = mask["frozen_at"]
+        if latest == math.inf and record["config"]["recipe"]["two_step"] and at is not None:
+            latest = 2 * logged[-1][0] - logged[-2][0]  # the step that froze it also took the masks out of the network
         if (at is None) != (latest == math.inf) or (at is not None and not earliest <= at <= latest):
             expected = "never" if latest == math.inf else f"from {earliest} to {latest}"
             yield f"masks[{mask['layer']}].frozen_at", str(at), f"{expected} ({log.name})"
