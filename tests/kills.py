@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import ppcd.data
 import ppcd.finished
@@ -31,7 +32,7 @@ import ppcd.reproduce
 import ppcd.train
 from ppcd import stopping, sums
 from ppcd.artifacts import tables
-from ppcd.checkpoints import file_on_cpu, load_generator
+from ppcd.checkpoints import DISCRIMINATOR, LAST, file_on_cpu, load_generator
 from ppcd.history import HistoryWriter
 from ppcd.masks import ChannelMask
 from ppcd.metrics import block_params
@@ -185,8 +186,10 @@ def check_whole(root: Path) -> None:
             json.loads(path.read_text())
         elif path.suffix == ".pt":
             assert file_on_cpu(path)["iteration"], path
-        elif path.name == "generator.safetensors":
+        elif path.name in ("generator.safetensors", LAST):
             load_generator(path)
+        elif path.name == DISCRIMINATOR:
+            assert load_file(path), path
         elif path.suffix == ".safetensors":  # of the cache, where each holds a hash of its content
             assert _read(path) is not None, path
         elif path.suffix == ".npz":
@@ -230,7 +233,7 @@ def content(path: Path) -> Any:
             del record[name]
         del record["files"]["history.csv"]
         return {**record, "training": {k: v for k, v in record["training"].items() if k not in CLOCK}}
-    if path.suffix == ".safetensors" and path.name != "generator.safetensors":
+    if path.suffix == ".safetensors" and path.name not in ("generator.safetensors", LAST, DISCRIMINATOR):
         entry = _read(path)
         return None if entry is None else (leaves(entry.tensors), entry.notes)
     return path.read_bytes()

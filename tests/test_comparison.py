@@ -230,7 +230,7 @@ def test_captions_say_everything_a_small_result_could_hide() -> None:
         for path in comparison.write(frame)[1:]:
             assert [word for word in said if word not in path.read_text()] == [], path.name
         assert all(word in comparison.html(frame) for word in said)
-    chosen = "Distill + NAS chose its sub-network by FD in the backbone that measures it."
+    chosen = comparison.SELECTED
     assert chosen in comparison.caption(frame) and chosen not in comparison.caption(comparison.table1("smoke", [0]))
     names = [path.name for path in comparison.write(frame)]
     assert names == ["table2.csv", "table2.md", "table2.tex"]
