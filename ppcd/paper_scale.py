@@ -115,7 +115,7 @@ def torch_version() -> str:
 
 
 def key(part: Content) -> str:
-    """Under which a measured part stands in the file: `AMD EPYC (AVX512 bf16), 2 threads`, `NVIDIA GeForce RTX 3090`."""
+    """Under which a measured part stands in the file: `AMD EPYC (AVX512 bf16), 2 threads`, `NVIDIA RTX 3090`."""
     threads = f"{part['threads']} thread{'s' * (part['threads'] != 1)}"
     return f"{part['device']}, {threads}" if part["kind"] == "cpu" else str(part["device"])
 

@@ -97,7 +97,8 @@ def test_everything_that_decided_the_value_is_told() -> None:
     text = told("table1.ppcd.fid")
     flat = " ".join(text.split())
     for said in (
-        record["id"], "seed 0", PROVENANCE["commit"] + " (clean)", "device cpu (processor a processor (AVX2), ", "torch 2.14.1",
+        record["id"], "seed 0", PROVENANCE["commit"] + " (clean)", "device cpu (processor a processor (AVX2), ",
+        "torch 2.14.1",
         record["data"]["identity"], record["data"]["sha256"], TEACHER["id"], TEACHER["generator_sha256"],
         record["files"]["generator.safetensors"] + ", the same on disk", record["config_hash"],
         "backbone classifier", "samples 100", "12.76 (ImageNet 128x128",

@@ -174,8 +174,8 @@ def frechet_score(
     """The Fréchet distance of sub-networks of a generator in the profile's backbone, on a small sample.
 
     The same backbone measures the run, which favours this method: at `mnist` the only other one that needs no download
-    takes some 50 times as long for an image, so that the search would last longer than the training. Every candidate sees the same noise, which is not that of the
-    evaluation. Classes take turns.
+    takes some 50 times as long for an image, so that the search would last longer than the training. Every candidate
+    sees the same noise, which is not that of the evaluation. Classes take turns.
     """
     device = next(whole.parameters()).device
     backbone = get_backbone(profile.backbone, data, classifier_epochs=profile.classifier_epochs, device=device)
