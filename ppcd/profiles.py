@@ -65,7 +65,7 @@ class Profile:
     judge: str | None = (
         None  # of the labels, instead of a small classifier of the data: one of ppcd.metrics.gauges.JUDGES
     )
-    mask_rule: str = "gradual"  # of recipes that name none
+    default_mask_rule: str = "gradual"  # of recipes that name none
 
     def budget(self, teacher: bool) -> Budget:
         """Of the teacher, or of any other training."""
@@ -164,7 +164,7 @@ PROFILES: dict[str, Profile] = {
             fast=True,
             best_samples=500,
             judge="natural-classifier",
-            mask_rule="scheduled",  # of its committed runs
+            default_mask_rule="scheduled",  # of its committed runs
         ),
         Profile(
             name="cifar10",

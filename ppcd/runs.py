@@ -21,8 +21,8 @@ from ppcd.seeds import MOST_SEED
 
 METHOD_VERSION = 1  # raised when a change of the training or evaluation code changes results
 
-# What a run does not depend on: texts, and what the identity of the data says already.
-UNUSED = {"name", "title", "purpose", "images_per_class"}
+# What a run does not depend on: texts, and what the identity of the data or the resolved recipe says already.
+UNUSED = {"name", "title", "purpose", "images_per_class", "default_mask_rule"}
 TEACHER_SIZE = {"teacher_width", "teacher_discriminator_width", "teacher_dim_z"}
 TEACHER_BUDGET = {"teacher_iterations", "teacher_batch_size", "teacher_accumulations", "teacher_ema_start"}
 STUDENT_SIZE = {"student_width", "discriminator_width", "dim_z"}
@@ -105,7 +105,7 @@ class RunConfig:
     @property
     def mask_rule(self) -> str:
         """The recipe's, or else the profile's."""
-        return self.recipe.mask_rule or self.profile.mask_rule
+        return self.recipe.mask_rule or self.profile.default_mask_rule
 
     @property
     def forms(self) -> Forms:
@@ -364,7 +364,7 @@ def _plain(config: Profile | Recipe, unused: set[str]) -> dict[str, Any]:
     """A dataclass as a dictionary; integers in float fields become floats, so that 1 and 1.0 hash alike."""
     values: dict[str, Any] = {}
     for field in fields(config):
-        if field.name in UNUSED or (isinstance(config, Profile) and field.name == "mask_rule"):  # the recipe says it
+        if field.name in UNUSED:
             continue
         value = None if field.name in unused else getattr(config, field.name)
         if field.name in OPTIONAL and value is None:

@@ -152,7 +152,7 @@ class Trainer:
     @property
     def mask_rule(self) -> str:
         """How the masks close: the recipe's rule, or else the profile's."""
-        return self.recipe.mask_rule or self.profile.mask_rule
+        return self.recipe.mask_rule or self.profile.default_mask_rule
 
     def _make_generator(self) -> Generator:
         profile, recipe = self.profile, self.recipe

@@ -85,13 +85,13 @@ DECIDES = {
     **{name: {"student", "distilled"} for name in ("dim_z", "iterations")},
     **{name: set() for name in ("name", "purpose", "images_per_class")},  # the data's identity has the last
     **{name: set() for name in REFERENCE_AVERAGE},  # the smoke profile declares an average
-    "mask_rule": {"distilled"},  # which has masks
+    "default_mask_rule": {"distilled"},  # which has masks
 }
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Profile)])
 def test_a_field_of_the_profile_changes_the_hash_of_the_runs_that_it_decides(field: str) -> None:
-    other = replace(SMOKE, **{field: "scheduled" if field == "mask_rule" else changed(getattr(SMOKE, field))})
+    other = replace(SMOKE, **{field: "scheduled" if field == "default_mask_rule" else changed(getattr(SMOKE, field))})
     recipes = {"teacher": "biggan", "student": "sagan", "distilled": "ppcd"}
     seen = {kind for kind, recipe in recipes.items() if config(recipe).hash != config(recipe, profile=other).hash}
     assert seen == DECIDES.get(field, {"teacher", "student", "distilled"})

@@ -1,7 +1,7 @@
 """What the runs say to each question of `ppcd.evidence`: scores, differences, verdicts, and those of more seeds."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -65,17 +65,26 @@ def answered(question: Question, there: Sequence[tuple[Record, Record]], weights
     return answer(scores)
 
 
+def all_pairs(profile: str, seeds: Sequence[int]) -> dict[str, list[tuple[Record, Record]]]:
+    """`pairs` of every question, by its name; to be asked for once, since reading the runs takes the time."""
+    return {question.name: pairs(question, profile, seeds) for question in QUESTIONS}
+
+
+def judged(there: Mapping[str, Sequence[tuple[Record, Record]]]) -> dict[str, Answer]:
+    """What `all_pairs` say, by the questions' names, the primary ones corrected for their number."""
+    return corrected({question.name: answered(question, there[question.name]) for question in QUESTIONS}, PRIMARY)
+
+
 def answers(profile: str, seeds: Sequence[int]) -> dict[str, Answer]:
-    """By the questions' names, the primary ones corrected for their number."""
-    found = {question.name: answered(question, pairs(question, profile, seeds)) for question in QUESTIONS}
-    return corrected(found, PRIMARY)
+    """`judged` of the runs of these seeds."""
+    return judged(all_pairs(profile, seeds))
 
 
 def answers_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     """A row for each question: both settings, their scores by seed, the differences, the interval, the verdict."""
-    rows = []
-    for question, found in zip(QUESTIONS, answers(profile, seeds).values(), strict=True):
-        there = pairs(question, profile, seeds)
+    rows, by_name = [], all_pairs(profile, seeds)
+    for question, found in zip(QUESTIONS, judged(by_name).values(), strict=True):
+        there = by_name[question.name]
         rows.append(
             {
                 "question": question.name,

@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 from ppcd import paths, sums
 from ppcd.artifacts.answering import (
     ALL_SEEDS,
+    all_pairs,
     answers,
     answers_frame,
     answers_table,
+    judged,
     more_answers,
     more_frame,
     more_table,
-    pairs,
     score_of,
 )
 from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
@@ -256,8 +257,8 @@ def write(profile: str, seeds: Sequence[int]) -> list[Path]:
 
 def verdict(profile: str, seeds: Sequence[int]) -> str:
     """What came out, in a sentence for each kind of answer, and of which data."""
-    there = {question: pairs(question, profile, seeds) for question in QUESTIONS}
-    found = answers(profile, seeds)
+    there = all_pairs(profile, seeds)
+    found = judged(there)
     note = data_note(record for each in there.values() for pair in each for record in pair)
     lines = [f"Profile {profile}, seeds {listed(seeds)}" + (f", data: {note}." if note else "."), ""]
     for kind, said in (
