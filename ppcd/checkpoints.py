@@ -1,6 +1,7 @@
 """Networks as safetensors files: a generator with what is needed to build it again, a teacher's last state."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,7 +15,8 @@ from ppcd.generators import Generator, GeneratorConfig
 from ppcd.paths import write_atomic
 from ppcd.records import read_run
 
-LAST, DISCRIMINATOR = "generator-last.safetensors", "discriminator.safetensors"
+LAST, DISCRIMINATOR, MOMENTS = "generator-last.safetensors", "discriminator.safetensors", "moments.safetensors"
+LAST_STATE = (LAST, DISCRIMINATOR, MOMENTS)
 FORMAT = "ppcd-generator-1"
 WANTED = "take a whole one, as runs and ppcd.save_generator write it"
 
@@ -78,39 +80,80 @@ def load_generator(path: str | Path) -> Generator:
     return generator.eval()
 
 
-def save_training_state(generator: Generator, discriminator: nn.Module, directory: Path) -> tuple[str, ...]:
-    """Write the last weights of a teacher's training, from which another training can go on; the names of the files.
+@dataclass(frozen=True)
+class LastState:
+    """What a teacher's training ended with, from which another one can go on.
 
-    Both networks are kept under spectral norm, with the vectors of its power iterations.
+    Attributes:
+        generator, discriminator: under spectral norm, with the vectors of its power iterations.
+        moments: of `adam_moments`, names beginning with "generator." and "discriminator.". An optimiser that begins
+            without them takes its first steps at full size for every weight, which a trained pair does not survive.
+    """
+
+    generator: Generator
+    discriminator: Discriminator
+    moments: dict[str, Tensor]
+
+
+def adam_moments(optimizer: torch.optim.Adam, network: nn.Module, name: str) -> dict[str, Tensor]:
+    """Adam's second moments and step counts of a network's parameters: `name`.parameter.key -> tensor.
+
+    First moments are left out: teachers train with beta1 = 0, where they are the last gradient and are never read.
+    """
+    return {
+        f"{name}.{parameter}.{key}": optimizer.state[weight][key].detach().cpu().contiguous().clone()
+        for parameter, weight in network.named_parameters()
+        if weight in optimizer.state
+        for key in ("exp_avg_sq", "step")
+    }
+
+
+def load_adam_moments(optimizer: torch.optim.Adam, network: nn.Module, name: str, moments: dict[str, Tensor]) -> None:
+    """Take over `adam_moments` for the parameters that have some; the others begin anew."""
+    held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    for parameter, weight in network.named_parameters():
+        square = moments.get(f"{name}.{parameter}.exp_avg_sq")
+        if square is None or id(weight) not in held:
+            continue
+        step = moments[f"{name}.{parameter}.step"]
+        optimizer.state[weight] = {
+            "step": step.clone().to(weight.device if optimizer.defaults["fused"] else "cpu"),
+            "exp_avg": torch.zeros_like(weight),
+            "exp_avg_sq": torch.empty_like(weight).copy_(square),  # in the weight's memory layout
+        }
+
+
+def save_last_state(state: LastState, directory: Path) -> tuple[str, ...]:
+    """Write the last state of a teacher's training; the names of the files.
 
     Raises:
         PpcdError: the generator has masks.
     """
-    save_generator(generator, directory / LAST)
-    write_atomic(directory / DISCRIMINATOR, save(_tensors(discriminator)))
-    return LAST, DISCRIMINATOR
+    save_generator(state.generator, directory / LAST)
+    write_atomic(directory / DISCRIMINATOR, save(_tensors(state.discriminator)))
+    write_atomic(directory / MOMENTS, save(state.moments))
+    return LAST_STATE
 
 
-def load_training_state(directory: Path) -> tuple[Generator, Discriminator]:
-    """The generator and the discriminator with which a teacher's training ended: on the CPU, in evaluation mode.
+def load_last_state(directory: Path) -> LastState:
+    """What a teacher's training ended with: on the CPU, the networks in evaluation mode.
 
     Args:
         directory: of a complete run of the teacher.
 
     Raises:
-        PpcdError: the run is not complete or not what was written, or it keeps no discriminator.
+        PpcdError: the run is not complete or not what was written, or it does not keep its last state.
     """
     record = read_run(directory)
-    if DISCRIMINATOR not in record["files"]:
+    if MOMENTS not in record["files"]:
         raise PpcdError(
-            f"{directory} has no {DISCRIMINATOR}: this teacher was trained before discriminators were kept; "
-            "train it again"
+            f"{directory} has no {MOMENTS}: this teacher was trained before its last state was kept; train it again"
         )
     profile, arch = record["config"]["profile"], record["config"]["recipe"]["generator"]
     width = profile["teacher_discriminator_width"]
     discriminator = Discriminator(arch, profile["resolution"], profile["num_classes"], width)
     discriminator.load_state_dict(load_file(directory / DISCRIMINATOR))
-    return load_generator(directory / LAST), discriminator.eval()
+    return LastState(load_generator(directory / LAST), discriminator.eval(), load_file(directory / MOMENTS))
 
 
 def file_on_cpu(path: Path) -> dict[str, object]:

@@ -29,7 +29,7 @@ from ppcd.runs import Run, RunConfig, run_config
 from ppcd.sharing import CHECKPOINT, share_first_half
 from ppcd.slim import slim
 from ppcd.stopping import told
-from ppcd.trainer import Origin, Trainer
+from ppcd.trainer import Trainer
 from ppcd.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -186,8 +186,8 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     record = {"provenance": trainer.provenance, "teacher": teacher_record, "training": training, "masks": masks}
     record["warnings"] = trainer.watched.get("warnings", [])
     names = [*extra]
-    if recipe.name == TEACHER and trainer.discriminator is not None:
-        names += checkpoints.save_training_state(trainer.generator, trainer.discriminator, run.directory)
+    if recipe.name == TEACHER:
+        names += checkpoints.save_last_state(trainer.last_state(), run.directory)
     if profile.best_samples is not None:
         record["best"] = trainer.watched.get("best")
         names += [CURVE] if record["best"] is None else [CURVE, BEST]
@@ -242,7 +242,7 @@ def _finish(
     run.finish({**about, **record, "provenance": provenance.finish(record["provenance"])}, extra)
 
 
-def _load_teacher(config: RunConfig) -> tuple[Generator | None, dict[str, Any] | None, Origin | None]:
+def _load_teacher(config: RunConfig) -> tuple[Generator | None, dict[str, Any] | None, checkpoints.LastState | None]:
     """The teacher's generator, what run.json says of it, and what its training ended with where that is needed."""
     teacher = config.teacher()
     if teacher is None:
@@ -252,8 +252,8 @@ def _load_teacher(config: RunConfig) -> tuple[Generator | None, dict[str, Any] |
     about = {"id": record["id"], "generator_sha256": record["files"][GENERATOR]}
     origin = None
     if config.recipe.needs_training_state:
-        origin = checkpoints.load_training_state(run.directory)
-        about |= {name: record["files"][name] for name in (checkpoints.LAST, checkpoints.DISCRIMINATOR)}
+        origin = checkpoints.load_last_state(run.directory)
+        about |= {name: record["files"][name] for name in checkpoints.LAST_STATE}
     return checkpoints.load_generator(run.path(GENERATOR)), about, origin
 
 

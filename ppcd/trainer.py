@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ppcd import losses
+from ppcd.checkpoints import LastState, adam_moments, load_adam_moments
 from ppcd.data import BatchSampler, ImageSet
 from ppcd.discriminators import Discriminator, build_discriminator
 from ppcd.ema import DECLARED, Ema, make_averages
@@ -33,7 +34,6 @@ from ppcd.teacher import Teacher
 CHECKPOINT_FORMAT = 3
 SECOND_PHASES = ("distil", "finetune")
 Network = TypeVar("Network", bound=torch.nn.Module)
-Origin = tuple[Generator, Discriminator]
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Trainer:
         processes: those that train together; each holds everything and takes its part of every batch.
         precision: "no", or "bf16": forward passes in half precision where autocast thinks it safe.
         forms: how all of it computes; None: what the profile says.
-        origin: the generator and the discriminator with which the teacher's training ended, for recipes that start
-            from it or are guided by its discriminator; they are copied.
+        origin: what the teacher's training ended with, for recipes that start from it or are guided by its
+            discriminator; it is copied.
 
     Raises:
         PpcdError: a recipe that distils without a teacher, or with one of other classes or resolution; one that needs
@@ -90,7 +90,7 @@ class Trainer:
         processes: Processes = ALONE,
         precision: str = "no",
         forms: Forms | None = None,
-        origin: Origin | None = None,
+        origin: LastState | None = None,
     ) -> None:
         if recipe.needs_training_state and origin is None:
             raise PpcdError(
@@ -122,6 +122,9 @@ class Trainer:
         self.optimizer_d = None
         if self.discriminator is not None:
             self.optimizer_d = self._adam(self.discriminator.parameters(), self.settings.lr_d * profile.lr_d_scale)
+        if recipe.start == "teacher" and origin is not None and self.discriminator and self.optimizer_d:
+            load_adam_moments(self.optimizer_g, self.generator, "generator", origin.moments)
+            load_adam_moments(self.optimizer_d, self.discriminator, "discriminator", origin.moments)
         self.rule = self._make_rule(recipe.alpha) if recipe.masked and recipe.alpha is not None else None
 
         # Randomness: one generator for each purpose
@@ -157,7 +160,7 @@ class Trainer:
     def _make_generator(self) -> Generator:
         profile, recipe = self.profile, self.recipe
         if recipe.start == "teacher" and self.origin is not None:
-            return insert_pp_res(self.origin[0]) if recipe.masked else copy.deepcopy(self.origin[0])
+            return insert_pp_res(self.origin.generator) if recipe.masked else copy.deepcopy(self.origin.generator)
         large = recipe.teacher_size
         width = profile.teacher_width if large else profile.student_width
         hidden = None
@@ -195,7 +198,7 @@ class Trainer:
         """The discriminator, or None for a method that trains without."""
         profile = self.profile
         if self.recipe.start == "teacher" and self.origin is not None:
-            return copy.deepcopy(self.origin[1])
+            return copy.deepcopy(self.origin.discriminator)
         width = profile.teacher_discriminator_width if self.recipe.teacher_size else profile.discriminator_width
         return build_discriminator(
             self.recipe.generator, profile.resolution, profile.num_classes, width, seed=self.seed
@@ -230,7 +233,7 @@ class Trainer:
     def _make_teacher_discriminator(self) -> Discriminator | None:
         if self.recipe.lambda_teacher_d is None or self.origin is None:
             return None
-        return self._place(copy.deepcopy(self.origin[1])).eval().requires_grad_(False)
+        return self._place(copy.deepcopy(self.origin.discriminator)).eval().requires_grad_(False)
 
     @property
     def ema(self) -> Ema:
@@ -416,6 +419,14 @@ class Trainer:
         self.generator, self.phase = self._place(generator), phase
         self.optimizer_g = self._adam(self._learned(), self.settings.lr_g * self.profile.lr_g_scale)
         self.averages = self._make_averages(self.generator, self.iteration)
+
+    def last_state(self) -> LastState:
+        """What another training goes on from: the networks themselves, and copies of the optimisers' moments."""
+        if not isinstance(self.discriminator, Discriminator) or self.optimizer_d is None:
+            raise ValueError(f"{self.recipe.name} has no discriminator")
+        moments = adam_moments(self.optimizer_g, self.generator, "generator")
+        moments |= adam_moments(self.optimizer_d, self.discriminator, "discriminator")
+        return LastState(self.generator, self.discriminator, moments)
 
     def extra_files(self) -> dict[str, str]:
         """What a method leaves in the run's directory beside the generator: file name -> text."""

@@ -10,6 +10,7 @@ from reference import largest_difference, refused
 from test_trainer import CLASSES, PROFILE, image_set, teacher_generator
 
 from ppcd import losses
+from ppcd.checkpoints import LastState
 from ppcd.discriminators import build_discriminator
 from ppcd.generators import Generator, build_generator
 from ppcd.ppres import insert_pp_res
@@ -18,7 +19,7 @@ from ppcd.recipes import RECIPES, Recipe, get_recipe
 from ppcd.rule import channels_to_prune
 from ppcd.runs import run_config
 from ppcd.slim import slim
-from ppcd.trainer import Origin, Trainer
+from ppcd.trainer import Trainer
 
 WIDER = replace(PROFILE, student_width=4, teacher_width=4, iterations=24)
 
@@ -33,12 +34,12 @@ def images(generator: Generator) -> torch.Tensor:
         return copy.deepcopy(generator).eval()(*inputs(generator))
 
 
-def origin(width: int = 4) -> Origin:
+def origin(width: int = 4) -> LastState:
     """As if the teacher had been trained for some steps: its spectral norms and statistics have moved."""
     generator = build_generator("biggan", 32, CLASSES, width=width, dim_z=8, seed=3)
     for _ in range(5):
         generator.train()(*inputs(generator))
-    return generator, build_discriminator("biggan", 32, CLASSES, width=1, seed=3)
+    return LastState(generator, build_discriminator("biggan", 32, CLASSES, width=1, seed=3), {})
 
 
 def trainer_of(recipe: str | Recipe, seed: int = 0, **changes: Any) -> Trainer:
@@ -85,9 +86,10 @@ def test_pp_res_blocks_are_inserted_once() -> None:
 
 
 def test_a_student_that_starts_from_the_teacher_is_the_teacher() -> None:
-    generator, discriminator = origin()
+    given = origin()
+    generator, discriminator = given.generator, given.discriminator
     trainer = Trainer(WIDER, get_recipe("ppcd-teacher"), 0, image_set(), teacher_generator(), "cpu",
-                      origin=(generator, discriminator))  # fmt: skip
+                      origin=given)  # fmt: skip
     assert largest_difference(images(trainer.generator), images(generator)) < 1e-4
     assert largest_difference(images(trainer.ema.generator), images(generator)) < 1e-4
     assert trainer.discriminator is not discriminator
@@ -184,7 +186,7 @@ def test_the_teachers_discriminator_guides_and_stays_frozen() -> None:
     z, y = inputs(trainer.generator)
     loss, parts = trainer.generator_loss(z, y)
     with torch.no_grad():
-        expected = losses.generator_hinge(origin()[1].eval()(trainer.generator(z, y), y))
+        expected = losses.generator_hinge(origin().discriminator.eval()(trainer.generator(z, y), y))
     assert torch.allclose(loss - parts["loss_adv"], 0.1 * expected, atol=1e-5)
     trainer.step()
     after = trainer.teacher_discriminator.state_dict()

@@ -25,8 +25,10 @@ from ppcd.generators import Generator, build_generator
 from ppcd.loop import NonFiniteLoss, fit
 from ppcd.metrics import block_params, complexity
 from ppcd.profiles import get_profile
+from ppcd.recipes import get_recipe
 from ppcd.runs import Run, RunConfig, run_config
 from ppcd.train import main, resolve_device, train_run
+from ppcd.trainer import Trainer
 
 FILES = {"run.json", "history.csv", "masks.csv", "generator.safetensors", "samples.png"}
 NOT_KEPT = {"checkpoint.pt", ".local", ".lock"}
@@ -177,7 +179,8 @@ def test_a_teacher_keeps_what_another_training_goes_on_from(run: Run) -> None:
     trainer = make_trainer(config.profile, config.recipe, config.seed, config.load_data(), None, "cpu")
     trainer.load_state_dict(checkpoints.file_on_cpu(kept.path("checkpoint.pt")))
     assert trainer.iteration == trainer.total and trainer.discriminator is not None
-    generator, discriminator = checkpoints.load_training_state(kept.directory)
+    state = checkpoints.load_last_state(kept.directory)
+    generator, discriminator = state.generator, state.discriminator
     z, y = noise_and_labels(5, generator.dim_z, generator.num_classes, 3)
     with torch.no_grad():
         mine, images = generator(z, y), trainer.generator.eval()(z, y)
@@ -190,18 +193,50 @@ def test_a_teacher_keeps_what_another_training_goes_on_from(run: Run) -> None:
         assert tensors.keys() == state.keys() and any(name.endswith(".u") for name in state)
         assert all(torch.equal(tensors[name], value) for name, value in state.items())
         assert not network.training and all(each.requires_grad for each in network.parameters())
-    assert {checkpoints.LAST, checkpoints.DISCRIMINATOR} <= set(kept.read()["files"])
-    assert not {checkpoints.LAST, checkpoints.DISCRIMINATOR} & set(run.read()["files"])
+    assert set(checkpoints.LAST_STATE) <= set(kept.read()["files"])
+    assert not set(checkpoints.LAST_STATE) & set(run.read()["files"])
+
+
+def test_training_on_from_a_teachers_last_state_is_as_if_it_had_not_ended(run: Run) -> None:
+    """The same step of D and of G, to the bit: weights, spectral norms and Adam's moments."""
+    config = run.config.teacher()
+    assert config is not None
+    trainer = make_trainer(config.profile, config.recipe, config.seed, config.load_data(), None, "cpu")
+    trainer.load_state_dict(checkpoints.file_on_cpu(Run(config).path("checkpoint.pt")))
+    state = checkpoints.load_last_state(Run(config).directory)
+    averaged = checkpoints.load_generator(Run(config).path("generator.safetensors"))
+
+    def gone_on(moments: dict[str, Tensor]) -> dict[str, Tensor]:
+        """All weights after a step of a training that begins where the teacher's ended."""
+        other = make_trainer(
+            config.profile, get_recipe("biggan-on"), 0, config.load_data(), averaged, "cpu",
+            origin=replace(state, moments=moments),
+        )  # fmt: skip
+        other.noise.set_state(trainer.noise.get_state())
+        other.sampler.load_state_dict(trainer.sampler.state_dict())
+        return weights(other)
+
+    def weights(of: Trainer) -> dict[str, Tensor]:
+        of.step()
+        assert of.discriminator is not None
+        return {f"g {k}": v for k, v in of.generator.state_dict().items()} | {
+            f"d {k}": v for k, v in of.discriminator.state_dict().items()
+        }
+
+    with_moments, without = gone_on(state.moments), gone_on({})
+    expected = weights(trainer)
+    assert all(torch.equal(with_moments[name], value) for name, value in expected.items())
+    assert not all(torch.equal(without[name], value) for name, value in expected.items())
 
 
 def test_a_teacher_without_its_discriminator_is_one_line(run: Run, beside: Path) -> None:
     """The committed teachers; a student; a file that is gone."""
     (directory,) = beside.iterdir()
-    with refused("trained before discriminators were kept", "train it again"):
-        checkpoints.load_training_state(run.directory)
+    with refused("trained before its last state was kept", "train it again"):
+        checkpoints.load_last_state(run.directory)
     (directory / checkpoints.DISCRIMINATOR).unlink()
     with refused(f"{checkpoints.DISCRIMINATOR} is missing"):
-        checkpoints.load_training_state(directory)
+        checkpoints.load_last_state(directory)
 
 
 def test_averaged_and_raw_weights_are_both_measured(run: Run) -> None:

@@ -27,6 +27,7 @@ from ppcd.baselines.supernet import (
     make_supernet,
     search_space,
 )
+from ppcd.checkpoints import LastState
 from ppcd.data import ImageSet
 from ppcd.forms import Forms
 from ppcd.generators import ARCHITECTURES, Generator
@@ -36,7 +37,7 @@ from ppcd.processes import ALONE, Processes
 from ppcd.profiles import Profile
 from ppcd.recipes import Recipe
 from ppcd.teacher import Teacher
-from ppcd.trainer import Origin, Trainer
+from ppcd.trainer import Trainer
 
 FINETUNE = "finetune"
 
@@ -66,7 +67,7 @@ class NasTrainer(Trainer):
         processes: Processes = ALONE,
         precision: str = "no",
         forms: Forms | None = None,
-        origin: Origin | None = None,
+        origin: LastState | None = None,
     ) -> None:
         if not isinstance(recipe.baseline, DistillNas) or recipe.alpha is None:
             raise ValueError(f"{recipe.name} is not a recipe of Distill + NAS")
