@@ -1,24 +1,21 @@
-"""Residual blocks: the generators' with PP-Res as its extension (section 3.2), and the discriminators'."""
+"""Residual blocks as the networks compute them: the generators' (`ppcd.method.blocks`) and the discriminators'."""
 
 from collections.abc import Callable
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppcd.layers import ClassConditionalBatchNorm, LayerMaker
-from ppcd.masks import ChannelMask
+from ppcd.method.blocks import PPResBlock
+from ppcd.method.masks import ChannelMask
 from ppcd.resampling import Resampling, convolve
 
 NormMaker = Callable[[int], ClassConditionalBatchNorm]
 
 
-class GeneratorBlock(Resampling):
-    """CBN-ReLU-up-conv3x3-CBN-[mask]-ReLU-conv3x3-[mask]-[1x1 transition], plus a 1x1 skip of up(x).
-
-    The parts in brackets make it a PP-Res block (figure 2, right). The first mask sits behind the CBN, so
-    that a pruned channel is exactly zero: conv1's filter, its CBN entries and conv2's input channel can go.
-    The transition brings what is left of conv2's channels back to the width of the block.
+class GeneratorBlock(PPResBlock, Resampling):
+    """The PP-Res block, or a plain residual block, with fewer operations: the same function.
 
     Args:
         hidden: channels of conv1 and of conv2; (out_channels, out_channels) unless slimmed.
@@ -33,10 +30,6 @@ class GeneratorBlock(Resampling):
 
     shrink = False
 
-    mask1: ChannelMask | None
-    mask2: ChannelMask | None
-    transition: nn.Conv2d | None
-
     def __init__(
         self,
         in_channels: int,
@@ -47,15 +40,15 @@ class GeneratorBlock(Resampling):
         masked: bool,
         transition: bool,
     ) -> None:
-        super().__init__()
-        self.bn1 = make_norm(in_channels)
-        self.conv1 = make.conv(in_channels, hidden[0], 3)
-        self.bn2 = make_norm(hidden[0])
-        self.mask1 = ChannelMask(hidden[0]) if masked else None
-        self.conv2 = make.conv(hidden[0], hidden[1], 3)
-        self.mask2 = ChannelMask(hidden[1]) if masked else None
-        self.transition = make.conv(hidden[1], out_channels, 1) if transition else None
-        self.conv_sc = make.conv(in_channels, out_channels, 1)
+        super().__init__(
+            bn1=make_norm(in_channels),
+            conv1=make.conv(in_channels, hidden[0], 3),
+            bn2=make_norm(hidden[0]),
+            conv2=make.conv(hidden[0], hidden[1], 3),
+            conv_sc=make.conv(in_channels, out_channels, 1),
+            transition=make.conv(hidden[1], out_channels, 1) if transition else None,
+            masked=masked,
+        )
 
     def forward(
         self, x: Float[Tensor, "batch channel height width"], condition: Tensor

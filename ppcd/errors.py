@@ -1,4 +1,4 @@
-"""The one exception that users are meant to see, and how command lines show it."""
+"""Command lines: their arguments, and how their errors and interrupts are shown."""
 
 import argparse
 import gc
@@ -8,24 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from ppcd.base import PpcdError
 from ppcd.stopping import Stopped, stoppable
-
-
-class PpcdError(Exception):
-    """A mistake in what was asked for: one line that says what was wrong and what to do.
-
-    Command lines print it without a stack trace and exit with status 2; in a notebook it is shown
-    as one line as well (IPython calls `_render_traceback_`).
-    """
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"ppcd: {self}"]
-
-
-class TrainingStopped(PpcdError):
-    """A training that cannot come to anything; its run says so in run.json, and its last checkpoint is kept."""
-
-    kind = "stopped"
 
 
 class ArgumentParser(argparse.ArgumentParser):

@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.following import ensure_following
 from ppcd.intervals import LEVEL, holm, p_value, seeds_to_decide, t_interval
 from ppcd.profiles import PROFILES

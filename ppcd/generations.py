@@ -20,10 +20,11 @@ import torch
 from torch import nn
 
 from ppcd import memory, paths, provenance, sums
+from ppcd.base import PpcdError
 from ppcd.checkpoints import load_generator
 from ppcd.data import ImageSet, load_data
 from ppcd.displays import Throttle, clock
-from ppcd.errors import ArgumentParser, PpcdError, run_command
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.evaluate import DIVERSITY_SEED, check_fit, fewest_samples, measure
 from ppcd.metrics.diversity import Diversity
 from ppcd.metrics.fidelity import frechet_distance, is_splits

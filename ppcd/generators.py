@@ -3,7 +3,7 @@
 Sources of the tables: BigGAN-PyTorch's `BigGAN.py` (`G_arch`), and Tiny-GAN's `model.py`.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ppcd.base import PpcdError, full
 from ppcd.blocks import GeneratorBlock
-from ppcd.errors import PpcdError
 from ppcd.initialisation import initialise
-from ppcd.layers import BatchNorm2d, ClassConditionalBatchNorm, LayerMaker, SelfAttention, full
-from ppcd.masks import ChannelMask
+from ppcd.layers import BatchNorm2d, ClassConditionalBatchNorm, LayerMaker, SelfAttention
+from ppcd.method.masks import ChannelMask, masks_of
+from ppcd.resampling import Resampling
 from ppcd.separable import SeparableBlock
 
 if TYPE_CHECKING:
@@ -205,7 +206,18 @@ class Generator(nn.Module):
 
     def masks(self) -> dict[str, ChannelMask]:
         """The 2N mask layers by name ("blocks.0.mask1", ...), first to last; empty if there are none."""
-        return {name: module for name, module in self.named_modules() if isinstance(module, ChannelMask)}
+        return masks_of(self)
+
+    def slimmed(self, for_training: bool) -> None:
+        """After `ppcd.slim`: the configuration of what is left, and the computation as a new network has it."""
+        hidden = self.config.hidden
+        if self.config.masked:
+            hidden = tuple((block.conv1.out_channels, block.conv2.out_channels) for block in self.residual_blocks())
+        norm = for_training and self.config.spectral_norm
+        self.config = replace(self.config, masked=False, hidden=hidden, spectral_norm=norm)
+        for module in self.modules():
+            if isinstance(module, Resampling):
+                module.as_new()
 
     def convolution_of(self, mask: str) -> nn.Conv2d:
         """The convolution whose filters a mask layer multiplies: conv1 of "blocks.0.mask1"."""

@@ -4,20 +4,13 @@ Two networks of one seed start from the same weights wherever they have the same
 before and whatever else they have. Comparisons between recipes are paired because of it.
 """
 
-import hashlib
 from typing import Literal
 
 import torch
 from torch import nn
 
+from ppcd.base import named_generator
 from ppcd.layers import SpectralNorm
-from ppcd.seeds import seeded
-
-
-def named_generator(seed: int, name: str) -> torch.Generator:
-    """A random generator of its own for each seed and purpose: seeded with sha256("seed/name")."""
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return seeded(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def initialise(network: nn.Module, kind: Literal["orthogonal", "xavier"], seed: int, scope: str) -> None:

@@ -5,14 +5,19 @@ stored vector u, written back in training only. torch's own parametrisation give
 evaluation, so public checkpoints would not give the same images with it.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from ppcd.base import full
+from ppcd.method.slim import narrow, replace, select, set_weight
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,6 @@ def batch_norm(
     return centred * torch.rsqrt(var + eps)[:, None, None]
 
 
-def full(x: Tensor) -> Tensor:
-    """At least in single precision: what autocast has made half as long, and all else as it is."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
 def power_iteration(
     weight: Float[Tensor, "rows ..."], u: Float[Tensor, "1 rows"], eps: float
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "1 rows"]]:
@@ -93,6 +93,7 @@ class SpectralNorm(nn.Module):
     lowers sigma, and the scale keeps the function as it was.
     """
 
+    plain: type[nn.Module]  # torch's layer without the norm
     weight: Tensor
     u: Tensor
     scale: Tensor
@@ -110,9 +111,45 @@ class SpectralNorm(nn.Module):
             self.u.copy_(u)
         return self.weight * (self.scale / sigma)
 
+    def narrowed(self, rows: Tensor | None, columns: Tensor | None, for_training: bool) -> nn.Module:
+        """With these rows and columns of the effective weight; see `ppcd.method.slim.narrow`.
+
+        For training the layer stays under spectral norm, with the weight as it was and a scale that makes
+        W / sigma(W) * scale the effective weight. Else it is torch's own layer.
+        """
+        effective = select(effective_weight(self), rows, columns)
+        result: Any = copy.deepcopy(self)
+        if getattr(self, "bias", None) is not None:
+            replace(result, "bias", select(self.bias, rows))  # type: ignore[arg-type]
+        if not for_training:
+            for name in ("u", "scale"):
+                delattr(result, name)
+            del result.eps
+            result.__class__ = self.plain
+            set_weight(result, effective)
+            return result
+        weight = select(self.weight.detach(), rows, columns)
+        left, singular, _ = torch.linalg.svd(weight.flatten(1).double(), full_matrices=False)
+        set_weight(result, weight)
+        replace(result, "u", left[:, :1].t().to(weight))
+        result.scale.copy_(singular[0] * (effective.norm() / weight.norm().clamp_min(torch.finfo(weight.dtype).tiny)))
+        return result
+
+
+@torch.no_grad()
+def effective_weight(layer: nn.Conv2d | nn.Linear | nn.Embedding | SpectralNorm) -> Tensor:
+    """The weight that the layer uses at evaluation: under spectral norm, the normalised one."""
+    weight: Tensor = layer.weight.detach()
+    if isinstance(layer, SpectralNorm):
+        sigma, _ = power_iteration(weight, layer.u, layer.eps)
+        weight = weight * (layer.scale / sigma)
+    return weight
+
 
 class SNConv2d(nn.Conv2d, SpectralNorm):
     """A convolution under spectral norm (stride 1, 'same' padding)."""
+
+    plain = nn.Conv2d
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool, eps: float) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
@@ -125,6 +162,8 @@ class SNConv2d(nn.Conv2d, SpectralNorm):
 class SNLinear(nn.Linear, SpectralNorm):
     """A linear layer under spectral norm."""
 
+    plain = nn.Linear
+
     def __init__(self, in_features: int, out_features: int, bias: bool, eps: float) -> None:
         super().__init__(in_features, out_features, bias=bias)
         self.add_spectral_norm(eps)
@@ -135,6 +174,8 @@ class SNLinear(nn.Linear, SpectralNorm):
 
 class SNEmbedding(nn.Embedding, SpectralNorm):
     """An embedding under spectral norm."""
+
+    plain = nn.Embedding
 
     def __init__(self, num_embeddings: int, embedding_dim: int, eps: float) -> None:
         super().__init__(num_embeddings, embedding_dim)
@@ -166,6 +207,14 @@ class LayerMaker:
         return nn.Embedding(num_embeddings, embedding_dim)
 
 
+def constant_norm(norm: Any, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    """A norm at evaluation, by its running statistics, gain and bias [batch or 1, channel]: x alone gets a gradient."""
+    with torch.no_grad():
+        scale = full(gain) * torch.rsqrt(norm.running_var + norm.eps)
+        shift = full(bias) - norm.running_mean * scale
+    return torch.addcmul(shift[:, :, None, None], full(x), scale[:, :, None, None])
+
+
 class ClassConditionalBatchNorm(nn.Module):
     """Batch norm whose gain (1 + gain(c)) and bias (bias(c)) come from the condition c.
 
@@ -184,6 +233,16 @@ class ClassConditionalBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
+    def narrowed(self, rows: Tensor | None, columns: Tensor | None, for_training: bool) -> "ClassConditionalBatchNorm":
+        """With these channels; see `ppcd.method.slim.narrow`."""
+        embeddings = isinstance(self.gain, nn.Embedding)  # [class, channel]; a linear layer is [channel, condition]
+        part = (None, rows) if embeddings else (rows, None)
+        gain, bias = (narrow(layer, *part, for_training=for_training) for layer in (self.gain, self.bias))
+        result = ClassConditionalBatchNorm(0, gain, bias, self.eps)
+        replace(result, "running_mean", select(self.running_mean, rows))
+        replace(result, "running_var", select(self.running_var, rows))
+        return result
+
     def forward(
         self, x: Float[Tensor, "batch channel height width"], condition: Tensor, kept: Tensor | None = None
     ) -> Float[Tensor, "batch channel height width"]:
@@ -198,6 +257,15 @@ class ClassConditionalBatchNorm(nn.Module):
             if self.training:
                 self.running_mean[kept], self.running_var[kept] = mean, var
         return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
+
+    def as_constant(self, x: Float[Tensor, "batch channel height width"], condition: Tensor) -> Tensor:
+        """The norm at evaluation as a function of x alone, which alone gets a gradient."""
+        training = self.training
+        with torch.no_grad():
+            self.eval()  # a spectral norm inside must not move on
+            gain, bias = 1 + self.gain(condition), self.bias(condition)  # [batch, channel] each
+            self.train(training)
+        return constant_norm(self, x, gain, bias)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -214,26 +282,9 @@ class BatchNorm2d(nn.BatchNorm2d):
         x = batch_norm(input, self.running_mean, self.running_var, True, self.momentum or 0.0, self.eps)
         return torch.addcmul(self.bias[:, None, None], x, self.weight[:, None, None])
 
-
-def as_constant(
-    norm: ClassConditionalBatchNorm | BatchNorm2d,
-    x: Float[Tensor, "batch channel height width"],
-    condition: Tensor | None = None,
-) -> Float[Tensor, "batch channel height width"]:
-    """The norm at evaluation, with running statistics, gain and bias as constants: x alone gets a gradient."""
-    with torch.no_grad():
-        if isinstance(norm, ClassConditionalBatchNorm):
-            training = norm.training
-            norm.eval()  # a spectral norm inside must not move on
-            gain, bias = 1 + norm.gain(condition), norm.bias(condition)  # [batch, channel] each
-            norm.train(training)
-        else:
-            gain, bias = norm.weight[None], norm.bias[None]
-        if norm.running_mean is None or norm.running_var is None:
-            raise ValueError("a batch norm without running statistics is no constant function")
-        scale = full(gain) * torch.rsqrt(norm.running_var + norm.eps)
-        shift = full(bias) - norm.running_mean * scale
-    return torch.addcmul(shift[:, :, None, None], full(x), scale[:, :, None, None])
+    def as_constant(self, x: Float[Tensor, "batch channel height width"]) -> Tensor:
+        """The norm at evaluation as a function of x alone, which alone gets a gradient."""
+        return constant_norm(self, x, self.weight.detach()[None], self.bias.detach()[None])
 
 
 class SelfAttention(nn.Module):

@@ -13,7 +13,7 @@ from ppcd.artifacts import comparison, render, rows, tables
 from ppcd.artifacts.render import Column
 from ppcd.artifacts.runtimes import DEVICES, TOGETHER, run_times
 from ppcd.artifacts.sources import NOT_RUN, Record, find_records
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.generations import read_generations
 from ppcd.profiles import get_profile
 from ppcd.recipes import TEACHER, get_recipe

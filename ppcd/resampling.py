@@ -103,6 +103,11 @@ class Resampling(nn.Module):
     boxed = False
     filtered = False
 
+    def as_new(self) -> None:
+        """Compute as the class says: no option is set on this block."""
+        for option in ("merged", "boxed", "filtered", "shrink"):
+            self.__dict__.pop(option, None)
+
     def same_conv(
         self,
         conv: nn.Conv2d,

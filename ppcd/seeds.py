@@ -1,29 +1,12 @@
-"""Seeds: as the command lines and the Makefile take them, and what is made of them.
-
-Every random number of the package comes from a generator that is made here. None comes from a global stream, so
-that a global seed changes nothing (`tests/test_same_again.py`).
-"""
+"""Seeds, as the command lines and the Makefile take them."""
 
 import re
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 MOST = 100  # a larger number is hardly meant as how many
 MOST_SEED = 2**32 - 1  # what numpy, and so torch-fidelity, takes
-
-
-def seeded(seed: int) -> torch.Generator:
-    """A random generator of its own, on the CPU; `ppcd.initialisation.named_generator` gives each purpose another."""
-    return torch.Generator().manual_seed(seed)
-
-
-def seeded_numpy(seed: int | Sequence[int]) -> np.random.Generator:
-    """The same of numpy's."""
-    return np.random.default_rng(seed)
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -1,7 +1,8 @@
-"""A training step of every recipe, read from top to bottom, and all the state that it changes.
+"""A training of any recipe: its networks and optimisers, and all the state that its steps change.
 
-Teacher and plain SA-GAN train with the adversarial loss alone; PPCD-GAN adds L_CD and L_PP (eq. 8) in the same
-step; the two-step variant first prunes without L_CD, then slims and distils.
+What an iteration computes is in `ppcd.method.step`. Teacher and plain SA-GAN train with the adversarial loss alone;
+PPCD-GAN adds L_CD and L_PP (eq. 8) in the same step; the two-step variant first prunes without L_CD, then slims and
+distils.
 """
 
 import copy
@@ -12,24 +13,24 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ppcd import losses
+from ppcd.base import PpcdError, named_generator
 from ppcd.checkpoints import LastState, adam_moments, load_adam_moments
 from ppcd.data import BatchSampler, ImageSet
 from ppcd.discriminators import Discriminator, build_discriminator
-from ppcd.ema import DECLARED, Ema, make_averages
-from ppcd.errors import PpcdError
 from ppcd.forms import EXACT, FAST, Forms, has_bf16, prepare_compiler
 from ppcd.generators import CHANNELS, Generator, GeneratorConfig, build_generator
-from ppcd.gradual import GradualRule, GradualSchedule, Importance, l1_norms
-from ppcd.initialisation import named_generator
 from ppcd.layers import SharedBatch, shared_batch
+from ppcd.method.earlier_rules import MaskRule
+from ppcd.method.ema import DECLARED, Ema, make_averages
+from ppcd.method.masks import channels_to_prune
+from ppcd.method.schedule import GradualRule, GradualSchedule, Importance, l1_norms
+from ppcd.method.slim import slim
+from ppcd.method.step import Objective, Step
+from ppcd.method.teacher import Teacher
 from ppcd.ppres import insert_pp_res
 from ppcd.processes import ALONE, Processes
 from ppcd.profiles import Profile
 from ppcd.recipes import Recipe
-from ppcd.rule import MaskRule, channels_to_prune
-from ppcd.slim import slim
-from ppcd.teacher import Teacher
 
 CHECKPOINT_FORMAT = 3
 SECOND_PHASES = ("distil", "finetune")
@@ -58,7 +59,7 @@ OPTIMISATION = {
 }
 
 
-class Trainer:
+class Trainer(Step):
     """Everything that changes during a training, and how it is saved and restored.
 
     Args:
@@ -105,9 +106,14 @@ class Trainer:
                 raise PpcdError("compiled blocks are for one process; leave COMPILE away, or PROCESSES")
             prepare_compiler()
         self.budget = profile.budget(recipe.teacher_budget)
-        self.total = self.budget.iterations
+        self.total, self.pieces = self.budget.iterations, self.budget.accumulations
         processes.check_batch(self.budget.batch_size)
         self.settings = OPTIMISATION[recipe.generator]
+        self.discriminator_steps, self.distils = self.settings.discriminator_steps, recipe.distil
+        self.objective = Objective(
+            recipe.adversarial, recipe.lambda_cd, recipe.lambda_pp, recipe.masks_distil is not False,
+            recipe.lambda_pixel, recipe.lambda_teacher_d,
+        )  # fmt: skip
 
         # Networks: initial weights by seed and name
         self.generator = self._place(self._make_generator())
@@ -282,115 +288,21 @@ class Trainer:
         y = self.labels[torch.randint(len(self.labels), (batch,), generator=self.noise)]
         return self.processes.part(z).to(self.device), self.processes.part(y).to(self.device)
 
+    def real_batch(self) -> tuple[Tensor, Tensor]:
+        return next(self.sampler)
+
+    def average_gradients(self, parameters: Iterable[torch.nn.Parameter], values: Iterable[Tensor]) -> None:
+        self.processes.average(parameters, values)
+
     def step(self) -> dict[str, Tensor]:
-        """One iteration: D's steps, a step of G and its masks, the averages. Returns the losses, detached."""
-        self.generator.train()
-        zero = torch.zeros((), device=self.device)
-        losses_now = {"loss_d": zero, "loss_adv": zero, "loss_cd": zero, "loss_pp": zero}
+        """One iteration (`ppcd.method.step`), and the switch between two phases. Returns the losses, detached."""
         alone = self.processes.count == 1
         with shared_batch(None if alone else SharedBatch(self.processes.mean, self.processes.count)):
-            if self.discriminator is not None:
-                self.discriminator.train()
-                self.discriminator.requires_grad_(True)
-                for _ in range(self.settings.discriminator_steps):
-                    losses_now["loss_d"] = self.discriminator_step()
-                self.discriminator.requires_grad_(False)
-            losses_now |= self.generator_step()
-
-        # Averages
-        for average in self.averages.values():
-            average.update(self.generator, self.iteration)
+            found = super().step()
         self.iteration += 1
         if self.recipe.two_phase and self.iteration == self.switch_at:
             self.switch()
-        return losses_now
-
-    def discriminator_step(self) -> Tensor:
-        """A step of D against real images (eq. 7). Returns its loss, detached."""
-        discriminator_loss, _ = losses.ADVERSARIAL[self.recipe.adversarial]
-        discriminator, optimizer = self.discriminator, self.optimizer_d
-        if discriminator is None or optimizer is None:
-            raise ValueError(f"{self.recipe.name} has no discriminator")
-        pieces = self.budget.accumulations
-        optimizer.zero_grad(set_to_none=True)
-        loss_d = torch.zeros((), device=self.device)
-        for _ in range(pieces):
-            images, labels = next(self.sampler)
-            z, y = self.draw()
-            with self.autocast():
-                with torch.no_grad():
-                    fakes = self.generator(z, y)
-                scores = discriminator(torch.cat([images, fakes]), torch.cat([labels, y]))
-                loss = discriminator_loss(scores[: len(images)], scores[len(images) :])
-            (loss / pieces).backward()
-            loss_d += loss.detach() / pieces
-        self.processes.average(discriminator.parameters(), [loss_d])
-        optimizer.step()
-        return loss_d
-
-    def generator_step(self) -> dict[str, Tensor]:
-        """A step of G, and of its masks where they still learn. Returns the parts of its loss, detached."""
-        pieces = self.budget.accumulations
-        pruning = self.rule is not None and self.phase != "distil"
-        self.optimizer_g.zero_grad(set_to_none=True)
-        found: dict[str, Tensor] = {}
-        for _ in range(pieces):
-            z, y = self.draw()
-            with self.autocast():
-                loss, parts = self.generator_loss(z, y)
-            apart = self._distillation_of_masks(parts.get("loss_cd"))
-            (loss / pieces).backward()
-            for weight, gradient in apart.items():
-                weight.grad = weight.grad - gradient / pieces  # type: ignore[operator]
-            for name, part in parts.items():
-                found[name] = found.get(name, 0) + part.detach() / pieces
-        masks = [mask.weight for mask in self.generator.masks().values()]
-        self.processes.average([*self._learned(), *masks], found.values())
-        if pruning and self.rule is not None:
-            found["loss_pp"] = self.rule.backward()
-        self.optimizer_g.step()
-        if pruning and self.rule is not None:
-            self.rule.step(self.iteration)
         return found
-
-    def _distillation_of_masks(self, distance: Tensor | None) -> dict[torch.nn.Parameter, Tensor]:
-        """What L_CD adds to the gradients of the masks that are open, where it shall not move them; else nothing."""
-        if self.recipe.masks_distil is not False or distance is None or not distance.requires_grad:
-            return {}
-        weights = [mask.weight for mask in self.generator.masks().values() if not mask.frozen]
-        gradients = torch.autograd.grad(self.recipe.lambda_cd * distance, weights, retain_graph=True) if weights else ()
-        return dict(zip(weights, gradients, strict=True))
-
-    def generator_loss(self, z: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Eq. 8 without L_PP, whose gradient only the masks have (their rule adds it), and its parts by name.
-
-        Adversarial (eq. 7) and class-aware distillation (eqs. 4, 6).
-        """
-        fakes, features = self.generator(z, y, return_features=True)
-        adversarial = self.adversarial(fakes, y)
-        distance = torch.zeros((), device=self.device)
-        if self.recipe.distil and self.phase != "prune" and self.teacher is not None:
-            student = self.teacher.of_student(self.generator, features, z, y)
-            distance = losses.class_aware_distillation(self.teacher.features(z, y), student)
-        loss = losses.total(adversarial, distance, 0.0, self.recipe.lambda_cd, self.recipe.lambda_pp)
-        parts = {"loss_adv": adversarial, "loss_cd": distance}
-
-        # Beyond the paper: the teacher's pixels, and its discriminator
-        if self.recipe.lambda_pixel is not None and self.teacher is not None and self.phase != "prune":
-            with torch.no_grad():
-                wanted = self.teacher.generator(z[:, : self.teacher.dim_z], y)
-            parts["loss_pixel"] = (fakes - wanted).abs().mean()
-            loss = loss + self.recipe.lambda_pixel * parts["loss_pixel"]
-        if self.recipe.lambda_teacher_d is not None and self.teacher_discriminator is not None:
-            judged = losses.generator_hinge(self.teacher_discriminator(fakes, y))
-            loss = loss + self.recipe.lambda_teacher_d * judged
-        return loss, parts
-
-    def adversarial(self, fakes: Tensor, y: Tensor) -> Tensor:
-        """G's side of the adversarial loss (eq. 7)."""
-        if self.discriminator is None:
-            raise ValueError(f"{self.recipe.name} has no discriminator")
-        return losses.ADVERSARIAL[self.recipe.adversarial][1](self.discriminator(fakes, y))
 
     def report_masks(self) -> list[dict[str, Any]]:
         """What became of each mask layer: for run.json."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from ppcd import memory, paths
+from ppcd.base import PpcdError
 from ppcd.board import Board
-from ppcd.errors import PpcdError
 from ppcd.filling import cores
 from ppcd.processes import check_share, launcher
 from ppcd.runs import Run, RunConfig, run_config

@@ -34,7 +34,7 @@ from ppcd import stopping, sums
 from ppcd.artifacts import tables
 from ppcd.checkpoints import DISCRIMINATOR, LAST, file_on_cpu, load_generator
 from ppcd.history import HistoryWriter
-from ppcd.masks import ChannelMask
+from ppcd.method.masks import ChannelMask
 from ppcd.metrics import block_params
 from ppcd.metrics.cache import _read
 from ppcd.recipes import TEACHER

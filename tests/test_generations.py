@@ -9,7 +9,7 @@ import torch
 from fake_runs import fake_run
 
 from ppcd import generations
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.evaluate import Measured
 from ppcd.generations import (
     SCORES,

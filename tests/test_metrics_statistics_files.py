@@ -15,9 +15,9 @@ from fake_runs import fake_run
 from torch import Tensor, nn
 
 from ppcd import evaluate as module
+from ppcd.base import PpcdError
 from ppcd.checkpoints import save_generator
 from ppcd.data import load_data
-from ppcd.errors import PpcdError
 from ppcd.evaluate import evaluate_against, main
 from ppcd.generators import build_generator
 from ppcd.metrics import read_statistics

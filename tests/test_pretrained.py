@@ -12,9 +12,9 @@ import ppcd
 from ppcd import pretrained
 from ppcd.baselines import make_trainer
 from ppcd.checkpoints import load_generator
-from ppcd.ema import recompute_batch_statistics
 from ppcd.generators import Generator
 from ppcd.inventory import find_runs
+from ppcd.method.ema import recompute_batch_statistics
 from ppcd.profiles import get_profile
 from ppcd.recipes import get_recipe
 from ppcd.runs import Run, run_config

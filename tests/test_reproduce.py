@@ -23,9 +23,9 @@ import ppcd.train
 import ppcd.workers
 from ppcd import paper, paths
 from ppcd.artifacts import report
+from ppcd.base import PpcdError
 from ppcd.board import Board
 from ppcd.claims import CLAIMS
-from ppcd.errors import PpcdError
 from ppcd.evidence import LEAKAGE
 from ppcd.notebook import check_parameters, notebook_parameters
 from ppcd.recipes import TEACHER, get_recipe

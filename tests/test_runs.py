@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from ppcd import methods, paths, provenance, records
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.history import HistoryWriter
 from ppcd.inventory import find_runs, runs_table
 from ppcd.methods import OutputDistillation

@@ -18,7 +18,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from reference import refused
 
 from ppcd import history, paths, stopping, workers
-from ppcd.errors import PpcdError, run_command
+from ppcd.base import PpcdError
+from ppcd.errors import run_command
 from ppcd.history import HistoryWriter
 from ppcd.locks import locked
 from ppcd.runs import Run, run_config

@@ -373,7 +373,7 @@ def test_masks_that_stay_open_are_reported_as_what_they_became(
     trainers: list[Any] = []
     build = ppcd.train.make_trainer
     monkeypatch.setattr(ppcd.train, "make_trainer", lambda *given: trainers.append(build(*given)) or trainers[0])
-    monkeypatch.setattr("ppcd.rule.MaskRule.step", lambda self, iteration: None)
+    monkeypatch.setattr("ppcd.method.earlier_rules.MaskRule.step", lambda self, iteration: None)
     run = train_run(run_config("smoke", "ppcd-literal-sgd", 0), callbacks=[Half()])
     masks = run.read()["masks"]
     assert [mask["frozen_at"] for mask in masks] == [None] * 6

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from ppcd import paths
+from ppcd.base import PpcdError
 from ppcd.checkpoints import load_generator
-from ppcd.errors import PpcdError
 from ppcd.generators import Generator
 from ppcd.profiles import get_profile
 from ppcd.protocol import is_free

@@ -20,8 +20,8 @@ from ppcd.artifacts.sources import (
     read_csv,
     second_half,
 )
+from ppcd.base import PpcdError
 from ppcd.claims.predicates import SCORES, TIMES, Array, Quantity
-from ppcd.errors import PpcdError
 from ppcd.floor import comparable, read_floor
 from ppcd.generations import read_generations
 from ppcd.protocol import is_free

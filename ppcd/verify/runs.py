@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ppcd import timing
+from ppcd.base import PpcdError
 from ppcd.checkpoints import load_generator
-from ppcd.errors import PpcdError
 from ppcd.finished import measure_complexity
 from ppcd.generations import FILE as GENERATIONS
 from ppcd.generations import read_generations

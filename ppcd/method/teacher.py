@@ -3,12 +3,12 @@
 The paper normalises the teacher's features class-conditionally "to avoid class leakage" and does not say how. A
 normalisation that L_CD trained alone would collapse to flat maps, so nothing here learns:
 
-- "teacher": the teacher's own class-conditional BN that follows the block. Behind its last block it has none
+- "teacher": the teacher's own class-conditional BN that follows the block. After its last block it has none
   that knows the class; there, statistics of each class are measured from the teacher's own samples, once, when the
   class first occurs.
   (At 64 and 128 px self-attention stands between one block and the next; the features are those before it, the BN's
-  statistics those behind it. The two are the same while gamma is 0.)
-- "statistics": such statistics behind every block.
+  statistics those after it. The two are the same while gamma is 0.)
+- "statistics": such statistics after every block.
 - "none": the features as they are, the class-leakage ablation.
 - "both": the student's features are normalised as the teacher's are, each side by its own norm that follows the block
   (after the last block the output norm, which knows no class), with its running statistics. The student's norms are
@@ -18,14 +18,13 @@ Under "teacher" and "statistics" the student's features stay as they are, and a 
 above 0; under "both" and "none" it is 0 (`figures/<profile>/lcd_range`).
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ppcd.errors import PpcdError
-from ppcd.generators import Generator
-from ppcd.initialisation import named_generator
-from ppcd.layers import as_constant
+from ppcd.base import PpcdError, named_generator
 
 NORMALISATIONS = ("teacher", "statistics", "none", "both")
 
@@ -34,7 +33,7 @@ class Teacher:
     """Features of a frozen generator in evaluation mode, for L_CD.
 
     Args:
-        generator: the teacher; it is frozen and put into evaluation mode.
+        generator: the teacher, a `ppcd.generators.Generator`; it is frozen and put into evaluation mode.
         normalisation: one of NORMALISATIONS.
         seed: of the samples from which the statistics of the classes are measured.
         samples_per_class: how many.
@@ -46,7 +45,7 @@ class Teacher:
 
     def __init__(
         self,
-        generator: Generator,
+        generator: Any,
         normalisation: str = "teacher",
         seed: int = 0,
         samples_per_class: int = 64,
@@ -99,7 +98,7 @@ class Teacher:
         return features
 
     def of_student(
-        self, generator: Generator, features: list[Tensor], z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
+        self, generator: Any, features: list[Tensor], z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
     ) -> list[Float[Tensor, "batch channel height width"]]:
         """A student's features of the second to the last block, as L_CD compares them with `features`.
 
@@ -133,14 +132,13 @@ class Teacher:
 
 
 def following_norms(
-    generator: Generator, features: list[Tensor], z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
+    generator: Any, features: list[Tensor], z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
 ) -> list[Float[Tensor, "batch channel height width"]]:
     """Features of the second to the last block after the norm that follows each, as a constant function of them."""
     with torch.no_grad():
         _, conditions = generator.conditions(z, y)
     blocks = generator.residual_blocks()
     inner = [
-        as_constant(blocks[index + 1].bn1, features[index], conditions[index + 1])
-        for index in range(1, len(blocks) - 1)
+        blocks[index + 1].bn1.as_constant(features[index], conditions[index + 1]) for index in range(1, len(blocks) - 1)
     ]
-    return [*inner, as_constant(generator.output_norm, features[-1])]
+    return [*inner, generator.output_norm.as_constant(features[-1])]

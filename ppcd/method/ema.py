@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppcd.generators import Generator
-from ppcd.layers import ClassConditionalBatchNorm
+from ppcd.method.masks import masks_of
 
 DECLARED = "ema"  # name of the average that is the run's result
 AGES = (0.01, 0.025, 0.05, 0.1)  # mean ages that are compared, as fractions of the training's iterations
@@ -29,8 +28,8 @@ class Ema:
             tenth of the iterations since `start`, and the weight of the initial values falls as t^-9.
     """
 
-    def __init__(self, generator: Generator, decay: float, start: int, warm_up: bool = False) -> None:
-        self.generator = copy.deepcopy(generator).requires_grad_(False)
+    def __init__(self, generator: nn.Module, decay: float, start: int, warm_up: bool = False) -> None:
+        self.generator: Any = copy.deepcopy(generator).requires_grad_(False)
         self.decay, self.start, self.warm_up = decay, start, warm_up
 
     def decay_at(self, iteration: int) -> float:
@@ -41,7 +40,7 @@ class Ema:
         return min(self.decay, (1 + passed) / (10 + passed)) if self.warm_up else self.decay
 
     @torch.no_grad()
-    def update(self, generator: Generator, iteration: int) -> None:
+    def update(self, generator: nn.Module, iteration: int) -> None:
         """Take over the original as it is after this iteration."""
         self.follow_masks(generator)
         averaged, copied = _tensors(self.generator)
@@ -49,9 +48,9 @@ class Ema:
         torch._foreach_lerp_(averaged, new, 1 - self.decay_at(iteration))
         torch._foreach_copy_(copied, exact)
 
-    def follow_masks(self, generator: Generator) -> None:
+    def follow_masks(self, generator: nn.Module) -> None:
         """Freeze what froze in the original."""
-        for mask, source in zip(self.generator.masks().values(), generator.masks().values(), strict=True):
+        for mask, source in zip(masks_of(self.generator).values(), masks_of(generator).values(), strict=True):
             if source.frozen and not mask.frozen:
                 mask.freeze(source.kept)
 
@@ -66,15 +65,15 @@ class Ema:
         self.generator.requires_grad_(False)
 
 
-def _tensors(generator: Generator) -> tuple[list[Tensor], list[Tensor]]:
+def _tensors(generator: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """The weights, which are averaged; and masks and buffers, which are copied."""
-    masks = [mask.weight for mask in generator.masks().values()]
+    masks = [mask.weight for mask in masks_of(generator).values()]
     known = {id(weight) for weight in masks}
     weights = [parameter.detach() for parameter in generator.parameters() if id(parameter) not in known]
     return weights, [*(weight.detach() for weight in masks), *generator.buffers()]
 
 
-def make_averages(generator: Generator, age: float, total: int, start: int, others: bool) -> dict[str, Ema]:
+def make_averages(generator: nn.Module, age: float, total: int, start: int, others: bool) -> dict[str, Ema]:
     """Averages of given mean ages by name: the declared one as "ema", the others as "1%".
 
     An average of decay d has the mean age d / (1 - d), so that of mean age a has the decay a / (1 + a).
@@ -93,15 +92,13 @@ def make_averages(generator: Generator, age: float, total: int, start: int, othe
 
 
 @torch.no_grad()
-def recompute_batch_statistics(
-    generator: Generator, noise: torch.Generator, batches: int = 32, batch_size: int = 64
-) -> None:
-    """Measure the batch norms' running mean and variance anew, as plain averages over `batches` batches.
+def recompute_batch_statistics(generator: Any, noise: torch.Generator, batches: int = 32, batch_size: int = 64) -> None:
+    """Measure the batch norms' running mean and variance again, as plain averages over `batches` batches.
 
     Averaged weights have other statistics than the weights that they follow, above all when channels have just
     gone. Leaves the generator in evaluation mode.
     """
-    norms = [m for m in generator.modules() if isinstance(m, ClassConditionalBatchNorm | nn.BatchNorm2d)]
+    norms: list[Any] = [module for module in generator.modules() if hasattr(module, "running_mean")]
     momenta = [norm.momentum for norm in norms]
     device = next(generator.parameters()).device
     generator.train()

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 
 class ChannelMask(nn.Module):
@@ -124,3 +124,13 @@ class ChannelMask(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.channels}, delta={self.delta:g}, pivot={self.pivot:g}, frozen={self._frozen}"
+
+
+def masks_of(network: nn.Module) -> dict[str, ChannelMask]:
+    """The mask layers of a network by name, first to last; empty if there are none."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, ChannelMask)}
+
+
+def channels_to_prune(channels: int, alpha: float) -> int:
+    """The smallest c with c / channels > alpha (eq. 3 is strict), but never all of them."""
+    return next((c for c in range(1, channels) if c / channels > alpha), channels - 1)

@@ -1,8 +1,8 @@
-"""How fast the masks close: the rule that decides lambda of every layer (eqs. 2, 3, 5, 8).
+"""Rules that the masks closed by before `ppcd.method.schedule`: of earlier runs, and the paper's literal readings.
 
-The paper trains everything with Adam at 0.1 and lambda = 0.01. On the masks that reading does not work
-(README, "Deviations and readings"). The default here, "scheduled", keeps eqs. 1-5 and 8 and gives each layer a
-lambda_k of its own that follows a schedule of its pruned fraction.
+The paper trains everything with Adam at 0.1 and lambda = 0.01 ("paper-adam", "paper-sgd"). On the masks neither
+reading works (docs/deviations.md). "scheduled" keeps eqs. 1-5 and 8 and gives each layer a lambda_k of its own that
+follows a schedule of its pruned fraction; its channels cross the pivot together.
 """
 
 import math
@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppcd.errors import PpcdError
-from ppcd.losses import progressive_pruning
-from ppcd.masks import ChannelMask
+from ppcd.base import PpcdError
+from ppcd.method.losses import progressive_pruning
+from ppcd.method.masks import ChannelMask, channels_to_prune
 
 RULES = ("scheduled", "paper-adam", "paper-sgd")
 
@@ -36,11 +36,6 @@ class Schedule:
     def learning_rate(self, total: int) -> float:
         """Of the masks, by plain SGD, in a training of `total` iterations."""
         return self.speed / (self.clip * total)
-
-
-def channels_to_prune(channels: int, alpha: float) -> int:
-    """The smallest c with c / channels > alpha (eq. 3 is strict), but never all of them."""
-    return next((c for c in range(1, channels) if c / channels > alpha), channels - 1)
 
 
 class MaskRule:

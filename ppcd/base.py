@@ -1,0 +1,50 @@
+"""What everything else stands on: the errors that users see, and random numbers."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class PpcdError(Exception):
+    """A mistake in what was asked for: one line that says what was wrong and what to do.
+
+    Command lines print it without a stack trace and exit with status 2; in a notebook it is shown
+    as one line as well (IPython calls `_render_traceback_`).
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"ppcd: {self}"]
+
+
+class TrainingStopped(PpcdError):
+    """A training that cannot come to anything; its run says so in run.json, and its last checkpoint is kept."""
+
+    kind = "stopped"
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A random generator of its own, on the CPU.
+
+    Every random number of the package comes from a generator that is made here. None comes from a global stream, so
+    that a global seed changes nothing.
+    """
+    return torch.Generator().manual_seed(seed)
+
+
+def seeded_numpy(seed: int | Sequence[int]) -> np.random.Generator:
+    """The same of numpy's."""
+    return np.random.default_rng(seed)
+
+
+def named_generator(seed: int, name: str) -> torch.Generator:
+    """A random generator of its own for each seed and purpose: seeded with sha256("seed/name")."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return seeded(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def full(x: Tensor) -> Tensor:
+    """At least in single precision: what autocast has made half as long, and all else as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

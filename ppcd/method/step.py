@@ -1,0 +1,196 @@
+"""One iteration of the training: D, then G and its masks, by one loss (eq. 8).
+
+`Step` is what an iteration computes. Who trains gives it networks, optimisers, noise and real images
+(`ppcd.trainer.Trainer`); the compared methods override its parts.
+"""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppcd.method import losses
+from ppcd.method.earlier_rules import MaskRule
+from ppcd.method.ema import Ema
+from ppcd.method.masks import masks_of
+from ppcd.method.schedule import GradualRule
+from ppcd.method.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The terms of G's loss and their weights.
+
+    Attributes:
+        adversarial: "hinge" or "minimax" (eq. 7).
+        lambda_cd, lambda_pp: of eq. 8.
+        masks_distil: whether L_CD moves the masks as well, as eq. 8 has it.
+        lambda_pixel: beyond the paper, the weight of the distance to the teacher's pixels for the same noise.
+        lambda_teacher_d: beyond the paper, the weight of what the teacher's frozen discriminator says
+            (DGL-GAN, arXiv 2112.06502).
+    """
+
+    adversarial: str = "hinge"
+    lambda_cd: float = 1.0
+    lambda_pp: float = 0.01
+    masks_distil: bool = True
+    lambda_pixel: float | None = None
+    lambda_teacher_d: float | None = None
+
+
+class Step:
+    """The networks, and what one iteration does to them.
+
+    Attributes:
+        generator: the student, with masks where it is pruned.
+        discriminator: None for a method that trains without.
+        teacher: None without distillation.
+        distils: whether L_CD is a term of the loss.
+        teacher_discriminator: frozen; None without that term.
+        optimizer_g: of all of G's weights but the masks, which have their rule.
+        rule: closes the masks; None without masks.
+        averages: of G's weights, by name.
+        pieces: batches whose gradients are accumulated for one step of an optimiser.
+        discriminator_steps: for each step of G.
+        phase: "prune" leaves out what comes from the teacher, "distil" leaves the masks alone (PPCD-GAN*).
+    """
+
+    generator: Any
+    discriminator: nn.Module | None
+    teacher: Teacher | None
+    distils: bool
+    teacher_discriminator: nn.Module | None
+    optimizer_g: torch.optim.Adam
+    optimizer_d: torch.optim.Adam | None
+    rule: MaskRule | GradualRule | None
+    averages: dict[str, Ema]
+    objective: Objective
+    device: torch.device
+    pieces: int
+    discriminator_steps: int
+    iteration: int
+    phase: str
+
+    # Given by who trains
+
+    def real_batch(self) -> tuple[Tensor, Tensor]:
+        """Real images [batch, 3, R, R] in [-1, 1] and their labels."""
+        raise NotImplementedError
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Noise z [batch, dim_z] and labels y [batch]."""
+        raise NotImplementedError
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context of forward passes."""
+        return nullcontext()
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter], values: Iterable[Tensor]) -> None:
+        """Where several processes train together: the means of their gradients and of these values, in place."""
+
+    # One iteration
+
+    def step(self) -> dict[str, Tensor]:
+        """D's steps, a step of G and its masks, the averages. Returns the losses, detached."""
+        self.generator.train()
+        zero = torch.zeros((), device=self.device)
+        found = {"loss_d": zero, "loss_adv": zero, "loss_cd": zero, "loss_pp": zero}
+        if self.discriminator is not None:
+            self.discriminator.train()
+            self.discriminator.requires_grad_(True)
+            for _ in range(self.discriminator_steps):
+                found["loss_d"] = self.discriminator_step()
+            self.discriminator.requires_grad_(False)
+        found |= self.generator_step()
+        for average in self.averages.values():
+            average.update(self.generator, self.iteration)
+        return found
+
+    def discriminator_step(self) -> Tensor:
+        """A step of D against real images (eq. 7). Returns its loss, detached."""
+        discriminator_loss, _ = losses.ADVERSARIAL[self.objective.adversarial]
+        discriminator, optimizer = self.discriminator, self.optimizer_d
+        if discriminator is None or optimizer is None:
+            raise ValueError("this method has no discriminator")
+        optimizer.zero_grad(set_to_none=True)
+        loss_d = torch.zeros((), device=self.device)
+        for _ in range(self.pieces):
+            images, labels = self.real_batch()
+            z, y = self.draw()
+            with self.autocast():
+                with torch.no_grad():
+                    fakes = self.generator(z, y)
+                scores = discriminator(torch.cat([images, fakes]), torch.cat([labels, y]))
+                loss = discriminator_loss(scores[: len(images)], scores[len(images) :])
+            (loss / self.pieces).backward()
+            loss_d += loss.detach() / self.pieces
+        self.average_gradients(discriminator.parameters(), [loss_d])
+        optimizer.step()
+        return loss_d
+
+    def generator_step(self) -> dict[str, Tensor]:
+        """A step of G, and of its masks where they still learn. Returns the parts of its loss, detached."""
+        pruning = self.rule is not None and self.phase != "distil"
+        self.optimizer_g.zero_grad(set_to_none=True)
+        found: dict[str, Tensor] = {}
+        for _ in range(self.pieces):
+            z, y = self.draw()
+            with self.autocast():
+                loss, parts = self.generator_loss(z, y)
+            apart = self._distillation_of_masks(parts.get("loss_cd"))
+            (loss / self.pieces).backward()
+            for weight, gradient in apart.items():
+                weight.grad = weight.grad - gradient / self.pieces  # type: ignore[operator]
+            for name, part in parts.items():
+                found[name] = found.get(name, 0) + part.detach() / self.pieces
+        learned = [weight for group in self.optimizer_g.param_groups for weight in group["params"]]
+        masks = [mask.weight for mask in masks_of(self.generator).values()]
+        self.average_gradients([*learned, *masks], found.values())
+        if pruning and self.rule is not None:
+            found["loss_pp"] = self.rule.backward()  # eqs. 2 and 5: the masks alone have its gradient
+        self.optimizer_g.step()
+        if pruning and self.rule is not None:
+            self.rule.step(self.iteration)  # the masks, and eq. 3
+        return found
+
+    def generator_loss(self, z: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Eq. 8 without L_PP, which the rule of the masks adds, and its parts by name."""
+        objective = self.objective
+        fakes, features = self.generator(z, y, return_features=True)
+        adversarial = self.adversarial(fakes, y)  # eq. 7
+        distance = torch.zeros((), device=self.device)
+        if self.distils and self.phase != "prune" and self.teacher is not None:
+            student = self.teacher.of_student(self.generator, features, z, y)
+            distance = losses.class_aware_distillation(self.teacher.features(z, y), student)  # eqs. 4 and 6
+        loss = losses.total(adversarial, distance, 0.0, objective.lambda_cd, objective.lambda_pp)  # eq. 8
+        parts = {"loss_adv": adversarial, "loss_cd": distance}
+
+        # Beyond the paper: the teacher's pixels, and its discriminator
+        if objective.lambda_pixel is not None and self.teacher is not None and self.phase != "prune":
+            with torch.no_grad():
+                wanted = self.teacher.generator(z[:, : self.teacher.dim_z], y)
+            parts["loss_pixel"] = (fakes - wanted).abs().mean()
+            loss = loss + objective.lambda_pixel * parts["loss_pixel"]
+        if objective.lambda_teacher_d is not None and self.teacher_discriminator is not None:
+            judged = losses.generator_hinge(self.teacher_discriminator(fakes, y))
+            loss = loss + objective.lambda_teacher_d * judged
+        return loss, parts
+
+    def adversarial(self, fakes: Tensor, y: Tensor) -> Tensor:
+        """G's side of the adversarial loss (eq. 7)."""
+        if self.discriminator is None:
+            raise ValueError("this method has no discriminator")
+        return losses.ADVERSARIAL[self.objective.adversarial][1](self.discriminator(fakes, y))
+
+    def _distillation_of_masks(self, distance: Tensor | None) -> dict[nn.Parameter, Tensor]:
+        """What L_CD adds to the gradients of the masks that are open, where it shall not move them; else nothing."""
+        if self.objective.masks_distil or distance is None or not distance.requires_grad:
+            return {}
+        weights = [mask.weight for mask in masks_of(self.generator).values() if not mask.frozen]
+        if not weights:
+            return {}
+        gradients = torch.autograd.grad(self.objective.lambda_cd * distance, weights, retain_graph=True)
+        return dict(zip(weights, gradients, strict=True))
