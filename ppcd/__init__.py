@@ -1,22 +1,30 @@
-"""ppcd: PPCD-GAN (arXiv 2203.08456), compression of large class-conditional GANs."""
+"""ppcd: PPCD-GAN (arXiv 2203.08456), compression of large class-conditional GANs.
 
-from ppcd import stopping as _stopping  # noqa: F401 (first: the rest takes seconds, in which Ctrl-C is to be heard)
-from ppcd.base import PpcdError
-from ppcd.biggan_pytorch import (
-    biggan_pytorch_state_dict,
-    load_biggan_pytorch,
-    load_biggan_pytorch_discriminator,
-    save_biggan_pytorch,
-)
-from ppcd.checkpoints import load_generator, save_generator
-from ppcd.discriminators import build_discriminator
-from ppcd.generators import build_generator
-from ppcd.method.slim import slim
-from ppcd.metrics.complexity import complexity
+What is named here is imported when it is first used, so that `import ppcd` takes no time and touches nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    from ppcd.base import PpcdError
+    from ppcd.biggan_pytorch import (
+        biggan_pytorch_state_dict,
+        load_biggan_pytorch,
+        load_biggan_pytorch_discriminator,
+        save_biggan_pytorch,
+    )
+    from ppcd.checkpoints import load_generator, save_generator
+    from ppcd.discriminators import build_discriminator
+    from ppcd.generators import build_generator
+    from ppcd.method.masks import ChannelMask
+    from ppcd.method.slim import slim
+    from ppcd.metrics.complexity import complexity
+
 __all__ = [
+    "ChannelMask",
     "PpcdError",
     "biggan_pytorch_state_dict",
     "build_discriminator",
@@ -29,3 +37,31 @@ __all__ = [
     "save_generator",
     "slim",
 ]
+
+_MODULES = {
+    "ppcd.base": ("PpcdError",),
+    "ppcd.biggan_pytorch": (
+        "biggan_pytorch_state_dict",
+        "load_biggan_pytorch",
+        "load_biggan_pytorch_discriminator",
+        "save_biggan_pytorch",
+    ),
+    "ppcd.checkpoints": ("load_generator", "save_generator"),
+    "ppcd.discriminators": ("build_discriminator",),
+    "ppcd.generators": ("build_generator",),
+    "ppcd.method.masks": ("ChannelMask",),
+    "ppcd.method.slim": ("slim",),
+    "ppcd.metrics.complexity": ("complexity",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ppcd' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

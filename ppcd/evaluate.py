@@ -340,7 +340,3 @@ def _table(found: dict[str, dict[str, Any]]) -> str:
     ]
     about = f"{taken['samples']} samples, noise seed {taken['seed']}, backbone {taken['backbone']}"
     return "\n".join([*lines, f"{about}, against {taken['reference']} ({taken['reference_sha256'][:12]})"])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

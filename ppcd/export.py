@@ -299,7 +299,3 @@ def _command(source: Path, target: Path, check: bool) -> None:
     if check:
         largest = check_onnx(generator, target)
         print(f"largest difference from torch in onnxruntime {largest:.1e}, at batch {', '.join(map(str, BATCHES))}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

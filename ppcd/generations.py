@@ -275,7 +275,3 @@ def _command(options: argparse.Namespace) -> None:
             errors.append(f"{name}: {error}")
     if errors:
         raise PpcdError("; ".join(errors))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -258,7 +258,3 @@ def _command(options: argparse.Namespace) -> None:
 
     for path in write_all(profile, options.seed):
         print(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

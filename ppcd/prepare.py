@@ -115,7 +115,3 @@ def _command(options: argparse.Namespace) -> None:
         print(f"decoding and resizing the originals: {decoding:.0f} images/s on one core")
         print(f"reading prepared images: {reading:.0f} images/s on one core, in random order, as batches of {BATCH}")
         print(f"ratio: {reading / decoding:.1f}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -218,7 +218,3 @@ def _command(options: argparse.Namespace) -> None:
         return
     retrain = False if options.reuse else True if options.retrain else None
     reproduce(options.profile, seeds, options.device, retrain, options.report_only, options.processes)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -122,9 +122,14 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-# `python -m ppcd...` imports for seconds before it works, and this module first; sys.argv[0] is "-m" meanwhile.
-if sys.argv[:1] == ["-m"] and threading.current_thread() is threading.main_thread():
-    for _number in SIGNALS:
-        signal.signal(_number, _leave)
+def take_over() -> None:
+    """Of a command line, before it imports for seconds: from now on Ctrl-C and SIGTERM end it with one line.
+
+    A process that `start_process` started ends with its parent from now on.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in SIGNALS:
+        signal.signal(number, _leave)
     if os.environ.pop(TIED, None):  # what it starts itself has another standard input
         threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -166,7 +166,3 @@ def _command(profile: str, seeds: Sequence[int], device: str) -> None:
         found = read_runtime(record) or {}
         shown = [f"{kind} {1000 * value:.1f} ms" for kind, value in found.items() if value is not None]
         print(f"{record['id']:<{width}}  {'  '.join(shown)} per batch of {BATCH}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

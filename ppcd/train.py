@@ -270,6 +270,7 @@ def _describe_data(data: ImageSet) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
+    memory.keep_freed()  # of a process of its own; who trains in another decides for that
     parser = ArgumentParser(prog="python -m ppcd.train", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist")
     parser.add_argument("--recipe", default="ppcd", help=f"{', '.join(RECIPES)}; -a<alpha> behind masked ones")
@@ -300,8 +301,3 @@ def _command(options: argparse.Namespace) -> None:
     if together.is_main:
         print(f"{run.config.id}: {'was complete already' if already else 'complete'}; see {run.directory}")
     together.leave()
-
-
-if __name__ == "__main__":
-    memory.keep_freed()  # of a process of its own; who trains in another decides for that
-    sys.exit(main())

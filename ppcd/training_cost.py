@@ -212,7 +212,3 @@ def _command(options: argparse.Namespace) -> None:
     except torch.OutOfMemoryError as error:
         raise PpcdError(f"batch {options.batch} does not fit: {str(error).splitlines()[0]}") from None
     print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -133,7 +133,3 @@ def _command(options: argparse.Namespace) -> None:
         print(text, flush=True)
     except BrokenPipeError:  # `make why ... | head` has read enough: write no more, not at the exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -29,7 +29,3 @@ def _command(options: argparse.Namespace) -> None:
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )  # fmt: skip
     print(options.out or default_path())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,5 +110,6 @@ def serve() -> None:
         print(json.dumps(worker.build() if line.strip() == "build" else worker.go()), file=answers)
 
 
-if __name__ == "__main__":
-    sys.exit(run_command(serve, "a contestant ends with its bench"))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """A contestant's process: serves what it reads, line by line."""
+    return run_command(serve, "a contestant ends with its bench")

@@ -30,7 +30,3 @@ def _command(options: argparse.Namespace) -> None:
     written = write(outcomes, context)
     print(text(outcomes, context))
     print("\nwritten: " + ", ".join(map(str, written)))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

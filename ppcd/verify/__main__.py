@@ -70,7 +70,3 @@ def _report_of(name: str, options: argparse.Namespace) -> Report:
     if options.adopt:
         adopt(name)
     return verify(name, _say, options.scores)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

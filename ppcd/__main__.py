@@ -1,0 +1,15 @@
+"""The command line: `python -m ppcd train --profile mnist --recipe ppcd --seed 0`."""
+
+import sys
+
+from ppcd.errors import dispatch
+
+COMMANDS = {
+    "train": ("ppcd.train", "one run, from nothing to its directory"),
+    "evaluate": ("ppcd.evaluate", "the scores of a generator"),
+    "prepare": ("ppcd.prepare", "a folder of images decoded once, for data sets that do not fit into memory"),
+    "export": ("ppcd.export", "a generator as an ONNX file"),
+}
+
+if __name__ == "__main__":
+    sys.exit(dispatch("ppcd", COMMANDS, sys.argv[1:]))
