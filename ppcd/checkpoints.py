@@ -145,9 +145,11 @@ def load_last_state(directory: Path) -> LastState:
         PpcdError: the run is not complete or not what was written, or it does not keep its last state.
     """
     record = read_run(directory)
-    if MOMENTS not in record["files"]:
+    missing = [name for name in LAST_STATE if not (directory / name).is_file()]
+    if missing:
         raise PpcdError(
-            f"{directory} has no {MOMENTS}: this teacher was trained before its last state was kept; train it again"
+            f"{directory} has no {missing[0]}: only a teacher that was trained here keeps its last state; delete its "
+            "directory and train it again"
         )
     profile, arch = record["config"]["profile"], record["config"]["recipe"]["generator"]
     width = profile["teacher_discriminator_width"]

@@ -9,7 +9,6 @@ configuration of the generator and the version of this package as JSON.
 
 import importlib
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -76,6 +76,29 @@ class HistoryWriter:
         return [line for line in lines if line.endswith("\n")]
 
 
+def thin_masks(path: Path, limit: int = 300) -> None:
+    """Leave at most about `limit` rows in a masks.csv: those around every channel that closed, and of the others as
+    many as there is room for, evenly.
+
+    What happened when can be read as before, to the same iterations; only the curves of w have fewer points.
+    """
+    header, *lines = path.read_text().splitlines(keepends=True)
+    names = header.strip().split(",")
+    kept, frozen, layer = (names.index(name) for name in ("kept", "frozen", "layer"))
+    layers: dict[str, list[int]] = {}
+    for index, line in enumerate(lines):
+        layers.setdefault(line.split(",")[layer], []).append(index)
+    chosen: set[int] = set()
+    for rows in layers.values():
+        states = [(cells[kept], cells[frozen]) for cells in (lines[row].split(",") for row in rows)]
+        changed = [i for i in range(1, len(rows)) if states[i] != states[i - 1]]
+        needed = {0, len(rows) - 1, *changed, *(i - 1 for i in changed)}
+        others = [i for i in range(len(rows)) if i not in needed]
+        room = min(len(others), max(0, limit // len(layers) - len(needed)))
+        chosen |= {rows[i] for i in needed} | {rows[others[i * len(others) // room]] for i in range(room)}
+    paths.write_atomic(path, "".join([header, *(lines[index] for index in sorted(chosen))]))
+
+
 def _csv_line(values: Iterable[str]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(values)

@@ -7,7 +7,6 @@ settings, and be checked and timed. PPCD_DATA may then point at the prepared ima
 import argparse
 import logging
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress

@@ -11,6 +11,10 @@ from ppcd import paths
 from ppcd.base import PpcdError
 
 SCHEMA = 1
+# Files of a run that the repository does not bring: made again from the generator, or by training.
+NOT_BROUGHT = (
+    "samples.png", "best.safetensors", "generator-last.safetensors", "discriminator.safetensors", "moments.safetensors",
+)  # fmt: skip
 
 
 def write_record(directory: Path, record: dict[str, Any], files: Iterable[str]) -> dict[str, Any]:
@@ -83,6 +87,8 @@ def _problem(record: dict[str, Any], directory: Path) -> str | None:
         return f"run {record['id']} does not belong into directory {directory.name}"
     for name, digest in record["files"].items():
         if not (directory / name).is_file():
+            if name in NOT_BROUGHT:
+                continue
             return f"{name} is missing"
         if file_hash(directory / name) != digest:
             return f"{name} was changed after the run wrote it"

@@ -3,7 +3,6 @@
 import argparse
 import logging
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -20,14 +19,14 @@ from ppcd.errors import ArgumentParser, run_command
 from ppcd.evaluate import check_samples, evaluate
 from ppcd.finished import decide_masks, finish_generator, measure_complexity, measure_runtime, sample_grid
 from ppcd.generators import Generator
-from ppcd.history import HISTORY_COLUMNS
+from ppcd.history import HISTORY_COLUMNS, thin_masks
 from ppcd.loop import fit
 from ppcd.method.slim import slim
 from ppcd.metrics import get_backbone
 from ppcd.processes import ALONE, Processes
 from ppcd.quality import BEST, CURVE, Best, make_score
 from ppcd.recipes import RECIPES, TEACHER
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.runs import MASK_FILE, Run, RunConfig, run_config
 from ppcd.sharing import CHECKPOINT, share_first_half
 from ppcd.stopping import told
 from ppcd.trainer import Trainer
@@ -171,6 +170,7 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     averaged = finish_generator(trainer.ema.generator, config.seed)
     masks = trainer.report_masks()
     if recipe.masked:
+        thin_masks(run.path(MASK_FILE))
         hidden = [channels for block in averaged.config.hidden or () for channels in block]
         for layer, channels in zip(masks, hidden, strict=True):
             layer["kept"] = channels

@@ -19,6 +19,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from ppcd.records import NOT_BROUGHT
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -396,8 +398,8 @@ def test_a_path_of_one_machine_is_seen(path: str) -> None:
 @in_git
 def test_what_a_run_keeps_is_in_git_and_the_rest_is_not() -> None:
     run = "results/mnist/runs/ppcd-s0-01234567"
-    kept = ["run.json", "history.csv", "masks.csv", "generator.safetensors", "samples.png"]
-    passing = ["checkpoint.pt", "log.txt", "progress.json", ".lock", ".local", ".run.json.x1.tmp"]
+    kept = ["run.json", "history.csv", "masks.csv", "quality.csv", "generations.json", "generator.safetensors"]
+    passing = [*NOT_BROUGHT, "checkpoint.pt", "log.txt", "progress.json", ".lock", ".local", ".run.json.x1.tmp"]
     paths = [f"{run}/{name}" for name in kept + passing]
     command = ["git", "check-ignore", "--no-index", *paths]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from ppcd import methods, paths, provenance, records
 from ppcd.base import PpcdError
-from ppcd.history import HistoryWriter
+from ppcd.history import MASK_COLUMNS, HistoryWriter, thin_masks
 from ppcd.inventory import find_runs, runs_table
 from ppcd.methods import OutputDistillation
 from ppcd.profiles import Profile, get_profile
@@ -366,7 +367,8 @@ def edited(path: Path, old: str, new: str) -> None:
         (lambda run: run.path("run.json").write_text("[]"), "cannot be read"),
         (lambda run: run.path("run.json").write_bytes(b"\xff"), "cannot be read"),
         (lambda run: run.write_file("history.csv", "other"), "history.csv was changed"),
-        (lambda run: run.path("samples.png").unlink(), "samples.png is missing"),
+        (lambda run: run.path("history.csv").unlink(), "history.csv is missing"),
+        (lambda run: run.write_file("samples.png", "other"), "samples.png was changed"),
         (lambda run: run.path("run.json").unlink(), "no complete run"),
     ],
 )
@@ -378,6 +380,13 @@ def test_a_run_that_is_not_what_was_written_is_refused(spoil: Any, message: str)
     with pytest.raises(PpcdError) as raised:
         run.read()
     assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_run_is_whole_without_what_the_repository_does_not_bring() -> None:
+    run = Run(config())
+    finished(run)
+    run.path("samples.png").unlink()
+    assert run.read()["files"]["samples.png"]
 
 
 def test_a_resealed_record_must_still_agree_with_itself_and_its_directory() -> None:
@@ -603,3 +612,28 @@ def test_processors_of_one_name_are_told_apart_by_their_instructions(
     assert provenance.processor(about | {"cpu": "AMD EPYC"}) == f"AMD EPYC ({said})"
     assert provenance.processor({"cpu": "AMD EPYC"}) == "AMD EPYC", "older records"
     assert provenance.processor({"cpu": None}) == "unknown"
+
+
+def test_thinned_masks_keep_every_row_around_a_change(tmp_path: Path) -> None:
+    path = tmp_path / "masks.csv"
+    writer = HistoryWriter(path, MASK_COLUMNS)
+    closings = {"blocks.0.mask1": [40, 41, 300], "blocks.0.mask2": [7, 480]}
+    for iteration in range(1, 501):
+        for layer, times in closings.items():
+            kept = 8 - sum(iteration >= time for time in times)
+            writer.append([{"iteration": iteration, "layer": layer, "kept": kept, "frozen": iteration >= times[-1]}])
+    before = pd.read_csv(path)
+    thin_masks(path, 100)
+    after = pd.read_csv(path)
+    assert len(after) == 100
+    for layer, times in closings.items():
+        rows, whole = after[after["layer"] == layer], before[before["layer"] == layer]
+        assert {1, 500} <= set(rows["iteration"])
+        for time in times:
+            assert {time - 1, time} <= set(rows["iteration"])
+        filled = rows.set_index("iteration")["kept"].reindex(whole["iteration"]).ffill()
+        assert (filled.to_numpy() == whole["kept"].to_numpy()).all()
+        assert rows["iteration"].diff().max() < 20
+    thinned = path.read_text()
+    thin_masks(path, 100)
+    assert path.read_text() == thinned

@@ -232,10 +232,10 @@ def test_training_on_from_a_teachers_last_state_is_as_if_it_had_not_ended(run: R
 def test_a_teacher_without_its_discriminator_is_one_line(run: Run, beside: Path) -> None:
     """The committed teachers; a student; a file that is gone."""
     (directory,) = beside.iterdir()
-    with refused("trained before its last state was kept", "train it again"):
+    with refused(f"has no {checkpoints.LAST}", "train it again"):
         checkpoints.load_last_state(run.directory)
     (directory / checkpoints.DISCRIMINATOR).unlink()
-    with refused(f"{checkpoints.DISCRIMINATOR} is missing"):
+    with refused(f"has no {checkpoints.DISCRIMINATOR}", "train it again"):
         checkpoints.load_last_state(directory)
 
 

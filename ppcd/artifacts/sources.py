@@ -10,6 +10,7 @@ import pandas as pd
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.checkpoints import load_generator
+from ppcd.finished import sample_grid
 from ppcd.generators import Generator
 from ppcd.profiles import get_profile
 from ppcd.protocol import is_free
@@ -67,8 +68,11 @@ def generator_of(record: Record) -> Generator:
 
 
 def samples(record: Record) -> Path:
-    """The sample grid of a run."""
-    return directory(record) / "samples.png"
+    """The sample grid of a run, made again from its generator where the repository does not bring it."""
+    path = directory(record) / "samples.png"
+    if not path.is_file():
+        paths.write_atomic(path, sample_grid(generator_of(record), record["seed"], "cpu"))
+    return path
 
 
 def alpha_of(record: Record) -> float | None:

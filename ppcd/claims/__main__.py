@@ -4,7 +4,6 @@ python -m ppcd.claims --profile mnist --seeds "0 1 2"
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from ppcd.artifacts.claims_table import text, write
