@@ -6,7 +6,7 @@ from ppcd.errors import dispatch
 
 COMMANDS = {
     "train": ("ppcd.train", "one run, from nothing to its directory"),
-    "evaluate": ("ppcd.evaluate", "the scores of a generator"),
+    "evaluate": ("ppcd.scoring", "the scores of a generator"),
     "prepare": ("ppcd.prepare", "a folder of images decoded once, for data sets that do not fit into memory"),
     "export": ("ppcd.export", "a generator as an ONNX file"),
 }

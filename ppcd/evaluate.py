@@ -1,37 +1,27 @@
 """One finished generator -> its scores, and the protocol under which they were taken."""
 
-import argparse
-import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor, nn
 
-from ppcd import pretrained
 from ppcd.base import PpcdError
-from ppcd.checkpoints import load_generator
 from ppcd.data import ImageSet
-from ppcd.errors import ArgumentParser, run_command
-from ppcd.generators import Generator
 from ppcd.metrics.diversity import Diversity, RunningDiversity
 from ppcd.metrics.features import published_backbone
 from ppcd.metrics.fidelity import RunningInceptionScore, compare, frechet_distance, is_splits, protocol
 from ppcd.metrics.gauges import Gauges, asked_probability, get_gauges
 from ppcd.metrics.moments import MINIMUM, RunningStatistics, Statistics
-from ppcd.metrics.statistics_files import StatisticsFile, check_features, read_statistics
-from ppcd.profiles import Profile, get_profile
-from ppcd.recipes import TEACHER
-from ppcd.records import read_run
-from ppcd.runs import run_config, runs_root
+from ppcd.metrics.statistics_files import StatisticsFile, check_features
 from ppcd.sampling import BATCH, Samples, draw_noise, sample_images, sample_labels, sample_portions
 
 __all__ = ["Gauges", "draw_noise", "evaluate", "evaluate_against", "get_gauges", "sample_images"]
 
+FREE = ("seed", "accuracy_classifier")  # the seed of the noise, and how good the judge of this machine is
 VERSION = 1  # of the protocol: raised when a score means something else than before
 DIVERSITY_SEED = 0
 NEED_IMAGES = ("kid", "kid_std", "precision", "recall", "diversity", "accuracy")  # real ones, or labels to judge
@@ -270,72 +260,10 @@ def check_samples(samples: int, data: ImageSet) -> None:
         raise PpcdError(f"the metrics need at least {least} samples of this data; got {samples}: ask for more")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m ppcd.evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("generator", help="a generator's .safetensors, BigGAN-PyTorch's .pth, a run's directory or id")
-    parser.add_argument("--profile", default="mnist", help="whose data, backbone and judge measure it")
-    parser.add_argument("--samples", type=int, help="default: as many as the profile's evaluation has")
-    parser.add_argument("--seed", type=int, help="of the noise; default: the run's own, 0 for a file")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--statistics", metavar="NPZ", help="mu and sigma of the real images, instead of the images")
-    parser.add_argument("--json", action="store_true", help="print scores and protocol as JSON")
-    options = parser.parse_args(arguments)
-    return run_command(lambda: _command(options), "nothing was kept; the same command starts anew")
+def is_free(key: str) -> bool:
+    """Whether an entry of a protocol may differ between scores that are compared.
 
-
-def _command(options: argparse.Namespace) -> None:
-    from ppcd.train import resolve_device  # which needs this module
-
-    profile, device = get_profile(options.profile), resolve_device(options.device)
-    real = None if options.statistics is None else read_statistics(options.statistics)
-    generator, own_seed = _find_generator(options.generator, profile)
-    samples = profile.evaluation_samples if options.samples is None else options.samples
-    seed = own_seed if options.seed is None else options.seed
-    generator.to(device)
-    if real is not None:
-        found = evaluate_against(
-            generator, real, backbone=profile.backbone, samples=samples, seed=seed, device=device
-        )  # fmt: skip
-    else:
-        found = evaluate(
-            generator,
-            load_images(profile),
-            backbone=profile.backbone,
-            samples=samples,
-            seed=seed,
-            classifier_epochs=profile.classifier_epochs,
-            device=device,
-            judge=profile.judge,
-        )
-    print(json.dumps(found, indent=1) if options.json else _table(found))
-
-
-def load_images(profile: Profile) -> ImageSet:
-    """The real images of a profile.
-
-    Raises:
-        PpcdError: they are not to be had.
+    So may the weights of networks that were trained for measuring (`*_sha256`), on another machine for example; the
+    real images may not.
     """
-    return run_config(profile.name, TEACHER, 0).load_data()
-
-
-def _find_generator(name: str, profile: Profile) -> tuple[Generator, int]:
-    """The generator in a file, or that of a run by its directory or its id, and the seed of its evaluation."""
-    if Path(name).is_file() or name.endswith(".safetensors"):
-        return pretrained.read(Path(name), profile), 0
-    directory = Path(name) if Path(name).is_dir() else runs_root(profile) / name
-    record = read_run(directory)
-    return load_generator(directory / "generator.safetensors"), int(record["seed"])
-
-
-def _table(found: dict[str, dict[str, Any]]) -> str:
-    """A line for each score, and below them what they depend on."""
-    taken = found["protocol"]
-    distance = "fid" if taken["backbone"] == "inception" else "fd"
-    lines = [
-        f"{distance if name == 'fd' else name:10} {'not measured' if value is None else f'{value:.6g}'}"
-        for name, value in found["scores"].items()
-    ]
-    about = f"{taken['samples']} samples, noise seed {taken['seed']}, backbone {taken['backbone']}"
-    return "\n".join([*lines, f"{about}, against {taken['reference']} ({taken['reference_sha256'][:12]})"])
+    return key in FREE or (key.endswith("_sha256") and key != "reference_sha256")

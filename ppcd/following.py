@@ -21,7 +21,8 @@ from ppcd.method.losses import normalized_map
 from ppcd.method.teacher import Teacher
 from ppcd.profiles import get_profile
 from ppcd.recipes import TEACHER
-from ppcd.runs import Run, run_config, runs_root
+from ppcd.rundirs import Run
+from ppcd.runs import run_config, runs_root
 from ppcd.sampling import draw_noise, sample_labels
 from ppcd.train import GENERATOR
 

@@ -31,7 +31,8 @@ from ppcd.metrics.fidelity import frechet_distance, is_splits
 from ppcd.metrics.gauges import Gauges, get_gauges
 from ppcd.profiles import Profile, get_profile
 from ppcd.records import read_run
-from ppcd.runs import Run, RunConfig, runs_root
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, runs_root
 from ppcd.stopping import end_processes, start_process, told
 from ppcd.timing import ensure_runtime, measure_runtime, read_runtime
 from ppcd.train import GENERATOR, resolve_device

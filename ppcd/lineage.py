@@ -18,7 +18,8 @@ from ppcd.generations import read_generations
 from ppcd.profiles import get_profile
 from ppcd.recipes import TEACHER, get_recipe
 from ppcd.records import read_run
-from ppcd.runs import Run, RunConfig, run_config, runs_root
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config, runs_root
 from ppcd.seeds import write_seeds
 
 ALIASES = {"fid": "fd", "lpips": "diversity"}  # what a cell's column may be called -> its key in the frame

@@ -16,7 +16,8 @@ from ppcd.generations import complete_records, ensure_generations
 from ppcd.profiles import PROFILES, get_profile
 from ppcd.recipes import TEACHER
 from ppcd.records import read_unsealed
-from ppcd.runs import Run, RunConfig, run_config, runs_root
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config, runs_root
 from ppcd.seeds import parse_seeds
 from ppcd.timing import ensure_runtime
 from ppcd.train import resolve_device
@@ -213,7 +214,7 @@ def _command(options: argparse.Namespace) -> None:
     seeds = parse_seeds(options.seeds)
     if options.dry_run:
         runs = plan(options.profile, seeds)
-        print("\n\n".join(config.describe() for config in runs))
+        print("\n\n".join(Run(config).describe() for config in runs))
         print(f"\n{how_far(runs)}")
         return
     retrain = False if options.reuse else True if options.retrain else None

@@ -26,7 +26,8 @@ from ppcd.metrics import get_backbone
 from ppcd.processes import ALONE, Processes
 from ppcd.quality import BEST, CURVE, Best, make_score
 from ppcd.recipes import RECIPES, TEACHER
-from ppcd.runs import MASK_FILE, Run, RunConfig, run_config
+from ppcd.rundirs import MASK_FILE, Run
+from ppcd.runs import RunConfig, run_config
 from ppcd.sharing import CHECKPOINT, share_first_half
 from ppcd.stopping import told
 from ppcd.trainer import Trainer
@@ -292,7 +293,7 @@ def _command(options: argparse.Namespace) -> None:
     config = run_config(options.profile, options.recipe, options.seed, options.alpha, asked, options.compile or None)
     if options.dry_run:
         if together.is_main:
-            print(config.describe())
+            print(Run(config).describe())
         return
     already = together.agree(Run(config).state) == "complete"
     if already:

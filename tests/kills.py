@@ -39,7 +39,8 @@ from ppcd.metrics import block_params
 from ppcd.metrics.cache import _read
 from ppcd.recipes import TEACHER
 from ppcd.records import read_run
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.trainer import Trainer
 
 KILLS = 50

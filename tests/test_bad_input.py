@@ -30,10 +30,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import ppcd
-import ppcd.evaluate
 import ppcd.export
 import ppcd.loop
 import ppcd.prepare
+import ppcd.scoring
 import ppcd.train
 import ppcd.why
 from ppcd import data, notebook, pretrained
@@ -48,7 +48,8 @@ from ppcd.metrics import features, moments, read_statistics
 from ppcd.metrics.gauges import get_gauges
 from ppcd.profiles import get_profile
 from ppcd.recipes import get_recipe
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config
 from ppcd.seeds import parse_seeds
 from ppcd.trainer import Trainer
 from ppcd.workers import Job, run_all
@@ -389,7 +390,7 @@ CHECKPOINTS = [
     Row("export: a pickle", lambda place: ppcd.export.main([str(place.bare_pickle("g.pth")), "o.onnx"]),
         "{tmp}/g.pth is not a readable safetensors file (...); " + WHOLE),
     Row("evaluate: a pickle",
-        lambda place: ppcd.evaluate.main([str(place.pickle("G.pth")), "--profile", "smoke", "--device", "cpu"]),
+        lambda place: ppcd.scoring.main([str(place.pickle("G.pth")), "--profile", "smoke", "--device", "cpu"]),
         "{tmp}/G.pth " + NO_PICKLE),
     Row("a BigGAN that is a pickle", lambda place: load_biggan_pytorch(place.pickle("G.pth")),
         "{tmp}/G.pth " + NO_PICKLE),
@@ -431,7 +432,7 @@ CHECKPOINTS = [
     Row("statistics with a pickle",
         lambda place: read_statistics(statistics(place, mu=np.array([Payload(place.trace)]), sigma=np.eye(2))),
         "{tmp}/moments.npz is not a readable .npz file of plain arrays (...); give one with mu and sigma"),
-    Row("statistics of other features", lambda place: ppcd.evaluate.main(
+    Row("statistics of other features", lambda place: ppcd.scoring.main(
             [str(place.generator()), "--profile", "cifar10-lite", "--device", "cpu", "--statistics",
              str(statistics(place, mu=np.zeros(3), sigma=np.eye(3)))]),
         "moments.npz is of 3 features, but the backbone efficientnet-lite0 has 1280; "
@@ -480,7 +481,7 @@ MEASURES = [
     Row("too few samples", lambda _: measured(19),
         "the metrics need at least 20 samples of this data; got 19: ask for more"),
     Row("no samples", lambda _: measured(0), "the metrics need at least 20 samples of this data; got 0: ask for more"),
-    Row("evaluate: too few samples", lambda place: ppcd.evaluate.main(
+    Row("evaluate: too few samples", lambda place: ppcd.scoring.main(
             [str(place.generator()), "--profile", "smoke", "--device", "cpu", "--samples", "5"]),
         "the metrics need at least 20 samples of this data; got 5: ask for more"),
     Row("too few features", lambda _: moments.statistics(torch.zeros(15, 4)),
@@ -497,7 +498,7 @@ GPU = [
     Row("a GPU in a notebook", start(device="cuda"), f"device 'cuda' {NO_GPU}"),
     Row("a GPU by its number", start(device="cuda:7"), f"device 'cuda:7' {NO_GPU}"),
     Row("train: a GPU", command(ppcd.train.main, "--profile smoke --device cuda"), f"device 'cuda' {NO_GPU}"),
-    Row("evaluate: a GPU", lambda place: ppcd.evaluate.main(
+    Row("evaluate: a GPU", lambda place: ppcd.scoring.main(
             [str(place.generator()), "--profile", "smoke", "--device", "cuda"]), f"device 'cuda' {NO_GPU}"),
     Row("runs: a GPU", lambda _: run_all([run_config("smoke", "sagan", 0)], device="cuda"), f"device 'cuda' {NO_GPU}"),
 ]  # fmt: skip
@@ -582,7 +583,7 @@ def test_progress_edited_by_hand_is_no_progress() -> None:
     job.process = object()  # type: ignore[assignment]
     for text in ("[]", "3", "{", "{}", '{"iteration": "x", "total": 2}', '{"iteration": 1, "total": 0}'):
         job.run.write_file("progress.json", text)
-        assert job.fraction() == 0.0 and "state" in job.config.describe()
+        assert job.fraction() == 0.0 and "state" in job.run.describe()
     job.run.write_file("progress.json", '{"iteration": 1, "total": 2}')
     assert job.fraction() == 0.5
 

@@ -23,7 +23,8 @@ from ppcd.method.slim import slim
 from ppcd.method.teacher import Teacher
 from ppcd.recipes import get_recipe
 from ppcd.resampling import Resampling
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.trainer import Trainer
 
 

@@ -23,7 +23,8 @@ from ppcd.generations import (
 from ppcd.metrics.diversity import Diversity
 from ppcd.metrics.gauges import asked_probability
 from ppcd.metrics.moments import statistics
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 
 
 def file_of(record: dict[str, Any]) -> Path:

@@ -24,7 +24,8 @@ from ppcd.method.slim import slim
 from ppcd.metrics import complexity
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import RECIPES, get_recipe
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.train import train_run
 from ppcd.trainer import Trainer
 

@@ -23,7 +23,8 @@ from ppcd.method.ema import recompute_batch_statistics
 from ppcd.profiles import PROFILES
 from ppcd.quality import Best, make_score, scored_at
 from ppcd.records import file_hash
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.train import train_run
 from ppcd.trainer import Trainer
 

@@ -41,7 +41,8 @@ from ppcd.reproduce import (
     plan,
     reproduce,
 )
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config
 from ppcd.seeds import parse_seeds, write_seeds
 from ppcd.workers import Job, ensure_runs, run_all, with_teachers
 

@@ -23,7 +23,8 @@ from ppcd.inventory import find_runs, runs_table
 from ppcd.methods import OutputDistillation
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import RECIPES, Recipe, get_recipe
-from ppcd.runs import RECORD, Run, RunConfig, run_config, runs_root
+from ppcd.rundirs import RECORD, Run
+from ppcd.runs import RunConfig, run_config, runs_root
 
 SMOKE = get_profile("smoke")
 
@@ -223,7 +224,7 @@ def test_a_run_loads_its_data_and_notices_other_data() -> None:
 
 def test_what_a_run_will_do_is_shown_without_doing_it() -> None:
     ours = config("ppcd-a0.5")
-    text = ours.describe()
+    text = Run(ours).describe()
     assert not paths.results("smoke").exists()
     rows = [line.split() for line in text.splitlines()]
     assert ["recipe.alpha", "0.5"] in rows and ["profile.iterations", "24"] in rows
@@ -234,13 +235,13 @@ def test_what_a_run_will_do_is_shown_without_doing_it() -> None:
 
     run = Run(ours)
     run.write_file("checkpoint.pt", b"state")
-    assert "state resumable\n" in " ".join(ours.describe().split(" ")).replace("  ", "").replace("state", "state ")
+    assert "state resumable\n" in " ".join(Run(ours).describe().split(" ")).replace("  ", "").replace("state", "state ")
     run.write_file("progress.json", json.dumps({"iteration": 17, "checkpoint": 12}))
-    assert "resumable at iteration 12" in ours.describe()
+    assert "resumable at iteration 12" in Run(ours).describe()
     run.write_file("progress.json", '{"iteration"')
-    assert run.progress() is None and "resumable" in ours.describe()
+    assert run.progress() is None and "resumable" in Run(ours).describe()
     finished(run)
-    assert ["state", "complete"] in [line.split() for line in ours.describe().splitlines()]
+    assert ["state", "complete"] in [line.split() for line in Run(ours).describe().splitlines()]
 
 
 # The life of a directory

@@ -22,7 +22,8 @@ from ppcd.base import PpcdError
 from ppcd.errors import run_command
 from ppcd.history import HistoryWriter
 from ppcd.locks import locked
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.stopping import Stopped, end_processes, stoppable, told
 from ppcd.workers import LOG, Job
 

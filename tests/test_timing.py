@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ppcd import paths, timing
 from ppcd.base import PpcdError
 from ppcd.generations import read_runtime
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.timing import ensure_runtime, main, measure_runtime, seconds_in_turns
 
 

@@ -26,7 +26,8 @@ from ppcd.loop import NonFiniteLoss, fit
 from ppcd.metrics import block_params, complexity
 from ppcd.profiles import get_profile
 from ppcd.recipes import get_recipe
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config
 from ppcd.train import main, resolve_device, train_run
 from ppcd.trainer import Trainer
 
@@ -306,7 +307,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
         with pytest.raises(KeyboardInterrupt):
             train_run(run.config, callbacks=[Interrupt(stop)])
         assert again.state == "partial" and not again.path("run.json").exists()
-        assert f"resumable at iteration {stop - 1}" in run.config.describe()
+        assert f"resumable at iteration {stop - 1}" in run.describe()
     train_run(run.config, callbacks=[])
     assert (sha256(again.path("generator.safetensors")), sha256(again.path("samples.png"))) == whole
     record = again.read()

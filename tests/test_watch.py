@@ -27,7 +27,8 @@ from ppcd.method.ema import recompute_batch_statistics
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import Recipe, get_recipe
 from ppcd.records import read_run
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.train import main, train_run
 from ppcd.trainer import Trainer
 from ppcd.watch import Standstill, Watch, check_interval, spread
@@ -421,7 +422,7 @@ def test_a_training_that_ends_before_its_end_says_so_in_run_json(
     assert run.state == "absent" and find_runs("smoke") == [] and runs_table("smoke").empty
     with refused("is not complete: training stopped at iteration 20", "train it again"):
         read_run(run.directory)
-    assert "training stopped at iteration 20" in config.describe()
+    assert "training stopped at iteration 20" in Run(config).describe()
 
     # And it can go on
     blows_up.undo()

@@ -17,7 +17,7 @@ from ppcd.generations import FILE as GENERATIONS
 from ppcd.generations import read_generations
 from ppcd.generators import Generator, GeneratorConfig, table_channels
 from ppcd.records import file_hash, read_run
-from ppcd.runs import MASK_FILE
+from ppcd.rundirs import MASK_FILE
 from ppcd.train import GENERATOR
 from ppcd.verify.compare import NOTHING, Difference, same
 
