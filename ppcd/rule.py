@@ -1,7 +1,7 @@
 """How fast the masks close: the rule that decides lambda of every layer (eqs. 2, 3, 5, 8).
 
 The paper trains everything with Adam at 0.1 and lambda = 0.01. On the masks that reading does not work
-(README, "Deviations and readings"). The default here, "scheduled", keeps eqs. 1-5 and 8 and gives each layer a
+(docs/deviations.md). The default here, "scheduled", keeps eqs. 1-5 and 8 and gives each layer a
 lambda_k of its own that follows a schedule of its pruned fraction.
 """
 
