@@ -80,3 +80,11 @@ def test_teacher_and_student_are_drawn_for_the_same_noise() -> None:
     assert [len(panel["images"]) for panel in panels] == [1, 1]
     assert "9" in panels[0]["words"] and "parameters" in " ".join(panels[1]["words"])
     assert describe(headline.figure("smoke", seed=1))["panels"][0].get("images") is None, "another seed, another run"
+
+
+def test_tables_of_no_run_are_named(folders: list[Path]) -> None:
+    for name in headline.TABLES:
+        path = folders[1] / name
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    with pytest.raises(FileNotFoundError, match="other"):
+        headline.markdown(folders)

@@ -4,6 +4,7 @@ student for the same noise and classes."""
 import csv
 import json
 from collections.abc import Sequence
+from errno import ENOENT
 from pathlib import Path
 
 import matplotlib
@@ -39,13 +40,16 @@ def markdown(folders: Sequence[Path]) -> str:
         folders: of the profiles' results, with Tables 1 and 2 and the numbers of Figure 4.
 
     Raises:
-        FileNotFoundError: a profile lacks one of them, or a run that it names.
+        FileNotFoundError: a profile lacks one of them or a run that it names, or has no run of these systems.
     """
     profiles = {folder.name: _records(folder) for folder in folders}
     heading, settings = ["System"], []
     for profile, found in profiles.items():
-        teacher, note = found[TEACHER][0], data_note(found[TEACHER])
-        protocol, seeds = teacher["metrics"]["protocol"], ", ".join(str(each["seed"]) for each in found[TEACHER])
+        records = [record for system in found.values() for record in system]
+        if not records:
+            raise FileNotFoundError(ENOENT, "no run of the main systems", profile)
+        protocol, note = records[0]["metrics"]["protocol"], data_note(records)
+        seeds = ", ".join(map(str, sorted({record["seed"] for record in records})))
         heading += [f"{profile}: {score_names(protocol['backbone'])['fd']} ↓", f"{profile}: accuracy ↑"]
         heading += [f"{profile}: #Par., MACs ↓"]
         settings.append(f"{profile}, seeds {seeds}, {protocol['samples']} samples{f', data: {note}' if note else ''}")
