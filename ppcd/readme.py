@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppcd.artifacts import headline
-
 BLOCK = re.compile(r"(<!-- (include|headline) (\S+(?: \S+)*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -40,7 +38,11 @@ class Block:
             FileNotFoundError: a file that it is made of is not there.
         """
         found = [place(name) for name in self.names]
-        return (headline.markdown(found) if self.kind == "headline" else found[0].read_text()).strip()
+        if self.kind == "include":
+            return found[0].read_text().strip()
+        from ppcd.artifacts import headline  # here, so that files are included without loading torch
+
+        return headline.markdown(found).strip()
 
 
 def pages(root: Path) -> list[Path]:
