@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppcd.artifacts import headline
+
 BLOCK = re.compile(r"(<!-- (include|headline) (\S+(?: \S+)*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -38,11 +40,7 @@ class Block:
             FileNotFoundError: a file that it is made of is not there.
         """
         found = [place(name) for name in self.names]
-        if self.kind == "include":
-            return found[0].read_text().strip()
-        from ppcd.artifacts import headline  # here, so that files are included without loading torch
-
-        return headline.markdown(found).strip()
+        return (headline.markdown(found) if self.kind == "headline" else found[0].read_text()).strip()
 
 
 def pages(root: Path) -> list[Path]:

@@ -87,7 +87,6 @@ def test_the_tool_checks_and_writes(copy_of_the_tool: Path, tmp_path: Path) -> N
     assert code == 1 and "docs/page.md differs" in error and error.count("\n") == 1
     assert page.read_text() == before
     assert call(copy_of_the_tool) == (0, "")
-    assert call(copy_of_the_tool, "--check") == (0, "")
     assert "| 1 |" in page.read_text()
 
 
