@@ -23,7 +23,7 @@ def folders(tmp_path: Path) -> list[Path]:
     (other / "tables").mkdir(parents=True)
     (other / "runs").symlink_to(MNIST / "runs")
     for name in headline.TABLES:
-        rows = list(csv.DictReader((MNIST / name).open(newline="")))
+        rows = list(csv.DictReader((MNIST / name).read_text().splitlines()))
         for row in rows:
             runs = {"sagan": "not run", "ppcd": row["runs"].split("; ")[0]}.get(row["recipe"])
             row["runs"] = runs or row["runs"]
