@@ -1,22 +1,22 @@
-"""What README.md shows of results: blocks between `<!-- include PATH -->` or `<!-- beside FOLDER FOLDER -->` and
-`<!-- end -->`."""
+"""What README.md and the pages of docs/ show of results: blocks between `<!-- include PATH -->` or
+`<!-- headline FOLDER FOLDER -->` and `<!-- end -->`."""
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppcd.artifacts import beside
+from ppcd.artifacts import headline
 
-BLOCK = re.compile(r"(<!-- (include|beside) (\S+(?: \S+)*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (include|headline) (\S+(?: \S+)*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A generated part of README.md.
+    """A generated part of a page.
 
     Attributes:
-        kind: "include": one file as it is; "beside": the first tables of several profiles as one.
+        kind: "include": one file as it is; "headline": the main systems of several profiles in one table.
         names: of the file, or of the folders of results, from the repository's root.
         shown: what stands there now, without blank lines around.
     """
@@ -27,7 +27,7 @@ class Block:
 
     @property
     def title(self) -> str:
-        """What it is of: the names."""
+        """The names of what it is made of."""
         return " ".join(self.names)
 
     def content(self, place: Callable[[str], Path]) -> str:
@@ -40,7 +40,16 @@ class Block:
             FileNotFoundError: a file that it is made of is not there.
         """
         found = [place(name) for name in self.names]
-        return (beside.markdown(found) if self.kind == "beside" else found[0].read_text()).strip()
+        return (headline.markdown(found) if self.kind == "headline" else found[0].read_text()).strip()
+
+
+def pages(root: Path) -> list[Path]:
+    """README.md and the pages of docs/, as far as they are there.
+
+    Args:
+        root: of the repository.
+    """
+    return [path for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))) if path.is_file()]
 
 
 def blocks(text: str) -> Iterator[Block]:

@@ -1,50 +1,51 @@
-"""README.md: what it includes, links to, and says can be typed."""
+"""README.md, docs/*.md and CONTRIBUTING.md: what they include, link to, and say can be typed."""
 
 import ast
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from ppcd import paths
 from ppcd.profiles import PROFILES
-from ppcd.readme import Block, blocks, filled
+from ppcd.readme import blocks, filled, pages
 from ppcd.recipes import RECIPES, get_recipe
 
 ROOT = paths.repository()
-README = (ROOT / "README.md").read_text()
+PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (*pages(ROOT), ROOT / "CONTRIBUTING.md")}
 MAKEFILE = (ROOT / "Makefile").read_text()
-INCLUDED = re.findall(r"<!-- include (\S+) -->", README)
-COMPARED = "results/mnist/tables/table3.md"
+EVERYTHING = "\n".join(PAGES.values())
 
 
 def without_code(text: str) -> str:
     return re.sub(r"`[^`]*`", "", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
 
 
+def test_readme_is_short_and_names_every_page() -> None:
+    assert len(PAGES["README.md"].encode()) <= 10_240
+    assert {name for name in PAGES if f"]({name})" not in PAGES["README.md"]} == {"README.md"}
+
+
 # ------------------------------------------------------------ includes
 
 
-def test_the_ablation_is_included() -> None:
-    assert COMPARED in INCLUDED
+def test_what_must_be_included_is() -> None:
+    assert [block.kind for block in blocks(PAGES["README.md"])] == ["headline"]
+    shown = {block.title for text in PAGES.values() for block in blocks(text)}
+    assert {"results/mnist/tables/claims.md", "results/bench/summary.md"} <= shown
+    assert {"results/cifar10-lite/tables/evidence.md", "results/imagenet128/tables/paper_scale.md"} <= shown
 
 
-@pytest.mark.parametrize("name", INCLUDED)
-def test_an_included_block_is_its_file(name: str) -> None:
-    if not (ROOT / name).is_file():
-        pytest.skip(f"{name} has not been made yet: `make reproduce`")
-    (block,) = re.findall(rf"<!-- include {re.escape(name)} -->\n(.*?)<!-- end -->", README, re.DOTALL)
-    assert block.strip() == (ROOT / name).read_text().strip()
-
-
-BESIDE = [block for block in blocks(README) if block.kind == "beside"]
-
-
-@pytest.mark.parametrize("block", BESIDE, ids=lambda block: block.title)
-def test_profiles_beside_each_other_are_their_tables(block: Block) -> None:
-    assert block.shown == block.content(ROOT.joinpath)
+@pytest.mark.parametrize("name", PAGES)
+def test_every_block_is_up_to_date(name: str) -> None:
+    for block in blocks(PAGES[name]):
+        assert block.shown == block.content(ROOT.joinpath), block.title
+    assert len(list(blocks(PAGES[name]))) == len(re.findall("<!-- (?!end)", without_code(PAGES[name]))), (
+        "a block that nothing fills"
+    )
 
 
 def test_includes_are_filled_and_refilled(tmp_path: Path) -> None:
@@ -63,28 +64,30 @@ def test_includes_are_filled_and_refilled(tmp_path: Path) -> None:
 
 @pytest.fixture
 def copy_of_the_tool(tmp_path: Path) -> Path:
-    (tmp_path / "tools").mkdir()
+    for folder in ("tools", "docs"):
+        (tmp_path / folder).mkdir()
     (tmp_path / "tools" / "readme.py").write_text((ROOT / "tools" / "readme.py").read_text())
-    (tmp_path / "README.md").write_text("<!-- include table.md -->\n<!-- end -->\n")
+    (tmp_path / "README.md").write_text("nothing to include\n")
+    (tmp_path / "docs" / "page.md").write_text("<!-- include table.md -->\n<!-- end -->\n")
     return tmp_path / "tools" / "readme.py"
 
 
 def call(script: Path, *arguments: str) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, "-I", str(script), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 
 
 def test_the_tool_checks_and_writes(copy_of_the_tool: Path, tmp_path: Path) -> None:
-    before = (tmp_path / "README.md").read_text()
-    code, error = call(copy_of_the_tool, "--check")
+    page = tmp_path / "docs" / "page.md"
+    before = page.read_text()
+    code, error = call(copy_of_the_tool)
     assert code == 1 and "table.md" in error and error.count("\n") == 1
     (tmp_path / "table.md").write_text("| 1 |\n")
     code, error = call(copy_of_the_tool, "--check")
-    assert code == 1 and "differs" in error and error.count("\n") == 1
-    assert (tmp_path / "README.md").read_text() == before
+    assert code == 1 and "docs/page.md differs" in error and error.count("\n") == 1
+    assert page.read_text() == before
     assert call(copy_of_the_tool) == (0, "")
-    assert call(copy_of_the_tool, "--check") == (0, "")
-    assert "| 1 |" in (tmp_path / "README.md").read_text()
+    assert "| 1 |" in page.read_text()
 
 
 # ------------------------------------------------------------ links and names
@@ -96,37 +99,41 @@ def targets(text: str) -> list[str]:
     return [target.split("#")[0] for target in found if not re.match(r"[a-z]+:|#", target)]
 
 
-def missing(text: str) -> list[str]:
-    """Relative targets that do not exist; figures of a profile may not have been made yet."""
-    unmade = not (ROOT / COMPARED).is_file()
-    return [
-        target
-        for target in targets(text)
-        if not (ROOT / target).exists() and not (unmade and re.match(r"(figures|results)/", target))
-    ]
+def missing(text: str, page: str) -> list[str]:
+    """Relative targets that do not exist."""
+    return [target for target in targets(text) if not (ROOT / page).parent.joinpath(target).exists()]
 
 
-def test_every_link_leads_somewhere() -> None:
-    assert "figures/mnist/fig4.png" in targets(README)
-    assert missing(README) == []
-    assert missing("see [this](docs/nothing.md) and ![that](README.md)") == ["docs/nothing.md"]
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_somewhere(name: str) -> None:
+    assert missing(PAGES[name], name) == []
+
+
+def test_a_link_that_leads_nowhere_is_seen() -> None:
+    assert {"figures/mnist/headline.png", "docs/results.md"} <= set(targets(PAGES["README.md"]))
+    assert missing("see [this](nothing.md) and ![that](../README.md)", "docs/results.md") == ["nothing.md"]
 
 
 def named_files(text: str) -> set[str]:
     """Names in backticks that look like files of this repository."""
-    return set(re.findall(r"`((?:ppcd|tools|tests|notebooks)/[\w./-]+|[A-Z][\w.]+\.(?:cff|md))`", text))
+    folders = r"(?:ppcd|tools|tests|notebooks|docs|results|figures|\.ci)/[\w./-]+"
+    return set(re.findall(rf"`({folders}|[A-Z][\w.]+\.(?:cff|md))`", text)) | {
+        f"{module.replace('.', '/')}.py" for module in re.findall(r"-m (ppcd\.\w+)", text)
+    }
 
 
-def test_every_file_named_exists() -> None:
-    names = named_files(README)
-    assert {"ppcd/masks.py", "ppcd/rule.py", "ppcd/trainer.py", "CITATION.cff"} <= names
-    assert {name for name in names if not (ROOT / name).exists()} == set()
+def test_every_file_and_module_named_exists() -> None:
+    names = named_files(EVERYTHING)
+    assert {"ppcd/masks.py", "ppcd/evidence.py", "ppcd/export.py", "docs/distillation.md", "CITATION.cff"} <= names
+    made = {"results/mnist/report.html"}  # by make reproduce
+    assert {name for name in names - made if not (ROOT / name).exists()} == set()
+    assert named_files("`ppcd/nothing.py`, `-m ppcd.nowhere`") == {"ppcd/nothing.py", "ppcd/nowhere.py"}
 
 
-def test_every_notebook_named_exists() -> None:
-    names = set(re.findall(r"\b(0\d_[a-z_]+)\b", README))
-    assert {"01_train", "02_evaluate", "03_ablation", "09_report"} <= names
-    assert {name for name in names if not (ROOT / "notebooks" / f"{name}.ipynb").is_file()} == set()
+def test_every_notebook_is_named_and_exists() -> None:
+    there = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert first_cells("notebook", "README.md") == sorted(there)
+    assert set(re.findall(r"\b([01]\d_[a-z_]+)\b", EVERYTHING)) == there
 
 
 def make_calls(text: str) -> list[tuple[str, list[str]]]:
@@ -145,45 +152,93 @@ def make_calls(text: str) -> list[tuple[str, list[str]]]:
 def test_every_make_target_and_variable_exists() -> None:
     rules = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)) | {""}
     known = set(re.findall(r"^([A-Z_]+)\s*\?=", MAKEFILE, re.MULTILINE))
-    calls = make_calls(README)
-    assert {"reproduce", "test", "smoke", "lint", "lab"} <= {target for target, _ in calls}
+    calls = [call for text in PAGES.values() for call in make_calls(text)]
+    assert {"reproduce", "test", "smoke", "lint", "lab", "verify"} <= {target for target, _ in calls}
+    alone = {name for name in re.findall(r"`([A-Z_]+)=", EVERYTHING)}
     assert {"PROFILE", "SEEDS"} <= {name for _, variables in calls for name in variables}
     for target, variables in calls:
         assert target in rules, target
         assert set(variables) <= known, variables
+    assert alone - known == set()
     assert make_calls('`make reprdouce SEDS="0 1"`') == [("reprdouce", ["SEDS"])]
 
 
-def first_cells(heading: str) -> list[str]:
+def first_cells(heading: str, page: str) -> list[str]:
     """The names in the first column of the table that begins with this heading."""
-    (table,) = re.findall(rf"^\| {heading} \|.*\n\|[-| ]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+    (table,) = re.findall(rf"^\| {heading} \|.*\n\|[-| ]+\n((?:\|.*\n)+)", PAGES[page], re.MULTILINE)
     return [name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
 
 
 def test_every_profile_and_recipe_is_described_and_exists() -> None:
-    assert first_cells("profile") == list(PROFILES)
-    assert first_cells("recipe") == list(RECIPES)
+    assert first_cells("profile", "docs/recipes.md") == list(PROFILES)
+    assert first_cells("recipe", "docs/recipes.md") == list(RECIPES)
 
 
 def test_profiles_and_recipes_that_can_be_typed_exist() -> None:
-    for profile in re.findall(r"(?:PROFILE=|--profile |`results/|figures/)([a-z0-9-]+)", README):
+    for profile in re.findall(r"(?:PROFILE=|--profile |`results/|figures/)([a-z0-9-]+)", EVERYTHING):
         assert profile in {*PROFILES, "bench", "judges"}, profile
-    for recipe in re.findall(r"--recipe ([\w.-]+)|`(ppcd-[\w.-]+)`", README):
+    for recipe in re.findall(r"--recipe ([a-z][\w.-]+)|`(ppcd-[\w.-]+)`", EVERYTHING):
         get_recipe("".join(recipe))
 
 
+def test_the_recipe_that_is_added_could_be() -> None:
+    (line,) = re.findall(r"^    (Recipe\(.*\)),$", PAGES["docs/recipes.md"], re.MULTILINE)
+    names = {"Recipe": type(RECIPES["ppcd"]), "ALPHA": 0.7}
+    recipe = eval(line, names)
+    assert recipe.name not in RECIPES and recipe.lambda_cd == 5.0
+
+
 def test_python_options_exist() -> None:
-    for module, rest in re.findall(r"-m (ppcd\.\w+)([^`|\n]*)", README):
+    for module, rest in re.findall(r"-m (ppcd\.\w+)([^`|\n]*)", EVERYTHING):
         source = (ROOT / f"{module.replace('.', '/')}.py").read_text()
         for option in re.findall(r"--[a-z-]+", rest):
             assert f'"{option}"' in source, (module, option)
 
 
 def test_the_code_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stands there, in an empty directory."""
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    """As it is in README.md, in an empty directory."""
+    (example,) = re.findall(r"```python\n(.*?)```", PAGES["README.md"], re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(ast.parse(example), "README.md", "exec"), names)
     assert (tmp_path / "slim.safetensors").is_file()
     assert list(names["images"].shape) == [4, 3, 32, 32]  # type: ignore[attr-defined]
+
+
+# ------------------------------------------------------------ the rule of imports
+
+
+def imports() -> dict[str, set[str]]:
+    """Module or package right below ppcd -> those that it imports."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in (ROOT / "ppcd").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ppcd":
+                names = [alias.name for alias in node.names] if node.module == "ppcd" else [str(node.module)[5:]]
+                found[path.relative_to(ROOT / "ppcd").with_suffix("").parts[0]] |= {
+                    name.split(".")[0] for name in names
+                }
+    return found
+
+
+def reached(module: str, found: dict[str, set[str]]) -> set[str]:
+    """Everything that a module imports, directly or not."""
+    seen, ahead = set(), [module]
+    while ahead:
+        new = found.get(ahead.pop(), set()) - seen
+        seen |= new
+        ahead += new
+    return seen
+
+
+def test_imports_go_one_way() -> None:
+    """As CONTRIBUTING.md says."""
+    found, text = imports(), PAGES["CONTRIBUTING.md"]
+    (method,) = re.findall(r"The method and the networks \((.*?)\) import", text, re.DOTALL)
+    modules = re.findall(r"ppcd/(\w+)\.py", method)
+    assert {"masks", "losses", "generators"} <= set(modules)
+    for module in modules:
+        assert reached(module, found) & {"profiles", "recipes", "data", "runs", "trainer", "train"} == set(), module
+    assert reached("metrics", found) & {"runs", "train", "trainer"} == set()
+    assert reached("train", found) & {"artifacts", "claims", "verify", "bench"} == set()
+    assert "profiles" in reached("train", found), "the search does find something"

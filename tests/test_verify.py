@@ -11,7 +11,7 @@ import pytest
 from fake_runs import fake_run
 
 from ppcd import paths, sums
-from ppcd.artifacts import beside, claims_table, comparison, compression, plotted
+from ppcd.artifacts import claims_table, comparison, compression, headline, plotted
 from ppcd.artifacts.figures import new_figure
 from ppcd.artifacts.sources import Context
 from ppcd.base import PpcdError
@@ -307,36 +307,35 @@ def test_a_classifier_of_another_machine_is_another_judge() -> None:
 # ------------------------------------------------------------ README, command line
 
 
-def test_a_changed_digit_of_the_readme_is_named(copied: Path) -> None:
-    table = (copied / "results/mnist/tables/table1.md").read_text()
-    readme = copied / "README.md"
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_a_changed_digit_of_a_page_is_named(copied: Path, page: str) -> None:
+    table, path = (copied / "results/mnist/tables/table1.md").read_text(), copied / page
+    path.parent.mkdir(exist_ok=True)
     block = "<!-- include results/mnist/tables/table1.md -->\n\n{}\n<!-- end -->\n"
-    readme.write_text("before\n" + block.format(table))
+    path.write_text("before\n" + block.format(table))
     report = Report("mnist")
-    verifying.check_readme(report, readme)
-    assert lines(report) == [] and report.checked == ["1 tables of README.md"]
-    readme.write_text(block.format(table.replace("7.70", "7.80")))
-    verifying.check_readme(report, readme)
-    found = one(report, "README.md", "table1.md", "column FD")
+    verifying.check_pages(report, copied)
+    assert lines(report) == [] and report.checked == ["1 tables of README.md and docs"]
+    path.write_text(block.format(table.replace("7.70", "7.80")))
+    verifying.check_pages(report, copied)
+    found = one(report, page, "table1.md", "column FD")
     assert (found.says, found.expected) == ("<ins>7.80</ins>", "<ins>7.70</ins>")
-
-
-def test_profiles_beside_each_other_are_compared_with_their_tables(copied: Path) -> None:
-    folders = ["results/mnist", "results/other"]
-    comparison.write(comparison.table2("mnist", [0]))
-    shutil.copytree(copied / "results/mnist/tables", copied / "results/other/tables")
-    table, readme = beside.markdown([copied / name for name in folders]), copied / "README.md"
-    readme.write_text(f"<!-- beside {' '.join(folders)} -->\n\n{table}\n<!-- end -->\n")
+    (copied / "results/mnist/tables/table1.md").unlink()
     report = Report("mnist")
-    verifying.check_readme(report, readme)
-    assert lines(report) == [] and report.checked == ["1 tables of README.md"]
-    replace(readme, r"7\.70", "7.80")
-    verifying.check_readme(report, readme)
-    one(report, "README.md", "results/mnist results/other", "mnist: FD")
-    (copied / "results/other/tables/table2.csv").unlink()
-    report = Report("other")
-    verifying.check_readme(report, readme)
-    assert "table2.csv" in one(report, "README.md", "results/mnist results/other").says
+    verifying.check_pages(report, copied)
+    assert "table1.md" in one(report, page, "results/mnist").says
+
+
+def test_the_headline_is_compared_with_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPCD_RESULTS", str(paths.repository() / "results"))
+    readme, table = tmp_path / "README.md", headline.markdown([paths.repository() / "results/mnist"])
+    readme.write_text(f"<!-- headline results/mnist -->\n\n{table}\n<!-- end -->\n")
+    report = Report("mnist")
+    verifying.check_pages(report, tmp_path)
+    assert lines(report) == [] and report.checked == ["1 tables of README.md and docs"]
+    replace(readme, r"\| 4\.45 ", "| 4.46 ")
+    verifying.check_pages(report, tmp_path)
+    one(report, "README.md", "results/mnist", "mnist: FD")
 
 
 def test_the_command_line_fails_and_says_where(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,7 +178,7 @@ def _escaped(content: str) -> str:
 
 
 def markdown(outcomes: Sequence[Outcome], context: Context) -> str:
-    """How many claims came to which status, and which: short enough for a README."""
+    """How many claims came to which status, and which: short enough for a page of docs/."""
     lines = [f"Claims of the paper: {context.line}; 95% intervals over {spread_over(context)}. {BY_DESIGN}", ""]
     lines += ["| status | claims | by training | by design |", "| --- | ---: | --- | --- |"]
     for status, n in counts(outcomes).items():

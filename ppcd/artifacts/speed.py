@@ -64,7 +64,7 @@ def table(content: Content, part: str) -> pd.DataFrame:
 
 
 def write_summary(content: Content) -> Path:
-    """Write `results/bench/summary.md`, for README.md: the bars, training and latency at the paper's own scale.
+    """Write `results/bench/summary.md`, for docs/speed.md: the bars, training and latency at the paper's own scale.
 
     Returns:
         its path.

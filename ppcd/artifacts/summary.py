@@ -1,6 +1,5 @@
 """Small tables of the notebooks and the report: scores, layers, headline numbers, provenance, deviations."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,7 +30,6 @@ HEADLINE_COLUMNS = (
 )
 RULE_COLUMNS = ("layers frozen", "last at", "channels kept", "forced", "spared", "rescued", "conditional accuracy")
 STANDSTILL = 0.5  # of the second half
-DEVIATIONS_HEADING = "Deviations and readings"
 NOT_WATCHED = "it was trained before trainings were watched"
 
 
@@ -299,9 +297,8 @@ def _noted(record: Record | None) -> str:
 
 
 def deviations() -> str:
-    """The section 'Deviations and readings' of the README, in Markdown: written once, shown twice."""
-    readme = paths.repository() / "README.md"
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    pattern = rf"^(#+) {DEVIATIONS_HEADING}[^\n]*\n(.*?)(?=^#{{1,2}} |\Z)"
-    match = re.search(pattern, text, re.MULTILINE | re.DOTALL)
-    return match[2].strip() if match else f"The README has no section '{DEVIATIONS_HEADING}'."
+    """What docs/deviations.md says, in Markdown, without its heading: written once, shown twice."""
+    page = paths.repository() / "docs" / "deviations.md"
+    if not page.is_file():
+        return f"There is no {page.name} in docs/."
+    return page.read_text(encoding="utf-8").split("\n", 1)[1].strip()

@@ -53,7 +53,7 @@ NOTES: dict[tuple[str, str], str] = {
         "the part that fails is #Par.: at this width most of Tiny-GAN's parameters are its class embedding of 128 "
         "entries and the linear layers behind it, whose size does not shrink with the width. Its MACs are "
         "fewer and its "
-        "IS and FD much poorer, as in the paper; at the paper's scale it has the published size (README)."
+        "IS and FD much poorer, as in the paper; at the paper's scale it has the published size (docs/paper-scale.md)."
     ),
     ("mnist", "faster-cpu"): (
         "PPCD-GAN is faster than BigGAN, SA-GAN and SN-GAN; Tiny-GAN is faster still, because the CPU code of today's "

@@ -2,7 +2,7 @@
 
 Eq. 8 gives the parameter w_i of a channel the gradient lambda_k / 2N - a_i: lambda_k / 2N is that of L_PP (eqs. 2 and
 5, the derivative of |w_i + 1| being 1), and a_i is what the other losses say against closing it. Followed literally it
-does not prune progressively (README, "Deviations and readings"). This rule keeps its meaning and reads it so:
+does not prune progressively (docs/deviations.md). This rule keeps its meaning and reads it so:
 
 - a_i is the root of the mean square of dL/dm_i over tens of iterations, the Fisher information of the channel's scale
   (Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018; Molchanov et al., "Importance

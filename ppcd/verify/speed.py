@@ -1,4 +1,4 @@
-"""What `make bench` and notebook 10 keep, against the seconds that were measured, the runs, and README.md."""
+"""What `make bench` and notebook 10 keep, against the measured seconds, the runs, and the pages that show it."""
 
 import json
 import tempfile
@@ -13,7 +13,7 @@ from ppcd.verify.compare import ROUNDING, Finding, differences
 from ppcd.verify.products import moved
 from ppcd.verify.verifying import (
     Report,
-    check_readme,
+    check_pages,
     check_run_records,
     check_sums,
     hashes_differ,
@@ -64,7 +64,7 @@ def verify_speed(say: Callable[[str], None] = lambda _: None) -> Report:
         say(f"{NAME}: medians, ratios, floors and bars computed again")
         _check_products(report, content, changed)
     if paths.results(NAME).resolve() == (paths.repository() / "results" / NAME).resolve():
-        check_readme(report, paths.repository() / "README.md")
+        check_pages(report, paths.repository())
     report.add_changed(changed)
     return report
 

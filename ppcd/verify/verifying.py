@@ -1,4 +1,4 @@
-"""The whole of `make verify` for one profile: hashes, runs, what is made of them, and what README.md shows of that."""
+"""The whole of `make verify` for one profile: hashes, runs, what is made of them, and the pages that show it."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ from ppcd.judges import get_judges
 from ppcd.paper_networks import compute_complexity
 from ppcd.paper_scale import FILE as PAPER_SCALE
 from ppcd.profiles import get_profile
-from ppcd.readme import blocks
+from ppcd.readme import blocks, pages
 from ppcd.records import read_unsealed
 from ppcd.verify import runs
 from ppcd.verify.compare import PLOTTED, ROUNDING, Difference, Finding, differences, json_cells, same
@@ -68,7 +68,7 @@ def verify(profile: str, say: Callable[[str], None] = lambda _: None, scores: bo
         if scores:
             _check_scores(report, records, say)
     if results.resolve() == (paths.repository() / "results" / profile).resolve():
-        check_readme(report, paths.repository() / "README.md")
+        check_pages(report, paths.repository())
     report.add_changed(changed)
     return report
 
@@ -315,25 +315,32 @@ def _check_scores(report: Report, records: Mapping[str, Record], say: Callable[[
     report.checked.append(f"scores of {len(records)} runs")
 
 
-def check_readme(report: Report, readme: Path) -> None:
-    """The tables in README.md against the files that they are of."""
+def check_pages(report: Report, root: Path) -> None:
+    """The tables in README.md and docs/ against the files that they are of.
+
+    Args:
+        report: gets what differs, of tables that show the report's profile.
+        root: of the repository that the pages are in.
+    """
     folder, count = f"results/{report.profile}", 0
-    for block in blocks(readme.read_text()):
-        if not any(f"{name}/".startswith(f"{folder}/") for name in block.names):
-            continue
-        count += 1
-        try:
-            content = block.content(_place)
-        except FileNotFoundError as error:
-            lost = Path(error.filename).name
-            report.findings.append(Finding(readme.name, block.title, f"shows what {lost} says, which is not there"))
-            continue
-        for cell, says, expected in differences("shown.md", block.shown, content, 0.0):
-            report.findings.append(Finding(readme.name, f"{block.title}, {cell}", says, expected))
-    report.checked.append(f"{count} tables of {readme.name}")
+    for page in pages(root):
+        shown = str(page.relative_to(root))
+        for block in blocks(page.read_text()):
+            if not any(f"{name}/".startswith(f"{folder}/") for name in block.names):
+                continue
+            count += 1
+            try:
+                content = block.content(_place)
+            except FileNotFoundError as error:
+                lost = Path(error.filename).name
+                report.findings.append(Finding(shown, block.title, f"shows what {lost} says, which is not there"))
+                continue
+            for cell, says, expected in differences("shown.md", block.shown, content, 0.0):
+                report.findings.append(Finding(shown, f"{block.title}, {cell}", says, expected))
+    report.checked.append(f"{count} tables of README.md and docs")
 
 
 def _place(name: str) -> Path:
-    """Where README's `results/<profile>/...` is."""
+    """Where `results/<profile>/...` of a page is."""
     _, profile, *rest = Path(name).parts
     return paths.results(profile).joinpath(*rest)

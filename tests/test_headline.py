@@ -1,0 +1,90 @@
+"""The table and the picture that README.md begins with."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_runs import fake_run
+from scipy import stats
+
+from ppcd import paths
+from ppcd.artifacts import headline
+from ppcd.artifacts.plotted import describe
+
+MNIST = paths.repository() / "results" / "mnist"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    """mnist as it is committed, and `other`, which lacks SA-GAN and has one seed of PPCD-GAN."""
+    other = tmp_path / "other"
+    (other / "tables").mkdir(parents=True)
+    (other / "runs").symlink_to(MNIST / "runs")
+    for name in headline.TABLES:
+        rows = list(csv.DictReader((MNIST / name).read_text().splitlines()))
+        for row in rows:
+            runs = {"sagan": "not run", "ppcd": row["runs"].split("; ")[0]}.get(row["recipe"])
+            row["runs"] = runs or row["runs"]
+        with (other / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    return [MNIST, other]
+
+
+def cells(text: str) -> dict[str, dict[str, str]]:
+    """Row -> heading -> cell of a Markdown table after a caption."""
+    head, _, *body = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
+    return {row[0]: dict(zip(head, row, strict=True)) for row in body}
+
+
+def test_each_system_has_its_mean_interval_and_size(folders: list[Path]) -> None:
+    table = cells(headline.markdown(folders))
+    assert list(table) == list(headline.SYSTEMS.values())
+    records = [json.loads((path / "run.json").read_text()) for path in sorted((MNIST / "runs").glob("biggan-s?-*"))]
+    values = [record["metrics"]["ema"]["fd"] for record in records]
+    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    row = table["Big-GAN (teacher)"]
+    assert row["mnist: FD (classifier) ↓"] == f"{np.mean(values):.2f} ({low:.2f} to {high:.2f})"
+    assert row["mnist: #Par., MACs ↓"] == "118k, 27.2M"
+    assert row["mnist: accuracy ↑"].endswith("to 100.0%)"), "an interval of accuracies ends at 1"
+
+
+def test_one_seed_has_no_interval_and_a_missing_system_is_not_run(folders: list[Path]) -> None:
+    table = cells(headline.markdown(folders))
+    assert "(" in table["PPCD-GAN, alpha 0.7"]["mnist: FD (classifier) ↓"]
+    assert "(" not in table["PPCD-GAN, alpha 0.7"]["other: FD (classifier) ↓"]
+    assert {cell for name, cell in table["SA-GAN, not pruned"].items() if name.startswith("other")} == {"not run"}
+
+
+def test_the_caption_says_what_each_was_measured_with(folders: list[Path]) -> None:
+    caption = headline.markdown(folders).split("\n")[0]
+    assert "mnist, seeds 0, 1, 2, 5000 samples" in caption and "EMA" in caption
+
+
+def test_a_profile_without_tables_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        headline.markdown([tmp_path / "nothing"])
+
+
+def test_teacher_and_student_are_drawn_for_the_same_noise() -> None:
+    assert [panel["words"] for panel in describe(headline.figure("smoke"))["panels"]] == [
+        ["biggan: not run"],
+        ["ppcd: not run"],
+    ]
+    fake_run("biggan")
+    fake_run("ppcd")
+    panels = describe(headline.figure("smoke"))["panels"]
+    assert [len(panel["images"]) for panel in panels] == [1, 1]
+    assert "9" in panels[0]["words"] and "parameters" in " ".join(panels[1]["words"])
+    assert describe(headline.figure("smoke", seed=1))["panels"][0].get("images") is None, "another seed, another run"
+
+
+def test_tables_of_no_run_are_named(folders: list[Path]) -> None:
+    for name in headline.TABLES:
+        path = folders[1] / name
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    with pytest.raises(FileNotFoundError, match="other"):
+        headline.markdown(folders)
