@@ -1,4 +1,4 @@
-"""A labelled set of images, in memory or in a store; pixels as bytes and as numbers."""
+"""A labelled set of images; pixels as bytes and as numbers."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,19 +7,18 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from ppcd.store import StoredImages
-
 
 @dataclass(frozen=True)
 class ImageSet:
     """A labelled set of images."""
 
-    images: UInt8[Tensor, "n 3 resolution resolution"] | StoredImages  # in memory, or read when indexed
+    images: UInt8[Tensor, "n 3 resolution resolution"]
     labels: Int64[Tensor, "n"]
     classes: tuple[str, ...]  # the name of each label
     identity: str  # what was asked for: goes into a run's hash
-    sha256: str  # of the image bytes and the labels, what was really seen: image_hash or store.content_hash
+    sha256: str  # of the image bytes and the labels, what was really seen: image_hash or Archive.sha256
     note: str  # what a reader of results must know ("JPEG source"), or ""
+    mapped: bool = False  # the images are a file's, too large for memory: read when indexed, never moved as a whole
 
     def __len__(self) -> int:
         return len(self.labels)

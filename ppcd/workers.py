@@ -11,8 +11,7 @@ from typing import IO
 from ppcd import memory, paths
 from ppcd.board import Board
 from ppcd.errors import PpcdError
-from ppcd.filling import cores
-from ppcd.processes import check_share, launcher
+from ppcd.processes import check_share, cores, launcher
 from ppcd.runs import Run, RunConfig, run_config
 from ppcd.stopping import end_processes, start_process, told
 from ppcd.train import resolve_device

@@ -16,7 +16,7 @@ from typing import Any
 
 from ppcd import memory, paths
 from ppcd.errors import PpcdError
-from ppcd.filling import cores
+from ppcd.processes import cores
 from ppcd.records import read_run
 from ppcd.runs import Run, RunConfig, run_config
 

@@ -15,7 +15,7 @@ from ppcd.bench.bars import bars
 from ppcd.bench.contestants import Group, Pace
 from ppcd.bench.turns import again, take_turns
 from ppcd.errors import PpcdError
-from ppcd.filling import cores
+from ppcd.processes import cores
 
 SCHEMA = 1
 FILE = "bench.json"
