@@ -65,13 +65,12 @@ class BatchSampler:
             self.epoch += 1
         drawn, self._order = self._order[: self.batch_size], self._order[self.batch_size :]
         places = drawn[self._share]
-        images = to_float(self._images[places.to(self._images.device)].to(self.device))
+        images = self._images[places.to(self._images.device)].to(self.device)
         labels = self._labels[places.to(self.device)]
         if self.flip_generator is not None:
             flip = torch.rand(self.batch_size, generator=self.flip_generator)[self._share] < 0.5
-            flip = flip.to(self.device, non_blocking=True).view(-1, 1, 1, 1)
-            images = torch.where(flip, images.flip(3), images)
-        return images, labels
+            images = torch.where(flip.to(self.device).view(-1, 1, 1, 1), images.flip(3), images)
+        return to_float(images), labels
 
     def state_dict(self) -> dict[str, Any]:
         """Where the sampler stands, its generators included: a sampler given it draws the same batches."""

@@ -33,7 +33,7 @@ def image_hash(images: UInt8[Tensor, "n 3 h w"], labels: Int64[Tensor, "n"]) -> 
 
 def to_float(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """0..255 to [-1, 1] in float32."""
-    return images.float() / 127.5 - 1
+    return images.float().div_(127.5).sub_(1)
 
 
 def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:

@@ -295,6 +295,25 @@ def test_a_changed_pixel_is_found_in_its_part(folder: Path) -> None:
     assert archive.open_archive(found.directory).damaged() == ["16-23"]
 
 
+def test_batches_are_read_at_least_three_times_faster_than_images_are_decoded(folder: Path) -> None:
+    """In processor time, on images of ImageNet's usual size at the paper's resolution."""
+    for number in range(3):
+        shutil.rmtree(folder / CLASSES[number])
+        (folder / CLASSES[number]).mkdir()
+        for each in range(4):
+            picture(10 * number + each, (500, 375)).save(folder / CLASSES[number] / f"{each}.JPEG")
+    images = data.load_data("imagenet", 128, source=folder)
+    sampler = data.BatchSampler(images, 24, torch.Generator(), torch.Generator())
+    next(sampler)
+    began = time.process_time()
+    for each in folder.rglob("*.JPEG"):
+        folders.decode(each, 128)
+    decoded = time.process_time()
+    for _ in range(10):
+        next(sampler)
+    assert 3 * (time.process_time() - decoded) / 240 < (decoded - began) / 12
+
+
 # As a data set
 
 
