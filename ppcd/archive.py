@@ -29,7 +29,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ppcd import folders, locks, paths
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.processes import cores
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.images import ImageSet, to_float
 
 

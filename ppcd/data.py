@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ppcd import folders, locks, paths
 from ppcd.archive import archive_identity, get_archive, is_archive, open_archive
+from ppcd.base import PpcdError
 from ppcd.batches import BatchSampler
-from ppcd.errors import PpcdError
 from ppcd.images import ImageSet, image_hash, to_float, to_uint8
 
 __all__ = [

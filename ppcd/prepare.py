@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from ppcd import folders
 from ppcd.archive import ABOUT, AGAIN, get_archive, is_archive, open_archive
+from ppcd.base import PpcdError
 from ppcd.data import source_folder
-from ppcd.errors import ArgumentParser, PpcdError, run_command
+from ppcd.errors import ArgumentParser, run_command
 
 RESOLUTION = 128  # the paper's
 

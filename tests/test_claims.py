@@ -14,6 +14,7 @@ from fake_runs import LAYERS, PROTOCOL, fake_run
 from ppcd import paper, paths, sums
 from ppcd.artifacts import claims_table
 from ppcd.artifacts.sources import Context
+from ppcd.base import PpcdError
 from ppcd.claims import CLAIMS, STATUSES, Outcome, check_claims, combine, decide, judge, write_claims
 from ppcd.claims import __main__ as claims_main
 from ppcd.claims.evidence import Evidence, Missing, at_chance, loss_spread, mask_step
@@ -31,7 +32,6 @@ from ppcd.claims.predicates import (
     steeper,
 )
 from ppcd.claims.unchecked import UNCHECKED
-from ppcd.errors import PpcdError
 from ppcd.generations import SEEDS, samples_per_generation
 from ppcd.intervals import t_interval
 from ppcd.profiles import PROFILES, get_profile

@@ -27,7 +27,6 @@ from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, si
 from ppcd.artifacts.render import plain_markdown, write_number
 from ppcd.artifacts.rows import score_names
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, data_note, directory, find_records, listed
-from ppcd.ema import DECLARED
 from ppcd.evidence import (
     EFFECT,
     FEW,
@@ -42,6 +41,7 @@ from ppcd.evidence import (
     recipes,
 )
 from ppcd.following import mean_within, read_following
+from ppcd.method.ema import DECLARED
 from ppcd.profiles import get_profile
 from ppcd.quality import CURVE
 from ppcd.recipes import TEACHER, get_recipe

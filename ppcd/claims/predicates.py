@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppcd import paper
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 Array = NDArray[np.float64]
 
