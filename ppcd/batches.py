@@ -1,26 +1,21 @@
-"""Batches of real images: their order, and how they get to where the networks are."""
+"""Batches of real images, in an order that can be resumed."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future
-from threading import Thread
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ppcd.base import PpcdError
 from ppcd.images import ImageSet, to_float
-from ppcd.store import StoredImages
 
 
 class BatchSampler:
     """Endless batches, reshuffled each epoch; every image is seen once an epoch, across the ends of batches.
 
-    Images of a store are read on the CPU, and those of the next batch while the present one is worked on.
-
     Args:
-        data: what to draw from; images in memory are kept on `device`.
+        data: what to draw from; its images are kept on `device`, unless they are mapped.
         batch_size: images per batch, of all processes together.
         generator: a CPU generator that gives each epoch's order and nothing else.
         flip_generator: a CPU generator; where it is given, each image is mirrored with probability 1/2. It is
@@ -55,9 +50,7 @@ class BatchSampler:
         self.device = torch.device(device)
         self.epoch = 0  # epochs begun
         self._share = slice(index * batch_size // count, (index + 1) * batch_size // count)
-        images = data.images
-        self._images: Tensor | ReadAhead
-        self._images = images.to(self.device) if isinstance(images, Tensor) else ReadAhead(images, self.device)
+        self._images = data.images if data.mapped else data.images.to(self.device)
         self._labels = data.labels.to(self.device)
         self._order = torch.empty(0, dtype=torch.int64)  # what is left of this epoch
 
@@ -71,21 +64,13 @@ class BatchSampler:
             self._order = torch.cat([self._order, epoch])
             self.epoch += 1
         drawn, self._order = self._order[: self.batch_size], self._order[self.batch_size :]
-        images, labels = self._take(drawn[self._share])
+        places = drawn[self._share]
+        images = self._images[places.to(self._images.device)].to(self.device)
+        labels = self._labels[places.to(self.device)]
         if self.flip_generator is not None:
             flip = torch.rand(self.batch_size, generator=self.flip_generator)[self._share] < 0.5
-            flip = flip.to(self.device, non_blocking=True).view(-1, 1, 1, 1)
-            images = torch.where(flip, images.flip(3), images)
-        return images, labels
-
-    def _take(self, drawn: Int64[Tensor, "share"]) -> tuple[Float[Tensor, "share 3 h w"], Int64[Tensor, "share"]]:
-        places = drawn.to(self.device, non_blocking=True)
-        if isinstance(self._images, Tensor):
-            return to_float(self._images[places]), self._labels[places]
-        images = self._images.take(drawn)
-        if len(self._order) >= self.batch_size:  # else the next batch needs an epoch that is not drawn yet
-            self._images.start(self._order[: self.batch_size][self._share])
-        return to_float(images.to(self.device, non_blocking=True)), self._labels[places]
+            images = torch.where(flip.to(self.device).view(-1, 1, 1, 1), images.flip(3), images)
+        return to_float(images), labels
 
     def state_dict(self) -> dict[str, Any]:
         """Where the sampler stands, its generators included: a sampler given it draws the same batches."""
@@ -111,62 +96,3 @@ class BatchSampler:
         self.generator.set_state(state["generator"].cpu())
         if self.flip_generator is not None:
             self.flip_generator.set_state(state["flip_generator"].cpu())
-
-
-class ReadAhead:
-    """Reads images of a store in a thread of its own, before they are asked for.
-
-    Args:
-        images: where from.
-        device: where they go next; for a GPU they are read into pinned memory.
-    """
-
-    def __init__(self, images: StoredImages, device: torch.device) -> None:
-        self.images, self.pinned = images, device.type == "cuda"
-        self._ahead: _Reading | None = None
-
-    def start(self, index: Int64[Tensor, "k"]) -> None:
-        """Begin to read these images."""
-        self._ahead = _Reading(self.images, index, self._room(index))
-
-    def take(self, index: Int64[Tensor, "k"]) -> UInt8[Tensor, "k 3 h w"]:
-        """These images, which are there already if they were begun.
-
-        Raises:
-            PpcdError: an image could not be read, now or before.
-        """
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and torch.equal(ahead.index, index):
-            found = ahead.result()
-            if found is not None:
-                return found
-        return self.images.read(self.images.places[index], self._room(index))
-
-    def _room(self, index: Int64[Tensor, "k"]) -> UInt8[Tensor, "k 3 h w"]:
-        shape = (len(index), *self.images.shape[1:])
-        return torch.empty(shape, dtype=torch.uint8, pin_memory=self.pinned)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ahead": None}  # a thread is of its process
-
-
-class _Reading:
-    """A thread that reads some images, once."""
-
-    def __init__(self, images: StoredImages, index: Tensor, out: Tensor) -> None:
-        self.index = index
-        self._future: Future[Tensor] = Future()
-        self._thread = Thread(target=_read, args=(images, index, out, self._future), name="ppcd read-ahead")
-        self._thread.start()
-
-    def result(self) -> Tensor | None:
-        """The images; None in a process that was forked meanwhile, where the thread is not."""
-        self._thread.join()
-        return self._future.result() if self._future.done() else None
-
-
-def _read(images: StoredImages, index: Tensor, out: Tensor, future: Future[Tensor]) -> None:
-    try:
-        future.set_result(images.read(images.places[index], out))
-    except BaseException as error:
-        future.set_exception(error)

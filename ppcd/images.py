@@ -1,4 +1,4 @@
-"""A labelled set of images, in memory or in a store; pixels as bytes and as numbers."""
+"""A labelled set of images; pixels as bytes and as numbers."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,19 +7,18 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from ppcd.store import StoredImages
-
 
 @dataclass(frozen=True)
 class ImageSet:
     """A labelled set of images."""
 
-    images: UInt8[Tensor, "n 3 resolution resolution"] | StoredImages  # in memory, or read when indexed
+    images: UInt8[Tensor, "n 3 resolution resolution"]
     labels: Int64[Tensor, "n"]
     classes: tuple[str, ...]  # the name of each label
     identity: str  # what was asked for: goes into a run's hash
-    sha256: str  # of the image bytes and the labels, what was really seen: image_hash or store.content_hash
+    sha256: str  # of the image bytes and the labels, what was really seen: image_hash or Archive.sha256
     note: str  # what a reader of results must know ("JPEG source"), or ""
+    mapped: bool = False  # the images are a file's, too large for memory: read when indexed, never moved as a whole
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -34,7 +33,7 @@ def image_hash(images: UInt8[Tensor, "n 3 h w"], labels: Int64[Tensor, "n"]) -> 
 
 def to_float(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """0..255 to [-1, 1] in float32."""
-    return images.float() / 127.5 - 1
+    return images.float().div_(127.5).sub_(1)
 
 
 def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:

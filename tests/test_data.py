@@ -1,15 +1,10 @@
 """Data: what is loaded, what is refused, how batches are drawn."""
 
-import copy
 import logging
 import os
 import pickle
 import shutil
-import signal
-import subprocess
-import sys
 import tarfile
-import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -313,57 +308,40 @@ def test_a_listing_sees_names_and_sizes(folder: Path, tmp_path: Path) -> None:
     assert len(set(listings)) == 4
 
 
-def test_a_listing_is_made_once_until_a_directory_changes(
-    folder: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (folder / "cat" / "empty").mkdir()
-    made = []
-    class_files = folders.class_files
-    monkeypatch.setattr(folders, "class_files", lambda where: made.append(where) or class_files(where))
-    first = folders.listing(folder)
-    assert folders.listing(folder) == first and len(made) == 2  # just made: not believed yet
-    settle(folder, 1)
-    folders.listing(folder)
-    assert folders.listing(folder) == first and len(made) == 3
-    save(picture(1), folder / "cat" / "empty" / "new.png")
-    assert folders.listing(folder) != first and len(made) == 4
-    settle(folder, 2)
-    folders.listing(folder)
-    for damage in ("not json", "[]", "{}", '{"directories": 3, "sizes": ""}'):
-        next((fresh_cache / "data").glob("directories-*.json")).write_text(damage)
-        assert folders.listing(folder) not in (first, "")
-    assert len(made) == 9
-    shutil.rmtree(folder / "cat" / "empty")
-    settle(folder, 3)
-    assert folders.listing(folder) == first
-
-
 def test_a_digest_of_the_last_minute_will_do_until_a_directory_changes(
     folder: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "cat" / "deeper").mkdir()
     made: list[Path] = []
     digest = folders.digest
-    monkeypatch.setattr(folders, "digest", lambda where: made.append(where) or digest(where))
+
+    def naming(where: Path) -> str:
+        made.append(where)
+        return digest(where)
+
+    def recent(where: Path) -> str:
+        return folders.lately(naming, where)
+
     monkeypatch.setattr(folders, "_seen", {})
-    first = folders.digest_lately(folder)
-    assert folders.digest_lately(folder) == first == digest(folder) and len(made) == 2  # just made: not believed yet
+    first = recent(folder)
+    assert recent(folder) == first == digest(folder) and len(made) == 2  # just made: not believed yet
     settle(folder, 1)
-    folders.digest_lately(folder)
-    assert folders.digest_lately(folder) == first and len(made) == 3
+    recent(folder)
+    assert recent(folder) == first and len(made) == 3
     save(picture(1), folder / "cat" / "deeper" / "new.png")
-    assert folders.digest_lately(folder) == digest(folder) != first and len(made) == 4
+    assert recent(folder) == digest(folder) != first and len(made) == 4
     settle(folder, 2)
-    grown = folders.digest_lately(folder)
+    grown = recent(folder)
+    data.identity("cifar10", folder, lately=True)
     with (folder / "cat" / "0.png").open("ab") as file:  # in its place
         file.write(b"more")
-    assert folders.digest_lately(folder) == grown != digest(folder)
+    assert recent(folder) == grown != digest(folder)
     assert data.identity("cifar10", folder) != data.identity("cifar10", folder, lately=True)
     later = time.monotonic() + folders.RECENT
     monkeypatch.setattr(folders.time, "monotonic", lambda: later)
-    assert folders.digest_lately(folder) == digest(folder)
+    assert recent(folder) == digest(folder)
     shutil.rmtree(folder / "cat" / "deeper")
-    assert folders.digest_lately(folder) == digest(folder) != grown
+    assert recent(folder) == digest(folder) != grown
 
 
 # CIFAR-10 as torchvision downloads it
@@ -528,18 +506,18 @@ def flipped(images: data.ImageSet, batch_size: int = 8, share: tuple[int, int] =
 
 @pytest.fixture
 def stored(tmp_path: Path, fresh_cache: Path) -> data.ImageSet:
-    """Twenty images of two classes in a store."""
+    """Twenty images of two classes in an archive."""
     for number in range(20):
         save(picture(number, (32, 32)), tmp_path / "stored" / f"class{number % 2}" / f"{number:02d}.png")
     return load_stored(tmp_path / "stored")
 
 
-@pytest.fixture(params=["memory", "store"])
+@pytest.fixture(params=["memory", "archive"])
 def either(request: pytest.FixtureRequest, stored: data.ImageSet) -> data.ImageSet:
-    """The same images, in memory and in a store."""
-    if request.param == "store":
+    """The same images, in memory and in an archive."""
+    if request.param == "archive":
         return stored
-    return data.ImageSet(stored.images[:], stored.labels, stored.classes, "", "", "")
+    return data.ImageSet(stored.images.clone(), stored.labels, stored.classes, "", "", "")
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
@@ -579,106 +557,19 @@ def test_shares_that_there_are_not_are_refused(stored: data.ImageSet) -> None:
         flipped(stored, share=(0, 3))
 
 
-# Images of a store, read ahead
+# Images of an archive
 
 
-def test_a_store_gives_the_batches_that_memory_gives(stored: data.ImageSet) -> None:
-    memory = data.ImageSet(stored.images[:], stored.labels, stored.classes, "", "", "")
+def test_an_archive_gives_the_batches_that_memory_gives(stored: data.ImageSet) -> None:
+    assert stored.mapped
+    memory = data.ImageSet(stored.images.clone(), stored.labels, stored.classes, "", "", "")
     for batch_size in (3, 8, 20, 33):
         first, second = flipped(memory, batch_size), flipped(stored, batch_size)
         assert all(same(next(first), next(second)) for _ in range(12))
 
 
-def test_the_next_batch_is_read_ahead_in_another_thread(stored: data.ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, readers = store.StoredImages.read, []
-    monkeypatch.setattr(
-        store.StoredImages, "read", lambda *given: readers.append(threading.current_thread().name) or read(*given)
-    )
-    sampler = flipped(stored)
-    for _ in range(4):  # of eight: 2.5 batches an epoch
-        next(sampler)
-        for thread in threading.enumerate():
-            if thread.name == "ppcd read-ahead":
-                thread.join()
-    main = threading.current_thread().name
-    # The first batch, one ahead; the third needs an epoch that is not drawn, one ahead; that is taken, one ahead.
-    assert readers == [main, "ppcd read-ahead", main, "ppcd read-ahead", "ppcd read-ahead"]
-
-
-def test_reading_ahead_does_not_disturb_the_state(stored: data.ImageSet) -> None:
-    one = flipped(stored)
-    next(one)
-    state = one.state_dict()
-    expected = [next(one) for _ in range(5)]
-    one.load_state_dict(state)  # what was read ahead by then is of another place
-    assert all(same(next(one), each) for each in expected)
-    other = copy.deepcopy(one)
-    assert same(next(one), next(other))
-
-
-def test_errors_of_reading_ahead_come_with_the_batch(stored: data.ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    sampler = flipped(stored)
-    fail = threading.Event()
-    read = store.StoredImages.read
-
-    def broken(*given: object) -> torch.Tensor:
-        if fail.is_set() or threading.current_thread().name == "ppcd read-ahead":
-            fail.set()
-            raise PpcdError("the disk is gone")
-        return read(*given)
-
-    monkeypatch.setattr(store.StoredImages, "read", broken)
-    next(sampler)
-    with pytest.raises(PpcdError, match="the disk is gone"):
-        next(sampler)
-
-
-def test_a_fork_reads_what_a_thread_of_its_parent_had_begun(
-    stored: data.ImageSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sampler, twin = flipped(stored), flipped(stored)
-    read, gate = store.StoredImages.read, threading.Event()
-
-    def slow(*given: object) -> torch.Tensor:
-        if threading.current_thread().name == "ppcd read-ahead":
-            gate.wait()
-        return read(*given)
-
-    next(twin)
-    expected = next(twin)[0].sum().item()
-    monkeypatch.setattr(store.StoredImages, "read", slow)
-    next(sampler)
-    receiver, sender = os.pipe()
-    child = os.fork()
-    if child == 0:
-        signal.alarm(20)  # a child that waits for its parent's thread would wait for ever
-        os.write(sender, str(next(sampler)[0].sum().item()).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    os.close(sender)
-    gate.set()
-    assert float(os.read(receiver, 100) or "nan") == expected == next(sampler)[0].sum().item()
-
-
-def test_a_fresh_process_reads_and_no_thread_keeps_it_alive(stored: data.ImageSet) -> None:
-    code = (
-        "import pickle, sys, torch\nfrom ppcd.batches import BatchSampler\n"
-        "batches = BatchSampler(pickle.load(sys.stdin.buffer), 4, torch.Generator().manual_seed(5))\n"
-        "print((127.5 * (next(batches)[0] + 1)).sum().round().int().item())\n"
-    )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, input=pickle.dumps(stored), capture_output=True, timeout=100)
-    expected = stored.images[torch.randperm(20, generator=torch.Generator().manual_seed(5))[:4]].sum().item()
-    assert (done.returncode, done.stderr) == (0, b"") and abs(int(done.stdout) - expected) <= 1
-
-
-def test_images_for_a_gpu_are_read_into_pinned_memory(stored: data.ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, empty = [], torch.empty
-    monkeypatch.setattr(
-        torch, "empty", lambda *given, pin_memory, **more: asked.append(pin_memory) or empty(*given, **more)
-    )
-    assert isinstance(stored.images, store.StoredImages)
-    for device in ("cuda", "cpu"):
-        batches.ReadAhead(stored.images, torch.device(device)).take(torch.tensor([1]))
-        assert asked[0] == (device == "cuda")
-        asked.clear()
+def test_mapped_images_stay_where_they_are(stored: data.ImageSet) -> None:
+    """All but the batch stays in the file; the meta device stands for a GPU."""
+    on_device = data.BatchSampler(stored, 4, torch.Generator(), device="meta")
+    assert on_device._images.data_ptr() == stored.images.data_ptr()
+    assert next(on_device)[0].device.type == "meta"

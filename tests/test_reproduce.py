@@ -16,8 +16,8 @@ from fake_runs import fake_run
 from reference import refused
 
 import ppcd.board
-import ppcd.filling
 import ppcd.notebook
+import ppcd.processes
 import ppcd.reproduce
 import ppcd.train
 import ppcd.workers
@@ -188,7 +188,7 @@ def test_children_get_a_command_that_trains_the_run(
 def test_without_workers_there_is_one_a_core_and_one_on_a_gpu(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ppcd.filling.os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(ppcd.processes.os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
     run_all([config_of("sagan", seed) for seed in range(5)])
     assert machine.most == 3
     machine.most = 0
@@ -203,7 +203,7 @@ def test_without_workers_there_is_one_a_core_and_one_on_a_gpu(
 
 def test_several_processes_may_train_each_run(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """accelerate starts them; side by side are so many runs as their processes fill the cores."""
-    monkeypatch.setattr(ppcd.filling.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setattr(ppcd.processes.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
     run_all([config_of("sagan", seed) for seed in range(5)], processes=2)
     assert machine.most == 3
     for command in machine.commands:

@@ -1,0 +1,337 @@
+"""Prepared images: what is made of a folder, going on after a kill, reading, damage."""
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from PIL import Image
+
+from ppcd import archive, data, folders
+from ppcd.base import PpcdError
+
+CLASSES, EACH, RESOLUTION = ("n01", "n02", "n03"), 12, 16
+FILES = len(CLASSES) * EACH
+
+
+def picture(seed: int, size: tuple[int, int] = (25, 20), mode: str = "RGB") -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    return Image.fromarray(noise).convert(mode)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three classes of twelve JPEG files, which are prepared in parts of eight."""
+    monkeypatch.setattr(archive, "PART", 8)
+    for label, name in enumerate(CLASSES):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(EACH):
+            picture(100 * label + number).save(tmp_path / "images" / name / f"{number:02d}.JPEG")
+    return tmp_path / "images"
+
+
+def prepared(folder: Path, workers: int | None = 1) -> archive.Archive:
+    return archive.get_archive(folder, RESOLUTION, workers)
+
+
+def content(directory: Path) -> dict[str, str]:
+    """File -> hash."""
+    return {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in directory.iterdir()}
+
+
+def away(found: archive.Archive, place: Path) -> Path:
+    """The archive, moved to where no preparation looks for it."""
+    return Path(shutil.move(found.directory, place))
+
+
+def refused(message: str, action: Callable[..., object], *given: Any) -> None:
+    """`action` raises one line that contains `message`."""
+    with pytest.raises(PpcdError) as raised:
+        action(*given)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+# What is made of a folder
+
+
+def test_an_archive_holds_what_decoding_gives(folder: Path) -> None:
+    found = prepared(folder)
+    names = [f"{name}/{number:02d}.JPEG" for name in CLASSES for number in range(EACH)]
+    expected = np.stack([folders.decode(folder / name, RESOLUTION)[0] for name in names])
+    assert torch.equal(found.images, torch.from_numpy(expected))
+    assert found.labels.tolist() == [label for label in range(3) for _ in range(EACH)]
+    assert found.classes == CLASSES and found.skipped == {} and found.note == ""
+    assert [count for count, _ in found.parts] == [8, 8, 8, 8, 4]
+    assert found.damaged() == []
+
+
+def test_the_number_of_threads_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    one = away(prepared(folder, workers=1), tmp_path / "one")
+    three = away(prepared(folder, workers=3), tmp_path / "three")
+    assert content(one) == content(three) and set(content(one)) == {"images.bin", "archive.json"}
+
+
+def test_a_prepared_folder_is_not_decoded_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepared(folder)
+    monkeypatch.setattr(folders, "decode", lambda *_: pytest.fail("decoded again"))
+    assert prepared(folder).sha256 == first.sha256
+
+
+def test_files_that_cannot_serve_are_listed_and_skipped(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = (folder / "n01" / "00.JPEG").read_bytes()
+    (folder / "n01" / "00.JPEG").write_bytes(whole[: len(whole) // 2])
+    (folder / "n01" / "01.JPEG").write_text("not an image")
+    picture(1, (1, 1)).save(folder / "n02" / "05.JPEG")
+    (folder / "n03" / "11.JPEG").unlink()
+    (folder / "n03" / "11.JPEG").symlink_to("nowhere.JPEG")
+    (folder / "n03" / "notes.txt").write_text("no image, and not taken for one")
+    for number, mode in enumerate(("L", "CMYK", "1")):
+        picture(50 + number, mode=mode).save(folder / "n02" / f"{number:02d}.JPEG")
+    with caplog.at_level(logging.WARNING):
+        found = prepared(folder)
+    assert found.labels.bincount().tolist() == [10, 11, 11] and found.note == "skipped 4 of 36 images"
+    assert len(caplog.records) == 1 and "skipped 4 of 36 images" in caplog.records[0].getMessage()
+    assert "\n" not in caplog.records[0].getMessage() and "n01/00.JPEG" in caplog.records[0].getMessage()
+    assert list(found.skipped) == ["n01/00.JPEG", "n01/01.JPEG", "n02/05.JPEG", "n03/11.JPEG"]
+    assert "truncated" in found.skipped["n01/00.JPEG"].lower() and "identify" in found.skipped["n01/01.JPEG"]
+    assert "too small" in found.skipped["n02/05.JPEG"] and str(folder) not in " ".join(found.skipped.values())
+    kept = [f"{name}/{number:02d}.JPEG" for name in CLASSES for number in range(EACH)]
+    expected = [folders.decode(folder / name, RESOLUTION)[0] for name in kept if name not in found.skipped]
+    assert torch.equal(found.images, torch.from_numpy(np.stack(expected))) and found.damaged() == []
+
+
+def test_a_class_without_a_readable_image_is_found_before_the_work(folder: Path, fresh_cache: Path) -> None:
+    for each in (folder / "n02").iterdir():
+        each.write_text("damaged")
+    refused("no image can be read in class folder n02", prepared, folder)
+    assert next((fresh_cache / "data").glob("*.partial/images.bin")).stat().st_size == 0
+
+
+def test_the_same_images_have_the_same_names_and_hashes_elsewhere(folder: Path, tmp_path: Path) -> None:
+    first = prepared(folder)
+    away(first, tmp_path / "archive")
+    folder.rename(tmp_path / "elsewhere")
+    second = prepared(tmp_path / "elsewhere")
+    assert (second.identity, second.sha256) == (first.identity, first.sha256)
+    picture(7).save(tmp_path / "elsewhere" / "n01" / "more.png")
+    assert archive.archive_identity(tmp_path / "elsewhere") != first.identity
+
+
+# Going on
+
+
+def killed_after(parts: int, folder: Path) -> None:
+    """A preparation in another process that is killed after so many parts, and in the middle of the next."""
+
+    def work() -> None:
+        decode, last = archive._decode, sorted(folder.rglob("*.JPEG"))[parts * archive.PART + 3]
+
+        def killed(where: Path, resolution: int, name: str) -> Any:
+            if where / name == last:
+                unfinished = next(_cache().glob("*.partial"))
+                with (unfinished / "images.bin").open("ab") as images, (unfinished / "parts.jsonl").open("a") as record:
+                    images.write(b"half a part")
+                    record.write('{"images": 8, "sha')
+                os.kill(os.getpid(), signal.SIGKILL)
+            return decode(where, resolution, name)
+
+        archive._decode = killed  # type: ignore[assignment]
+        prepared(folder)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def _cache() -> Path:
+    return archive.paths.cache() / "data"
+
+
+@pytest.mark.parametrize("parts", [0, 2])
+def test_a_killed_preparation_goes_on_and_makes_the_same(
+    folder: Path, tmp_path: Path, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = content(away(prepared(folder), tmp_path / "whole"))
+    killed_after(parts, folder)
+    decoded = []
+    decode = folders.decode
+    monkeypatch.setattr(folders, "decode", lambda path, size: decoded.append(path) or decode(path, size))
+    resumed = prepared(folder)
+    assert len(decoded) == (FILES - 16 if parts else FILES + len(CLASSES))  # one of each class is tried first
+    assert content(away(resumed, tmp_path / "resumed")) == expected
+
+
+def test_what_is_there_of_something_else_is_made_again(folder: Path, tmp_path: Path) -> None:
+    expected = content(away(prepared(folder), tmp_path / "whole"))
+    for number, damage in enumerate(("junk", "", '{"format": "another"}\n', "3\n")):
+        killed_after(2, folder)
+        next(_cache().glob("*.partial/parts.jsonl")).write_text(damage)
+        assert content(away(prepared(folder), tmp_path / str(number))) == expected
+    killed_after(2, folder)
+    os.truncate(next(_cache().glob("*.partial/images.bin")), 100)  # a disk that lost what it had confirmed
+    assert content(away(prepared(folder), tmp_path / "short")) == expected
+
+
+def test_a_damaged_archive_is_made_again_with_a_line(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = prepared(folder)
+    os.truncate(found.directory / "images.bin", 4096)
+    with caplog.at_level(logging.WARNING):
+        assert prepared(folder).sha256 == found.sha256
+    assert len(caplog.records) == 1
+    assert f"has 4096 of {FILES * 3 * 16 * 16} bytes; it is made again now" in caplog.records[0].getMessage()
+
+
+def test_others_wait_for_the_one_that_prepares(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = prepared(folder).directory
+    aside = path.with_name("aside")
+    path.rename(aside)
+    found: list[archive.Archive] = []
+    with caplog.at_level(logging.WARNING):
+        with FileLock(path.with_suffix(".lock")):
+            thread = Thread(target=lambda: found.append(prepared(folder)))
+            thread.start()
+            while not caplog.records:
+                time.sleep(0.01)
+            assert not found and "waiting for it" in caplog.records[0].getMessage()
+            aside.rename(path)
+        thread.join()
+    assert found[0].directory == path
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_is_there(folder: Path) -> None:
+    sender, receiver = multiprocessing.Pipe()
+
+    def work() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, 15_000))
+        try:
+            prepared(folder)
+        except PpcdError as error:
+            sender.send(str(error))
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    message = receiver.recv()
+    assert "cannot be written" in message and "make room" in message and "\n" not in message
+    assert len(next(_cache().glob("*.partial/parts.jsonl")).read_text().splitlines()) == 1 + 2
+    assert prepared(folder).damaged() == []
+
+
+def test_too_little_room_is_said_before_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(folder)._replace(free=10_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    refused("need 0.0 GB more", prepared, folder)
+    refused("PPCD_CACHE", prepared, folder)
+
+
+def test_impossible_numbers_of_workers_are_refused(folder: Path) -> None:
+    refused("at least one worker", prepared, folder, 0)
+
+
+# Reading
+
+
+def test_an_archive_without_its_folder_and_on_a_read_only_disk(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PPCD_DATA", str(folder))
+    before = data.load_data("imagenet", RESOLUTION, num_classes=3)
+    moved = away(prepared(folder), tmp_path / "moved")
+    shutil.rmtree(folder)
+    for each in moved.iterdir():
+        each.chmod(0o444)
+    moved.chmod(0o555)
+    monkeypatch.setenv("PPCD_DATA", str(moved))
+    after = data.load_data("imagenet", RESOLUTION, num_classes=3)
+    assert (after.identity, after.sha256) == (before.identity, before.sha256)
+    assert data.identity("imagenet") == before.identity and torch.equal(after.images, before.images)
+    refused("prepared at 16 px, not 32", data.load_data, "imagenet", 32)
+    moved.chmod(0o755)
+
+
+def test_damaged_and_foreign_archives_are_refused(folder: Path, tmp_path: Path) -> None:
+    place = away(prepared(folder), tmp_path / "moved")
+
+    def changed(name: str, **values: object) -> Path:
+        there = Path(shutil.copytree(place, tmp_path / name))
+        about = json.loads((there / "archive.json").read_text())
+        (there / "archive.json").write_text(json.dumps(about | values))
+        return there
+
+    assert archive.open_archive(changed("unchanged")).damaged() == []
+    os.truncate(changed("truncated") / "images.bin", 5000)
+    refused("has 5000 of ", archive.open_archive, tmp_path / "truncated")
+    (changed("junk") / "archive.json").write_text("junk")
+    refused("is damaged, or not of", archive.open_archive, tmp_path / "junk")
+    refused("is damaged, or not of", archive.open_archive, changed("other", format="x"))
+    refused("another version (0, not 2)", archive.open_archive, changed("old", version=0))
+    refused("its hash is another", archive.open_archive, changed("labels", classes={"n01": 13, "n02": 11, "n03": 12}))
+    (changed("alone") / "images.bin").unlink()
+    refused("images.bin is missing", archive.open_archive, tmp_path / "alone")
+    refused("there are no prepared images", archive.open_archive, tmp_path / "absent")
+
+
+def test_a_changed_pixel_is_found_in_its_part(folder: Path) -> None:
+    found = prepared(folder)
+    with (found.directory / "images.bin").open("r+b") as file:
+        file.seek(20 * 3 * RESOLUTION**2)
+        pixel = file.read(1)
+        file.seek(20 * 3 * RESOLUTION**2)
+        file.write(bytes([pixel[0] ^ 1]))
+    assert archive.open_archive(found.directory).damaged() == ["16-23"]
+
+
+def test_batches_are_read_at_least_three_times_faster_than_images_are_decoded(folder: Path) -> None:
+    """In processor time, on images of ImageNet's usual size at the paper's resolution."""
+    for number in range(3):
+        shutil.rmtree(folder / CLASSES[number])
+        (folder / CLASSES[number]).mkdir()
+        for each in range(4):
+            picture(10 * number + each, (500, 375)).save(folder / CLASSES[number] / f"{each}.JPEG")
+    images = data.load_data("imagenet", 128, source=folder)
+    sampler = data.BatchSampler(images, 24, torch.Generator(), torch.Generator())
+    next(sampler)
+    began = time.process_time()
+    for each in folder.rglob("*.JPEG"):
+        folders.decode(each, 128)
+    decoded = time.process_time()
+    for _ in range(10):
+        next(sampler)
+    assert 3 * (time.process_time() - decoded) / 240 < (decoded - began) / 12
+
+
+# As a data set
+
+
+def test_load_data_gives_mapped_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = data.load_data("imagenet", RESOLUTION, source=folder)
+    assert images.mapped and images.images.shape == (FILES, 3, RESOLUTION, RESOLUTION)
+    assert images.identity == data.identity("imagenet", folder) and images.identity.startswith("imagenet-")
+    assert images.sha256 == prepared(folder).sha256 and images.classes == CLASSES
+    part = data.load_data("imagenet", RESOLUTION, source=folder, images_per_class=5)
+    assert part.identity == f"{images.identity}-n5" and part.labels.bincount().tolist() == [5, 5, 5]
+    keep = [label * EACH + number for label in range(3) for number in range(5)]
+    assert torch.equal(part.images, images.images[torch.tensor(keep)]) and part.sha256 != images.sha256
+    monkeypatch.setattr(folders, "decode", lambda *_: pytest.fail("work was done for a wrong folder"))
+    refused("expected 1000 classes, found 3", lambda: data.load_data("imagenet", 24, source=folder, num_classes=1000))
+    refused("fewer of n01 (12)", lambda: data.load_data("imagenet", RESOLUTION, source=folder, images_per_class=13))
+
+
+def test_imagenet_needs_a_folder(tmp_path: Path) -> None:
+    refused("PPCD_DATA", data.load_data, "imagenet", 128)
+    refused("PPCD_DATA", data.identity, "imagenet")
+    refused("no folder", data.identity, "imagenet", tmp_path / "absent")
