@@ -2,7 +2,7 @@
 
 import html as markup
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,9 +11,7 @@ from ppcd import paths, sums
 from ppcd.artifacts.render import Html
 from ppcd.artifacts.sources import Context
 from ppcd.claims import CLAIMS, STATUSES, Outcome, PartOutcome, Status, number, spread_over, write_claims
-from ppcd.claims.notes import NOTES
-from ppcd.claims.predicates import Part
-from ppcd.claims.unchecked import UNCHECKED
+from ppcd.claims.predicates import UNCHECKED, Part
 from ppcd.intervals import MOST_SEEDS
 
 WIDTH = 120  # of the text table
@@ -209,20 +207,17 @@ def write(outcomes: Sequence[Outcome], context: Context) -> list[Path]:
     return [write_claims(outcomes, context), short]
 
 
-def explanations(
-    outcomes: Sequence[Outcome], context: Context, notes: Mapping[tuple[str, str], str] | None = None
-) -> str:
+def explanations(outcomes: Sequence[Outcome], context: Context) -> str:
     """Why what did not hold did not hold, in Markdown: a note per claim that failed or is undecided.
 
     A claim that is reproduced, or not run, shows none, whatever was written once. One that is not reproduced and has
     none says so.
     """
-    written = NOTES if notes is None else notes
     lines = []
     for outcome in outcomes:
         if outcome.status not in EXPLAINED:
             continue
-        note = written.get((context.profile, outcome.claim.id))
+        note = outcome.claim.notes.get(context.profile)
         if note is None and outcome.status == "not reproduced":
             note = "no reason has been found yet."
         if note is not None:

@@ -22,10 +22,9 @@ import numpy as np
 from ppcd import paths, sums
 from ppcd.artifacts.render import write_number
 from ppcd.artifacts.sources import Context, listed
-from ppcd.claims.comparison import COMPARISON, INTRODUCTION
-from ppcd.claims.compression import ABLATION, OTHER_METHODS
 from ppcd.claims.evidence import Evidence, Missing
 from ppcd.claims.predicates import (
+    CLAIMS,
     MEASURES,
     PRUNED_BY_L1,
     SCORES,
@@ -42,7 +41,6 @@ from ppcd.generations import samples_per_generation
 from ppcd.intervals import LEVEL, MOST_SEEDS, seeds_to_decide, t_interval
 from ppcd.profiles import get_profile
 
-CLAIMS: tuple[Claim, ...] = INTRODUCTION + COMPARISON + OTHER_METHODS + ABLATION
 RECIPES_OF_CLAIMS = tuple(dict.fromkeys(recipe for claim in CLAIMS for recipe in claim.recipes))  # that they read
 
 Status = Literal["reproduced", "not reproduced", "inconclusive", "not run"]
