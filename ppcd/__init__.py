@@ -1,6 +1,7 @@
 """ppcd: PPCD-GAN (arXiv 2203.08456), compression of large class-conditional GANs."""
 
 from ppcd import stopping as _stopping  # noqa: F401 (first: the rest takes seconds, in which Ctrl-C is to be heard)
+from ppcd.base import PpcdError
 from ppcd.biggan_pytorch import (
     biggan_pytorch_state_dict,
     load_biggan_pytorch,
@@ -9,10 +10,9 @@ from ppcd.biggan_pytorch import (
 )
 from ppcd.checkpoints import load_generator, save_generator
 from ppcd.discriminators import build_discriminator
-from ppcd.errors import PpcdError
 from ppcd.generators import build_generator
+from ppcd.method.slim import slim
 from ppcd.metrics.complexity import complexity
-from ppcd.slim import slim
 
 __version__ = "0.1.0"
 

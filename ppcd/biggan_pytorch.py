@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from ppcd import discriminators, generators
+from ppcd.base import PpcdError
 from ppcd.discriminators import Discriminator
-from ppcd.errors import PpcdError
 from ppcd.generators import Generator, GeneratorConfig, check_network
 from ppcd.layers import SpectralNorm, power_iteration
 from ppcd.paths import write_atomic

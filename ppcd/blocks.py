@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ppcd.layers import ClassConditionalBatchNorm, LayerMaker
-from ppcd.masks import ChannelMask
+from ppcd.method.masks import ChannelMask
 from ppcd.resampling import Resampling, convolve
 
 NormMaker = Callable[[int], ClassConditionalBatchNorm]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ppcd import paths
 from ppcd.displays import Display, Snapshot, Throttle, choose_display
 from ppcd.history import HISTORY_COLUMNS, MASK_COLUMNS, QUANTILES, HistoryWriter, Value
-from ppcd.masks import ChannelMask
+from ppcd.method.masks import ChannelMask
 from ppcd.provenance import utc_now
 
 Clock = Callable[[], float]

@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from ppcd.base import PpcdError
 from ppcd.discriminators import Discriminator
-from ppcd.errors import PpcdError
 from ppcd.generators import Generator, GeneratorConfig
 from ppcd.paths import write_atomic
 from ppcd.records import read_run

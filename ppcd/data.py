@@ -15,8 +15,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from ppcd import folders, locks, paths
+from ppcd.base import PpcdError
 from ppcd.batches import BatchSampler
-from ppcd.errors import PpcdError
 from ppcd.filling import get_store, store_identity
 from ppcd.images import ImageSet, image_hash, to_float, to_uint8
 from ppcd.store import is_store, open_store

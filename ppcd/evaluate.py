@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor, nn
 
 from ppcd import pretrained
+from ppcd.base import PpcdError
 from ppcd.checkpoints import load_generator
 from ppcd.data import ImageSet
-from ppcd.errors import ArgumentParser, PpcdError, run_command
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.generators import Generator
 from ppcd.metrics.diversity import Diversity, RunningDiversity
 from ppcd.metrics.features import published_backbone

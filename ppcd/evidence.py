@@ -37,11 +37,12 @@ from typing import Any
 
 import numpy as np
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.following import ensure_following
 from ppcd.intervals import LEVEL, holm, p_value, seeds_to_decide, t_interval
 from ppcd.profiles import PROFILES
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config
 
 FEWEST = 3  # seeds
 LEAST = 0.05  # of the control's mean

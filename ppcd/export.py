@@ -18,17 +18,17 @@ import torch
 from torch import Tensor, nn
 
 import ppcd
+from ppcd.base import PpcdError, seeded
 from ppcd.blocks import GeneratorBlock
 from ppcd.checkpoints import load_generator
-from ppcd.errors import ArgumentParser, PpcdError, run_command
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.folding import conditional, double
 from ppcd.generators import BASE, Generator
 from ppcd.layers import BatchNorm2d, ClassConditionalBatchNorm, SelfAttention
+from ppcd.method.slim import slim
 from ppcd.paths import write_atomic
 from ppcd.resampling import box_sum
-from ppcd.seeds import seeded
 from ppcd.separable import SeparableBlock
-from ppcd.slim import slim
 
 FORMAT = "ppcd-onnx-1"
 OPSET = 17

@@ -27,8 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ppcd import folders, locks, paths
-from ppcd.errors import PpcdError
-from ppcd.seeds import seeded
+from ppcd.base import PpcdError, seeded
 from ppcd.store import (
     AGAIN,
     FORMAT,

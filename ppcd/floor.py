@@ -15,17 +15,15 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from ppcd import paths, provenance, sums
+from ppcd.base import PpcdError, seeded
 from ppcd.data import ImageSet
-from ppcd.errors import PpcdError
-from ppcd.evaluate import describe, observe, portion_size
+from ppcd.evaluate import describe, is_free, observe, portion_size
 from ppcd.judges import get_judges
 from ppcd.metrics.classifier import split
 from ppcd.metrics.fidelity import compare, reference_order
 from ppcd.metrics.gauges import Gauges, Judge, asked_probability
 from ppcd.metrics.moments import without
 from ppcd.profiles import get_profile
-from ppcd.protocol import is_free
-from ppcd.seeds import seeded
 
 Scored = dict[str, dict[str, Any]]  # protocol and scores, as `ppcd.evaluate.evaluate` returns them
 

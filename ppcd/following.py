@@ -14,15 +14,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ppcd import paths, provenance, sums
+from ppcd.base import PpcdError
 from ppcd.checkpoints import load_generator
-from ppcd.errors import PpcdError
 from ppcd.generators import Generator
-from ppcd.losses import normalized_map
+from ppcd.method.losses import normalized_map
+from ppcd.method.teacher import Teacher
 from ppcd.profiles import get_profile
 from ppcd.recipes import TEACHER
-from ppcd.runs import Run, run_config, runs_root
+from ppcd.rundirs import Run
+from ppcd.runs import run_config, runs_root
 from ppcd.sampling import draw_noise, sample_labels
-from ppcd.teacher import Teacher
 from ppcd.train import GENERATOR
 
 Record = dict[str, Any]  # a run.json

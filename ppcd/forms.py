@@ -12,8 +12,8 @@ from os import environ
 import torch
 from torch import nn
 
+from ppcd.base import PpcdError
 from ppcd.blocks import GeneratorBlock
-from ppcd.errors import PpcdError
 from ppcd.resampling import Resampling
 
 COMPILERS = ("g++", "clang++")

@@ -20,17 +20,19 @@ import torch
 from torch import nn
 
 from ppcd import memory, paths, provenance, sums
+from ppcd.base import PpcdError
 from ppcd.checkpoints import load_generator
 from ppcd.data import ImageSet, load_data
 from ppcd.displays import Throttle, clock
-from ppcd.errors import ArgumentParser, PpcdError, run_command
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.evaluate import DIVERSITY_SEED, check_fit, fewest_samples, measure
 from ppcd.metrics.diversity import Diversity
 from ppcd.metrics.fidelity import frechet_distance, is_splits
 from ppcd.metrics.gauges import Gauges, get_gauges
 from ppcd.profiles import Profile, get_profile
 from ppcd.records import read_run
-from ppcd.runs import Run, RunConfig, runs_root
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, runs_root
 from ppcd.stopping import end_processes, start_process, told
 from ppcd.timing import ensure_runtime, measure_runtime, read_runtime
 from ppcd.train import GENERATOR, resolve_device

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ppcd.base import PpcdError, full
 from ppcd.blocks import GeneratorBlock
-from ppcd.errors import PpcdError
 from ppcd.initialisation import initialise
-from ppcd.layers import BatchNorm2d, ClassConditionalBatchNorm, LayerMaker, SelfAttention, full
-from ppcd.masks import ChannelMask
+from ppcd.layers import BatchNorm2d, ClassConditionalBatchNorm, LayerMaker, SelfAttention
+from ppcd.method.masks import ChannelMask
 from ppcd.separable import SeparableBlock
 
 if TYPE_CHECKING:

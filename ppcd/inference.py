@@ -25,8 +25,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ppcd.base import PpcdError
 from ppcd.blocks import GeneratorBlock
-from ppcd.errors import PpcdError
 from ppcd.fixed_layers import FixedConv, FixedLinear
 from ppcd.folding import (
     Affine,
@@ -42,9 +42,9 @@ from ppcd.folding import (
     with_skip,
 )
 from ppcd.generators import BASE, Generator
-from ppcd.layers import SelfAttention
+from ppcd.layers import SelfAttention, effective_weight
+from ppcd.method.slim import slim
 from ppcd.separable import SeparableBlock, upsample
-from ppcd.slim import effective_weight, slim
 
 PART_BYTES = 8 << 20  # of the largest feature map of the images that pass together on a CPU
 ROWS_BYTES = 1 << 20  # of the attention weights that are there together on a CPU

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from ppcd import methods
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import Recipe, get_recipe
 from ppcd.records import flatten, read_run, read_stop

@@ -13,12 +13,13 @@ from ppcd.artifacts import comparison, render, rows, tables
 from ppcd.artifacts.render import Column
 from ppcd.artifacts.runtimes import DEVICES, TOGETHER, run_times
 from ppcd.artifacts.sources import NOT_RUN, Record, find_records
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.generations import read_generations
 from ppcd.profiles import get_profile
 from ppcd.recipes import TEACHER, get_recipe
 from ppcd.records import read_run
-from ppcd.runs import Run, RunConfig, run_config, runs_root
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config, runs_root
 from ppcd.seeds import write_seeds
 
 ALIASES = {"fid": "fd", "lpips": "diversity"}  # what a cell's column may be called -> its key in the frame

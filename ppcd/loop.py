@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ppcd.base import PpcdError, TrainingStopped
 from ppcd.callbacks import Callback, TrainingState
 from ppcd.checkpoints import file_on_cpu
-from ppcd.errors import PpcdError, TrainingStopped
-from ppcd.gradual import GradualRule
+from ppcd.method.schedule import GradualRule
 from ppcd.paths import write_atomic
 from ppcd.trainer import Trainer
 

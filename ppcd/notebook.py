@@ -17,7 +17,7 @@ from typing import Any
 from ppcd import paths
 from ppcd.artifacts.display import list_files, show
 from ppcd.artifacts.sources import Record, find_record, listed
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.profiles import get_profile
 from ppcd.recipes import check_alpha, get_recipe
 from ppcd.seeds import MOST_SEED

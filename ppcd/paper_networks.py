@@ -6,10 +6,10 @@ from typing import Any
 from ppcd import paper, provenance
 from ppcd.generators import ARCHITECTURES, Generator, GeneratorConfig, build_generator
 from ppcd.kept import GRID, KeptCost, count, kept_generator, masked_generator
+from ppcd.method.slim import slim
 from ppcd.methods import TinyGan
 from ppcd.metrics.complexity import CONVENTION, Complexity
 from ppcd.profiles import Profile
-from ppcd.slim import slim
 
 Content = dict[str, Any]  # of paper_scale.json
 

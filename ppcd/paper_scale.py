@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 
 from ppcd import paths, provenance, sums
-from ppcd.errors import ArgumentParser, PpcdError, run_command
+from ppcd.base import PpcdError
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.paper_networks import Content, build_networks, compute_complexity
 from ppcd.profiles import Profile, get_profile

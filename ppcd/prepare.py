@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 
 from ppcd import folders
+from ppcd.base import PpcdError, seeded
 from ppcd.batches import BatchSampler
 from ppcd.data import source_folder
-from ppcd.errors import ArgumentParser, PpcdError, run_command
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.filling import SKIPPED, get_store
 from ppcd.images import ImageSet
-from ppcd.seeds import seeded
 from ppcd.store import AGAIN, Store, is_store, open_store
 
 SECONDS = 10.0  # of each measurement

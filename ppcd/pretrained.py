@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 
 from ppcd import paths
+from ppcd.base import PpcdError
 from ppcd.biggan_pytorch import load_biggan_pytorch
 from ppcd.checkpoints import load_generator
-from ppcd.errors import PpcdError
 from ppcd.generators import Generator
 from ppcd.profiles import Profile
 

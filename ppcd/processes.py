@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 PATIENCE = timedelta(days=2)  # others wait for the first process while it evaluates
 PRECISIONS = ("no", "bf16")

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 IMAGENET_IMAGES = 1_281_167  # of the training set
 

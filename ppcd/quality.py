@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
+from ppcd.base import named_generator
 from ppcd.callbacks import Callback, TrainingState
 from ppcd.checkpoints import save_generator
 from ppcd.data import ImageSet
-from ppcd.ema import DECLARED, recompute_batch_statistics
 from ppcd.generators import Generator
 from ppcd.history import HistoryWriter
-from ppcd.initialisation import named_generator
+from ppcd.method.ema import DECLARED, recompute_batch_statistics
 from ppcd.metrics.features import get_backbone
 from ppcd.metrics.fidelity import RunningInceptionScore, frechet_distance, reference_statistics
 from ppcd.metrics.moments import RunningStatistics

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.methods import Baseline, DistillNas, L1Pruning, OutputDistillation, TinyGan
 
 

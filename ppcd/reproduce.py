@@ -16,7 +16,8 @@ from ppcd.generations import complete_records, ensure_generations
 from ppcd.profiles import PROFILES, get_profile
 from ppcd.recipes import TEACHER
 from ppcd.records import read_unsealed
-from ppcd.runs import Run, RunConfig, run_config, runs_root
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config, runs_root
 from ppcd.seeds import parse_seeds
 from ppcd.timing import ensure_runtime
 from ppcd.train import resolve_device

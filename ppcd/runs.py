@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ppcd import data, methods, paths, pretrained
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.forms import EXACT, FAST, Forms
 from ppcd.locks import locked
 from ppcd.processes import check_precision

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 MOST = 100  # a larger number is hardly meant as how many
 MOST_SEED = 2**32 - 1  # what numpy, and so torch-fidelity, takes

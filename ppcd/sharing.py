@@ -15,7 +15,8 @@ from ppcd.locks import locked
 from ppcd.loop import fit
 from ppcd.profiles import Profile
 from ppcd.records import canonical_hash
-from ppcd.runs import Run, RunConfig
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig
 from ppcd.trainer import Trainer
 
 CHECKPOINT = "checkpoint.pt"

@@ -32,7 +32,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 FORMAT = "ppcd images"
 VERSION = 1  # raised when an image is prepared or kept differently: older stores are then not used

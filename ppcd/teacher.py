@@ -22,9 +22,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError, named_generator
 from ppcd.generators import Generator
-from ppcd.initialisation import named_generator
 from ppcd.layers import as_constant
 
 NORMALISATIONS = ("teacher", "statistics", "none", "both")

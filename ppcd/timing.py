@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from ppcd import paths, provenance, sums
+from ppcd.base import PpcdError
 from ppcd.checkpoints import load_generator
-from ppcd.errors import ArgumentParser, PpcdError, run_command
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.inventory import find_runs
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.profiles import get_profile

@@ -12,22 +12,24 @@ from typing import Any
 import torch
 
 from ppcd import checkpoints, memory, paths, pretrained, processes, provenance
+from ppcd.base import PpcdError, TrainingStopped
 from ppcd.baselines import make_trainer
 from ppcd.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.data import ImageSet
-from ppcd.errors import ArgumentParser, PpcdError, TrainingStopped, run_command
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.evaluate import check_samples, evaluate
 from ppcd.finished import decide_masks, finish_generator, measure_complexity, measure_runtime, sample_grid
 from ppcd.generators import Generator
 from ppcd.history import HISTORY_COLUMNS
 from ppcd.loop import fit
+from ppcd.method.slim import slim
 from ppcd.metrics import get_backbone
 from ppcd.processes import ALONE, Processes
 from ppcd.quality import BEST, CURVE, Best, make_score
 from ppcd.recipes import RECIPES, TEACHER
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config
 from ppcd.sharing import CHECKPOINT, share_first_half
-from ppcd.slim import slim
 from ppcd.stopping import told
 from ppcd.trainer import Trainer
 from ppcd.watch import Watch

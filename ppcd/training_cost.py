@@ -20,12 +20,12 @@ import numpy as np
 import torch
 
 from ppcd import paths
+from ppcd.base import PpcdError, seeded
 from ppcd.data import ImageSet, image_hash
-from ppcd.errors import ArgumentParser, PpcdError, run_command
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.generators import build_generator
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import TEACHER, get_recipe
-from ppcd.seeds import seeded
 from ppcd.trainer import Trainer
 
 RECIPE = "ppcd"

@@ -26,10 +26,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ppcd.base import TrainingStopped, named_generator
 from ppcd.callbacks import Callback, TrainingState
 from ppcd.data import ImageSet, to_float
-from ppcd.errors import TrainingStopped
-from ppcd.initialisation import named_generator
 from ppcd.metrics.modes import eval_mode
 from ppcd.trainer import SECOND_PHASES, Trainer
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from ppcd import memory, paths
+from ppcd.base import PpcdError
 from ppcd.board import Board
-from ppcd.errors import PpcdError
 from ppcd.filling import cores
 from ppcd.processes import check_share, launcher
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config
 from ppcd.stopping import end_processes, start_process, told
 from ppcd.train import resolve_device
 

@@ -12,7 +12,8 @@ from ppcd.checkpoints import save_generator
 from ppcd.generators import build_generator
 from ppcd.history import HISTORY_COLUMNS, MASK_COLUMNS
 from ppcd.recipes import Recipe
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 
 LAYERS = tuple(f"blocks.{block}.mask{mask}" for block in range(3) for mask in (1, 2))
 TEACHER = {"id": "biggan-s0-00000000", "generator_sha256": "0" * 64}

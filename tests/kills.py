@@ -34,12 +34,13 @@ from ppcd import stopping, sums
 from ppcd.artifacts import tables
 from ppcd.checkpoints import DISCRIMINATOR, LAST, file_on_cpu, load_generator
 from ppcd.history import HistoryWriter
-from ppcd.masks import ChannelMask
+from ppcd.method.masks import ChannelMask
 from ppcd.metrics import block_params
 from ppcd.metrics.cache import _read
 from ppcd.recipes import TEACHER
 from ppcd.records import read_run
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.trainer import Trainer
 
 KILLS = 50

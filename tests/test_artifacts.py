@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ppcd.artifacts import claims_table, comparison, curves, figures, render, report, rows, sources, summary, tables
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.recipes import Recipe
 
 

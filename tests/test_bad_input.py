@@ -48,7 +48,8 @@ from ppcd.metrics import features, moments, read_statistics
 from ppcd.metrics.gauges import get_gauges
 from ppcd.profiles import get_profile
 from ppcd.recipes import get_recipe
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config
 from ppcd.seeds import parse_seeds
 from ppcd.trainer import Trainer
 from ppcd.workers import Job, run_all

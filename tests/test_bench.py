@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ppcd import memory, notebook, paths, provenance, winograd
 from ppcd.artifacts import speed, speed_figures
+from ppcd.base import PpcdError
 from ppcd.bench import bars, latency, results, roofline, training, turns, worker
 from ppcd.bench import quality as half
 from ppcd.bench.__main__ import main
 from ppcd.bench.contestants import QUICK, TURN, Contestant, Group, Pace, Works
-from ppcd.errors import PpcdError
 from ppcd.metrics import complexity
 from ppcd.reproduce import notebooks
 from ppcd.runs import run_config

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ppcd.blocks import DiscriminatorBlock, GeneratorBlock
 from ppcd.layers import ClassConditionalBatchNorm, LayerMaker
-from ppcd.masks import ChannelMask
+from ppcd.method.masks import ChannelMask
 from ppcd.resampling import straightforward
 
 CLASSES = 3

@@ -26,7 +26,7 @@ from ppcd.displays import (
     pruned_text,
 )
 from ppcd.history import HISTORY_COLUMNS, MASK_COLUMNS
-from ppcd.masks import ChannelMask
+from ppcd.method.masks import ChannelMask
 
 LOSSES = {"loss_d": 1.25, "loss_adv": -0.5, "loss_cd": 0.125, "loss_pp": 8.0}
 
@@ -247,7 +247,7 @@ def test_the_display_is_chosen_by_where_the_output_goes(monkeypatch: pytest.Monk
 NOTEBOOK = """
 from ppcd.callbacks import ProgressBar, TrainingState
 import torch
-from ppcd.masks import ChannelMask
+from ppcd.method.masks import ChannelMask
 
 state = TrainingState(0, 4, "train", rate=256.0, generator=torch.nn.ModuleDict({"<mask>": ChannelMask(4)}))
 bar = ProgressBar("ppcd & co")

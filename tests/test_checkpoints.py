@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ppcd.checkpoints import FORMAT, file_on_cpu, load_generator, save_generator
 from ppcd.generators import Generator, build_generator
-from ppcd.slim import slim
+from ppcd.method.slim import slim
 
 CLASSES = 3
 DIM_Z = {"biggan": 60, "sagan": 7}

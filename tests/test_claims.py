@@ -15,11 +15,11 @@ from fake_runs import LAYERS, PROTOCOL, fake_run
 from ppcd import paper, paths, sums
 from ppcd.artifacts import claims_table
 from ppcd.artifacts.sources import Context
+from ppcd.base import PpcdError
 from ppcd.claims import CLAIMS, STATUSES, Outcome, check_claims, combine, decide, judge, write_claims
 from ppcd.claims import __main__ as claims_main
 from ppcd.claims.evidence import Evidence, Missing, at_chance, loss_spread, mask_step
 from ppcd.claims.predicates import PAPER_ROWS, UNCHECKED, Array, Claim, Part, Quantity, at, name, ratio, read_claims
-from ppcd.errors import PpcdError
 from ppcd.generations import SEEDS, samples_per_generation
 from ppcd.intervals import t_interval
 from ppcd.profiles import get_profile

@@ -12,7 +12,7 @@ from fake_runs import fake_run
 from ppcd import paper, paths
 from ppcd.artifacts import comparison, render, runtimes
 from ppcd.artifacts.sources import find_record
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 # recipe -> IS, FD, diversity, parameters, seconds: Tiny-GAN is small and bad, PPCD-GAN second in size
 SYSTEMS: dict[str, tuple[float, float, float, int, float]] = {

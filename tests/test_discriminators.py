@@ -9,9 +9,9 @@ from reference import largest_difference, parameters, refused
 from torch import Tensor, nn
 
 import ppcd.discriminators
-from ppcd import losses
 from ppcd.discriminators import Discriminator, build_discriminator
 from ppcd.layers import SelfAttention, SNConv2d, SNEmbedding, SNLinear, SpectralNorm
+from ppcd.method import losses
 
 RESOLUTIONS = [32, 64, 128]
 ARCHS = ["biggan", "sagan"]

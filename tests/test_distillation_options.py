@@ -12,8 +12,8 @@ from torch import Tensor
 from ppcd.baselines import make_trainer
 from ppcd.discriminators import build_discriminator
 from ppcd.generators import Generator, GeneratorConfig, build_generator
+from ppcd.method.slim import slim
 from ppcd.recipes import Recipe, get_recipe
-from ppcd.slim import slim
 from ppcd.trainer import Trainer
 
 

@@ -16,9 +16,10 @@ from torch import Tensor
 
 import ppcd
 from ppcd import export
+from ppcd.baselines.channels import select_channels
 from ppcd.export import TOLERANCE, check_onnx, export_onnx, main
 from ppcd.generators import Generator, GeneratorConfig, build_generator
-from ppcd.slim import select_channels, slim
+from ppcd.method.slim import slim
 
 CLASSES = 5
 NETWORKS = [

@@ -11,8 +11,8 @@ from reference import refused
 
 from ppcd import floor, paths, sums
 from ppcd.artifacts import comparison, tables
+from ppcd.base import PpcdError, seeded
 from ppcd.data import ImageSet
-from ppcd.errors import PpcdError
 from ppcd.floor import comparable, draw, ensure_floor, measure_floor, read_floor
 from ppcd.judges import get_judges
 from ppcd.metrics import fidelity, moments
@@ -20,7 +20,6 @@ from ppcd.metrics.classifier import split
 from ppcd.metrics.fidelity import frechet_distance, precision_recall, reference_order
 from ppcd.metrics.moments import statistics, without
 from ppcd.profiles import get_profile
-from ppcd.seeds import seeded
 from ppcd.verify.scores import floor_differences
 from ppcd.verify.verifying import verify
 

@@ -11,7 +11,7 @@ from ppcd import following, paths
 from ppcd.following import correlations, ensure_following, mean_within, measure_following, read_following
 from ppcd.generators import build_generator
 from ppcd.inventory import find_runs
-from ppcd.teacher import Teacher
+from ppcd.method.teacher import Teacher
 
 CLASSES, EACH, PIXELS = 5, 40, 16
 

@@ -17,14 +17,14 @@ from ppcd.finished import decide_masks
 from ppcd.forms import EXACT, FAST, STRAIGHTFORWARD, Forms
 from ppcd.generators import build_generator
 from ppcd.inventory import find_runs
-from ppcd.losses import class_aware_distillation
-from ppcd.masks import ChannelMask
+from ppcd.method.losses import class_aware_distillation
+from ppcd.method.masks import ChannelMask, channels_to_prune
+from ppcd.method.slim import slim
+from ppcd.method.teacher import Teacher
 from ppcd.recipes import get_recipe
 from ppcd.resampling import Resampling
-from ppcd.rule import channels_to_prune
-from ppcd.runs import Run, run_config
-from ppcd.slim import slim
-from ppcd.teacher import Teacher
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.trainer import Trainer
 
 

@@ -19,7 +19,7 @@ from ppcd.artifacts.framework import (
 )
 from ppcd.artifacts.trace import Graph, Tracer
 from ppcd.blocks import GeneratorBlock
-from ppcd.masks import ChannelMask
+from ppcd.method.masks import ChannelMask
 
 # Section 3.2 and Figure 2 (right): masks on top of each convolutional layer and before the ReLU, transition on top.
 PP_RES = ["x", "CBN", "ReLU", "up ×2", "conv 3×3", "CBN", "mask", "ReLU", "conv 3×3", "mask", "conv 1×1", "+"]

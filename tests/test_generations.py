@@ -9,7 +9,7 @@ import torch
 from fake_runs import fake_run
 
 from ppcd import generations
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.evaluate import Measured
 from ppcd.generations import (
     SCORES,
@@ -23,7 +23,8 @@ from ppcd.generations import (
 from ppcd.metrics.diversity import Diversity
 from ppcd.metrics.gauges import asked_probability
 from ppcd.metrics.moments import statistics
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 
 
 def file_of(record: dict[str, Any]) -> Path:

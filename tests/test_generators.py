@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 import ppcd.discriminators
 import ppcd.generators
-from ppcd import losses
 from ppcd.discriminators import build_discriminator
 from ppcd.generators import Generator, GeneratorConfig, build_generator
 from ppcd.layers import SelfAttention, SpectralNorm
-from ppcd.masks import ChannelMask
+from ppcd.method import losses
+from ppcd.method.masks import ChannelMask
 from ppcd.resampling import straightforward
 
 RESOLUTIONS = [32, 64, 128]

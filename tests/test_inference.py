@@ -11,12 +11,13 @@ from reference import largest_difference, noise_and_labels, randomise, refused
 from torch import Tensor
 
 import ppcd.inference
+from ppcd.baselines.channels import select_channels
 from ppcd.fixed_layers import FixedConv
 from ppcd.folding import four_pixels, four_windows
 from ppcd.generators import Generator, build_generator
 from ppcd.inference import InferenceGenerator, for_inference
+from ppcd.method.slim import slim
 from ppcd.metrics import seconds_per_batch
-from ppcd.slim import select_channels, slim
 
 CLASSES = 3
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}

@@ -13,7 +13,7 @@ from fake_runs import PROVENANCE, TEACHER, fake_run
 from ppcd import generations, paths, why
 from ppcd.artifacts import comparison, tables
 from ppcd.artifacts.sources import directory, find_record
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.lineage import COLUMNS, FIGURE4, TABLES, find_cell
 from ppcd.records import file_hash
 from ppcd.runs import run_config

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ppcd.base import PpcdError
 from ppcd.data import ImageSet, load_data, to_float, to_uint8
-from ppcd.errors import PpcdError
 from ppcd.evaluate import draw_noise, evaluate, sample_images
 from ppcd.metrics import diversity, features, fidelity
 

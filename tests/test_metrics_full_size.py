@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ppcd import failures
+from ppcd.base import PpcdError
 from ppcd.data import ImageSet
-from ppcd.errors import PpcdError
 from ppcd.evaluate import evaluate, measure
 from ppcd.metrics import diversity, fidelity, gauges, moments
 from ppcd.metrics.features import Backbone, get_backbone

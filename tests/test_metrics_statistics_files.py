@@ -15,18 +15,20 @@ from fake_runs import fake_run
 from torch import Tensor, nn
 
 from ppcd import evaluate as module
+from ppcd.base import PpcdError
 from ppcd.checkpoints import save_generator
 from ppcd.data import load_data
-from ppcd.errors import PpcdError
-from ppcd.evaluate import evaluate_against, main
+from ppcd.evaluate import evaluate_against
 from ppcd.generators import build_generator
 from ppcd.metrics import read_statistics
 from ppcd.metrics.features import DIMENSIONS, Backbone, get_backbone
 from ppcd.metrics.fidelity import frechet_distance, inception_score
 from ppcd.metrics.moments import statistics
 from ppcd.metrics.statistics_files import StatisticsFile, check_features
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.sampling import sample_images
+from ppcd.scoring import main
 
 
 def covariance(size: int, seed: int = 0) -> np.ndarray:

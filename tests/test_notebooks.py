@@ -20,7 +20,7 @@ from pytest_notebook.nb_regression import NBRegressionFixture
 from ppcd import notebook, paths
 from ppcd.artifacts.render import Html
 from ppcd.artifacts.report import build_report
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))

@@ -3,7 +3,7 @@
 import pytest
 
 from ppcd import paper
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.recipes import ALPHA, RECIPES
 
 

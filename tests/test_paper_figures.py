@@ -22,14 +22,14 @@ from ppcd import failures, generations, judges, paper, paths
 from ppcd.artifacts import comparison_figures, compression, figures, interpolation, overview
 from ppcd.artifacts import failures as failure_figures
 from ppcd.artifacts.tiles import GAP, tiled
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.evaluate import get_gauges
 from ppcd.generators import Generator, build_generator
 from ppcd.interpolation import between_classes, slerp
 from ppcd.intervals import t_interval
+from ppcd.method.slim import slim
 from ppcd.metrics.features import Features
 from ppcd.metrics.fidelity import inception_score
-from ppcd.slim import slim
 
 
 def texts(figure: Figure) -> str:

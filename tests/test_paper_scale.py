@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from ppcd import notebook, paper, paper_networks, paper_scale, paths, provenance
 from ppcd.artifacts import paper_scale as shown
 from ppcd.artifacts import paper_scale_figures as figures
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.generators import GeneratorConfig, build_generator
 from ppcd.kept import GRID, KeptCost, count, kept_channels, kept_generator, masked_generator, slim_config
+from ppcd.method.slim import slim
 from ppcd.metrics import complexity
 from ppcd.paper_networks import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content
 from ppcd.paper_scale import ensure, main, read, write_part
 from ppcd.profiles import get_profile
-from ppcd.slim import slim
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "results" / "imagenet128" / paper_scale.FILE

@@ -12,12 +12,13 @@ import ppcd
 from ppcd import pretrained
 from ppcd.baselines import make_trainer
 from ppcd.checkpoints import load_generator
-from ppcd.ema import recompute_batch_statistics
 from ppcd.generators import Generator
 from ppcd.inventory import find_runs
+from ppcd.method.ema import recompute_batch_statistics
 from ppcd.profiles import get_profile
 from ppcd.recipes import get_recipe
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.train import main, train_run
 
 SMOKE = get_profile("smoke")

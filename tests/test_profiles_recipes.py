@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.metrics.gauges import JUDGES
 from ppcd.profiles import IMAGENET_IMAGES, PROFILES, Profile, get_profile
 from ppcd.recipes import ALPHA, RECIPES, TEACHER, Recipe, check_alpha, get_recipe

@@ -12,18 +12,20 @@ from torch import Tensor
 import ppcd.sharing
 from ppcd import provenance
 from ppcd.baselines import TRAINERS, make_trainer
+from ppcd.baselines.channels import select_channels
 from ppcd.baselines.l1 import l1_norms, most_important, prune_filters
 from ppcd.baselines.output import student_width
 from ppcd.checkpoints import load_generator, save_generator
 from ppcd.data import ImageSet
 from ppcd.generators import Generator, build_generator
 from ppcd.loop import fit, save_checkpoint
+from ppcd.method.masks import channels_to_prune
+from ppcd.method.slim import slim
 from ppcd.metrics import complexity
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import RECIPES, get_recipe
-from ppcd.rule import channels_to_prune
-from ppcd.runs import Run, run_config
-from ppcd.slim import select_channels, slim
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.train import train_run
 from ppcd.trainer import Trainer
 

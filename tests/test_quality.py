@@ -16,14 +16,15 @@ from test_watch import PROFILE, SMOKE, everything, trainer_of
 
 from ppcd.callbacks import Callback, TrainingState
 from ppcd.checkpoints import load_generator
-from ppcd.ema import recompute_batch_statistics
 from ppcd.finished import finish_generator
 from ppcd.generators import Generator
 from ppcd.loop import fit
+from ppcd.method.ema import recompute_batch_statistics
 from ppcd.profiles import PROFILES
 from ppcd.quality import Best, make_score, scored_at
 from ppcd.records import file_hash
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.train import train_run
 from ppcd.trainer import Trainer
 

@@ -23,9 +23,9 @@ import ppcd.train
 import ppcd.workers
 from ppcd import paper, paths
 from ppcd.artifacts import report
+from ppcd.base import PpcdError
 from ppcd.board import Board
 from ppcd.claims import CLAIMS
-from ppcd.errors import PpcdError
 from ppcd.evidence import LEAKAGE
 from ppcd.notebook import check_parameters, notebook_parameters
 from ppcd.recipes import TEACHER, get_recipe
@@ -41,7 +41,8 @@ from ppcd.reproduce import (
     plan,
     reproduce,
 )
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config
 from ppcd.seeds import parse_seeds, write_seeds
 from ppcd.workers import Job, ensure_runs, run_all, with_teachers
 

@@ -16,13 +16,14 @@ import pytest
 import torch
 
 from ppcd import methods, paths, provenance, records
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.history import HistoryWriter
 from ppcd.inventory import find_runs, runs_table
 from ppcd.methods import OutputDistillation
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import RECIPES, Recipe, get_recipe
-from ppcd.runs import RECORD, Run, RunConfig, run_config, runs_root
+from ppcd.rundirs import RECORD, Run
+from ppcd.runs import RunConfig, run_config, runs_root
 
 SMOKE = get_profile("smoke")
 

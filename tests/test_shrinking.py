@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ppcd.baselines import make_trainer
 from ppcd.generators import build_generator
+from ppcd.method.slim import slim
 from ppcd.recipes import get_recipe
-from ppcd.slim import slim
 from ppcd.trainer import Trainer
 
 

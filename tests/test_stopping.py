@@ -18,10 +18,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from reference import refused
 
 from ppcd import history, paths, stopping, workers
-from ppcd.errors import PpcdError, run_command
+from ppcd.base import PpcdError
+from ppcd.errors import run_command
 from ppcd.history import HistoryWriter
 from ppcd.locks import locked
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.stopping import Stopped, end_processes, stoppable, told
 from ppcd.workers import LOG, Job
 

@@ -24,7 +24,7 @@ from filelock import FileLock
 from PIL import Image
 
 from ppcd import data, filling, folders, store
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 CLASSES, EACH, RESOLUTION = ("n01", "n02", "n03"), 12, 16
 FILES = len(CLASSES) * EACH

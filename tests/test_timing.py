@@ -10,9 +10,10 @@ from fake_runs import fake_run
 from torch import Tensor, nn
 
 from ppcd import paths, timing
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.generations import read_runtime
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.timing import ensure_runtime, main, measure_runtime, seconds_in_turns
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import ppcd
 from ppcd import methods
+from ppcd.base import PpcdError
 from ppcd.baselines.tinygan import (
     FeatureDiscriminator,
     TinyGanTrainer,
@@ -20,11 +21,10 @@ from ppcd.baselines.tinygan import (
     pixel_weight,
 )
 from ppcd.data import ImageSet
-from ppcd.ema import recompute_batch_statistics
-from ppcd.errors import PpcdError
 from ppcd.generators import Generator, GeneratorConfig, build_generator
 from ppcd.layers import SpectralNorm
 from ppcd.loop import fit
+from ppcd.method.ema import recompute_batch_statistics
 from ppcd.methods import TinyGan
 from ppcd.profiles import get_profile
 from ppcd.recipes import get_recipe

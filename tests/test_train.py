@@ -26,7 +26,8 @@ from ppcd.loop import NonFiniteLoss, fit
 from ppcd.metrics import block_params, complexity
 from ppcd.profiles import get_profile
 from ppcd.recipes import get_recipe
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config
 from ppcd.train import main, resolve_device, train_run
 from ppcd.trainer import Trainer
 
@@ -373,7 +374,7 @@ def test_masks_that_stay_open_are_reported_as_what_they_became(
     trainers: list[Any] = []
     build = ppcd.train.make_trainer
     monkeypatch.setattr(ppcd.train, "make_trainer", lambda *given: trainers.append(build(*given)) or trainers[0])
-    monkeypatch.setattr("ppcd.rule.MaskRule.step", lambda self, iteration: None)
+    monkeypatch.setattr("ppcd.method.earlier_rules.MaskRule.step", lambda self, iteration: None)
     run = train_run(run_config("smoke", "ppcd-literal-sgd", 0), callbacks=[Half()])
     masks = run.read()["masks"]
     assert [mask["frozen_at"] for mask in masks] == [None] * 6

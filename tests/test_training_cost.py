@@ -12,10 +12,11 @@ import torch
 from reference import give_back_memory
 from torch import Tensor
 
-from ppcd import losses, training_cost
-from ppcd.errors import PpcdError
+from ppcd import training_cost
+from ppcd.base import PpcdError
+from ppcd.method import losses
+from ppcd.method.teacher import Teacher
 from ppcd.profiles import get_profile
-from ppcd.teacher import Teacher
 from ppcd.training_cost import estimate, linear_fit, main, measure_steps, peak_memory, reset_peak, take_steps
 
 

@@ -14,8 +14,8 @@ from ppcd import paths, sums
 from ppcd.artifacts import beside, claims_table, comparison, compression, plotted
 from ppcd.artifacts.figures import new_figure
 from ppcd.artifacts.sources import Context
+from ppcd.base import PpcdError
 from ppcd.claims import check_claims
-from ppcd.errors import PpcdError
 from ppcd.judges import get_judges
 from ppcd.profiles import get_profile
 from ppcd.records import read_run, read_unsealed

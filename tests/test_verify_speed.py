@@ -15,8 +15,8 @@ from ppcd.artifacts import figures as drawing
 from ppcd.artifacts import plotted
 from ppcd.artifacts import speed as shown
 from ppcd.artifacts import speed_figures as figures
+from ppcd.base import PpcdError
 from ppcd.bench import latency, quality, results
-from ppcd.errors import PpcdError
 from ppcd.runs import run_config
 from ppcd.verify.__main__ import main
 from ppcd.verify.speed import adopt_speed, verify_speed

@@ -16,18 +16,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import ppcd.finished
 import ppcd.train
 from ppcd import watch
+from ppcd.base import TrainingStopped
 from ppcd.baselines import make_trainer
 from ppcd.callbacks import Callback, TrainingState
 from ppcd.data import ImageSet
-from ppcd.ema import recompute_batch_statistics
-from ppcd.errors import TrainingStopped
 from ppcd.generators import build_generator
 from ppcd.inventory import find_runs, runs_table
 from ppcd.loop import fit
+from ppcd.method.ema import recompute_batch_statistics
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import Recipe, get_recipe
 from ppcd.records import read_run
-from ppcd.runs import Run, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import run_config
 from ppcd.train import main, train_run
 from ppcd.trainer import Trainer
 from ppcd.watch import Standstill, Watch, check_interval, spread

@@ -18,7 +18,7 @@ from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, si
 from ppcd.artifacts.render import write_number
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, common_protocol, data_note, find_records, listed
 from ppcd.artifacts.tables import score_names
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.generations import read_generations
 from ppcd.intervals import LEVEL, t_interval
 from ppcd.profiles import get_profile

@@ -12,7 +12,7 @@ from torch import nn
 from ppcd.artifacts.figures import STYLE, new_figure
 from ppcd.artifacts.trace import Graph, Node
 from ppcd.layers import ClassConditionalBatchNorm, SelfAttention
-from ppcd.masks import ChannelMask
+from ppcd.method.masks import ChannelMask
 from ppcd.profiles import Profile
 
 Place = tuple[float, float]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ppcd import paths
 from ppcd.artifacts import figures
 from ppcd.artifacts.render import Html
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 
 def show(*things: Any, alt: str = "") -> None:

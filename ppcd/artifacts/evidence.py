@@ -26,7 +26,6 @@ from ppcd.artifacts.sources import (
     find_records,
     listed,
 )
-from ppcd.ema import DECLARED
 from ppcd.evidence import (
     EFFECT,
     EXTENDED,
@@ -51,6 +50,7 @@ from ppcd.evidence import (
 from ppcd.following import mean_within, read_following
 from ppcd.generations import read_generations
 from ppcd.intervals import MOST_SEEDS
+from ppcd.method.ema import DECLARED
 from ppcd.profiles import get_profile
 from ppcd.quality import CURVE
 from ppcd.recipes import TEACHER, get_recipe

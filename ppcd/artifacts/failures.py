@@ -13,7 +13,7 @@ from ppcd import failures, paths, sums
 from ppcd.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
 from ppcd.artifacts.sources import NOT_RUN, Context, Record, data_notes, find_records, generator_of, listed
 from ppcd.artifacts.tiles import show_tiles
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.evaluate import fewest_samples
 from ppcd.failures import RULES, Judged
 from ppcd.judges import get_judges

@@ -25,9 +25,9 @@ from ppcd.artifacts.sources import (
     find_record,
     generator_of,
 )
+from ppcd.base import seeded
 from ppcd.profiles import get_profile
 from ppcd.recipes import RECIPES, TEACHER, check_alpha
-from ppcd.seeds import seeded
 
 DPI = 150
 PALETTE = tuple(seaborn.color_palette("colorblind").as_hex())

@@ -12,17 +12,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ppcd import losses
 from ppcd.artifacts.diagram import draw
 from ppcd.artifacts.figures import save
 from ppcd.artifacts.trace import Graph, Tracer
 from ppcd.data import ImageSet
 from ppcd.generators import Generator, build_generator
+from ppcd.method import losses
+from ppcd.method.slim import slim
+from ppcd.method.teacher import Teacher
 from ppcd.profiles import get_profile
 from ppcd.recipes import TEACHER, get_recipe
 from ppcd.resampling import straightforward
-from ppcd.slim import slim
-from ppcd.teacher import Teacher
 from ppcd.trainer import Trainer
 
 RECIPE = "ppcd"
@@ -90,7 +90,7 @@ def framework_graph(profile: str) -> Graph:
     """One training step of PPCD-GAN (the D step, the G step, the masks' step), down to its losses.
 
     Sources z, y, "real images" and "real y"; the networks' parts are student.*, teacher.*, discriminator; a
-    function of `ppcd.losses` is a node, and every call of the teacher's normalisation, `normalise#<call>`.
+    function of `ppcd.method.losses` is a node, and every call of the teacher's normalisation, `normalise#<call>`.
     """
     budget = replace(get_profile(profile), batch_size=BATCH, accumulations=1)
     images = torch.zeros(budget.num_classes, 3, budget.resolution, budget.resolution, dtype=torch.uint8)

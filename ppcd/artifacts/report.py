@@ -8,7 +8,7 @@ import nbformat
 from nbconvert import HTMLExporter
 
 from ppcd import paths
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.profiles import get_profile
 
 PAGE = """<!DOCTYPE html>

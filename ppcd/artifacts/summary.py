@@ -13,10 +13,10 @@ from ppcd.artifacts.rows import kept_channels, score_names
 from ppcd.artifacts.sources import NOT_RUN, Record, data_note, find_record, read_csv, second_half
 from ppcd.generators import CHANNELS
 from ppcd.inventory import find_runs
-from ppcd.masks import ChannelMask
+from ppcd.method.earlier_rules import Schedule
+from ppcd.method.masks import ChannelMask
 from ppcd.profiles import get_profile
 from ppcd.recipes import TEACHER, get_recipe
-from ppcd.rule import Schedule
 from ppcd.runs import run_config
 from ppcd.trainer import OPTIMISATION
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ppcd.base import named_generator
 from ppcd.baselines.search import check_budget, frechet_score, macs_budget, ranking, rows, search
 from ppcd.baselines.supernet import (
     Remappings,
@@ -31,12 +32,12 @@ from ppcd.checkpoints import LastState
 from ppcd.data import ImageSet
 from ppcd.forms import Forms
 from ppcd.generators import ARCHITECTURES, Generator
-from ppcd.initialisation import initialise, named_generator
+from ppcd.initialisation import initialise
+from ppcd.method.teacher import Teacher
 from ppcd.methods import DistillNas
 from ppcd.processes import ALONE, Processes
 from ppcd.profiles import Profile
 from ppcd.recipes import Recipe
-from ppcd.teacher import Teacher
 from ppcd.trainer import Trainer
 
 FINETUNE = "finetune"

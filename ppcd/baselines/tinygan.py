@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ppcd import losses
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError, full, named_generator
 from ppcd.generators import BASE, CHANNELS, Generator, build_generator
-from ppcd.initialisation import initialise, named_generator
-from ppcd.layers import SNEmbedding, SNLinear, SpectralNorm, full
+from ppcd.initialisation import initialise
+from ppcd.layers import SNEmbedding, SNLinear, SpectralNorm
+from ppcd.method import losses
 from ppcd.methods import TinyGan
 from ppcd.trainer import Trainer
 

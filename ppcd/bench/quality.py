@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ppcd import memory, paths
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.filling import cores
 from ppcd.records import read_run
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.rundirs import Run
+from ppcd.runs import RunConfig, run_config
 
 PROFILE = "mnist"
 RECIPES = ("biggan", "ppcd")

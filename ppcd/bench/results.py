@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from ppcd import paths, provenance, sums
+from ppcd.base import PpcdError
 from ppcd.bench import evaluation, latency, quality, roofline, training
 from ppcd.bench.bars import bars
 from ppcd.bench.contestants import Group, Pace
 from ppcd.bench.turns import again, take_turns
-from ppcd.errors import PpcdError
 from ppcd.filling import cores
 
 SCHEMA = 1

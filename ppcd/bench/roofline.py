@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ppcd.base import seeded
 from ppcd.bench.contestants import QUICK, Contestant, Group, Pace, Works
 from ppcd.bench.training import BATCH, DIM_Z, WIDTH, pair_trainer
 from ppcd.forms import FAST, STRAIGHTFORWARD, Forms
-from ppcd.seeds import seeded
 
 SCENE = "ceilings"
 THREADS = (1, 2)

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from ppcd import memory
+from ppcd.base import seeded
 from ppcd.bench.contestants import QUICK, TURN, Contestant, Group, Pace, Works
 from ppcd.forms import COMPILERS, EXACT, FAST, STRAIGHTFORWARD, Forms
 from ppcd.generators import build_generator
 from ppcd.images import ImageSet, image_hash
+from ppcd.method.masks import channels_to_prune
 from ppcd.profiles import Profile, get_profile
 from ppcd.recipes import ALPHA, TEACHER, get_recipe
-from ppcd.rule import channels_to_prune
-from ppcd.seeds import seeded
 from ppcd.trainer import Trainer
 
 PAIR, PRUNING = "pair", "pruning"  # scenes

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ppcd import memory, paths
+from ppcd.base import PpcdError
 from ppcd.bench.contestants import Contestant, Group, Pace
-from ppcd.errors import PpcdError
 
 WORKER = (sys.executable, "-m", "ppcd.bench.worker")
 PATIENCE = 3600.0  # seconds for one answer; torch.compile takes minutes

@@ -22,6 +22,7 @@ import numpy as np
 from ppcd import paths, sums
 from ppcd.artifacts.render import write_number
 from ppcd.artifacts.sources import Context, listed
+from ppcd.base import PpcdError
 from ppcd.claims.evidence import Evidence, Missing
 from ppcd.claims.predicates import (
     CLAIMS,
@@ -36,7 +37,6 @@ from ppcd.claims.predicates import (
     Quantity,
     name,
 )
-from ppcd.errors import PpcdError
 from ppcd.generations import samples_per_generation
 from ppcd.intervals import LEVEL, MOST_SEEDS, seeds_to_decide, t_interval
 from ppcd.profiles import get_profile

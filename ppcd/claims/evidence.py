@@ -20,11 +20,11 @@ from ppcd.artifacts.sources import (
     read_csv,
     second_half,
 )
+from ppcd.base import PpcdError
 from ppcd.claims.predicates import SCORES, TIMES, Array, Quantity
-from ppcd.errors import PpcdError
+from ppcd.evaluate import is_free
 from ppcd.floor import comparable, read_floor
 from ppcd.generations import read_generations
-from ppcd.protocol import is_free
 from ppcd.timing import read_runtime
 
 BLOCKS = 10  # of the second half of a training, in each of which the spread of its loss is taken

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppcd import paper
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.profiles import PROFILES
 from ppcd.recipes import get_recipe
 

@@ -12,10 +12,9 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from ppcd import paths
+from ppcd.base import PpcdError, seeded
 from ppcd.data import ImageSet, to_float
-from ppcd.errors import PpcdError
 from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
-from ppcd.seeds import seeded
 
 ARCHITECTURE = 1  # raised when the network or its training changes: older files are then not used
 WIDTH = 16

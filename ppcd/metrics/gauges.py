@@ -7,13 +7,12 @@ import torch
 from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
 
+from ppcd.base import PpcdError, seeded
 from ppcd.data import ImageSet
-from ppcd.errors import PpcdError
 from ppcd.metrics.cache import Entry, Key, cached
 from ppcd.metrics.features import BACKBONES, Backbone, Features, get_backbone
 from ppcd.metrics.fidelity import reference_statistics
 from ppcd.metrics.moments import Statistics
-from ppcd.seeds import seeded
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 
 from ppcd import paths
-from ppcd.errors import PpcdError, run_command
+from ppcd.base import PpcdError
+from ppcd.errors import run_command
 from ppcd.profiles import PROFILES
 from ppcd.verify import Report, adopt, speed, verify
 

@@ -30,7 +30,7 @@ from ppcd.artifacts import (
     tables,
 )
 from ppcd.artifacts.sources import Context, Record, find_record
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.evidence import SMALL_NOISE
 from ppcd.floor import FILE as FLOOR
 from ppcd.following import FILE as FOLLOWING

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ppcd import timing
+from ppcd.base import PpcdError
 from ppcd.checkpoints import load_generator
-from ppcd.errors import PpcdError
 from ppcd.finished import measure_complexity
 from ppcd.generations import FILE as GENERATIONS
 from ppcd.generations import read_generations
 from ppcd.generators import Generator, GeneratorConfig, table_channels
 from ppcd.records import file_hash, read_run
-from ppcd.runs import MASK_FILE
+from ppcd.rundirs import MASK_FILE
 from ppcd.train import GENERATOR
 from ppcd.verify.compare import NOTHING, Difference, same
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ppcd import paths, sums
 from ppcd.artifacts import speed, speed_figures
+from ppcd.base import PpcdError
 from ppcd.bench import quality, results
-from ppcd.errors import PpcdError
 from ppcd.verify.compare import ROUNDING, Finding, differences
 from ppcd.verify.products import moved
 from ppcd.verify.verifying import (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ppcd import data, floor, paths, sums, timing
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.generations import FILE as GENERATIONS
 from ppcd.judges import get_judges
 from ppcd.paper_networks import compute_complexity
