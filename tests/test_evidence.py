@@ -9,7 +9,6 @@ from fake_runs import fake_run
 from reference import refused
 
 from ppcd import evidence, following, paths, reproduce
-from ppcd.artifacts import answering
 from ppcd.artifacts import evidence as shown
 from ppcd.evidence import EFFECT, FEW, HINT, NONE, OPEN, PRIMARY, QUESTIONS, answer, corrected
 from ppcd.intervals import p_value, t_interval
@@ -181,7 +180,7 @@ def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monk
     assert "**Too few seeds yet** (1 of" in text and "L_CD at weight 30" in text
     axes = shown.answers_figure(PROFILE, (0, 1, 2)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()][2] == "L_CD at weight 10"
-    rows = [*shown.answers(PROFILE, (0, 1, 2)).values(), *answering.more_answers(PROFILE).values()]
+    rows = [*shown.answers(PROFILE, (0, 1, 2)).values(), *shown.more_answers(PROFILE).values()]
     unasked = sum(not each.seeds for each in rows)
     assert sum(text.get_text().strip() == "not run" for text in axes.texts) == unasked > 10
     left, right = shown.curves_figure(PROFILE, (0, 1, 2)).axes
@@ -250,14 +249,14 @@ def more_runs(*seeds: int) -> None:
 
 def test_five_seeds_have_a_verdict_of_their_own_and_leave_that_of_the_first_three() -> None:
     more_runs(0, 1, 2, 3, 4)
-    row = answering.more_frame(PROFILE).set_index("question").loc["weight-10"]
+    row = shown.more_frame(PROFILE).set_index("question").loc["weight-10"]
     assert row["seeds"] == "0, 1, 2, 3, 4" and row["verdict"] == NONE and row["verdict of the first"] == HINT
     assert row["mean difference of the first"] == -2.0 and row["mean difference of the new"] == 1.0
     assert row["mean difference"] == pytest.approx(-0.8)
     assert (row["low"], row["high"]) == pytest.approx(t_interval([-2.0] * 3 + [1.0] * 2))
     assert row["seeds to decide"] not in ("", "3") and row["corrected p"] > 0.05
     assert shown.answers(PROFILE, (0, 1, 2))["weight-10"].verdict == HINT, "the first table stays what it was"
-    table = answering.more_table(PROFILE).set_index("question")
+    table = shown.more_table(PROFILE).set_index("question")
     assert table.loc["L_CD at weight 10", "first seeds, new seeds"] == "-2, +1"
     assert set(table.drop("L_CD at weight 10")["verdict"]) == {OPEN}
     axes = shown.answers_figure(PROFILE, (0, 1, 2)).axes[0]
@@ -269,7 +268,7 @@ def test_more_seeds_are_not_judged_half_way() -> None:
     more_runs(0, 1, 2)
     fake_run("ppcd-no-cd", 3, PROFILE, fd=13.0)
     fake_run("ppcd-cd10", 3, PROFILE, fd=11.0)
-    row = answering.more_frame(PROFILE).set_index("question").loc["weight-10"]
+    row = shown.more_frame(PROFILE).set_index("question").loc["weight-10"]
     assert row["seeds"] == "0, 1, 2, 3" and row["verdict"] == FEW and row["verdict of the first"] == HINT
 
 

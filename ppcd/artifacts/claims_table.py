@@ -1,24 +1,16 @@
-"""The claims of the paper as a table: in a terminal, as a DataFrame, and for the report."""
+"""The claims of the paper as a table: in a terminal, for the README and for the report."""
 
 import html as markup
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import pandas as pd
 
 from ppcd import paths, sums
 from ppcd.artifacts.render import Html
 from ppcd.artifacts.sources import Context
 from ppcd.claims import CLAIMS, STATUSES, Outcome, PartOutcome, Status, number, spread_over, write_claims
-from ppcd.claims.notes import NOTES
-from ppcd.claims.predicates import Part
-from ppcd.claims.unchecked import UNCHECKED
+from ppcd.claims.predicates import UNCHECKED, Part
 from ppcd.intervals import MOST_SEEDS
 
-WIDTH = 120  # of the text table
-# Its columns: heading and width in characters, with two blanks between.
-COLUMNS = (("status", 14), ("claim", 23), ("measured [95% interval], asked", 54), ("paper", 6), ("place", 15))
 BY_DESIGN = "By design: of sizes and times alone, which architectures, widths and alpha decide and no training can."
 MARKS: dict[Status, str] = {"reproduced": "+", "not reproduced": "-", "inconclusive": "?", "not run": " "}
 COLOURS: dict[Status, str] = {
@@ -49,74 +41,17 @@ def _paper(part: Part) -> str:
     return "–" if value is None else number(value)
 
 
-def _place(where: str) -> str:
-    return where.replace("sections ", "").replace("section ", "")
-
-
 def text(outcomes: Sequence[Outcome], context: Context) -> str:
-    """The table for a terminal of 120 columns; every part of a claim on a line of its own."""
-    spread = textwrap.wrap(f"95% intervals over {spread_over(context)}", WIDTH)
-    lines = [f"Claims of the paper: {context.line}", *spread, ""]
-    lines += _lines([[heading] for heading, _ in COLUMNS])
-    lines.append("  ".join("-" * width for _, width in COLUMNS))
+    """The list for a terminal: every claim with its status, below it each part with the paper's own number."""
+    lines = [f"Claims of the paper: {context.line}", f"95% intervals over {spread_over(context)}", ""]
     for outcome in outcomes:
-        lines += _text_rows(outcome)
+        designed = "  by design" * outcome.claim.by_design
+        lines.append(f"{outcome.status:<14}  {outcome.claim.id:<23}  {outcome.claim.where}{designed}")
+        lines += [f"  {MARKS[part.status]} {part.text}  (paper: {_paper(part.part)})" for part in outcome.parts]
+        lines += [f"    {said}" for said in (*outcome.missing, outcome.remark, outcome.open) if said]
     lines += ["", counted(outcomes)]
     lines += [f"  {status}: {meaning}" for status, meaning in STATUSES.items()]
-    lines.append(BY_DESIGN)
-    lines.append(
-        "A part with + holds, with - does not, with ? may; 'paper' is the same number from the paper's tables."
-    )
-    return "\n".join(lines)
-
-
-def _text_rows(outcome: Outcome) -> list[str]:
-    measured_width = COLUMNS[2][1]
-    measured: list[str] = []
-    paper: list[str] = []
-    for part in outcome.parts:
-        wrapped = textwrap.wrap(f"{MARKS[part.status]} {part.text}", measured_width, subsequent_indent="    ")
-        measured += wrapped
-        paper += [_paper(part.part)] + [""] * (len(wrapped) - 1)
-    for line in (*outcome.missing, *filter(None, [outcome.remark, outcome.open])):
-        measured += textwrap.wrap(line, measured_width, subsequent_indent="    ")
-    place = textwrap.wrap(_place(outcome.claim.where), COLUMNS[4][1])
-    return _lines(
-        [[outcome.status, *["by design"] * outcome.claim.by_design], [outcome.claim.id], measured, paper, place]
-    )
-
-
-def _lines(cells: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of one row, its cells side by side."""
-    height = max(map(len, cells))
-    rows = []
-    for index in range(height):
-        texts = [cell[index] if index < len(cell) else "" for cell in cells]
-        padded = [shown.ljust(width) for shown, (_, width) in zip(texts, COLUMNS, strict=True)]
-        rows.append("  ".join(padded).rstrip())
-    return rows
-
-
-def frame(outcomes: Sequence[Outcome], context: Context) -> pd.DataFrame:
-    """One row per claim; `paper` is what the paper's own numbers come to, part by part."""
-    return pd.DataFrame(
-        {
-            "status": outcome.status,
-            "claim": outcome.claim.id,
-            "by design": outcome.claim.by_design,
-            "sentence": outcome.claim.sentence,
-            "where": outcome.claim.where,
-            "reading": outcome.claim.reading,
-            "tolerance": outcome.claim.tolerance,
-            "measured": outcome.measured,
-            "paper": "; ".join(map(_paper, outcome.claim.parts)),
-            "runs": "; ".join(outcome.runs) or "none",
-            "profile": context.profile,
-            "seeds": " ".join(map(str, context.seeds)),
-            "backbone": context.backbone,
-        }
-        for outcome in outcomes
-    )
+    return "\n".join([*lines, BY_DESIGN, "A part with + holds, with - does not, with ? may."])
 
 
 def summary(outcomes: Sequence[Outcome], context: Context) -> Html:
@@ -209,20 +144,17 @@ def write(outcomes: Sequence[Outcome], context: Context) -> list[Path]:
     return [write_claims(outcomes, context), short]
 
 
-def explanations(
-    outcomes: Sequence[Outcome], context: Context, notes: Mapping[tuple[str, str], str] | None = None
-) -> str:
+def explanations(outcomes: Sequence[Outcome], context: Context) -> str:
     """Why what did not hold did not hold, in Markdown: a note per claim that failed or is undecided.
 
     A claim that is reproduced, or not run, shows none, whatever was written once. One that is not reproduced and has
     none says so.
     """
-    written = NOTES if notes is None else notes
     lines = []
     for outcome in outcomes:
         if outcome.status not in EXPLAINED:
             continue
-        note = written.get((context.profile, outcome.claim.id))
+        note = outcome.claim.notes.get(context.profile)
         if note is None and outcome.status == "not reproduced":
             note = "no reason has been found yet."
         if note is not None:

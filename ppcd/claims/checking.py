@@ -27,6 +27,7 @@ from ppcd.claims.comparison import COMPARISON, INTRODUCTION
 from ppcd.claims.compression import ABLATION, OTHER_METHODS
 from ppcd.claims.evidence import Evidence, Missing
 from ppcd.claims.predicates import (
+    CLAIMS,
     MEASURES,
     PRUNED_BY_L1,
     SCORES,
@@ -42,7 +43,6 @@ from ppcd.generations import samples_per_generation
 from ppcd.intervals import LEVEL, MOST_SEEDS, seeds_to_decide, t_interval
 from ppcd.profiles import get_profile
 
-CLAIMS: tuple[Claim, ...] = INTRODUCTION + COMPARISON + OTHER_METHODS + ABLATION
 RECIPES_OF_CLAIMS = tuple(dict.fromkeys(recipe for claim in CLAIMS for recipe in claim.recipes))  # that they read
 
 Status = Literal["reproduced", "not reproduced", "inconclusive", "not run"]

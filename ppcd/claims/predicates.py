@@ -1,8 +1,14 @@
-"""What a claim is made of: measurements of systems, a statistic of them, and the bound that it must pass."""
+"""What claims are made of and how `claims.toml` is read: measurements, a statistic of them, the bound to pass.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+The file says what its keys mean. Every mistake in it is refused in one line that names the claim.
+"""
+
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +18,8 @@ from ppcd.base import PpcdError
 
 Array = NDArray[np.float64]
 
-TINY = 1e-9  # below it a score is nothing; keeps ratios finite
-TOLERANCE = 0.10  # how far a ratio may stay behind the paper's
-MUCH = 0.80  # "much poorer", "far worse": at most this share of the other's quality
-DRASTIC = 1.5  # "fails", "degrades drastically": the Frechet distance at least so many times as large
-ALPHAS = (0.5, 0.6, 0.7, 0.8)  # Figure 4
+TINY = 1e-9  # smaller scores count as this one, so that ratios are finite
+FILE = Path(__file__).with_name("claims.toml")
 
 # What is measured, and what it is called in tables; IS and FD carry their backbone in the line above a table.
 MEASURES = {
@@ -73,6 +76,10 @@ class Quantity:
             return None
 
 
+Statistic = Callable[..., Array]
+Side = Literal["above", "below"]
+
+
 @dataclass(frozen=True)
 class Part:
     """One comparison: holds where the statistic's mean over seeds is above (or below) the bound.
@@ -84,10 +91,10 @@ class Part:
 
     text: str
     quantities: tuple[Quantity, ...]
-    statistic: Callable[..., Array]
-    bound: float
-    side: Literal["above", "below"] = "above"
+    statistic: Statistic
     logs: bool = False
+    bound: float = 0.0
+    side: Side = "above"
 
     def published(self) -> float | None:
         """The statistic of the paper's own numbers, None where it prints not all of them."""
@@ -106,6 +113,7 @@ class Claim:
     reading: str  # how the sentence is made a predicate
     tolerance: str
     parts: tuple[Part, ...]
+    notes: Mapping[str, str] = field(default_factory=dict)  # profile -> why it does not hold there, in Markdown
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -120,6 +128,15 @@ class Claim:
     def by_design(self) -> bool:
         """Whether it is of sizes and times alone, which architectures, widths and alpha decide: no training can."""
         return all(quantity.fixed or quantity.key in TIMES for quantity in self.quantities)
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """A sentence that can be true or false, but not of runs."""
+
+    sentence: str
+    where: str
+    reason: str
 
 
 def at(recipe: str, alpha: float) -> str:
@@ -138,86 +155,152 @@ def ratio(first: Array, second: Array) -> Array:
     return np.maximum(first, TINY) / np.maximum(second, TINY)
 
 
-def _compared(key: str, first: str, second: str, bound: float, side: Literal["above", "below"]) -> Part:
-    quantities = (Quantity(first, key), Quantity(second, key))
-    return Part(f"{MEASURES[key]} {name(first)} / {name(second)}", quantities, ratio, bound, side, logs=True)
+# --- The kinds of parts: each builds the part that compares `of` with one system of `to` ---
 
 
-def more(key: str, first: str, *others: str, by: float = 1.0) -> tuple[Part, ...]:
-    """The first's measurement is more than `by` times that of each of the others."""
-    return tuple(_compared(key, first, other, by, "above") for other in others)
+def _ratio(key: str, of: str, to: str, entry: Mapping[str, Any]) -> Part:
+    text = entry.get("text", f"{MEASURES[key]} {name(of)} / {name(to)}")
+    return Part(text, (Quantity(of, key), Quantity(to, entry.get("to_measure", key))), ratio, logs=True)
 
 
-def less(key: str, first: str, *others: str, by: float = 1.0) -> tuple[Part, ...]:
-    """The first's measurement is less than `by` times that of each of the others."""
-    return tuple(_compared(key, first, other, by, "below") for other in others)
+def _difference(key: str, of: str, to: str, _: Mapping[str, Any]) -> Part:
+    text = f"{MEASURES[key]} {name(of)} - {name(to)}"
+    return Part(text, (Quantity(of, key), Quantity(to, key)), lambda first, second: first - second)
 
 
-def better(first: str, *others: str) -> tuple[Part, ...]:
-    """Higher IS and lower Frechet distance than each of the others."""
-    return more("is", first, *others) + less("fd", first, *others)
+def _level(key: str, of: str, _: str, __: Mapping[str, Any]) -> Part:
+    return Part(f"{MEASURES[key]} {name(of)}", (Quantity(of, key),), lambda value: value)
 
 
-def much_better(first: str, *others: str) -> tuple[Part, ...]:
-    """The others' IS is at most a MUCH of the first's, the first's Frechet distance a MUCH of theirs."""
-    return more("is", first, *others, by=1 / MUCH) + less("fd", first, *others, by=MUCH)
+def _growth(key: str, of: str, to: str, entry: Mapping[str, Any]) -> Part:
+    low, high = entry["alphas"]
+    quantities = tuple(Quantity(at(recipe, alpha), key) for recipe in (of, to) for alpha in (high, low))
+    text = f"growth of {MEASURES[key]} {low:g} to {high:g}, {name(of)} / {name(to)}"
+    return Part(text, quantities, lambda a, b, c, d: ratio(ratio(a, b), ratio(c, d)), logs=True)
 
 
-def papers_ratio(key: str, first: str, second: str, slack: float) -> float:
-    """The ratio that the paper prints, loosened by the factor `slack`.
-
-    Raises:
-        ValueError: the paper does not print both numbers.
-    """
-    (part,) = more(key, first, second)
-    printed = part.published()
-    if printed is None:
-        raise ValueError(f"the paper does not print {part.text}")
-    return printed * slack
+def _slope(key: str, of: str, to: str, entry: Mapping[str, Any]) -> Part:
+    quantities = tuple(Quantity(at(recipe, alpha), key) for recipe in (of, to) for alpha in entry["alphas"])
+    text = f"slope over alpha of log({MEASURES[key]} {name(of)} / {name(to)})"
+    return Part(text, quantities, partial(_slope_of, entry["alphas"]))
 
 
-def comparable(first: str, second: str) -> tuple[Part, ...]:
-    """IS and Frechet distance within the paper's ratio of the second's, TOLERANCE worse at most."""
-    return more("is", first, second, by=papers_ratio("is", first, second, 1 - TOLERANCE)) + less(
-        "fd", first, second, by=papers_ratio("fd", first, second, 1 / (1 - TOLERANCE))
-    )
-
-
-def level(key: str, recipe: str, bound: float, side: Literal["above", "below"] = "above") -> tuple[Part, ...]:
-    """A measurement itself is above (below) the bound."""
-    return (Part(f"{MEASURES[key]} {name(recipe)}", (Quantity(recipe, key),), lambda value: value, bound, side),)
-
-
-def steeper(key: str, first: str, second: str, low: float, high: float) -> tuple[Part, ...]:
-    """From alpha `low` to `high` the first's measurement grows by a larger factor than the second's."""
-    quantities = tuple(Quantity(at(recipe, alpha), key) for recipe in (first, second) for alpha in (high, low))
-    text = f"growth of {MEASURES[key]} {low:g} to {high:g}, {NAMES[first]} / {NAMES[second]}"
-    return (Part(text, quantities, lambda a, b, c, d: ratio(ratio(a, b), ratio(c, d)), 1.0, logs=True),)
-
-
-def _slope(*values: Array) -> Array:
-    """Least-squares slope over ALPHAS of log(first / second); the first's values come first, each by alpha."""
-    centred = np.asarray(ALPHAS) - np.mean(ALPHAS)
-    logs = [np.log(ratio(a, b)) for a, b in zip(values[: len(ALPHAS)], values[len(ALPHAS) :], strict=True)]
+def _slope_of(alphas: Sequence[float], *values: Array) -> Array:
+    """Least-squares slope over alpha of log(first / second); the first's values come first, each by alpha."""
+    centred = np.asarray(alphas) - np.mean(alphas)
+    logs = [np.log(ratio(a, b)) for a, b in zip(values[: len(alphas)], values[len(alphas) :], strict=True)]
     return sum((x * y for x, y in zip(centred, logs, strict=True)), np.zeros(())) / float(np.sum(centred**2))
 
 
-def growing_gap(key: str, first: str, second: str) -> tuple[Part, ...]:
-    """The ratio of the first's measurement to the second's grows with alpha."""
-    quantities = tuple(Quantity(at(recipe, alpha), key) for recipe in (first, second) for alpha in ALPHAS)
-    text = f"slope over alpha of log({MEASURES[key]} {NAMES[first]} / {NAMES[second]})"
-    return (Part(text, quantities, _slope, 0.0),)
+def _dominates(keys: Sequence[str], of: str, to: str, _: Mapping[str, Any]) -> Part:
+    text = f"larger of {', '.join(MEASURES[key] for key in keys)} ratio {name(to)} / {name(of)}"
+    quantities = tuple(Quantity(recipe, key) for key in keys for recipe in (to, of))
+    return Part(text, quantities, lambda a, b, c, d: np.maximum(ratio(a, b), ratio(c, d)), logs=True)
 
 
-def not_dominated(first: str, *others: str) -> tuple[Part, ...]:
-    """None of the others is at once better in Frechet distance and smaller."""
-    return tuple(
-        Part(
-            f"larger of FD, #Par. ratio {name(other)} / {name(first)}",
-            (Quantity(other, "fd"), Quantity(first, "fd"), Quantity(other, "params"), Quantity(first, "params")),
-            lambda fd, own_fd, params, own: np.maximum(ratio(fd, own_fd), ratio(params, own)),
-            1.0,
-            logs=True,
-        )
-        for other in others
-    )
+# Each kind with the other keys that its parts have; `text` and `to_measure` may be left out.
+KINDS: dict[str, tuple[Callable[..., Part], set[str]]] = {
+    "ratio": (_ratio, {"to", "text", "to_measure"}),
+    "difference": (_difference, {"to"}),
+    "level": (_level, set()),
+    "growth": (_growth, {"to", "alphas"}),
+    "slope": (_slope, {"to", "alphas"}),
+    "dominates": (_dominates, {"to"}),
+}
+BOUNDS = ("above", "below", "above_paper", "below_paper")
+OPTIONAL = {"text", "to_measure"}
+
+
+# --- Reading ---
+
+
+def read_claims(text: str) -> tuple[tuple[Claim, ...], tuple[Unchecked, ...]]:
+    """The claims and the unchecked statements of a text such as `claims.toml`.
+
+    Raises:
+        PpcdError: it is no TOML, or says something that is not a claim.
+    """
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise PpcdError(f"claims.toml is not TOML: {problem}") from None
+    _check_keys("claims.toml", found, {"claim", "unchecked", "reasons"}, {"unchecked", "reasons"})
+    claims = tuple(_claim(entry, found.get("reasons", {})) for entry in found["claim"])
+    ids = [claim.id for claim in claims]
+    if twice := {each for each in ids if ids.count(each) > 1}:
+        raise PpcdError(f"claims.toml: claim {', '.join(sorted(twice))} is there twice")
+    unchecked = found.get("unchecked", [])
+    for entry in unchecked:
+        _check_keys("claims.toml, an unchecked statement", entry, {"sentence", "where", "reason"})
+    return claims, tuple(Unchecked(**entry) for entry in unchecked)
+
+
+def _claim(entry: Mapping[str, Any], reasons: Mapping[str, str]) -> Claim:
+    of = f"claims.toml, claim {entry.get('id', '?')}"
+    texts = {"id", "sentence", "where", "reading", "tolerance"}
+    _check_keys(of, entry, {*texts, "parts", "notes"}, {"notes"})
+    if empty := [key for key in sorted(texts) if not isinstance(entry[key], str) or not entry[key]]:
+        raise PpcdError(f"{of}: {empty[0]} must be a text")
+    notes = entry.get("notes", {})
+    if unknown := set(notes) - set(PROFILES):
+        raise PpcdError(f"{of}: a note names profile {min(unknown)!r}; expected one of: {', '.join(PROFILES)}")
+    try:
+        told = {profile: note.format_map(reasons) for profile, note in notes.items()}
+    except KeyError as unknown_reason:
+        raise PpcdError(f"{of}: a note names the reason {unknown_reason}, which is not under [reasons]") from None
+    parts = tuple(part for each in entry["parts"] for part in _parts(of, each))
+    if not parts:
+        raise PpcdError(f"{of}: it has no parts")
+    return Claim(**{key: entry[key] for key in texts}, parts=parts, notes=told)
+
+
+def _parts(claim: str, entry: Mapping[str, Any]) -> Iterable[Part]:
+    """The parts of an entry, one for each system of `to`."""
+    kind, bound = _only(claim, entry, KINDS), _only(claim, entry, BOUNDS)
+    build, keys = KINDS[kind]
+    _check_keys(f"{claim}, {kind}", entry, {kind, bound, "of", *keys}, OPTIONAL)
+    others = entry.get("to", [entry["of"]])
+    measures = [*([entry[kind]] if isinstance(entry[kind], str) else entry[kind]), entry.get("to_measure", "fd")]
+    if unknown := [each for each in measures if each not in MEASURES]:
+        raise PpcdError(f"{claim}: no measurement {unknown[0]!r}; expected one of: {', '.join(MEASURES)}")
+    if isinstance(entry[bound], bool) or not isinstance(entry[bound], int | float):
+        raise PpcdError(f"{claim}: {bound} must be a number, not {entry[bound]!r}")
+    for recipe in (entry["of"], *others):
+        _check_recipe(claim, recipe)
+    for other in others:
+        part = build(entry[kind], entry["of"], other, entry)
+        for quantity in part.quantities:
+            _check_recipe(claim, quantity.recipe)
+        value, side = float(entry[bound]), bound.removesuffix("_paper")
+        if side != bound:
+            printed = part.published()
+            if printed is None:
+                raise PpcdError(f"{claim}: {bound} needs numbers that the paper does not print, of {part.text}")
+            value *= printed
+        yield replace(part, bound=value, side="above" if side == "above" else "below")
+
+
+def _only(claim: str, entry: Mapping[str, Any], names: Iterable[str]) -> str:
+    """The one of these keys that an entry has."""
+    there = [each for each in names if each in entry]
+    if len(there) != 1:
+        raise PpcdError(f"{claim}: a part needs one of {', '.join(names)}; one has {' and '.join(there) or 'none'}")
+    return there[0]
+
+
+def _check_recipe(claim: str, recipe: str) -> None:
+    try:
+        get_recipe(recipe)
+        name(recipe)
+    except (PpcdError, KeyError):
+        raise PpcdError(f"{claim}: no system {recipe!r}; expected a recipe of: {', '.join(NAMES)}") from None
+
+
+def _check_keys(of: str, entry: Mapping[str, Any], keys: set[str], optional: Iterable[str] = ()) -> None:
+    if unknown := set(entry) - keys:
+        raise PpcdError(f"{of}: unknown key {min(unknown)!r}; expected: {', '.join(sorted(keys))}")
+    if missing := keys - set(entry) - set(optional):
+        raise PpcdError(f"{of}: {min(missing)} is missing")
+
+
+CLAIMS, UNCHECKED = read_claims(FILE.read_text(encoding="utf-8"))
