@@ -10,18 +10,18 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ppcd.base import PpcdError
-    from ppcd.biggan_pytorch import (
+    from ppcd.method.masks import ChannelMask
+    from ppcd.method.slim import slim
+    from ppcd.metrics.complexity import complexity
+    from ppcd.networks.biggan_pytorch import (
         biggan_pytorch_state_dict,
         load_biggan_pytorch,
         load_biggan_pytorch_discriminator,
         save_biggan_pytorch,
     )
-    from ppcd.checkpoints import load_generator, save_generator
-    from ppcd.discriminators import build_discriminator
-    from ppcd.generators import build_generator
-    from ppcd.method.masks import ChannelMask
-    from ppcd.method.slim import slim
-    from ppcd.metrics.complexity import complexity
+    from ppcd.networks.discriminators import build_discriminator
+    from ppcd.networks.generators import build_generator
+    from ppcd.networks.io import load_generator, save_generator
 
 __all__ = [
     "ChannelMask",
@@ -40,15 +40,15 @@ __all__ = [
 
 _MODULES = {
     "ppcd.base": ("PpcdError",),
-    "ppcd.biggan_pytorch": (
+    "ppcd.networks.biggan_pytorch": (
         "biggan_pytorch_state_dict",
         "load_biggan_pytorch",
         "load_biggan_pytorch_discriminator",
         "save_biggan_pytorch",
     ),
-    "ppcd.checkpoints": ("load_generator", "save_generator"),
-    "ppcd.discriminators": ("build_discriminator",),
-    "ppcd.generators": ("build_generator",),
+    "ppcd.networks.io": ("load_generator", "save_generator"),
+    "ppcd.networks.discriminators": ("build_discriminator",),
+    "ppcd.networks.generators": ("build_generator",),
     "ppcd.method.masks": ("ChannelMask",),
     "ppcd.method.slim": ("slim",),
     "ppcd.metrics.complexity": ("complexity",),

@@ -20,8 +20,9 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from ppcd import archive, data, folders
 from ppcd.base import PpcdError
+from ppcd.data import archive, folders
+from ppcd.data import sets as data
 
 CLASSES, EACH, RESOLUTION = ("n01", "n02", "n03"), 12, 16
 FILES = len(CLASSES) * EACH

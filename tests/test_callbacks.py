@@ -15,8 +15,9 @@ from nbclient import NotebookClient
 from torch import nn
 
 from ppcd import paths
-from ppcd.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile, TrainingState
-from ppcd.displays import (
+from ppcd.method.masks import ChannelMask
+from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile, TrainingState
+from ppcd.runs.displays import (
     LogDisplay,
     NotebookDisplay,
     Snapshot,
@@ -25,8 +26,7 @@ from ppcd.displays import (
     clock,
     pruned_text,
 )
-from ppcd.history import HISTORY_COLUMNS, MASK_COLUMNS
-from ppcd.method.masks import ChannelMask
+from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS
 
 LOSSES = {"loss_d": 1.25, "loss_adv": -0.5, "loss_cd": 0.125, "loss_pp": 8.0}
 
@@ -245,7 +245,7 @@ def test_the_display_is_chosen_by_where_the_output_goes(monkeypatch: pytest.Monk
 
 
 NOTEBOOK = """
-from ppcd.callbacks import ProgressBar, TrainingState
+from ppcd.runs.callbacks import ProgressBar, TrainingState
 import torch
 from ppcd.method.masks import ChannelMask
 

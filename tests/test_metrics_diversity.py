@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ppcd.base import PpcdError
-from ppcd.data import ImageSet, load_data, to_float
+from ppcd.data.sets import ImageSet, load_data, to_float
 from ppcd.metrics.diversity import (
     class_pairs,
     diversity,

@@ -11,7 +11,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
 from ppcd.base import PpcdError
-from ppcd.data import ImageSet, load_data
+from ppcd.data.sets import ImageSet, load_data
 from ppcd.metrics.features import Backbone, classifier_backbone, get_backbone
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcd import folders, prepare
-from ppcd.data import load_data
+from ppcd.data import folders, prepare
+from ppcd.data.sets import load_data
 
 
 @pytest.fixture

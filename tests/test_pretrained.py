@@ -9,17 +9,17 @@ from reference import largest_difference, noise_and_labels, refused
 from together import images
 
 import ppcd
-from ppcd import pretrained
+from paper.inventory import find_runs
 from ppcd.baselines import make_trainer
-from ppcd.checkpoints import load_generator
-from ppcd.generators import Generator
-from ppcd.inventory import find_runs
 from ppcd.method.ema import recompute_batch_statistics
-from ppcd.profiles import get_profile
-from ppcd.recipes import get_recipe
-from ppcd.rundirs import Run
-from ppcd.runs import run_config
-from ppcd.train import main, train_run
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import load_generator
+from ppcd.runs import pretrained
+from ppcd.runs.config import run_config
+from ppcd.runs.directory import Run
+from ppcd.runs.train import main, train_run
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import get_recipe
 
 SMOKE = get_profile("smoke")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from paper.readme import blocks, filled, pages
 from ppcd import paths
-from ppcd.profiles import PROFILES
-from ppcd.readme import blocks, filled, pages
-from ppcd.recipes import RECIPES, get_recipe
+from ppcd.training.profiles import PROFILES
+from ppcd.training.recipes import RECIPES, get_recipe
 
 ROOT = paths.repository()
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (*pages(ROOT), ROOT / "CONTRIBUTING.md")}

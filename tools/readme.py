@@ -6,7 +6,7 @@
 import sys
 from pathlib import Path
 
-from ppcd.readme import filled, pages
+from paper.readme import filled, pages
 
 ROOT = Path(__file__).resolve().parent.parent
 

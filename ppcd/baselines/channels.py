@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ppcd.base import PpcdError
-from ppcd.generators import BASE, Generator
-from ppcd.layers import SelfAttention
 from ppcd.method.slim import narrow
+from ppcd.networks.generators import BASE, Generator
+from ppcd.networks.layers import SelfAttention
 
 
 @torch.no_grad()

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ppcd.baselines.channels import select_channels
-from ppcd.generators import Generator
 from ppcd.method.masks import channels_to_prune
 from ppcd.method.schedule import l1_norms
-from ppcd.trainer import Trainer
+from ppcd.networks.generators import Generator
+from ppcd.training.trainer import Trainer
 
 
 def most_important(norms: Tensor, alpha: float) -> Tensor:

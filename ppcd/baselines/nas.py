@@ -4,8 +4,8 @@
 2. A search finds the sub-network within the budget of MACs that has the best Fréchet distance.
 3. That sub-network goes on learning alone, with the same losses.
 
-Settings, and where they come from: `ppcd.methods.DistillNas`. The budget is the MACs of PPCD-GAN at the recipe's
-alpha, so that both rows of a table cost the same.
+Settings, and where they come from: `ppcd.training.methods.DistillNas`. The budget is the MACs of PPCD-GAN at the
+recipe's alpha, so that both rows of a table cost the same.
 """
 
 import csv
@@ -28,17 +28,17 @@ from ppcd.baselines.supernet import (
     make_supernet,
     search_space,
 )
-from ppcd.checkpoints import LastState
-from ppcd.data import ImageSet
-from ppcd.forms import Forms
-from ppcd.generators import ARCHITECTURES, Generator
-from ppcd.initialisation import initialise
+from ppcd.data.sets import ImageSet
 from ppcd.method.teacher import Teacher
-from ppcd.methods import DistillNas
-from ppcd.processes import ALONE, Processes
-from ppcd.profiles import Profile
-from ppcd.recipes import Recipe
-from ppcd.trainer import Trainer
+from ppcd.networks.compute import Forms
+from ppcd.networks.generators import ARCHITECTURES, Generator
+from ppcd.networks.initialisation import initialise
+from ppcd.networks.io import LastState
+from ppcd.training.distributed import ALONE, Processes
+from ppcd.training.methods import DistillNas
+from ppcd.training.profiles import Profile
+from ppcd.training.recipes import Recipe
+from ppcd.training.trainer import Trainer
 
 FINETUNE = "finetune"
 

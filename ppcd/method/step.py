@@ -1,7 +1,7 @@
 """One iteration of the training: D, then G and its masks, by one loss (eq. 8).
 
 `Step` is what an iteration computes. Who trains gives it networks, optimisers, noise and real images
-(`ppcd.trainer.Trainer`); the compared methods override its parts.
+(`ppcd.training.trainer.Trainer`); the compared methods override its parts.
 """
 
 from collections.abc import Iterable

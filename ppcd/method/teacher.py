@@ -33,7 +33,7 @@ class Teacher:
     """Features of a frozen generator in evaluation mode, for L_CD.
 
     Args:
-        generator: the teacher, a `ppcd.generators.Generator`; it is frozen and put into evaluation mode.
+        generator: the teacher, a `ppcd.networks.generators.Generator`; it is frozen and put into evaluation mode.
         normalisation: one of NORMALISATIONS.
         seed: of the samples from which the statistics of the classes are measured.
         samples_per_class: how many.

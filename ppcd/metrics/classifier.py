@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ppcd import paths
 from ppcd.base import PpcdError, seeded
-from ppcd.data import ImageSet, to_float
+from ppcd.data.sets import ImageSet, to_float
 from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
 
 ARCHITECTURE = 1  # raised when the network or its training changes: older files are then not used
@@ -101,7 +101,7 @@ def train_or_load_classifier(
     equal shares of every class, are held out for its accuracy. Training images are shifted by up to 1 px, never
     mirrored, as digits would become others. On a CPU one thread trains, because weights would otherwise differ with
     the number of threads, and scores with them. They still differ between processors with other instruction sets
-    (`ppcd.provenance.instructions`).
+    (`ppcd.runs.provenance.instructions`).
 
     Raises:
         PpcdError: epochs < 1, or a class with fewer than two images.

@@ -13,7 +13,7 @@ from torchprofile.trace import trace
 from ppcd.base import PpcdError
 from ppcd.method.masks import ChannelMask
 from ppcd.metrics.modes import eval_mode
-from ppcd.resampling import straightforward
+from ppcd.networks.resampling import straightforward
 
 CONVENTION = (
     "params: all parameters, masks excluded, every class embedding included. "

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from ppcd.base import PpcdError, seeded
-from ppcd.data import to_float
+from ppcd.data.sets import to_float
 from ppcd.metrics.features import Backbone
 
 Distance = Callable[[Tensor, Tensor], Tensor]

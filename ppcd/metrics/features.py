@@ -27,7 +27,7 @@ from torch_fidelity import FeatureExtractorBase, FeatureExtractorInceptionV3, re
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from ppcd.base import PpcdError
-from ppcd.data import ImageSet
+from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import tensors_hash
 from ppcd.metrics.classifier import FEATURES, Classifier, train_or_load_classifier
 from ppcd.metrics.natural import NaturalClassifier, train_or_load_natural_classifier

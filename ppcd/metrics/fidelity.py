@@ -26,7 +26,7 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from ppcd.base import seeded
-from ppcd.data import ImageSet
+from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import Entry, Key, cached
 from ppcd.metrics.features import Backbone, Features
 from ppcd.metrics.moments import COMPARED, PORTION, Moments, RunningStatistics, Statistics, statistics

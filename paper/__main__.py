@@ -1,0 +1,21 @@
+"""The command line: `python -m paper reproduce --profile mnist`."""
+
+import sys
+
+from ppcd.errors import dispatch
+
+COMMANDS = {
+    "reproduce": ("paper.reproduce", "every run of a profile, then every table, figure and notebook, and the report"),
+    "verify": ("paper.verify.__main__", "every table, figure and number that is kept, against the runs that it names"),
+    "claims": ("paper.claims.__main__", "each claim of the paper, checked against the runs that are there"),
+    "why": ("paper.why", "the runs that a number comes from, and what makes them again"),
+    "scale": ("paper.paper_scale", "sizes, run times and cost of training at the paper's own size"),
+    "bench": ("paper.bench.__main__", "speed, measured in turns"),
+    "generations": ("paper.generations", ""),
+    "timing": ("paper.timing", ""),
+    "training-cost": ("paper.training_cost", ""),
+    "bench-worker": ("paper.bench.worker", ""),
+}
+
+if __name__ == "__main__":
+    sys.exit(dispatch("paper", COMMANDS, sys.argv[1:]))

@@ -1,0 +1,161 @@
+"""Figure 8: failure cases by two stated rules, and which share of the samples fails."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from paper import failures, sums
+from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
+from paper.artifacts.sources import NOT_RUN, Context, Record, data_notes, find_records, generator_of, listed
+from paper.artifacts.tiles import show_tiles
+from paper.failures import RULES, Judged
+from paper.judges import get_judges
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.metrics.evaluate import fewest_samples
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import RECIPES, TEACHER
+
+SYSTEMS = ("ppcd", TEACHER)
+REAL = "real images"
+SHARE = 5  # a fifth of the evaluation's samples is judged
+SHOWN = 10  # failures in a row, the worst first
+SHORT = 3  # letters of class names that stand in one line with a number
+PAPER = (
+    'The paper\'s failures, found by eye, are "incomplete background"; digits have no background, so that the notion '
+    "has no meaning here.\nWhat these rules find are images that are not (clearly) of their class, and images unlike "
+    "any real one of it."
+)
+PAPER_ELSEWHERE = (
+    'The paper\'s failures, found by eye, are "incomplete background"; these rules look at the whole image.'
+)
+
+
+def judged(profile: str, seeds: Sequence[int]) -> dict[str, Judged | None]:
+    """What the rules say of PPCD-GAN, of its teacher and of the real images; samples of all seeds together.
+
+    Of every run the first fifth of its evaluation's samples; None for a system of which no run is complete.
+
+    Raises:
+        PpcdError: unknown profile, or its data or its backbone is not to be had.
+    """
+    budget = get_profile(profile)
+    records = {recipe: find_records(profile, recipe, seeds) for recipe in SYSTEMS}
+    if not any(records.values()):
+        return dict.fromkeys((*SYSTEMS, REAL))
+    data, gauges = get_judges(profile)
+    real = failures.reference(data, gauges)
+    count = max(budget.evaluation_samples // SHARE, fewest_samples(budget.num_classes))
+    found: dict[str, Judged | None] = {}
+    for recipe, runs in records.items():
+        parts = [failures.judge_samples(generator_of(run), count, _noise_seed(run), gauges, real) for run in runs]
+        found[recipe] = failures.join(parts) if parts else None
+    found[REAL] = failures.judge_real(count, gauges, real)
+    return found
+
+
+def _noise_seed(record: Record) -> int:
+    return int(record["metrics"]["protocol"]["seed"])
+
+
+def shares(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+    """Failures under each rule and under either: a count, the samples it is of, and the share in [0, 1]."""
+    rows = []
+    for system, what in found.items():
+        for rule in (*RULES, "either"):
+            row: dict[str, Any] = {"profile": profile, "seeds": listed(seeds), "system": _title(system), "rule": rule}
+            if what is None:
+                rows.append(row | {"failures": NOT_RUN, "samples": NOT_RUN, "share": NOT_RUN})
+                continue
+            failed = what.unclear | what.far if rule == "either" else getattr(what, rule)
+            count, total = int(failed.sum()), len(failed)
+            rows.append(row | {"failures": count, "samples": total, "share": count / total})
+    note = data_notes(profile)
+    return pd.DataFrame(rows).assign(**({"data note": note} if note else {}))
+
+
+def shares_table(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+    """The same to be read: one row per system, one column per rule."""
+    table = shares(found, profile, seeds)
+    table["text"] = [_said(row) for row in table.to_dict("records")]
+    wide = table.pivot(index="system", columns="rule", values="text")
+    wide = wide.loc[list(table["system"].unique()), [*RULES, "either"]].rename_axis(columns=None).reset_index()
+    return wide.assign(data=table["data note"].iloc[0]) if "data note" in table else wide
+
+
+def _title(system: str) -> str:
+    return RECIPES[system].title if system in RECIPES else system
+
+
+def _said(row: dict[Any, Any]) -> str:
+    """ "12 of 1000 (1.2%)"."""
+    if row["share"] == NOT_RUN:
+        return NOT_RUN
+    return f"{row['failures']} of {row['samples']} ({100 * row['share']:.1f}%)"
+
+
+def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | None] | None = None) -> Figure:
+    """Figure 8: the worst failures of PPCD-GAN under each rule, of its teacher and of the real images for contrast.
+
+    Args:
+        seeds: their samples are judged together.
+        found: what `judged` returned for the same profile and seeds, so that it is not computed twice.
+
+    Raises:
+        PpcdError: as `judged`, or no seeds.
+    """
+    budget = get_profile(profile)
+    if not seeds:
+        raise PpcdError("figure 8 needs at least one seed")
+    context = Context(budget.name, tuple(seeds), RECIPES["ppcd"].alpha)
+    found = judged(profile, seeds) if found is None else found
+    said = {(row["system"], row["rule"]): _said(row) for row in shares(found, profile, seeds).to_dict("records")}
+    names = class_names(profile, [], range(budget.num_classes))
+    short = max(map(len, names)) <= SHORT
+    heads = [name + (": " if short else "\n") for name in names]
+    height = (0.86 if short else 0.96) * len(RULES) * len(found) + 1.3
+    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+        figure = new_figure(7.4, height)
+        bands = figure.subfigures(len(RULES), 1, squeeze=False)
+        for band, rule in zip(bands.flat, RULES, strict=True):
+            panels = band.subplots(len(found), 1, squeeze=False)
+            band.suptitle(f"rule “{rule}”: {RULES[rule]}", fontsize=8, fontweight="bold")
+            for axes, (system, what) in zip(panels.flat, found.items(), strict=True):
+                label = f"{_title(system)}\n{said[_title(system), rule]}"
+                _worst(axes, what, rule, heads, label)
+        either = ", ".join(f"{_title(system)} {said[_title(system), 'either']}" for system in found)
+        note = PAPER if budget.dataset == "mnist" else PAPER_ELSEWHERE
+        sign(figure, context, f"failures under either rule: {either}\n{note}")
+    return figure
+
+
+def _worst(axes: Axes, what: Judged | None, rule: str, heads: Sequence[str], label: str) -> None:
+    """The worst failures of one system, each with its head, that of its class, and how bad it is."""
+    if what is None:
+        axes.set_box_aspect(1 / SHOWN)
+        not_run(axes)
+        axes.spines[:].set_visible(False)
+        axes.set_ylabel(label, rotation=0, ha="right", va="center")
+        return
+    worst = what.worst(rule, SHOWN)
+    images = what.images.new_full((SHOWN, *what.images.shape[1:]), 255)
+    images[: len(worst)] = what.images[worst]
+    under = []
+    for index in worst.tolist():
+        value = f"p {what.probability[index]:.2f}" if rule == "unclear" else f"{what.distance[index]:.2f}×"
+        under.append(heads[int(what.labels[index])] + value)
+    under += [""] * (SHOWN - len(worst)) if under else ["none"] + [""] * (SHOWN - 1)
+    show_tiles(axes, images.float() / 255, [label], under)
+
+
+def write_fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | None] | None = None) -> list[Path]:
+    """Write `figures/<profile>/fig8.{png,pdf}` and `results/<profile>/tables/fig8.csv` with the shares."""
+    found = judged(profile, seeds) if found is None else found
+    written = save(fig8(profile, seeds, found), profile, "fig8")
+    table = shares(found, profile, seeds).to_csv(index=False, lineterminator="\n")
+    return [*written, sums.write(paths.results(get_profile(profile).name), "tables/fig8.csv", table)]

@@ -1,0 +1,131 @@
+"""The first things that README.md shows: a table of the main systems at several profiles, and a picture of teacher and
+student for the same noise and classes."""
+
+import csv
+import json
+from collections.abc import Sequence
+from errno import ENOENT
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from paper import numbers as paper
+from paper.artifacts.comparison_figures import LABELS
+from paper.artifacts.figures import STYLE, class_names, example_noise, examples, new_figure, not_run, save, sign
+from paper.artifacts.render import plain_markdown, write_number
+from paper.artifacts.rows import score_names
+from paper.artifacts.sources import NOT_RUN, Context, Record, data_note, find_record
+from paper.artifacts.tiles import show_tiles
+from paper.intervals import t_interval
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import TEACHER
+
+TABLES = ("tables/table1.csv", "tables/table2.csv", "tables/fig4.csv")  # they name the runs of each recipe
+SYSTEMS = {
+    TEACHER: "Big-GAN (teacher)",
+    "ppcd": "PPCD-GAN, alpha 0.7",
+    "sagan": "SA-GAN, not pruned",
+    "distill-nas": "Distill + NAS",
+    "l1-biggan-a0.8": "Big-GAN, l1 pruning, alpha 0.8",
+}
+
+
+def markdown(folders: Sequence[Path]) -> str:
+    """Each system's Fréchet distance, accuracy and size at each profile, caption first.
+
+    Args:
+        folders: of the profiles' results, with Tables 1 and 2 and the numbers of Figure 4.
+
+    Raises:
+        FileNotFoundError: a profile lacks one of them or a run that it names, or has no run of these systems.
+    """
+    profiles = {folder.name: _records(folder) for folder in folders}
+    heading, settings = ["System"], []
+    for profile, found in profiles.items():
+        records = [record for system in found.values() for record in system]
+        if not records:
+            raise FileNotFoundError(ENOENT, "no run of the main systems", profile)
+        protocol, note = records[0]["metrics"]["protocol"], data_note(records)
+        seeds = ", ".join(map(str, sorted({record["seed"] for record in records})))
+        heading += [f"{profile}: {score_names(protocol['backbone'])['fd']} ↓", f"{profile}: accuracy ↑"]
+        heading += [f"{profile}: #Par., MACs ↓"]
+        settings.append(f"{profile}, seeds {seeds}, {protocol['samples']} samples{f', data: {note}' if note else ''}")
+    rows = [
+        [title, *(cell for found in profiles.values() for cell in _cells(found.get(recipe, [])))]
+        for recipe, title in SYSTEMS.items()
+    ]
+    caption = (
+        f"Mean and 95% t interval over seeds ({'; '.join(settings)}); EMA weights. Intervals end at what is possible: "
+        "a distance of 0, an accuracy of 100%. Sizes are means. FD: Fréchet distance in the features of the network in "
+        "brackets; accuracy: how often a classifier sees the class that was asked for. l1 pruning is shown at the "
+        "alpha where its number of parameters comes nearest to PPCD-GAN's."
+    )
+    return f"{caption}\n\n{plain_markdown(pd.DataFrame(rows, columns=heading))}\n"
+
+
+def _records(folder: Path) -> dict[str, list[Record]]:
+    """Recipe -> the records of the runs that the profile's tables name."""
+    found = {}
+    for name in TABLES:
+        with (folder / name).open(newline="") as file:
+            for row in csv.DictReader(file):
+                if row["recipe"] in SYSTEMS and row["runs"] != NOT_RUN:
+                    paths = [folder / "runs" / run / "run.json" for run in row["runs"].split("; ")]
+                    found[row["recipe"]] = [json.loads(path.read_text()) for path in paths]
+    return found
+
+
+def _cells(records: Sequence[Record]) -> list[str]:
+    if not records:
+        return [NOT_RUN] * 3
+    scores = [record["metrics"]["ema"] for record in records]
+    sizes = [np.mean([record["complexity"][key] for record in records]) for key in ("params", "macs")]
+    return [
+        _with_interval([each["fd"] for each in scores], np.inf, "number"),
+        _with_interval([each["accuracy"] for each in scores], 1.0, "percent"),
+        ", ".join(write_number(float(size), "count") for size in sizes),
+    ]
+
+
+def _with_interval(values: Sequence[float], most: float, style: str) -> str:
+    """`4.45 (1.57 to 7.32)`; the mean alone for one seed, which says nothing of the spread."""
+    mean = write_number(float(np.mean(values)), style)
+    if len(values) < 2:
+        return mean
+    low, high = ("0" if end == 0 else write_number(end, style) for end in np.clip(t_interval(values), 0.0, most))
+    return f"{mean} ({low} to {high})"
+
+
+def figure(profile: str, seed: int = 0) -> Figure:
+    """The teacher's images above those of the slim PPCD-GAN: each column has one class and one noise vector.
+
+    The teacher sees the first `dim_z` entries of the student's noise, as in L_CD (eq. 4).
+
+    Raises:
+        PpcdError: unknown profile.
+    """
+    context = Context(get_profile(profile).name, (seed,), paper.TABLE1_ALPHA)
+    records = {recipe: find_record(profile, recipe, seed) for recipe in (TEACHER, "ppcd")}
+    labels = LABELS[get_profile(profile).dataset]
+    names, z = class_names(profile, list(records.values()), labels), example_noise(profile, seed, len(labels))
+    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+        drawn = new_figure(6.4, 1.75, constrained=False)
+        edges = {"left": 0.16, "right": 0.99, "bottom": 0.13, "top": 0.89, "hspace": 0.04}
+        panels = drawn.subplots(2, 1, gridspec_kw=edges)
+        for axes, (recipe, record), name in zip(panels, records.items(), ("Big-GAN", "PPCD-GAN"), strict=True):
+            if record is None:
+                not_run(axes, f"{recipe}: {NOT_RUN}")
+                continue
+            title = f"{name}\n{write_number(record['complexity']['params'], 'count')} parameters"
+            show_tiles(axes, examples(record, z, labels), [title], names)
+            axes.tick_params(labeltop=recipe == TEACHER)
+        sign(drawn, context, "a column: one class, one noise vector")
+    return drawn
+
+
+def write(profile: str, seed: int = 0) -> list[Path]:
+    """Write `figures/<profile>/headline.{png,pdf}`."""
+    return save(figure(profile, seed), profile, "headline")

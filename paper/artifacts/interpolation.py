@@ -1,0 +1,176 @@
+"""Figure 6 (class changes at fixed noise) and Figure 7 (noise changes at fixed class)."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib
+import torch
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from paper.artifacts.figures import STYLE, class_names, examples, new_figure, not_run, save, sign
+from paper.artifacts.sources import Context, Record, find_record, generator_of
+from paper.artifacts.tiles import show_tiles
+from paper.interpolation import between_classes, slerp
+from ppcd.metrics.sampling import draw_noise
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import RECIPES, TEACHER
+
+SYSTEMS = ("ppcd", TEACHER)
+NOISES = 4  # fixed noise vectors of Figure 6, and rows of Figure 7
+LONGEST_LABEL = 6  # characters above an image of Figure 6 that leave its neighbours' alone; longer ones are slanted
+STEPS = 7  # from the one end to the other, both included
+# Pairs of Figure 6, and classes of Figure 7. Digits: pairs that share strokes, and classes that do not.
+PAIRS = {"mnist": ((3, 8), (4, 9)), "cifar10": ((3, 5), (1, 9)), "imagenet": ((235, 281), (984, 985))}
+FIXED = {"mnist": (0, 2, 4, 7), "cifar10": (0, 1, 5, 7), "imagenet": (100, 235, 850, 985)}
+
+
+def steps() -> Float[Tensor, " step"]:
+    """t = 0, 1/6 ... 1."""
+    return torch.arange(STEPS, dtype=torch.float64) / (STEPS - 1)
+
+
+def _titles() -> list[str]:
+    return [f"{t:.2g}" for t in steps().tolist()]
+
+
+def noise(profile: str, seed: int, count: int) -> Float[Tensor, "count noise"]:
+    """Noise vectors of a seed; every system takes the first `dim_z` entries of each."""
+    budget = get_profile(profile)
+    return draw_noise(count, max(budget.dim_z, budget.teacher_dim_z), seed)
+
+
+@torch.no_grad()
+def class_steps(
+    record: Record, z: Float[Tensor, "noises noise"], start: int, end: int
+) -> Float[Tensor, "images 3 height width"]:
+    """Images in [0, 1], noise by noise, of every step from one class to another."""
+    generator = generator_of(record)
+    mixed, labels = between_classes(generator, start, end, steps())
+    rows = z[:, : generator.dim_z].repeat_interleave(len(labels), dim=0)
+    return (mixed(rows, labels.repeat(len(z))).clamp(-1, 1) + 1) / 2
+
+
+def noise_steps(record: Record, profile: str, seed: int, labels: Sequence[int]) -> Float[Tensor, "images 3 h w"]:
+    """Images in [0, 1], class by class, of every step from one noise vector to the next of the seed.
+
+    The arc is drawn between the entries that the generator sees, so that its ends are the ends of the arc.
+    """
+    budget = get_profile(profile)
+    size = budget.teacher_dim_z if record["recipe"] == TEACHER else budget.dim_z
+    ends = noise(profile, seed, 2 * len(labels))[:, :size]
+    rows = [slerp(ends[2 * index], ends[2 * index + 1], steps()) for index in range(len(labels))]
+    return examples(record, torch.cat(rows), [label for label in labels for _ in range(STEPS)])
+
+
+def fig6(profile: str, seed: int = 0) -> Figure:
+    """Figure 6: class changes at fixed noise, in PPCD-GAN and in its teacher.
+
+    Left: from one class to another through interpolated class embeddings, for two pairs. Right: every class
+    (the first ten). A row has one noise vector throughout, the same for both systems.
+
+    Raises:
+        PpcdError: unknown profile.
+    """
+    budget = get_profile(profile)
+    context = Context(budget.name, (seed,), RECIPES["ppcd"].alpha)
+    records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
+    z, pairs = noise(profile, seed, NOISES), PAIRS[budget.dataset]
+    classes = list(range(min(budget.num_classes, 10)))
+    names = class_names(profile, list(records.values()), range(budget.num_classes))
+    blocks: list[tuple[str, list[str], Callable[[Record], Tensor]]] = []
+    for start, end in pairs:
+        title = f"class {names[start]} (t = 0) to {names[end]} (t = 1)"
+        blocks.append((title, _titles(), lambda record, a=start, b=end: class_steps(record, z, a, b)))  # type: ignore[misc]
+    every = [label for _ in range(NOISES) for label in classes]
+    blocks.append(
+        (
+            "every class",
+            [names[label] for label in classes],
+            lambda record: examples(record, z.repeat_interleave(len(classes), dim=0), every),
+        )
+    )
+    rows = [f"$z_{index + 1}$" for index in range(NOISES)]
+    note = "a row has one noise vector; class embeddings are interpolated linearly, t = 0 and 1 are the classes"
+    return _draw(records, context, blocks, rows, note)
+
+
+def fig7(profile: str, seed: int = 0) -> Figure:
+    """Figure 7: noise changes at fixed class, in PPCD-GAN and in its teacher, on the arc between two vectors.
+
+    Raises:
+        PpcdError: unknown profile.
+    """
+    budget = get_profile(profile)
+    context = Context(budget.name, (seed,), RECIPES["ppcd"].alpha)
+    records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
+    labels = FIXED[budget.dataset]
+    names = class_names(profile, list(records.values()), labels)
+    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+        figure = new_figure(6.4, 2.5)
+        figure.set_layout_engine("compressed")  # panels of images have an aspect
+        for axes, (recipe, record) in zip(figure.subplots(1, len(SYSTEMS)), records.items(), strict=True):
+            images = None if record is None else noise_steps(record, profile, seed, labels)
+            title = RECIPES[recipe].title
+            if images is not None:
+                title += f": the ends differ by {ends_differ(images):.3f}"
+            _panel(axes, images, names, _titles(), title)
+        note = "a row has one class; its noise goes from t = 0 to t = 1 by spherical interpolation;\n"
+        sign(
+            figure,
+            context,
+            note + "how much the ends differ is the mean absolute difference of the pixels, which are in [0, 1]",
+        )
+    return figure
+
+
+def ends_differ(images: Float[Tensor, "images 3 height width"]) -> float:
+    """How much the noise changes: mean absolute difference of the pixels between t = 0 and t = 1, over the rows."""
+    rows = images.unflatten(0, (-1, STEPS))
+    return (rows[:, 0] - rows[:, -1]).abs().mean().item()
+
+
+def _panel(axes: Axes, images: Tensor | None, rows: Sequence[str], columns: Sequence[str], title: str) -> None:
+    if images is None:
+        axes.set_box_aspect(len(rows) / len(columns))
+        not_run(axes)
+    else:
+        show_tiles(axes, images, rows, columns)
+        if max(map(len, columns)) > LONGEST_LABEL:
+            for label in axes.get_xticklabels():
+                label.set(rotation=40, ha="left", rotation_mode="anchor")
+    axes.xaxis.set_label_position("top")  # a title would be cut where ticks are above
+    axes.set_xlabel(title, fontsize=8, labelpad=4)
+
+
+def _draw(
+    records: dict[str, Record | None],
+    context: Context,
+    blocks: Sequence[tuple[str, list[str], Callable[[Record], Tensor]]],
+    rows: Sequence[str],
+    note: str,
+) -> Figure:
+    """A band for each system; in it a panel for each block, as wide as its columns ask for."""
+    widths = [len(columns) for _, columns, _ in blocks]
+    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+        figure = new_figure(0.36 * sum(widths) + 1.2, (0.34 * len(rows) + 0.5) * len(records) + 0.3)
+        figure.set_layout_engine("compressed")  # panels of images have an aspect
+        grid = figure.subplots(len(records), len(blocks), squeeze=False, width_ratios=widths)
+        for band, (recipe, record) in zip(grid, records.items(), strict=True):
+            for axes, (title, columns, make) in zip(band, blocks, strict=True):
+                _panel(axes, None if record is None else make(record), rows, columns, title)
+            band[0].set_ylabel(RECIPES[recipe].title.replace(" (", "\n("), fontsize=9)
+        sign(figure, context, note)
+    return figure
+
+
+def write_fig6(profile: str, seed: int = 0) -> list[Path]:
+    """Write `figures/<profile>/fig6.{png,pdf}`."""
+    return save(fig6(profile, seed), profile, "fig6")
+
+
+def write_fig7(profile: str, seed: int = 0) -> list[Path]:
+    """Write `figures/<profile>/fig7.{png,pdf}`."""
+    return save(fig7(profile, seed), profile, "fig7")

@@ -1,0 +1,219 @@
+"""A table of numbers as CSV, Markdown, LaTeX and HTML: the same frame, the same ranking.
+
+A frame has one row per model. For a column with key `is` it has `is` (mean over seeds, or NaN), `is sd`
+(standard deviation, NaN for one seed) and, where the paper has the number, `paper is`, whose place is in
+`paper table` and `paper row`. A column that shows factors has `is factor`: how many times smaller than BigGAN's.
+`status` says `complete`, `not run`, how many seeds there are, or `–` of real images; `reference` marks rows that
+stand apart and are not ranked.
+"""
+
+import html
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from paper import numbers as paper
+from paper.artifacts.sources import NO_MODEL, NOT_RUN
+
+Notation = Literal["markdown", "latex", "html"]
+WIDE = 12  # columns; a table with more is scaled to the width of the text in LaTeX
+
+
+class Html(str):
+    """Text that a notebook shows as HTML."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its key in the frame, its heading, which direction is better, and how it is written."""
+
+    key: str
+    heading: str
+    better: Literal["high", "low"] | None = None
+    style: Literal["number", "count", "percent", "seconds", "text"] = "number"
+    paper: str | None = None  # the paper's column, shown beside ours
+    factor: bool = False  # whether the reduction against BigGAN stands behind it
+    missing: str = "n/a"  # what a complete run says that has no such number
+    ranked_from: tuple[str, float] | None = None  # a key, and the number of it from which a row is ranked
+
+
+def write_number(value: float, style: str) -> str:
+    """A number as tables show it: 12.34, 0.312, 59.3k, 97.1%; seconds with three digits, 0.0460."""
+    if style == "seconds":
+        return f"{value:#.3g}".rstrip(".") if abs(value) < 1000 else f"{value:.0f}"
+    if style == "percent":
+        return f"{100 * value:.1f}%"
+    if style == "count":
+        for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+            if abs(value) >= size:
+                return f"{value / size:.3g}{unit}"
+        return f"{value:.0f}"
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def _write_spread(spread: float, value: float, style: str) -> str:
+    """The spread of a number, with as many decimals as the number itself is shown with."""
+    if style == "number":
+        return f"{spread:.{2 if abs(value) >= 1 else 3}f}"
+    if style == "seconds":
+        return f"{spread:.{len(write_number(value, style).partition('.')[2])}f}"
+    return write_number(spread, style)
+
+
+def _shown(value: float, column: Column) -> float:
+    """The number as a reader sees it, so that what looks equal is ranked as equal."""
+    text = write_number(value, column.style).rstrip("%")
+    unit = {"B": 1e9, "M": 1e6, "k": 1e3}.get(text[-1], 1.0)
+    return float(text.rstrip("BMk")) * unit
+
+
+def ranks(frame: pd.DataFrame, column: Column) -> dict[int, int]:
+    """Position of a row -> 1 (best) or 2 (second) among the ranked rows; equal numbers share their rank."""
+    if column.better is None:
+        return {}
+    ranked = ~frame["reference"].astype(bool) & frame[column.key].notna()
+    if column.ranked_from is not None:
+        key, least = column.ranked_from
+        ranked &= frame[key] >= least
+    values = {
+        position: _shown(value, column)
+        for position, (value, counts) in enumerate(zip(frame[column.key], ranked, strict=True))
+        if counts
+    }
+    order = sorted(set(values.values()), reverse=column.better == "high")[:2]
+    return {position: order.index(value) + 1 for position, value in values.items() if value in order}
+
+
+def _mark(text: str, rank: int | None, notation: Notation) -> str:
+    best, second = {
+        "markdown": ("**{}**", "<ins>{}</ins>"),
+        "latex": (r"\textbf{{{}}}", r"\underline{{{}}}"),
+        "html": ("<strong>{}</strong>", "<ins>{}</ins>"),
+    }[notation]
+    return {1: best, 2: second}.get(rank or 0, "{}").format(text)
+
+
+def _plain(text: str, notation: Notation) -> str:
+    """Headings and names in a notation: the paper's losses, arrows, and characters that mean something."""
+    if notation != "latex":
+        text = html.escape(text, quote=False) if notation == "html" else text.replace("|", r"\|")
+        text = text.replace("*", r"\*") if notation == "markdown" else text
+        return text.replace("L_PP", "L<sub>PP</sub>").replace("L_CD", "L<sub>CD</sub>")
+    text = text.replace("%", r"\%").replace("#", r"\#").replace("&", r"\&").replace("±", r"$\pm$")
+    text = re.sub(r"_(?!PP|CD)", r"\_", text).replace("×", r"$\times$")
+    text = text.replace("L_PP", r"$\mathcal{L}_{\rm PP}$").replace("L_CD", r"$\mathcal{L}_{\rm CD}$")
+    return text.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$").replace("·", r"$\cdot$")
+
+
+def cell(row: pd.Series, column: Column, rank: int | None = None, notation: Notation = "markdown") -> str:
+    """Our number as the table shows it: rank, spread over seeds and factor where there are any."""
+    value = row[column.key]
+    if row["status"] == NOT_RUN:
+        return NOT_RUN
+    if column.style == "text":
+        return _plain(str(value), notation)
+    if pd.isna(value):
+        return NO_MODEL if row["status"] == NO_MODEL else column.missing
+    text = _mark(_plain(write_number(value, column.style), notation), rank, notation)
+    spread = row.get(f"{column.key} sd", math.nan)
+    if not pd.isna(spread) and not (column.style == "count" and spread == 0):
+        text += " " + _plain("± " + _write_spread(spread, value, column.style), notation)
+    if column.factor:
+        factor = row[f"{column.key} factor"]
+        text += " (n/a)" if pd.isna(factor) else _plain(f" ({factor:.1f}×)", notation)
+    return text
+
+
+def paper_cell(row: pd.Series, column: Column, notation: Notation = "markdown") -> str:
+    """The paper's number as the paper prints it, its factor only where ours has one."""
+    if column.paper is None or pd.isna(row[f"paper {column.key}"]):
+        return "–"
+    printed = paper.published(int(row["paper table"]), row["paper row"], column.paper).text
+    return _plain(printed.replace("x)", "×)") if column.factor else printed.split(" (")[0], notation)
+
+
+def grid(frame: pd.DataFrame, columns: Sequence[Column], notation: Notation) -> list[list[str]]:
+    """Headings and cells as text, the paper's number behind ours."""
+    headings = ["Model", "seeds"]
+    for column in columns:
+        headings += [column.heading] + ([f"paper's {column.paper}"] if column.paper else [])
+    ranked = {column.key: ranks(frame, column) for column in columns}
+    body = []
+    for position, (_, row) in enumerate(frame.iterrows()):
+        name = f"{row['model']} (reference)" if row["reference"] else str(row["model"])
+        cells = [_plain(name, notation), NOT_RUN if row["status"] == NOT_RUN else str(row["seeds"])]
+        for column in columns:
+            cells.append(cell(row, column, ranked[column.key].get(position), notation))
+            if column.paper:
+                cells.append(paper_cell(row, column, notation))
+        body.append(cells)
+    return [[_plain(heading, notation) for heading in headings], *body]
+
+
+def markdown(frame: pd.DataFrame, columns: Sequence[Column], caption: str) -> str:
+    """The table in Markdown: best bold, second underlined."""
+    head, *body = grid(frame, columns, "markdown")
+    rule = ["---", "---"] + ["---:"] * (len(head) - 2)
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, rule, *body)]
+    return f"{_plain(caption, 'markdown')}\n\n" + "\n".join(lines) + "\n"
+
+
+def plain_markdown(frame: pd.DataFrame) -> str:
+    """A frame of texts as a Markdown table."""
+    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)
+
+
+def table_html(frame: pd.DataFrame, columns: Sequence[Column], caption: str) -> Html:
+    """The table for a notebook or a page (nbconvert's Markdown loses the underlining)."""
+    head, *body = grid(frame, columns, "html")
+    lines = ["<thead><tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr></thead>", "<tbody>"]
+    lines += ["<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for cells in body]
+    return Html(f"<p>{_plain(caption, 'html')}</p>\n<table>\n" + "\n".join(lines) + "\n</tbody></table>")
+
+
+def latex(frame: pd.DataFrame, columns: Sequence[Column], caption: str, label: str) -> str:
+    """The table in LaTeX (booktabs, and graphicx for a wide one): best bold, second underlined, references apart."""
+    head, *body = grid(frame, columns, "latex")
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_plain(caption, 'latex')}}}"]
+    wide = len(head) > WIDE
+    lines += [rf"\label{{{label}}}", *([r"\resizebox{\textwidth}{!}{%"] if wide else [])]
+    lines += [rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}"]
+    lines += [r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
+    previous = None
+    for cells, reference in zip(body, frame["reference"], strict=True):
+        if previous is not None and bool(reference) != previous:
+            lines.append(r"\midrule")
+        previous = bool(reference)
+        lines.append(" & ".join(cells).replace("–", "--") + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}" + "}" * wide, r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def csv(frame: pd.DataFrame, columns: Sequence[Column] = ()) -> str:
+    """Every number in full; `not run` or `n/a` where there is none, never an empty cell."""
+    written = frame.astype(object)
+    missing = {column.key: column.missing for column in columns}
+    for position, (_, row) in enumerate(frame.iterrows()):
+        for place, name in enumerate(frame.columns):
+            if pd.isna(row[name]):
+                ours = not str(name).startswith("paper ")
+                none = row["status"] if row["status"] in (NOT_RUN, NO_MODEL) else missing.get(str(name), "n/a")
+                written.iloc[position, place] = none if ours else "n/a"
+    return written.to_csv(index=False, lineterminator="\n")
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table that `csv` wrote; NaN where it says that there is no number, seeds as text.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    texts = {"seeds": str, "asked seeds": str}
+    frame = pd.read_csv(path, na_values=[NOT_RUN, NO_MODEL, "n/a"], keep_default_na=False, dtype=texts)
+    return frame.astype({"reference": bool})

@@ -1,0 +1,152 @@
+"""What artifacts are made of: the records (`run.json`) of complete runs."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.metrics.evaluate import is_free
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import load_generator
+from ppcd.records import read_unsealed
+from ppcd.runs.config import run_config, runs_root
+from ppcd.runs.directory import Run
+from ppcd.runs.finished import sample_grid
+from ppcd.training.profiles import get_profile
+
+Record = dict[str, Any]  # a run.json, schema 1
+NOT_RUN = "not run"
+NO_MODEL = "–"  # what a row of real images says of runs, sizes and times
+
+
+def find_record(profile: str, recipe: str, seed: int, alpha: float | None = None) -> Record | None:
+    """The record of a run, or None when it is not complete.
+
+    A run that was trained with other settings than the code has now is another run.
+
+    Raises:
+        PpcdError: unknown profile or recipe, impossible seed or alpha, or a run directory that was changed.
+    """
+    run = Run(run_config(profile, recipe, seed, alpha))
+    return run.read() if run.state == "complete" else None
+
+
+def find_records(profile: str, recipe: str, seeds: Sequence[int], alpha: float | None = None) -> list[Record]:
+    """The records of the complete runs among those of several seeds."""
+    found = [find_record(profile, recipe, seed, alpha) for seed in seeds]
+    return [record for record in found if record is not None]
+
+
+def directory(record: Record) -> Path:
+    """The directory of the run that the record is of."""
+    return paths.results(record["profile"]) / "runs" / record["id"]
+
+
+def read_csv(record: Record, name: str) -> pd.DataFrame:
+    """A log of the run, `history.csv` or `masks.csv`.
+
+    Raises:
+        PpcdError: the run has no such log.
+    """
+    path = directory(record) / name
+    if not path.is_file():
+        raise PpcdError(f"run {record['id']} has no {name}; it was not masked, or its directory is not whole")
+    return pd.read_csv(path)
+
+
+def second_half(history: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a log that are of the second half of its training."""
+    return history.loc[history["iteration"] > history["iteration"].max() / 2]
+
+
+def generator_of(record: Record) -> Generator:
+    """The slim EMA generator of a run, in evaluation mode."""
+    return load_generator(directory(record) / "generator.safetensors")
+
+
+def samples(record: Record) -> Path:
+    """The sample grid of a run, made again from its generator where the repository does not bring it."""
+    path = directory(record) / "samples.png"
+    if not path.is_file():
+        paths.write_atomic(path, sample_grid(generator_of(record), record["seed"], "cpu"))
+    return path
+
+
+def alpha_of(record: Record) -> float | None:
+    """The compression ratio threshold of a run, None where nothing was pruned."""
+    return record["config"]["recipe"]["alpha"]
+
+
+def common_protocol(records: Sequence[Record]) -> dict[str, Any]:
+    """The measurement protocol that all the records share; {} for no records.
+
+    The seed of the noise may differ, and so may the weights of networks that were trained for measuring
+    (`*_sha256`, on another machine): see `own_networks`.
+
+    Raises:
+        PpcdError: the records were measured in different ways and must not stand in one table.
+    """
+    protocols = [record["metrics"]["protocol"] for record in records]
+    for record, protocol in zip(records, protocols, strict=True):
+        for key in sorted(set(protocol) | set(protocols[0])):
+            if not is_free(key) and protocol.get(key) != protocols[0].get(key):
+                raise PpcdError(
+                    f"run {record['id']} was measured with {key} {protocol.get(key)!r} and run "
+                    f"{records[0]['id']} with {protocols[0].get(key)!r}; they cannot stand in one table"
+                )
+    return protocols[0] if protocols else {}
+
+
+def own_networks(records: Sequence[Record]) -> int:
+    """How many different copies of the backbone (trained on different machines) measured these records."""
+    return len({record["metrics"]["protocol"].get("backbone_sha256") for record in records})
+
+
+def data_note(records: Iterable[Record]) -> str:
+    """What is to be known of the images that these runs saw, "JPEG source" for example; "" where nothing is."""
+    return "; ".join(dict.fromkeys(note for record in records if (note := record["data"].get("note"))))
+
+
+def data_notes(profile: str) -> str:
+    """The same of all runs of a profile. Whoever reads a run that was changed says what is wrong with it."""
+    found = map(read_unsealed, sorted(runs_root(profile).iterdir()) if runs_root(profile).is_dir() else ())
+    return data_note(record for record in found if record is not None and isinstance(record.get("data"), dict))
+
+
+@dataclass(frozen=True)
+class Context:
+    """What stands on every table and figure, so that a small result cannot pass as the paper's."""
+
+    profile: str
+    seeds: tuple[int, ...]
+    alpha: float | None = None
+
+    @property
+    def backbone(self) -> str:
+        return get_profile(self.profile).backbone
+
+    @property
+    def line(self) -> str:
+        """For example `profile mnist · seeds 0, 1 · backbone classifier · alpha 0.5`, and what is to be known of the
+        images: `data: JPEG source`."""
+        parts = [f"profile {self.profile}", f"seed{'s' * (len(self.seeds) != 1)} {listed(self.seeds)}"]
+        parts.append(f"backbone {self.backbone}")
+        if self.alpha is not None:
+            parts.append(f"alpha {self.alpha:g}")
+        if note := data_notes(self.profile):
+            parts.append(f"data: {note}")
+        return " · ".join(parts)
+
+
+def listed(seeds: Sequence[int]) -> str:
+    """`0, 1, 2`; `none` for no seeds."""
+    return ", ".join(map(str, seeds)) or "none"
+
+
+def alpha_suffix(alpha: float, default: float) -> str:
+    """What keeps a product for another alpha from overwriting the paper's: `` or `-a0.6`."""
+    return "" if alpha == default else f"-a{alpha:g}"

@@ -1,0 +1,305 @@
+"""Small tables of the notebooks and the report: scores, layers, headline numbers, provenance, deviations."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from paper import numbers as paper
+from paper.artifacts.curves import RULES
+from paper.artifacts.render import write_number
+from paper.artifacts.rows import kept_channels, score_names
+from paper.artifacts.sources import NOT_RUN, Record, data_note, find_record, read_csv, second_half
+from paper.inventory import find_runs
+from ppcd import paths
+from ppcd.method.earlier_rules import Schedule
+from ppcd.method.masks import ChannelMask
+from ppcd.networks.generators import CHANNELS
+from ppcd.runs.config import run_config
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import TEACHER, get_recipe
+from ppcd.training.trainer import OPTIMISATION
+
+HEADLINE_RECIPES = (TEACHER, "ppcd-a0.5", "ppcd")
+HEADLINE_COLUMNS = (
+    "conditional accuracy",
+    "FD",
+    "#Par.",
+    "residual blocks left",
+    "channels kept",
+    "last layer frozen at",
+)
+RULE_COLUMNS = ("layers frozen", "last at", "channels kept", "forced", "spared", "rescued", "conditional accuracy")
+STANDSTILL = 0.5  # of the second half
+NOT_WATCHED = "it was trained before trainings were watched"
+
+
+def when_run(record: Record | None, make: Callable[[Record], Any]) -> Any:
+    """What `make` makes of a run, or a line that says that it is not run."""
+    return make(record) if record is not None else f"**{NOT_RUN}**"
+
+
+def when_masked(record: Record | None, make: Callable[[Record], Any]) -> Any:
+    """The same for what only a pruned run has."""
+    if record is not None and not record["masks"]:
+        return f"Nothing was pruned: {record['title']} has no masks."
+    return when_run(record, make)
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f}%"
+
+
+def scores(record: Record) -> pd.DataFrame:
+    """The scores of a run, one row for the EMA weights and one for the raw ones."""
+    protocol = record["metrics"]["protocol"]
+    names = score_names(protocol["backbone"])
+    names["diversity"] = f"diversity ({protocol.get('diversity', protocol['backbone'])})"
+    rows = []
+    for weights in ("ema", "raw"):
+        measured = record["metrics"][weights]
+        if measured is None:
+            rows.append({"weights": weights, names["is"]: "not measured"})
+            continue
+        row: dict[str, Any] = {"weights": weights}
+        for key, score in measured.items():
+            if not key.endswith("_std"):
+                row[names.get(key, key)] = "n/a" if score is None else f"{score:.4g}"
+        rows.append(row)
+    return _noted_frame(pd.DataFrame(rows).fillna("–"), [record])
+
+
+def _noted_frame(frame: pd.DataFrame, records: Sequence[Record | None]) -> pd.DataFrame:
+    """With a column that says what is to be known of the images behind scores, where something is."""
+    note = data_note(record for record in records if record is not None)
+    return frame.assign(data=note) if note else frame
+
+
+def layers(record: Record) -> pd.DataFrame:
+    """What the masks of a run removed, layer by layer.
+
+    `forced` counts channels that were ranked by w because training alone had not pruned them, `spared` those
+    that had closed beyond what alpha asks for and were kept, `rescued` those that were kept because their layer
+    would have lost all.
+    """
+    iterations = record["training"]["iterations"]
+    return pd.DataFrame(
+        {
+            "layer": mask["layer"],
+            "channels": mask["channels"],
+            "kept": mask["kept"],
+            "pruned": _percent(mask["channels"] - mask["kept"], mask["channels"]),
+            "frozen at iteration": "never" if mask["frozen_at"] is None else str(mask["frozen_at"]),
+            "of the training": "–" if mask["frozen_at"] is None else _percent(mask["frozen_at"], iterations),
+            "forced": mask["forced"],
+            "spared": mask.get("spared", 0),
+            "rescued": mask["rescued"],
+        }
+        for mask in record["masks"]
+    )
+
+
+def channels(records: Mapping[str, Record | None]) -> pd.DataFrame:
+    """Kept channels of every masked layer, one row per system of `records`."""
+    rows = []
+    for name, record in records.items():
+        row: dict[str, Any] = {"system": get_recipe(name).title}
+        if record is None:
+            row["kept"] = NOT_RUN
+        elif not record["masks"]:
+            row["kept"] = "all"
+        else:
+            row["kept"] = "{} of {}".format(*kept_channels(record))
+            row |= {mask["layer"]: f"{mask['kept']}/{mask['channels']}" for mask in record["masks"]}
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("–")
+
+
+def size(record: Record) -> pd.DataFrame:
+    """Parameters and MACs of the slim generator and of the same network before pruning."""
+    complexity = record["complexity"]
+    kinds = {
+        "parameters": "params",
+        "of them in residual blocks": "block_params",
+        "MACs of one image": "macs",
+    }
+    return pd.DataFrame(
+        {
+            "": title,
+            "slim": write_number(complexity[key], "count"),
+            "before pruning": write_number(complexity[f"{key}_dense"], "count"),
+            "left": _percent(complexity[key], complexity[f"{key}_dense"]),
+        }
+        for title, key in kinds.items()
+    )
+
+
+def _last_freeze(record: Record) -> str:
+    """When the last layer froze, as a share of the training."""
+    frozen = [mask["frozen_at"] for mask in record["masks"]]
+    if not frozen:
+        return "–"
+    if None in frozen:
+        return "never"
+    return f"{_percent(max(frozen), record['training']['iterations'])} of the training"
+
+
+def _headline_row(record: Record | None) -> dict[str, Any]:
+    if record is None:
+        return dict.fromkeys(HEADLINE_COLUMNS, NOT_RUN)
+    measured, complexity = record["metrics"]["ema"], record["complexity"]
+    accuracy, distance = measured["accuracy"], measured["fd"]
+    values = (
+        "n/a" if accuracy is None else write_number(accuracy, "percent"),
+        "n/a" if distance is None else write_number(distance, "number"),
+        write_number(complexity["params"], "count"),
+        _percent(complexity["block_params"], complexity["block_params_dense"]),
+        "{}/{}".format(*kept_channels(record)) if record["masks"] else "all",
+        _last_freeze(record),
+    )
+    return dict(zip(HEADLINE_COLUMNS, values, strict=True))
+
+
+def headline(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+    """The teacher and PPCD-GAN at alpha 0.5 and 0.7, seed by seed: the numbers that say whether it worked."""
+    rows, records = [], []
+    for name in HEADLINE_RECIPES:
+        recipe = get_recipe(name)
+        for seed in seeds:
+            row = {"run": recipe.title, "alpha": f"{recipe.alpha:g}" if recipe.alpha else "–", "seed": seed}
+            records.append(find_record(profile, name, seed))
+            rows.append(row | _headline_row(records[-1]))
+    frame = pd.DataFrame(rows).rename(columns={"FD": score_names(get_profile(profile).backbone)["fd"]})
+    return _noted_frame(frame, records)
+
+
+def rules(records: Mapping[str, Record | None]) -> pd.DataFrame:
+    """What each rule for the masks came to: one row per recipe of `records`."""
+    rows = []
+    for name, record in records.items():
+        row: dict[str, Any] = {"rule": RULES.get(name, get_recipe(name).title)}
+        if record is None:
+            rows.append(row | dict.fromkeys(RULE_COLUMNS, NOT_RUN))
+            continue
+        masks, short = record["masks"], _headline_row(record)
+        row["layers frozen"] = f"{sum(mask['frozen_at'] is not None for mask in masks)}/{len(masks)}"
+        row |= {"last at": short["last layer frozen at"], "channels kept": short["channels kept"]}
+        row |= {key: sum(mask.get(key, 0) for mask in masks) for key in ("forced", "spared", "rescued")}
+        rows.append(row | {"conditional accuracy": short["conditional accuracy"]})
+    return _noted_frame(pd.DataFrame(rows), list(records.values()))
+
+
+def settings(profile: str, seed: int) -> pd.DataFrame:
+    """The settings of the paper's section 4.2 and those of PPCD-GAN at this profile, side by side."""
+    config = run_config(profile, "ppcd", seed)
+    budget, recipe, mask = config.profile, config.recipe, ChannelMask(1)
+    optimisation = OPTIMISATION[recipe.generator]
+    gradual = config.mask_rule == "gradual"
+    blocks = len(CHANNELS[budget.resolution]) - 1
+    record = find_record(profile, "ppcd", seed)
+    ours = {
+        "epochs": f"{budget.iterations} iterations (teacher: {budget.teacher_iterations})",
+        "optimizer": f"Adam; {'the gradual rule' if gradual else 'SGD'} for the masks",
+        "learning rate": f"G {budget.lr_g_scale * optimisation.lr_g:g}, D {budget.lr_d_scale * optimisation.lr_d:g}, "
+        + ("masks by their schedule" if gradual else f"masks {Schedule().learning_rate(budget.iterations):g}"),
+        "batch": f"{budget.batch_size} x {budget.accumulations} accumulations",
+        "delta": f"{mask.delta:g}",
+        "alpha": f"{recipe.alpha:g}",
+        "pivot": f"{mask.pivot:g}",
+        "weight of L_PP": "between the gradients of the channels that go and that stay, in each layer" if gradual
+        else f"{recipe.lambda_pp:g} at the start, then by the schedule of each layer",
+        "weight of L_CD": f"{recipe.lambda_cd:g}",
+        "PP-Res blocks": f"{blocks}",
+        "distilled blocks": f"{blocks - 1}, all but the first",
+        "adversarial loss": recipe.adversarial,
+        "data": f"{config.data_identity}, {budget.num_classes} classes, "
+        f"{budget.resolution}x{budget.resolution}" + _noted(record),
+        "hardware": NOT_RUN if record is None
+        else f"{record['provenance']['device']}, {record['training']['seconds'] / 60:.1f} minutes",
+    }  # fmt: skip
+    return pd.DataFrame(
+        {"setting": entry.name, "paper": entry.value, "where": entry.where, "here": ours[entry.name]}
+        for entry in paper.SETTINGS
+    )
+
+
+def standstills(profile: str, seeds: Sequence[int]) -> pd.DataFrame | str:
+    """Runs whose discriminator had won: its hinge loss is exactly 0 in most logged steps of the second half.
+
+    Every real image is then scored above 1 and every generated one below -1, so D has no gradient and learns
+    nothing more; G still has one, from a D that stands still.
+    """
+    rows = []
+    for record in find_runs(profile):
+        method = record["config"]["recipe"].get("baseline") or {}
+        if record["seed"] not in seeds or method.get("kind") == "output":  # which has no D
+            continue
+        second = second_half(read_csv(record, "history.csv"))["loss_d"]
+        share = float((second == 0).mean()) if len(second) else 0.0
+        if share > STANDSTILL:
+            row = {"run": record["id"], "steps of the second half with loss_d = 0": _percent(share, 1.0)}
+            rows.append(row | {"conditional accuracy": _headline_row(record)["conditional accuracy"]})
+    return pd.DataFrame(rows) if rows else "In no run had the discriminator won for good."
+
+
+def noticed(*records: Record) -> pd.DataFrame | str:
+    """What went wrong while these runs were trained (`ppcd.runs.health`), or a line that says that nothing did.
+
+    `until` is the iteration where it was found to be over, which not everything can be.
+    """
+    rows = [
+        {
+            "run": record["id"],
+            "iteration": warning["iteration"],
+            "until": warning.get("until", "–"),
+            "what": warning["text"],
+        }
+        for record in records
+        for warning in record.get("warnings", [])
+    ]
+    watched = [record for record in records if "warnings" in record]
+    if rows:
+        return pd.DataFrame(rows)
+    if not watched:
+        return f"Whether something went wrong in training is not known: {NOT_WATCHED}." if records else f"**{NOT_RUN}**"
+    return f"Nothing went wrong in the training of {', '.join(record['id'] for record in watched)}."
+
+
+def noticed_in(profile: str, seeds: Sequence[int]) -> pd.DataFrame | str:
+    """As `noticed`, of all runs of a profile with these seeds."""
+    return noticed(*(record for record in find_runs(profile) if record["seed"] in seeds))
+
+
+def provenance(profile: str) -> pd.DataFrame | str:
+    """Every complete run of a profile: what made it, on what, from which data, and how long it took."""
+    rows = []
+    for record in find_runs(profile):
+        made = record["provenance"]
+        rows.append(
+            {
+                "run": record["id"],
+                "commit": str(made["commit"])[:10] + (" with changes" if made["dirty"] else ""),
+                "ppcd": made["ppcd"],
+                "torch": made["libraries"].get("torch", "unknown"),
+                "device": f"{made['device']}, {made['threads']} threads",
+                "data": f"{record['data']['identity']} ({record['data']['images']} images{_noted(record)})",
+                "teacher": record["teacher"]["id"] if record["teacher"] else "–",
+                "started": made["started"],
+                "minutes": f"{record['training']['seconds'] / 60:.1f}",
+            }
+        )
+    return pd.DataFrame(rows) if rows else f"Runs of profile {profile}: **{NOT_RUN}**"
+
+
+def _noted(record: Record | None) -> str:
+    """What is to be known of the images behind their number: ", JPEG source"."""
+    note = "" if record is None else data_note([record])
+    return f", {note}" if note else ""
+
+
+def deviations() -> str:
+    """What docs/deviations.md says, in Markdown, without its heading: written once, shown twice."""
+    page = paths.repository() / "docs" / "deviations.md"
+    if not page.is_file():
+        return f"There is no {page.name} in docs/."
+    return page.read_text(encoding="utf-8").split("\n", 1)[1].strip()

@@ -1,0 +1,185 @@
+"""How well a student's attention maps follow the teacher's for the same noise, beyond what the class explains.
+
+L_CD is small when a student has learnt the average map of each class and nothing of the image at hand. So the maps'
+class averages are taken away, of teacher and student each, and what is left is correlated.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from paper import sums
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.method.losses import normalized_map
+from ppcd.method.teacher import Teacher
+from ppcd.metrics.sampling import draw_noise, sample_labels
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import load_generator
+from ppcd.runs import provenance
+from ppcd.runs.config import run_config, runs_root
+from ppcd.runs.directory import Run
+from ppcd.runs.train import GENERATOR
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import TEACHER
+
+Record = dict[str, Any]  # a run.json
+
+SCHEMA = 1
+FILE = "following.json"
+SAMPLES = 1000
+BATCH = 100
+NOISE_SEED = 2000  # no evaluation's
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    """sum(ab) / sqrt(sum(a^2) sum(b^2)); 0 where one of them is 0 everywhere."""
+    size = torch.sqrt(a.square().sum() * b.square().sum()).item()
+    return (a * b).sum().item() / size if size > 0 else 0.0
+
+
+def _class_means(maps: Float[Tensor, "n pixel"], y: Int[Tensor, " n"]) -> Float[Tensor, "n pixel"]:
+    """For each map the mean of its class's maps."""
+    sums = maps.new_zeros(int(y.max()) + 1, maps.shape[1]).index_add_(0, y, maps)
+    return (sums / torch.bincount(y)[:, None].clamp(min=1))[y]
+
+
+def correlations(
+    teacher: Float[Tensor, "n pixel"], student: Float[Tensor, "n pixel"], y: Int[Tensor, " n"]
+) -> tuple[float, float]:
+    """Of the maps of the same samples: within classes, and between the classes' means.
+
+    Within: of the maps less the mean of their class. Between: of the classes' means less the mean of all. Both over all
+    samples and pixels, in [-1, 1].
+
+    Raises:
+        PpcdError: no class has two of them.
+    """
+    if len(y) == 0 or torch.bincount(y).max() < 2:
+        raise PpcdError("what is left beyond the class shows in classes of two samples or more; there is none")
+    pair = [maps.double() for maps in (teacher, student)]
+    means = [_class_means(maps, y) for maps in pair]
+    within = _correlation(*(maps - mean for maps, mean in zip(pair, means, strict=True)))
+    return within, _correlation(*(mean - mean.mean(0) for mean in means))
+
+
+@torch.no_grad()
+def measure_following(
+    student: Generator, teacher: Teacher, samples: int = SAMPLES, seed: int = NOISE_SEED
+) -> list[dict[str, Any]]:
+    """How well a generator's maps follow a teacher's, of the blocks that L_CD compares.
+
+    Args:
+        student: in evaluation mode, of the teacher's classes and resolution, with at least as many noise entries.
+        teacher: with the class-conditional normalisation under which its maps are looked at.
+        samples: how many, the classes taking turns.
+        seed: of their noise.
+
+    Returns:
+        for each block: block (from 1 on), pixels (of a side), within, between: see `correlations`.
+
+    Raises:
+        PpcdError: they do not fit together.
+    """
+    if (student.num_classes, student.resolution) != (teacher.generator.num_classes, teacher.generator.resolution):
+        raise PpcdError("the student's classes and resolution are not the teacher's")
+    if student.dim_z < teacher.dim_z:
+        raise PpcdError(f"the teacher takes {teacher.dim_z} noise entries, more than the student's {student.dim_z}")
+    z, y = draw_noise(samples, student.dim_z, seed), sample_labels(samples, student.num_classes)
+    maps: list[list[tuple[Tensor, Tensor]]] = []
+    for z_part, y_part in zip(z.split(BATCH), y.split(BATCH), strict=True):
+        theirs, ours = teacher.features(z_part, y_part), student(z_part, y_part, return_features=True)[1][1:]
+        maps.append([(normalized_map(a), normalized_map(b)) for a, b in zip(theirs, ours, strict=True)])
+    found = []
+    for number, parts in enumerate(zip(*maps, strict=True), start=1):
+        of_teacher, of_student = (torch.cat(each) for each in zip(*parts, strict=True))
+        within, between = correlations(of_teacher, of_student, y)
+        side = round(of_teacher.shape[1] ** 0.5)
+        found.append({"block": number, "pixels": side, "within": within, "between": between})
+    return found
+
+
+def mean_within(found: Sequence[dict[str, Any]]) -> float:
+    """The correlation within classes, averaged over the blocks."""
+    return sum(each["within"] for each in found) / len(found)
+
+
+def ensure_following(profile: str, records: Sequence[Record]) -> dict[str, Any]:
+    """Measure how the maps of these runs follow those of the teacher of their seed, where that is not known.
+
+    Of runs that had a teacher and of those that had none; of the teacher itself nothing. All are looked at under the
+    teacher's class-conditional normalisation, whatever they were trained with. Kept in following.json of the profile's
+    results.
+
+    Args:
+        profile: its name.
+        records: of complete runs of this profile.
+
+    Returns:
+        `runs` of the file: {id: generator_sha256, teacher, teacher_sha256, blocks (see `measure_following`)}.
+    """
+    name, began = get_profile(profile).name, provenance.collect("cpu")
+    there = _read(name)
+    found, missing = dict(there), 0
+    teachers: dict[int, tuple[Record, Teacher] | None] = {}
+    for record in records:
+        seed = record["seed"]
+        if record["config"]["recipe"]["generator"] in (TEACHER, "tinygan"):  # itself, or blocks of other sizes
+            continue
+        if seed not in teachers:
+            teachers[seed] = _teacher(name, seed)
+        pair = teachers[seed]
+        if pair is None:
+            continue
+        of, teacher = pair
+        about = {
+            "generator_sha256": record["files"][GENERATOR],
+            "teacher": of["id"],
+            "teacher_sha256": of["files"][GENERATOR],
+        }
+        if about.items() <= there.get(record["id"], {}).items():
+            continue
+        if not missing:
+            print("attention maps of students and teachers", file=sys.stderr, flush=True)
+        missing += 1
+        student = load_generator(runs_root(name) / record["id"] / GENERATOR)
+        found[record["id"]] = {**about, "blocks": measure_following(student, teacher, SAMPLES)}
+    if missing:
+        protocol = {"samples": SAMPLES, "seed": NOISE_SEED, "normalisation": "teacher"}
+        whole = {"schema": SCHEMA, "protocol": protocol, "runs": found, "provenance": provenance.finish(began)}
+        sums.write(paths.results(name), FILE, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    return found
+
+
+def read_following(record: Record) -> list[dict[str, Any]] | None:
+    """The blocks of a run; None where it was not measured, or with other weights."""
+    found = _read(record["profile"]).get(record["id"])
+    if found is None or found["generator_sha256"] != record["files"][GENERATOR]:
+        return None
+    return found["blocks"]
+
+
+def _teacher(profile: str, seed: int) -> tuple[Record, Teacher] | None:
+    run = Run(run_config(profile, TEACHER, seed))
+    if run.state != "complete":
+        return None
+    return run.read(), Teacher(load_generator(run.path(GENERATOR)), seed=seed)
+
+
+def _read(profile: str) -> dict[str, Any]:
+    """The `runs` of following.json; {} where it is not there, damaged, or of another kind."""
+    try:
+        found = json.loads((paths.results(profile) / FILE).read_text())
+        sound = all(
+            isinstance(run["generator_sha256"], str)
+            and all(isinstance(each["within"], float) for each in run["blocks"])
+            for run in found["runs"].values()
+        )
+        return found["runs"] if sound and found["schema"] == SCHEMA else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}

@@ -1,0 +1,317 @@
+"""Each claim of the paper, checked against the runs of a profile (`make claims`).
+
+A claim is a conjunction of parts; a part is a statistic of measurements and a bound. The 95% interval of its mean over
+seeds comes from `paper.intervals`: wholly on the right side of the bound, the part is reproduced, wholly on the wrong
+side not reproduced, otherwise inconclusive. A claim is reproduced where all its parts are, not reproduced where one of
+them is not, else inconclusive; and not run where a run or a measurement that it needs is not there.
+
+What is corrected: one part of many fails more easily by chance than one part alone, so the interval that lets a part
+fail is widened for the number of the claim's parts that vary over seeds (Bonferroni, which is Holm's first step). All
+parts must hold together, which needs no correction. The number of claims is not corrected for.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from paper import sums
+from paper.artifacts.render import write_number
+from paper.artifacts.sources import Context, listed
+from paper.claims.evidence import Evidence, Missing
+from paper.claims.predicates import (
+    CLAIMS,
+    MEASURES,
+    PRUNED_BY_L1,
+    SCORES,
+    SEARCHED,
+    TIMES,
+    Array,
+    Claim,
+    Part,
+    Quantity,
+    name,
+)
+from paper.generations import samples_per_generation
+from paper.intervals import LEVEL, MOST_SEEDS, seeds_to_decide, t_interval
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.training.profiles import get_profile
+
+RECIPES_OF_CLAIMS = tuple(dict.fromkeys(recipe for claim in CLAIMS for recipe in claim.recipes))  # that they read
+
+Status = Literal["reproduced", "not reproduced", "inconclusive", "not run"]
+STATUSES: dict[Status, str] = {
+    "reproduced": "the 95% interval of every part lies wholly where the claim puts it",
+    "not reproduced": "that of at least one part, widened for the number of parts, lies wholly on the other side",
+    "inconclusive": "no part is on the other side, but the interval of at least one holds both",
+    "not run": "a run or a measurement that the claim needs is not there: nothing is known",
+}
+
+
+class Measurements(Protocol):
+    """Where measurements come from: runs (`paper.claims.evidence.Evidence`)."""
+
+    def values(self, quantity: Quantity, side_by_side: bool = True) -> Array: ...
+    def side_by_side(self, recipes: Iterable[str]) -> bool: ...
+    def runs(self, recipes: Iterable[str]) -> list[str]: ...
+    def collapsed(self, recipe: str) -> list[int]: ...
+    def copies_of_the_backbone(self, recipes: Iterable[str]) -> int: ...
+
+
+@dataclass(frozen=True)
+class PartOutcome:
+    """What a part came to: the statistic's mean over seeds, its interval, and what that says.
+
+    Attributes:
+        interval: infinite where one seed is all there is.
+        means: of the part's quantities.
+        seeds: how many are in the interval.
+        needed: how many would decide an open part; None where more than `paper.intervals.MOST_SEEDS`, or unknown.
+    """
+
+    part: Part
+    status: Status
+    value: float
+    interval: tuple[float, float]
+    means: tuple[float, ...]
+    seeds: int
+    needed: int | None = None
+
+    @property
+    def leans(self) -> bool:
+        """Whether the mean lies where the claim puts it."""
+        return self.value > self.part.bound if self.part.side == "above" else self.value < self.part.bound
+
+    @property
+    def text(self) -> str:
+        """`IS PPCD-GAN / SA-GAN 1.27 [1.10, 1.40] > 1`."""
+        low, high = self.interval
+        shown = number(self.value)
+        if math.isinf(high):
+            shown = f"{shown} [{self.seeds} seed]" if self.seeds else "no seed"
+        elif low != high:
+            shown += f" [{number(low)}, {number(high)}]"
+        return f"{self.part.text} {shown} {'>' if self.part.side == 'above' else '<'} {number(self.part.bound)}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a claim came to."""
+
+    claim: Claim
+    status: Status
+    parts: tuple[PartOutcome, ...]
+    missing: tuple[str, ...]
+    runs: tuple[str, ...]
+    remark: str = ""
+
+    @property
+    def needed(self) -> int | None:
+        """How many seeds would decide an open claim: those that make it fail, or all of its parts hold."""
+        failing = [part.needed for part in self.parts if part.status == "inconclusive" and not part.leans]
+        holding = [part.needed for part in self.parts if part.status == "inconclusive" and part.leans]
+        known = [each for each in failing or holding if each is not None]
+        if failing:
+            return min(known, default=None)
+        return max(known, default=None) if len(known) == len(holding) else None
+
+    @property
+    def open(self) -> str:
+        """What would decide it, in words; nothing of a claim that is decided."""
+        if self.status != "inconclusive":
+            return ""
+        if (fewest := min(part.seeds for part in self.parts if part.status == "inconclusive")) < 2:
+            return "one seed cannot decide it" if fewest else "of one part all runs collapsed"
+        needed = f"more than {MOST_SEEDS}" if self.needed is None else f"about {self.needed}"
+        return f"{needed} seeds would decide it"
+
+    @property
+    def measured(self) -> str:
+        """In one line: every part, or what is missing; and what is to be known of it."""
+        if self.missing:
+            return "; ".join(self.missing)
+        said = "; ".join(filter(None, [self.remark, self.open]))
+        return "; ".join(outcome.text for outcome in self.parts) + (f" ({said})" if said else "")
+
+
+def number(value: float) -> str:
+    """1.27, 0.031, 12.3."""
+    return f"{value:.3g}" if abs(value) < 1e6 else f"{value:.2e}"
+
+
+def decide(low: float, high: float, bound: float, side: str) -> Status:
+    """Where an interval lies. A claim is strict: what equals the bound does not hold."""
+    if side == "below":
+        low, high, bound = -high, -low, -bound
+    if low > bound:
+        return "reproduced"
+    return "not reproduced" if high <= bound else "inconclusive"
+
+
+def combine(statuses: Sequence[Status]) -> Status:
+    """The status of a conjunction."""
+    for status in ("not run", "not reproduced", "inconclusive"):
+        if status in statuses:
+            return status
+    return "reproduced"
+
+
+def judge(claim: Claim, measurements: Measurements, seeds: Sequence[int]) -> Outcome:
+    """Check a claim.
+
+    Args:
+        claim: one of CLAIMS.
+        measurements: of all systems, each [seed].
+        seeds: those of the measurements.
+    """
+    timed = [quantity.recipe for quantity in claim.quantities if quantity.key in TIMES]
+    together = measurements.side_by_side(timed)
+    found: dict[Quantity, Array] = {}
+    missing: dict[str, list[str]] = {}
+    for quantity in claim.quantities:
+        try:
+            found[quantity] = measurements.values(quantity, together)
+        except Missing as absent:
+            missing.setdefault(absent.what, []).append(absent.of)
+    runs = tuple(measurements.runs(claim.recipes))
+    if missing:
+        said = tuple(f"no {what}: {', '.join(dict.fromkeys(of))}" for what, of in missing.items())
+        return Outcome(claim, "not run", (), said, runs)
+    collapsed = _collapsed(claim, measurements)
+    vary = sum(not all(quantity.fixed for quantity in part.quantities) for part in claim.parts)
+    parts = tuple(_judge_part(part, found, _kept(part, collapsed, seeds), vary) for part in claim.parts)
+    remarks = ["each timed after its own training, not side by side"] if timed and not together else []
+    remarks += _remarks(claim, measurements, collapsed)
+    return Outcome(claim, combine([part.status for part in parts]), parts, (), runs, "; ".join(remarks))
+
+
+def _collapsed(claim: Claim, measurements: Measurements) -> dict[str, list[int]]:
+    """Runs of l1 pruning that collapsed: they say that a training failed, not what the selection is worth."""
+    scored = {quantity.recipe for quantity in claim.quantities if quantity.key in SCORES}
+    pruned = [recipe for recipe in claim.recipes if recipe in scored and recipe.startswith(PRUNED_BY_L1)]
+    return {recipe: seeds for recipe in pruned if (seeds := measurements.collapsed(recipe))}
+
+
+def _kept(part: Part, collapsed: dict[str, list[int]], seeds: Sequence[int]) -> list[int]:
+    """Places of the seeds that a part is judged by: those of which no run that it reads collapsed."""
+    without = {seed for quantity in part.quantities for seed in collapsed.get(quantity.recipe, ())}
+    return [place for place, seed in enumerate(seeds) if seed not in without]
+
+
+def _judge_part(part: Part, found: dict[Quantity, Array], kept: Sequence[int], vary: int) -> PartOutcome:
+    """Judge a part by the seeds that are kept, of a claim of which so many parts vary over seeds."""
+    means = tuple(float(np.mean(found[quantity])) for quantity in part.quantities)
+    if not kept:
+        return PartOutcome(part, "inconclusive", math.nan, (-math.inf, math.inf), means, 0)
+    values = part.statistic(*(found[quantity][kept] for quantity in part.quantities))
+    values, bound = (np.log(values), math.log(part.bound)) if part.logs else (values, part.bound)
+    widened = 1 - (1 - LEVEL) / max(1, vary)
+    low, high = _interval(part, values, LEVEL)
+    status = decide(low, high, bound, part.side)
+    if status == "not reproduced" and decide(*_interval(part, values, widened), bound, part.side) != status:
+        status = "inconclusive"
+    wrong = bool(np.mean(values) > bound) != (part.side == "above")
+    needed = seeds_to_decide(values.tolist(), bound, widened if wrong else LEVEL) if status == "inconclusive" else None
+    back = np.exp if part.logs else float
+    low, high = (float(back(end)) if math.isfinite(end) else end for end in (low, high))
+    return PartOutcome(part, status, float(back(np.mean(values))), (low, high), means, len(values), needed)
+
+
+def _interval(part: Part, values: Array, level: float) -> tuple[float, float]:
+    """The t interval; of no width where nothing that varies over seeds is compared, even with one seed."""
+    if len(values) == 1 and all(quantity.fixed for quantity in part.quantities):
+        return float(values[0]), float(values[0])
+    return t_interval(values.tolist(), level)
+
+
+def _remarks(claim: Claim, measurements: Measurements, collapsed: dict[str, list[int]]) -> list[str]:
+    """What is to be known of the runs behind a claim."""
+    scored = {quantity.recipe for quantity in claim.quantities if quantity.key in SCORES}
+    lost = [f"{name(recipe)} seed{'s' * (len(seeds) > 1)} {listed(seeds)}" for recipe, seeds in collapsed.items()]
+    said = [f"left out, at chance: {'; '.join(lost)}"] if lost else []
+    if any(recipe.startswith(PRUNED_BY_L1) for recipe in scored) and any(each.startswith("ppcd") for each in scored):
+        said.append(f"l1 also cuts the trunk, #Par. and MACs: {', '.join(_sizes(claim.recipes, measurements))}")
+    if any((quantity.recipe, quantity.key) in ((SEARCHED, "fd"), (SEARCHED, "is")) for quantity in claim.quantities):
+        said.append(f"{name(SEARCHED)} was selected by FD in the backbone that judges it")
+    copies = measurements.copies_of_the_backbone(claim.recipes) if scored else 1
+    return said + ([f"scores from {copies} separately trained copies of the backbone"] if copies > 1 else [])
+
+
+def _sizes(recipes: Sequence[str], measurements: Measurements) -> list[str]:
+    """`PPCD-GAN 41.9k 4.36M`, of each recipe."""
+    said = []
+    for recipe in recipes:
+        sizes = [np.mean(measurements.values(Quantity(recipe, key))) for key in ("params", "macs")]
+        said.append(" ".join([name(recipe), *(write_number(float(size), "count") for size in sizes)]))
+    return said
+
+
+def check_claims(profile: str, seeds: Sequence[int]) -> list[Outcome]:
+    """Every claim against the complete runs of these seeds, in the paper's order.
+
+    Raises:
+        PpcdError: unknown profile, no or impossible seeds, or runs that must not be compared.
+    """
+    evidence = Evidence(get_profile(profile).name, tuple(seeds))
+    if not seeds:
+        raise PpcdError("claims need at least one seed, for example 0")
+    evidence.read(RECIPES_OF_CLAIMS)
+    return [judge(claim, evidence, evidence.seeds) for claim in CLAIMS]
+
+
+def as_json(outcome: Outcome, context: Context) -> dict[str, Any]:
+    """An outcome for `claims.json`: plain values, nothing that is not finite."""
+    claim = outcome.claim
+    parts = [
+        _part_json(part, outcome.parts[index] if outcome.parts else None) for index, part in enumerate(claim.parts)
+    ]
+    return {
+        "id": claim.id, "sentence": claim.sentence, "where": claim.where, "status": outcome.status,
+        "measured": outcome.measured, "runs": list(outcome.runs), "by_design": claim.by_design,
+        "seeds_to_decide": outcome.needed if outcome.open else None, "reading": claim.reading,
+        "tolerance": claim.tolerance, "recipes": list(claim.recipes), "missing": list(outcome.missing),
+        "parts": parts, "profile": context.profile, "seeds": list(context.seeds), "backbone": context.backbone,
+        "interval_over": spread_over(context),
+    }  # fmt: skip
+
+
+def _part_json(part: Part, outcome: PartOutcome | None) -> dict[str, Any]:
+    return {
+        "text": part.text,
+        "holds": f"{part.side} {part.bound:.6g}",
+        "status": outcome.status if outcome else "not run",
+        "value": _finite(outcome.value) if outcome else None,
+        "interval": list(outcome.interval) if outcome and math.isfinite(outcome.interval[0]) else None,
+        "seeds_in_interval": outcome.seeds if outcome else 0,
+        "paper": part.published(),
+        "means": {
+            f"{MEASURES[quantity.key]} {name(quantity.recipe)}": outcome.means[index] if outcome else None
+            for index, quantity in enumerate(part.quantities)
+        },
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def spread_over(context: Context) -> str:
+    """What the intervals are over, and of how many images the scores are."""
+    profile = get_profile(context.profile)
+    few = samples_per_generation(profile.evaluation_samples, profile.num_classes)
+    scores = f"scores of {profile.evaluation_samples} images a run, as in the tables; leakage of ten times {few}"
+    if len(context.seeds) > 1:
+        return f"seeds {listed(context.seeds)} (paired t; ratios by their logarithms); {scores}"
+    return f"nothing: one seed, {listed(context.seeds)}, cannot decide what a training decides; {scores}"
+
+
+def write_claims(outcomes: Sequence[Outcome], context: Context) -> Path:
+    """Write `results/<profile>/claims.json`, atomically."""
+    entries = [as_json(outcome, context) for outcome in outcomes]
+    content = json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return sums.write(paths.results(context.profile), "claims.json", content)

@@ -1,0 +1,280 @@
+"""Ten generations of every finished generator: the paper's "we generated images 10 times" (section 4.3).
+
+One evaluation says nothing of how much its scores vary with the noise. Each of ten fixed seeds gives a generation of
+its own, measured alone; intervals and claims are made of them. `generations.json` lies beside run.json, which it
+never changes.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from paper import sums
+from paper.timing import ensure_runtime, measure_runtime, read_runtime
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.data.sets import ImageSet, load_data
+from ppcd.errors import ArgumentParser, run_command
+from ppcd.metrics.diversity import Diversity
+from ppcd.metrics.evaluate import DIVERSITY_SEED, check_fit, fewest_samples, measure
+from ppcd.metrics.fidelity import frechet_distance, is_splits
+from ppcd.metrics.gauges import Gauges, get_gauges
+from ppcd.networks.io import load_generator
+from ppcd.records import read_run
+from ppcd.runs import memory, provenance
+from ppcd.runs.config import RunConfig, runs_root
+from ppcd.runs.directory import Run
+from ppcd.runs.displays import Throttle, clock
+from ppcd.runs.pool import count_workers
+from ppcd.runs.train import GENERATOR, resolve_device
+from ppcd.stopping import end_processes, start_process, told
+from ppcd.training.profiles import Profile, get_profile
+
+__all__ = [
+    "ensure_generations",
+    "ensure_runtime",
+    "measure_generations",
+    "measure_runtime",
+    "read_generations",
+    "read_runtime",
+]
+
+Record = dict[str, Any]  # a run.json
+
+SCHEMA = 1
+VERSION = 1  # of the protocol: raised when a score means something else than before
+FILE = "generations.json"
+SEEDS = tuple(range(1000, 1010))  # of the noise; the evaluation's is the run's own seed
+SHARE = 5  # a generation has a fifth of the evaluation's samples
+SCORES = ("is", "fd", "diversity", "accuracy", "leakage")
+
+
+def samples_per_generation(evaluation_samples: int, num_classes: int) -> int:
+    """A fifth of the evaluation's samples, and never fewer than the metrics need."""
+    return max(evaluation_samples // SHARE, fewest_samples(num_classes))
+
+
+def measure_generation(
+    G: nn.Module, gauges: Gauges, samples: int, seed: int, device: str = "cpu"
+) -> tuple[dict[str, float], Diversity]:
+    """One generation: is, fd, diversity, accuracy and leakage, with the metrics of `evaluate`, and how the
+    diversity was taken.
+
+    Raises:
+        PpcdError: images that are not finite.
+    """
+    found = measure(G, gauges, samples, seed, device=device)
+    scores = {
+        "is": found.score[0],
+        "fd": frechet_distance(found.statistics, gauges.real),
+        "diversity": found.diversity.value,
+        "accuracy": found.accuracy,
+        "leakage": found.leakage,
+    }
+    return scores, found.diversity
+
+
+def measure_generations(run: Run | Record, device: str = "cpu") -> dict[str, Any]:
+    """Measure ten generations of a complete run and write `generations.json` beside its run.json, atomically.
+
+    Args:
+        run: the run, or its record.
+        device: of generator, backbone and classifier.
+
+    Returns:
+        what was written: schema, run, generator_sha256, protocol, generations (ten of seed and scores), provenance.
+
+    Raises:
+        PpcdError: the run is not complete or was changed, or its data are others now.
+    """
+    directory = run.directory if isinstance(run, Run) else _directory(run)
+    record = read_run(directory)
+    profile = run.config.profile if isinstance(run, Run) else get_profile(record["profile"])
+    began = provenance.collect(device)
+    data, gauges = _prepared(profile, device)
+    if data.identity != record["data"]["identity"]:
+        raise PpcdError(f"run {record['id']} is of {record['data']['identity']}, but the data are now {data.identity}")
+    generator = load_generator(directory / GENERATOR).to(device)
+    check_fit(generator, data)
+    expected = _expected_protocol(record)
+    generations = []
+    for seed in SEEDS:
+        scores, spread = measure_generation(generator, gauges, expected["samples"], seed, device)
+        generations.append({"seed": seed, **scores})
+    whole = {
+        "schema": SCHEMA,
+        "run": record["id"],
+        "generator_sha256": record["files"][GENERATOR],
+        "protocol": {
+            **expected,
+            "backbone_sha256": gauges.network.sha256,
+            "reference_sha256": data.sha256,
+            "reference_images": gauges.real.images,
+            "is_splits": is_splits(expected["samples"]),
+            "diversity": spread.distance,
+            "diversity_pairs_per_class": spread.pairs_per_class,
+            "diversity_seed": DIVERSITY_SEED,
+            "classifier_sha256": gauges.judge.sha256,
+            "accuracy_classifier": gauges.judge.accuracy,
+        },
+        "generations": generations,
+        "provenance": provenance.finish(began),
+    }
+    content = json.dumps(whole, indent=1, allow_nan=False) + "\n"
+    sums.write(paths.results(profile.name), f"runs/{record['id']}/{FILE}", content)
+    return whole
+
+
+def read_generations(record: Record) -> dict[str, Any] | None:
+    """`generations.json` of a run; None where it was not measured, or of other weights or in another way than now."""
+    try:
+        found = json.loads((_directory(record) / FILE).read_text())
+        same = (found["schema"], found["run"]) == (SCHEMA, record["id"])
+        same = same and found["generator_sha256"] == record["files"][GENERATOR]
+        same = same and _expected_protocol(record).items() <= found["protocol"].items()
+        same = same and [each["seed"] for each in found["generations"]] == list(SEEDS)
+        whole = all(isinstance(each[name], float) for each in found["generations"] for name in SCORES)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return found if same and whole else None
+
+
+def _expected_protocol(record: Record) -> dict[str, Any]:
+    """What the scores of a run's generations must have been taken with, as far as it is known beforehand.
+
+    Not the weights of the networks that were trained for measuring: they differ between machines.
+    """
+    profile = record["config"]["profile"]
+    judge = profile.get("judge")  # left out where it is None
+    return {
+        "version": VERSION,
+        "backbone": profile["backbone"],
+        "samples": samples_per_generation(profile["evaluation_samples"], profile["num_classes"]),
+        "seeds": list(SEEDS),
+        "reference": record["data"]["identity"],
+        "classifier_epochs": profile["classifier_epochs"],
+        **({} if judge is None else {"judge": judge}),
+    }
+
+
+def _directory(record: Record) -> Path:
+    return runs_root(record["profile"]) / record["id"]
+
+
+@cache
+def _prepared(profile: Profile, device: str) -> tuple[ImageSet, Gauges]:
+    """The real images and what measures; once per process."""
+    data = load_data(
+        profile.dataset, profile.resolution, images_per_class=profile.images_per_class, num_classes=profile.num_classes
+    )
+    return data, get_gauges(data, profile.backbone, profile.classifier_epochs, device, judge=profile.judge)
+
+
+def ensure_generations(
+    profile: str, runs: Sequence[RunConfig | Run | Record], device: str = "cpu", workers: int | None = None
+) -> list[dict[str, Any]]:
+    """Measure ten generations of the runs that lack them, several processes side by side.
+
+    Args:
+        profile: its name.
+        runs: configurations, runs or records of this profile; those that are not complete are passed over.
+        device: of the measuring. On a GPU one process does it all.
+        workers: how many processes; None is one a core.
+
+    Returns:
+        `generations.json` of every complete run, in the given order.
+
+    Raises:
+        PpcdError: runs failed; the others were measured first.
+    """
+    device = resolve_device(device)
+    workers = count_workers(workers, device)
+    workers = workers if device == "cpu" else 1
+    records = complete_records(runs)
+    missing = {record["id"]: record for record in records if read_generations(record) is None}
+    if missing:
+        with told(lambda: f"the ten generations of {len(missing)} runs were stopped; those measured are kept"):
+            _work(profile, missing, device, min(workers, len(missing)))
+    found = [(record, read_generations(record)) for record in records]
+    lost = [record["id"] for record, measured in found if measured is None]
+    if lost:
+        raise PpcdError(f"the ten generations of {', '.join(lost)} were not measured; the same command tries again")
+    return [measured for _, measured in found if measured is not None]
+
+
+def complete_records(runs: Sequence[RunConfig | Run | Record]) -> list[Record]:
+    """The records of the complete ones among the runs."""
+    records = []
+    for each in runs:
+        run = Run(each) if isinstance(each, RunConfig) else each
+        if not isinstance(run, Run):
+            records.append(run)
+        elif run.state == "complete":
+            records.append(run.read())
+    return records
+
+
+def _work(profile: str, missing: Mapping[str, Record], device: str, workers: int) -> None:
+    """Share the runs out to processes, each on one thread, and show in one line how far they are."""
+    ids, began = list(missing), time.monotonic()
+    environment = {**memory.ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "paper", "generations", "--profile", profile, "--device", device, "--run"]
+    processes = [
+        start_process([*command, *ids[worker::workers]], stderr=subprocess.PIPE, text=True, env=environment)
+        for worker in range(workers)
+    ]
+    terminal = sys.stderr.isatty()
+    throttle, done = Throttle(0.5 if terminal else 30.0), 0
+    try:
+        while any(process.poll() is None for process in processes):
+            time.sleep(0.2)
+            if throttle.due(time.monotonic()):
+                done = sum(read_generations(record) is not None for record in missing.values())
+                _show(done, len(ids), time.monotonic() - began, terminal)
+    finally:
+        end_processes(processes)  # after an interrupt; those that have ended do not mind
+    errors = [process.communicate()[1].strip().splitlines() for process in processes]
+    failed = [lines[-1] if lines else "a process ended without a word"
+              for process, lines in zip(processes, errors, strict=True) if process.returncode]  # fmt: skip
+    done = sum(read_generations(record) is not None for record in missing.values())
+    _show(done, len(ids), time.monotonic() - began, terminal, end="\n")
+    if failed:
+        raise PpcdError("; ".join(line.removeprefix("ppcd: ") for line in failed))
+
+
+def _show(done: int, total: int, elapsed: float, terminal: bool, end: str = "") -> None:
+    left = clock(elapsed * (total - done) / done if done else None)
+    line = f"ten generations: {done} of {total} runs in {clock(elapsed)}" + (f", about {left} left" if not end else "")
+    print(f"\r{line}\x1b[K" if terminal else line, end=end if terminal else "\n", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 2 with one line on standard error."""
+    parser = ArgumentParser(prog="python -m paper generations", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="mnist")
+    parser.add_argument("--run", nargs="+", required=True, metavar="ID", help="complete runs of the profile")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or mps")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _command(options), "the same command goes on with the runs that are left")
+
+
+def _command(options: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    root, device, errors = runs_root(get_profile(options.profile)), resolve_device(options.device), []
+    for name in options.run:
+        try:
+            measure_generations(read_run(root / name), device)
+        except PpcdError as error:
+            errors.append(f"{name}: {error}")
+    if errors:
+        raise PpcdError("; ".join(errors))

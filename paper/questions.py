@@ -1,0 +1,227 @@
+"""When does the distillation help? The questions, what counts as an effect, and what paired runs answer.
+
+The questions and the criterion were written down, and committed, before the runs that answer them:
+
+- A question compares two settings that differ in one thing, at the same profile, with the same seeds. Runs of one seed
+  start from the same weights and see the same data and noise in the same order, so each seed gives one difference.
+- Its score is the Fréchet distance of the averaged generator at the end of the training, as every table has it.
+  Accuracy, diversity and how the student's maps follow the teacher's are shown beside it and decide nothing.
+
+The criterion was another then, and was changed after all of these runs had been seen. An *effect* asked for differences
+of one sign, the 95% t interval of their mean without 0, and a mean of at least `LEAST` of the control's; a *hint* asked
+for the same without the interval, which two equal settings pass in up to a quarter of all cases; and nothing was
+corrected for the number of questions. All are judged again by the rule of the claims (`paper.intervals`):
+
+- *Hint*: at least `FEWEST` seeds, the 95% t interval of the mean difference without 0, and the mean at least `LEAST` of
+  the control's. One question in twenty of those with no effect is a hint by chance.
+- *Effect*: a hint of one of the `PRIMARY` questions that stays one after Holm's correction for their number. Those are
+  the paper's own claims at its own settings. They were named with the new rule, thus after the runs; no verdict of the
+  first three seeds hangs on the choice, since no interval there leaves 0 out.
+- *None seen*: the rest, which with so few seeds does not say that there is none. Beside each open question stands how
+  many seeds would decide it, if mean and spread stay what they are.
+
+Three seeds left the questions of `EXTENDED` open: one recipe differs between seeds by as much as settings do. They are
+asked again of two more seeds, `MORE_SEEDS`. Which questions, how many seeds and what is made of them was written down
+after the first three seeds had been seen, and before any run of the other two:
+
+- all settings of those questions get both seeds, none is added or left out for what comes out;
+- the verdict of the first three seeds stays where it is. The second one is by the same criterion on all five, corrected
+  for the number of these questions;
+- the mean of the two new seeds stands beside it, because they alone had no part in choosing the questions.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from paper.attention_agreement import ensure_following
+from paper.intervals import LEVEL, holm, p_value, seeds_to_decide, t_interval
+from ppcd.base import PpcdError
+from ppcd.runs.config import RunConfig, run_config
+from ppcd.runs.directory import Run
+from ppcd.training.profiles import PROFILES
+
+FEWEST = 3  # seeds
+LEAST = 0.05  # of the control's mean
+EFFECT, HINT, NONE, FEW, OPEN = "effect", "hint", "none seen", "too few seeds", "not run"
+SMALL_NOISE = "-z24"  # behind the name of a profile: the same with 24 noise entries
+PROFILES_OF_EVIDENCE = tuple(name for name in PROFILES if name + SMALL_NOISE in PROFILES)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing that may matter.
+
+    Attributes:
+        name: short, for files.
+        asks: for people.
+        treatment, control: recipes that differ in it.
+        small_noise: whether both are of the profile with few noise entries.
+        score: "fd", or "leakage" where the question is one of class leakage.
+    """
+
+    name: str
+    asks: str
+    treatment: str
+    control: str
+    small_noise: bool = False
+    score: str = "fd"
+
+    def profile(self, profile: str) -> str:
+        """The profile of its runs."""
+        return profile + SMALL_NOISE if self.small_noise else profile
+
+
+# "Conditioned as BigGAN is" changes four things: noise enters every block, the first linear gets a part of it alone,
+# all norms share one embedding of the class, and linears under spectral norm make gain and bias of it.
+WEIGHTS = {0.0: "ppcd-no-cd", 1.0: "ppcd", 3.0: "ppcd-cd3", 10.0: "ppcd-cd10", 30.0: "ppcd-cd30"}  # of L_CD
+QUESTIONS = (
+    Question("weight-1", "L_CD at the paper's weight of 1, with pruning", "ppcd", "ppcd-no-cd"),
+    Question("weight-3", "L_CD at weight 3", "ppcd-cd3", "ppcd-no-cd"),
+    Question("weight-10", "L_CD at weight 10", "ppcd-cd10", "ppcd-no-cd"),
+    Question("weight-30", "L_CD at weight 30", "ppcd-cd30", "ppcd-no-cd"),
+    Question("unpruned", "L_CD at weight 1, without pruning", "ppcd-no-pp", "sagan"),
+    Question("small-noise-1", "L_CD at weight 1, 24 noise entries", "ppcd", "ppcd-no-cd", small_noise=True),
+    Question("small-noise-10", "L_CD at weight 10, 24 noise entries", "ppcd-cd10", "ppcd-no-cd", small_noise=True),
+    Question("block-noise", "conditioned as BigGAN is, without L_CD", "ppcd-hier-no-cd", "ppcd-no-cd"),
+    Question("block-noise-10", "L_CD at weight 10, conditioned as BigGAN is", "ppcd-hier-cd10", "ppcd-hier-no-cd"),
+    Question("masks-apart", "L_CD at weight 10 kept from the masks", "ppcd-cd10-apart", "ppcd-cd10"),
+    Question("normalised-1", "class-conditional normalisation, weight 1", "ppcd", "ppcd-raw"),
+    Question("normalised-10", "class-conditional normalisation, weight 10", "ppcd-cd10", "ppcd-cd10-raw"),
+    Question("leakage-1", "class leakage with the normalisation, weight 1", "ppcd", "ppcd-raw", score="leakage"),
+    Question("leakage-10", "class leakage with it, weight 10", "ppcd-cd10", "ppcd-cd10-raw", score="leakage"),
+    Question("joint-0.7", "one training instead of two steps, alpha 0.7", "ppcd", "ppcd-two-step"),
+    Question("joint-0.8", "one training instead of two steps, alpha 0.8", "ppcd-a0.8", "ppcd-two-step-a0.8"),
+    Question("l1-0.5", "PPCD-GAN instead of l1 pruning, alpha 0.5", "ppcd-a0.5", "l1-sagan-a0.5"),
+    Question("l1-0.6", "PPCD-GAN instead of l1 pruning, alpha 0.6", "ppcd-a0.6", "l1-sagan-a0.6"),
+    Question("l1-0.7", "PPCD-GAN instead of l1 pruning, alpha 0.7", "ppcd", "l1-sagan"),
+    Question("l1-0.8", "PPCD-GAN instead of l1 pruning, alpha 0.8", "ppcd-a0.8", "l1-sagan-a0.8"),
+)
+
+# The paper's claims at its own settings: the distillation, its normalisation, one training, and masks against l1.
+PRIMARY = ("weight-1", "normalised-1", "leakage-1", "joint-0.7", "l1-0.7")
+# The distillation itself, at the paper's weight and at the one where maps follow; and what stood out most.
+EXTENDED = ("weight-1", "weight-10", "block-noise")
+FIRST_SEEDS, MORE_SEEDS = (0, 1, 2), (3, 4)
+
+LEAKAGE = {name for each in QUESTIONS if each.score == "leakage" for name in (each.treatment, each.control)}
+
+
+def recipes(profile: str, questions: Iterable[Question] = QUESTIONS) -> list[tuple[str, str]]:
+    """Profile and recipe of every run that the questions compare, each once; nothing for profiles without questions.
+
+    Teachers are not among them: students bring theirs with them (`ppcd.runs.pool.with_teachers`).
+    """
+    if profile not in PROFILES_OF_EVIDENCE:
+        return []
+    arms = [
+        (question.profile(profile), name) for question in questions for name in (question.treatment, question.control)
+    ]
+    return list(dict.fromkeys(arms))
+
+
+def run_configs(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
+    """The runs that the questions need, seed by seed."""
+    return [run_config(where, name, seed) for seed in seeds for where, name in recipes(profile)]
+
+
+def extended() -> list[Question]:
+    """The questions that are asked of more seeds."""
+    return [question for question in QUESTIONS if question.name in EXTENDED]
+
+
+def extension(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
+    """The runs of the extension, where a plan of these seeds has the first three; others are not asked for it."""
+    if not set(FIRST_SEEDS) <= set(seeds):
+        return []
+    return [run_config(where, name, seed) for seed in MORE_SEEDS for where, name in recipes(profile, extended())]
+
+
+def measure(configs: Sequence[RunConfig]) -> None:
+    """Measure beside those of these runs that are complete what their records have not: how their maps follow."""
+    by_profile: dict[str, list[dict[str, Any]]] = {}
+    for config in configs:
+        if Run(config).state == "complete":
+            by_profile.setdefault(config.profile.name, []).append(Run(config).read())
+    for name, records in by_profile.items():
+        ensure_following(name, records)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the runs say to a question.
+
+    Attributes:
+        seeds: with which both settings were trained.
+        treatment, control: their scores by seed.
+        low, high: the 95% t interval of the mean difference; infinite for fewer than two seeds.
+        verdict: EFFECT, HINT, NONE, FEW or OPEN.
+        corrected: the p value after the correction for the number of questions; NaN where there is none.
+    """
+
+    seeds: tuple[int, ...]
+    treatment: tuple[float, ...]
+    control: tuple[float, ...]
+    low: float
+    high: float
+    verdict: str
+    corrected: float = math.nan
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """Treatment less control, by seed; below 0 the treatment is better."""
+        return tuple(a - b for a, b in zip(self.treatment, self.control, strict=True))
+
+    @property
+    def mean(self) -> float:
+        """Of the differences; NaN without any."""
+        return float(np.mean(self.differences)) if self.seeds else math.nan
+
+    @property
+    def open(self) -> bool:
+        """Whether there are enough seeds to judge, and 0 is in their interval."""
+        return self.verdict == NONE and self.low <= 0 <= self.high
+
+    @property
+    def needed(self) -> int | None:
+        """How many seeds would decide an open question (`paper.intervals.seeds_to_decide`)."""
+        return seeds_to_decide(self.differences) if self.open else None
+
+
+def answer(scores: Iterable[tuple[int, float, float]]) -> Answer:
+    """Judge paired scores by themselves; only `corrected` tells an effect from a hint.
+
+    Args:
+        scores: seed, the treatment's score and the control's, finite.
+
+    Raises:
+        PpcdError: a score that is not finite.
+    """
+    rows = sorted(scores)
+    if any(not math.isfinite(value) for _, *pair in rows for value in pair):
+        raise PpcdError("scores that are not finite answer nothing; look at the runs that they are of")
+    seeds = tuple(seed for seed, _, _ in rows)
+    treatment, control = (tuple(row[place] for row in rows) for place in (1, 2))
+    found = Answer(seeds, treatment, control, -math.inf, math.inf, OPEN)
+    low, high = t_interval(found.differences)
+    if len(rows) < FEWEST:
+        return replace(found, low=low, high=high, verdict=FEW if rows else OPEN)
+    large = abs(found.mean) >= LEAST * float(np.mean(control))
+    return replace(found, low=low, high=high, verdict=HINT if large and not low <= 0 <= high else NONE)
+
+
+def corrected(answers: Mapping[str, Answer], family: Sequence[str]) -> dict[str, Answer]:
+    """The answers, those of a family of questions corrected for its number (Holm): what stays a hint is an effect.
+
+    A question of the family that has too few seeds counts in its number.
+    """
+    judged = {name: answers[name] for name in family if answers[name].verdict in (HINT, NONE)}
+    p_values = holm({name: p_value(answers[name].differences) if name in judged else 1.0 for name in family})
+    found = dict(answers)
+    for name, one in judged.items():
+        stays = one.verdict == HINT and p_values[name] <= 1 - LEVEL
+        found[name] = replace(one, corrected=p_values[name], verdict=EFFECT if stays else one.verdict)
+    return found

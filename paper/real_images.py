@@ -1,0 +1,128 @@
+"""Real images measured as if a generator had made them: the floor that no generator's scores can be expected to pass.
+
+Some of the real images are compared with all others that the statistics are of. Every score is taken as a generator's
+is, but accuracy and leakage: the judge was trained on most of these images, so they are those of the images that were
+held out from its training.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from paper import sums
+from paper.judges import get_judges
+from ppcd import paths
+from ppcd.base import PpcdError, seeded
+from ppcd.data.sets import ImageSet
+from ppcd.metrics.classifier import split
+from ppcd.metrics.evaluate import describe, is_free, observe, portion_size
+from ppcd.metrics.fidelity import compare, reference_order
+from ppcd.metrics.gauges import Gauges, Judge, asked_probability
+from ppcd.metrics.moments import without
+from ppcd.runs import provenance
+from ppcd.training.profiles import get_profile
+
+Scored = dict[str, dict[str, Any]]  # protocol and scores, as `ppcd.metrics.evaluate.evaluate` returns them
+
+SCHEMA = 1
+FILE = "real.json"
+COUNTS = ("samples", "reference_images", "is_splits", "kid_subset_size", "prc_samples")  # of real images there are less
+
+
+def draw(data: ImageSet, samples: int) -> Int64[Tensor, " drawn"]:
+    """Which images play the generator, by their places in `reference_order`: the last of each class there.
+
+    As many as a generator is measured with, but at most half of the smallest class; the classes take turns.
+
+    Raises:
+        PpcdError: fewer than two of a class.
+    """
+    labels = data.labels[reference_order(len(data))]
+    members = [torch.nonzero(labels == label).flatten() for label in range(len(data.classes))]
+    share = min(samples // len(members), min(map(len, members)) // 2)
+    if share < 2:
+        raise PpcdError(
+            f"{data.identity} has too few images to compare real ones with others: four of each class are needed"
+        )
+    return torch.stack([each[-share:] for each in members], dim=1).flatten()
+
+
+def measure_floor(data: ImageSet, gauges: Gauges, samples: int, classifier_epochs: int) -> Scored:
+    """Real images against the other real images.
+
+    Args:
+        data: the real images.
+        gauges: what measures the generators of these data.
+        samples: of a generator.
+        classifier_epochs: of the judge, for the protocol.
+
+    Returns:
+        "protocol" and "scores" as `ppcd.metrics.evaluate.evaluate` gives them; "samples" and "reference_images" of the
+        protocol say how many images were compared with how many, its "seed" is None.
+
+    Raises:
+        PpcdError: too few images.
+    """
+    places = draw(data, samples)
+    chosen = reference_order(len(data))[places]
+    parts = ((data.images[some], data.labels[some]) for some in chosen.split(portion_size(gauges)))
+    found = observe(parts, data.labels[chosen], len(data.classes), gauges)
+    others = without(gauges.real, found.statistics, places)
+    return {
+        "protocol": describe(data, gauges, found, others.images, len(chosen), None, classifier_epochs),
+        "scores": {
+            **compare(found.statistics, found.score, others),
+            "diversity": found.diversity.value,
+            "accuracy": gauges.judge.accuracy,
+            "leakage": leakage(data, gauges.judge),
+        },
+    }
+
+
+def leakage(data: ImageSet, judge: Judge) -> float:
+    """The mean of 1 - p(y | x), as of generated images, of the real ones that a judge of the data has not learnt."""
+    held_out, _ = split(data.labels, len(data.classes), seeded(0))
+    logits = judge.backbone.extract(data.images[held_out]).logits
+    return 1 - asked_probability(logits, data.labels[held_out]).mean().item()
+
+
+def comparable(floor: Mapping[str, Any], protocol: Mapping[str, Any]) -> bool:
+    """Whether a floor was measured as the runs of this protocol were, but for how many images there are."""
+    return all(
+        floor.get(key) == protocol.get(key) for key in {*floor, *protocol} if key not in COUNTS and not is_free(key)
+    )
+
+
+def ensure_floor(profile: str, device: str = "cpu") -> Scored:
+    """The floor of a profile, measured and kept in results/<profile>/real.json where it is not known.
+
+    Raises:
+        PpcdError: unknown profile, or its data or its backbone is not to be had.
+    """
+    budget, began = get_profile(profile), provenance.collect(device)
+    data, gauges = get_judges(profile, device)
+    known = read_floor(budget.name)
+    networks = {"backbone_sha256": gauges.network.sha256, "classifier_sha256": gauges.judge.sha256}
+    about = {"reference_sha256": data.sha256, "classifier_epochs": budget.classifier_epochs, **networks}
+    if known is not None and "leakage" in known["scores"] and about.items() <= known["protocol"].items():
+        return known
+    print("real images against other real images", file=sys.stderr, flush=True)
+    found = measure_floor(data, gauges, budget.evaluation_samples, budget.classifier_epochs)
+    whole = {"schema": SCHEMA, **found, "provenance": provenance.finish(began)}
+    sums.write(paths.results(budget.name), FILE, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    return found
+
+
+def read_floor(profile: str) -> Scored | None:
+    """What was measured; None where it was not, or the file is damaged or of another kind."""
+    try:
+        found = json.loads((paths.results(profile) / FILE).read_text())
+        sound = found["schema"] == SCHEMA and all(isinstance(score, float) for score in found["scores"].values())
+        return {name: found[name] for name in ("protocol", "scores")} if sound else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,222 @@
+"""`make reproduce`: every run of the plan, then every notebook, table and figure, and the report."""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+
+from paper import questions as evidence
+from paper.claims import RECIPES_OF_CLAIMS
+from paper.generations import complete_records, ensure_generations
+from paper.real_images import ensure_floor
+from paper.timing import ensure_runtime
+from ppcd import paths
+from ppcd.data.sets import is_name, without_count
+from ppcd.errors import ArgumentParser, run_command
+from ppcd.records import read_unsealed
+from ppcd.runs.config import RunConfig, run_config, runs_root
+from ppcd.runs.directory import Run
+from ppcd.runs.pool import Job, ensure_runs, run_all
+from ppcd.runs.train import resolve_device
+from ppcd.seeds import parse_seeds
+from ppcd.training.profiles import PROFILES, get_profile
+from ppcd.training.recipes import TEACHER
+
+__all__ = ["ensure_runs", "plan", "reproduce"]
+
+# Every system of the paper's tables and figures. One claim also needs `ppcd-no-cd` at alpha 0.7, which the repository
+# brings for mnist, which `paper.questions` asks for at natural images, and which is left out here for the sake of time.
+# The order fills two cores: the teacher, which most others wait for, beside runs that need none; and of the l1 runs,
+# which share their first halves, one of each network first.
+RECIPES = (
+    "biggan",
+    "l1-sagan-a0.5",
+    "l1-biggan-a0.5",
+    "sngan",
+    "ppcd",
+    "ppcd-a0.5",
+    "ppcd-a0.6",
+    "ppcd-a0.8",
+    "ppcd-no-pp",
+    "ppcd-no-cd-a0.5",
+    "ppcd-two-step-a0.5",
+    "ppcd-two-step-a0.6",
+    "ppcd-two-step",
+    "ppcd-two-step-a0.8",
+    "sagan",
+    "tinygan",
+    "distill-nas",
+    "distill-only",
+    "l1-biggan-a0.6",
+    "l1-biggan",
+    "l1-biggan-a0.8",
+    "l1-sagan-a0.6",
+    "l1-sagan",
+    "l1-sagan-a0.8",
+)
+
+# Profiles of minutes are trained anew even where the repository brings results: that is what reproducing means.
+# Profiles of hours take the runs that are there.
+TRAINED_ANEW = ("smoke", "mnist")
+PAPER_SCALE = "imagenet128"
+
+
+def plan(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
+    """The runs of `make reproduce`, teachers first; for natural images those of `paper.questions` too, some of which
+    are of another profile."""
+    runs = [
+        config
+        for seed in seeds
+        for config in (
+            *(run_config(profile, recipe, seed) for recipe in RECIPES),
+            *evidence.run_configs(profile, [seed]),
+        )
+    ]
+    runs += evidence.extension(profile, seeds)
+    return list({config.id: config for config in runs}.values())
+
+
+def notebooks(profile: str, seeds: Sequence[int]) -> list[tuple[str, dict[str, object]]]:
+    """Which notebooks are executed, with which parameters: they show what is there, and train nothing."""
+    common: dict[str, object] = {"profile": profile, "seed": seeds[0]}
+    # Minutes of measuring that say nothing of this profile: `make paper-scale` takes them, others show what it found.
+    measure = "missing" if profile == PAPER_SCALE else "never"
+    shown = measure != "never" or (paths.results(PAPER_SCALE) / "paper_scale.json").is_file()
+    scale = [("08_paper_scale", {"profile": PAPER_SCALE, "seed": seeds[0], "measure": measure})] if shown else []
+    timed = paths.results("bench.json").is_file()  # by `make bench`, of a quiet machine: this shows what it found
+    speed: list[tuple[str, dict[str, object]]] = [("10_speed", {**common, "measure": "never"})] if timed else []
+    asked = profile in evidence.PROFILES_OF_EVIDENCE
+    there: dict[str, object] = {**common, "train_missing": False}
+    helps = [("12_when_distillation_helps", {**there, "seeds": list(seeds)})] if asked else []
+    return [
+        ("01_train", {**there, "recipe": "ppcd"}),
+        ("02_evaluate", {**there, "recipe": "ppcd"}),
+        ("03_ablation", {**there, "seeds": list(seeds), "alpha": 0.5}),
+        ("04_comparison", {**there, "seeds": list(seeds)}),
+        ("05_compression_ratio", {**there, "seeds": list(seeds)}),
+        ("06_interpolation", common),
+        ("07_failure_cases", {**common, "seeds": list(seeds)}),
+        *helps,
+        *scale,
+        *speed,
+        ("09_report", {**common, "seeds": list(seeds)}),
+    ]
+
+
+def build(profile: str, seeds: Sequence[int]) -> None:
+    """Execute the notebooks, which write tables and figures, and make the report.
+
+    Raises:
+        PpcdError: a notebook failed; it is kept as <name>.failed.ipynb.
+    """
+    from paper.artifacts.report import build_report
+    from paper.notebook import execute
+
+    target = paths.results(profile) / "notebooks"
+    for name, parameters in notebooks(profile, seeds):
+        began = time.monotonic()
+        execute(paths.repository() / "notebooks" / f"{name}.ipynb", target / f"{name}.ipynb", parameters)
+        print(f"{name}.ipynb executed in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    report = build_report(target / "09_report.ipynb", profile)
+    print(f"tables:  {paths.results(profile) / 'tables'}\nfigures: {paths.figures(profile)}\nreport:  {report}")
+
+
+def of_other_data(profile: str) -> str | None:
+    """A line where the complete runs of a profile are all of other images than those that are asked for."""
+    ours = run_config(profile, TEACHER, 0).data_identity
+    theirs = set()
+    for record in map(read_unsealed, runs_root(profile).glob("*")):
+        with suppress(LookupError, TypeError):  # whoever reads a run that was changed says what is wrong with it
+            if record is not None and record["status"] == "complete":
+                theirs.add(str(record["config"]["data"]))
+    if not theirs or ours in theirs:
+        return None
+    name = without_count(min(theirs))
+    way = f"DATA={name} builds from them, with or without their folder" if is_name(name) else "these need no DATA="
+    return (
+        f"the runs in {paths.results(profile)} are of the images {', '.join(sorted(theirs))}, and {ours} is asked for: "
+        f"none of them counts; {way}"
+    )
+
+
+def how_far(configs: Sequence[RunConfig]) -> str:
+    """How many of these runs are there, and how long the others still train, going by those that are there."""
+    states = [(config, Run(config).state) for config in configs]
+    said = {"complete": "complete", "partial": "begun", "absent": "not started"}
+    counted = Counter(state for _, state in states)
+    line = f"{len(states)} runs: " + ", ".join(f"{counted[state]} {text}" for state, text in said.items())
+    there = [Run(config).read()["training"] for config, state in states if state == "complete"]
+    left = sum(Job(config).iterations for config, state in states if state != "complete")
+    if not there or not left:
+        return line
+    seconds = sum(training["seconds"] for training in there) / sum(training["iterations"] for training in there)
+    hours = left * seconds / 3600
+    return f"{line}; about {hours:.1f} hours of training to go, one after the other, at the speed of those there"
+
+
+def reproduce(
+    profile: str,
+    seeds: Sequence[int],
+    device: str = "auto",
+    retrain: bool | None = None,
+    report_only: bool = False,
+    processes: int = 1,
+) -> None:
+    """Train what the plan lacks, take the measurements beside the runs, and build everything from it.
+
+    Args:
+        profile, seeds: what to reproduce.
+        device: "auto", "cpu", "cuda" or "mps".
+        retrain: train anew what came with the repository; None: at profiles of minutes.
+        report_only: only build, from the runs that are there.
+        processes: that train each run together.
+
+    Raises:
+        PpcdError: with one line, for whatever failed.
+    """
+    name = get_profile(profile).name
+    if others := of_other_data(name):
+        print(others, file=sys.stderr, flush=True)
+    if not report_only:
+        runs, found = plan(name, seeds), resolve_device(device)
+        again = name in TRAINED_ANEW if retrain is None else retrain
+        run_all(runs, device=found, retrain=again, processes=processes)
+        judged = {*RECIPES, *evidence.LEAKAGE, *RECIPES_OF_CLAIMS}
+        own = [
+            run
+            for run in runs
+            if run.profile.name == name and run.recipe.name in judged and run.seed in seeds  # not the extension's
+        ]
+        ensure_generations(name, own, found)
+        ensure_floor(name, found)
+        ensure_runtime(name, complete_records(own), found, again=again)  # when no training disturbs it any more
+    build(name, seeds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 2 with one line on standard error."""
+    parser = ArgumentParser(prog="python -m paper reproduce", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
+    parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--reuse", action="store_true", help="take complete runs that came with the repository")
+    again.add_argument("--retrain", action="store_true", help="train them anew")
+    parser.add_argument("--processes", type=int, default=1, help="that train each run together, by accelerate launch")
+    parser.add_argument("--report-only", action="store_true", help="only tables, figures, report")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be trained, and do nothing")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _command(options), "the same command goes on where it was")
+
+
+def _command(options: argparse.Namespace) -> None:
+    seeds = parse_seeds(options.seeds)
+    if options.dry_run:
+        runs = plan(options.profile, seeds)
+        print("\n\n".join(Run(config).describe() for config in runs))
+        print(f"\n{how_far(runs)}")
+        return
+    retrain = False if options.reuse else True if options.retrain else None
+    reproduce(options.profile, seeds, options.device, retrain, options.report_only, options.processes)

@@ -1,0 +1,91 @@
+"""What `make bench` and notebook 10 keep, against the measured seconds, the runs, and the pages that show it."""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from paper import sums
+from paper.artifacts import speed, speed_figures
+from paper.bench import quality, results
+from paper.verify.compare import ROUNDING, Finding, differences
+from paper.verify.products import moved
+from paper.verify.verifying import (
+    Report,
+    check_pages,
+    check_run_records,
+    check_sums,
+    hashes_differ,
+    made_differs,
+    summed,
+)
+from ppcd import paths
+from ppcd.base import PpcdError
+
+NAME = speed.FOLDER  # beside the names of profiles
+
+
+def is_there() -> bool:
+    """Whether speed was measured."""
+    return results.default_path().is_file()
+
+
+def adopt_speed() -> None:
+    """Take what was written before there was a SHA256SUMS into those of the bench, as it is."""
+    for folder in (results.default_path().parent, paths.results(NAME), paths.figures(NAME)):
+        if folder.is_dir():
+            sums.adopt(folder, summed(folder))
+
+
+def verify_speed(say: Callable[[str], None] = lambda _: None) -> Report:
+    """Check `results/bench.json`, the runs in bf16, and the figures and the summary that are made of them.
+
+    Args:
+        say: called with a line when a part is done.
+
+    Raises:
+        PpcdError: speed was not measured.
+    """
+    if not is_there():
+        raise PpcdError(f"speed was not measured: there is no {results.default_path()}; make bench measures it")
+    report, shown = Report(NAME), f"results/{results.FILE}"
+    changed = hashes_differ(report, "results", results.default_path().parent) | check_sums(report)
+    for root in sorted(paths.results(quality.FOLDER).glob("*/runs")):
+        check_run_records(report, f"results/{quality.FOLDER}/{root.parent.name}", root.parent)
+    try:
+        content = results.read()
+        computed = results.computed(content)
+    except PpcdError as error:
+        report.findings.append(Finding(shown, "", str(error)))
+    else:
+        made = json.dumps(computed, indent=1)
+        committed = results.default_path().read_text()
+        report.add(shown, differences(shown, committed, made, 0.0 if shown in changed else ROUNDING))
+        report.checked.append(f"{sum(len(part['groups']) for part in content['parts'].values())} measurements")
+        say(f"{NAME}: medians, ratios, floors and bars computed again")
+        _check_products(report, content, changed)
+    if paths.results(NAME).resolve() == (paths.repository() / "results" / NAME).resolve():
+        check_pages(report, paths.repository())
+    report.add_changed(changed)
+    return report
+
+
+def _check_products(report: Report, content: results.Content, changed: Mapping[str, str]) -> None:
+    """Make figures and summary anew and compare them with what is there."""
+    committed = {f"results/{NAME}/{path.name}": path for path in paths.results(NAME).glob("*.md")}
+    committed |= {f"figures/{NAME}/{path.name}": path for path in paths.figures(NAME).glob("*.*") if path.stem}
+    committed = {name: path for name, path in committed.items() if not path.name.startswith(".")}
+    with tempfile.TemporaryDirectory(prefix="ppcd-verify-") as folder:
+        roots = {"PPCD_RESULTS": str(Path(folder) / "results"), "PPCD_FIGURES": str(Path(folder) / "figures")}
+        with moved(roots):
+            made = {f"results/{NAME}/{speed.SUMMARY}": speed.write_summary(content)}
+            for name in speed_figures.FIGURES:
+                written = speed_figures.write_figure(content, name)
+                made |= {f"figures/{NAME}/{path.name}": path for path in (*written, written[0].with_suffix(".json"))}
+        for name in committed.keys() - made.keys():
+            report.findings.append(Finding(name, "", "nothing that this version knows makes it"))
+        for name in made.keys() - committed.keys():
+            report.findings.append(Finding(name, "", "is missing; notebook 10 makes it"))
+        for name in sorted(made.keys() & committed.keys()):
+            report.findings += made_differs(report, name, committed[name], made[name], changed)
+    report.checked.append(f"{len(made)} figures and summaries")

@@ -1,0 +1,98 @@
+"""Batches of real images, in an order that can be resumed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ppcd.base import PpcdError
+from ppcd.data.images import ImageSet, to_float
+
+
+class BatchSampler:
+    """Endless batches, reshuffled each epoch; every image is seen once an epoch, across the ends of batches.
+
+    Args:
+        data: what to draw from; its images are kept on `device`, unless they are mapped.
+        batch_size: images per batch, of all processes together.
+        generator: a CPU generator that gives each epoch's order and nothing else.
+        flip_generator: a CPU generator; where it is given, each image is mirrored with probability 1/2. It is
+            another one, so that the order of the images does not depend on whether they are mirrored.
+        device: where batches are.
+        share: (index, count): this sampler gives the part `index` of `count` equal parts of every batch. Order and
+            flips are drawn for the whole batch: samplers of the same generators give its parts, side by side.
+
+    Raises:
+        PpcdError: batch_size is not positive, or cannot be shared.
+    """
+
+    def __init__(
+        self,
+        data: ImageSet,
+        batch_size: int,
+        generator: torch.Generator,
+        flip_generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        if batch_size < 1:
+            raise PpcdError(f"the batch size must be positive; got {batch_size}")
+        index, count = share
+        if not 0 <= index < count:
+            raise PpcdError(f"a share is an index from 0 and a larger count; got {index} of {count}")
+        if batch_size % count:
+            raise PpcdError(f"a batch of {batch_size} images cannot be shared equally by {count}; change one of them")
+        self.batch_size = batch_size
+        self.generator = generator
+        self.flip_generator = flip_generator
+        self.device = torch.device(device)
+        self.epoch = 0  # epochs begun
+        self._share = slice(index * batch_size // count, (index + 1) * batch_size // count)
+        self._images = data.images if data.mapped else data.images.to(self.device)
+        self._labels = data.labels.to(self.device)
+        self._order = torch.empty(0, dtype=torch.int64)  # what is left of this epoch
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self
+
+    def __next__(self) -> tuple[Float[Tensor, "share 3 h w"], Int64[Tensor, "share"]]:
+        """One batch, or this share of it: images in [-1, 1] and labels."""
+        while len(self._order) < self.batch_size:
+            epoch = torch.randperm(len(self._labels), generator=self.generator)
+            self._order = torch.cat([self._order, epoch])
+            self.epoch += 1
+        drawn, self._order = self._order[: self.batch_size], self._order[self.batch_size :]
+        places = drawn[self._share]
+        images = self._images[places.to(self._images.device)].to(self.device)
+        labels = self._labels[places.to(self.device)]
+        if self.flip_generator is not None:
+            flip = torch.rand(self.batch_size, generator=self.flip_generator)[self._share] < 0.5
+            images = torch.where(flip.to(self.device).view(-1, 1, 1, 1), images.flip(3), images)
+        return to_float(images), labels
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the sampler stands, its generators included: a sampler given it draws the same batches."""
+        return {
+            "images": len(self._labels),
+            "order": self._order.clone(),
+            "epoch": self.epoch,
+            "generator": self.generator.get_state(),
+            "flip_generator": None if self.flip_generator is None else self.flip_generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another sampler of the same data stood.
+
+        Raises:
+            PpcdError: the state is of another number of images, or of a sampler with other flips.
+        """
+        if state["images"] != len(self._labels):
+            raise PpcdError(f"a sampler of {state['images']} images cannot go on with {len(self._labels)}")
+        if (state["flip_generator"] is None) != (self.flip_generator is None):
+            raise PpcdError("a sampler with random flips and one without them cannot continue each other")
+        self._order, self.epoch = state["order"].cpu().clone(), state["epoch"]
+        self.generator.set_state(state["generator"].cpu())
+        if self.flip_generator is not None:
+            self.flip_generator.set_state(state["flip_generator"].cpu())

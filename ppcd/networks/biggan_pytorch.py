@@ -1,0 +1,329 @@
+"""Checkpoints of BigGAN-PyTorch (https://github.com/ajbrock/BigGAN-PyTorch): read, and written back.
+
+    generator = ppcd.load_biggan_pytorch("G_ema.pth")  # BigGAN, 128 px, 1000 classes, width 96
+    z = torch.randn(8, generator.dim_z)
+    images = generator(z, torch.arange(8))  # the same as with that code in evaluation mode
+    discriminator = ppcd.load_biggan_pytorch_discriminator("D.pth")
+
+Its README links the public files under "Pretrained models". The main one, "BigGAN bs256x8" after 138k iterations,
+is an archive to unpack: G_ema.pth is the generator to use, D.pth the discriminator.
+
+Weights are stored as they are trained, not normalised, and with the vectors u0 of the spectral norm. An EMA of
+those need not have unit norm; the power iteration of every forward pass (`ppcd.networks.layers`) takes them as they
+are. The key names are those of that code's `BigGAN.py` and `layers.py`; every tensor has the shape that it has here.
+The epsilons of the spectral norm and of the batch norm are in no file: they are the reference's (`ARCHITECTURES`).
+"""
+
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppcd.base import PpcdError
+from ppcd.networks import discriminators, generators
+from ppcd.networks.discriminators import Discriminator
+from ppcd.networks.generators import Generator, GeneratorConfig, check_network
+from ppcd.networks.layers import SpectralNorm, power_iteration
+from ppcd.paths import write_atomic
+
+Network = Generator | Discriminator
+State = Mapping[str, Tensor]
+
+PUBLIC = ("biggan", "sagan", "sngan")  # that the layout has
+GENERATORS = {name: generators.ARCHITECTURES[name] for name in PUBLIC}
+DISCRIMINATORS = {name: discriminators.ARCHITECTURES[name] for name in PUBLIC}
+PARTS = {
+    "attention": "blocks.{attention}.1",
+    "output_norm": "output_layer.0",
+    "output_conv": "output_layer.2",
+}  # of a network, and their names there; `blocks.{i}` is `blocks.{i}.0`
+TENSORS = {"u": "u0", "running_mean": "stored_mean", "running_var": "stored_var"}
+OURS = {"scale": 1, "num_batches_tracked": 0}  # tensors of ours that are in no such file, and their values
+FIRST_GAIN = "blocks.0.0.bn1.gain.weight"
+SIGMA = ".sv0"  # the spectral norm as last seen in training: that code logs it and does not use it
+
+
+# ------------------------------------------------------------ reading
+
+
+def load_biggan_pytorch(
+    path_or_state_dict: str | Path | State,
+    arch: str = "biggan",
+    resolution: int = 128,
+    num_classes: int = 1000,
+    width: int | None = None,
+) -> Generator:
+    """The generator in a file of BigGAN-PyTorch: the same images as that code's in evaluation mode, to 1e-4.
+
+    Args:
+        path_or_state_dict: a file such as G_ema.pth, of which only tensors are read and nothing is executed, or a
+            state dict (it is copied). `sv0` is not read, and a "module." before all keys is dropped.
+        arch: "biggan", "sagan" or "sngan".
+        resolution: 32, 64 or 128 pixels.
+        num_classes: number of labels.
+        width: `G_ch` there; None is the width at paper scale (BigGAN 96, SA-GAN and SN-GAN 64).
+
+    Returns:
+        A generator in evaluation mode, on the CPU; dim_z is the file's, and so is the type of the numbers, but
+        half precision becomes single.
+
+    Raises:
+        PpcdError: an argument is impossible; the file cannot be read; it is of another network: one line says
+            what differs.
+    """
+    check_network(arch, GENERATORS, resolution, num_classes, 1 if width is None else width)
+    reference = GENERATORS[arch]
+    width = reference.width if width is None else width
+    name, state = _read(path_or_state_dict)
+    _check_kind(name, state, "generator")
+    chunks = len(generators.CHANNELS[resolution]) if reference.hierarchical else 1
+    dim_z = _size(state, "linear.weight", 1) * chunks or reference.dim_z
+    config = GeneratorConfig(arch, resolution, num_classes, width, dim_z)
+    config.check()
+    with torch.device("meta"):  # shapes only, until the file is known to have them
+        generator = Generator(config)
+    _check_network(name, state, generator, arch, width)
+    _fill(name, state, generator)
+    return generator.eval()
+
+
+def load_biggan_pytorch_discriminator(
+    path_or_state_dict: str | Path | State,
+    arch: str = "biggan",
+    resolution: int = 128,
+    num_classes: int = 1000,
+    width: int | None = None,
+) -> Discriminator:
+    """The discriminator in a file of BigGAN-PyTorch (D.pth): the same scores as that code's at evaluation.
+
+    Arguments, result and errors as `load_biggan_pytorch`; `width` is `D_ch` there. "sngan" is the "thin" one.
+    """
+    check_network(arch, DISCRIMINATORS, resolution, num_classes, 1 if width is None else width)
+    reference = DISCRIMINATORS[arch]
+    width = reference.width if width is None else width
+    name, state = _read(path_or_state_dict)
+    _check_kind(name, state, "discriminator")
+    with torch.device("meta"):
+        discriminator = Discriminator(arch, resolution, num_classes, width)
+    _check_network(name, state, discriminator, arch, width)
+    _fill(name, state, discriminator)
+    return discriminator.eval()
+
+
+def _read(source: str | Path | State) -> tuple[str, State]:
+    """How to call the source in a message, and its tensors by the keys of the layout."""
+    name, state = (str(source), _file(Path(source))) if isinstance(source, str | Path) else ("the state dict", source)
+    if not isinstance(state, Mapping):
+        raise PpcdError(f"{name} must be tensors by name, as in G_ema.pth; got {type(state).__name__}")
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise PpcdError(
+                f"{name} is not the state dict of one network: its entry {key!r} is of type {type(value).__name__}; "
+                "expected tensors by name, as in G_ema.pth"
+            )
+    if all(key.startswith("module.") for key in state):  # DataParallel
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    return name, {key: value for key, value in state.items() if not key.endswith(SIGMA)}
+
+
+def _file(path: Path) -> Any:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise PpcdError(f"{path} {what}; expected a checkpoint file of BigGAN-PyTorch, for example G_ema.pth")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:
+        raise PpcdError(
+            f"{path} cannot be read: it is cut short, damaged, still packed, or holds more than tensors (nothing in it "
+            "was executed); expected a checkpoint file of BigGAN-PyTorch, for example G_ema.pth"
+        ) from None
+
+
+def _fill(name: str, state: State, network: Network) -> None:
+    """Give a network without memory (device "meta") the tensors of the state, once all of them fit."""
+    own = network.state_dict()
+    layout = _layout(network)
+    expected = {key: tuple(own[ours].shape) for ours, key in layout.items()}
+    found = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    for key in [*expected, *found]:
+        if expected.get(key) != found.get(key):
+            raise PpcdError(
+                f"{name} does not fit at {key!r}: expected {expected.get(key, 'nothing')}, "
+                f"found {found.get(key, 'nothing')}"
+            )
+    kinds = {(tensor.dtype, tensor.layout, tensor.is_meta) for tensor in state.values()}
+    dtype, form, is_meta = next(iter(kinds))
+    if len(kinds) > 1 or not dtype.is_floating_point or form is not torch.strided or is_meta:
+        types = ", ".join(sorted({str(tensor.dtype) for tensor in state.values()}))
+        raise PpcdError(f"{name} must hold dense floating-point numbers of one type; got tensors of {types}")
+    for key, tensor in state.items():
+        if not bool(tensor.isfinite().all()):
+            raise PpcdError(f"{name} has infinite numbers or NaN at {key!r}: it is damaged, or its training diverged")
+    dtype = torch.promote_types(dtype, torch.float32)
+    network.to(dtype).to_empty(device="cpu")
+    copied = network.state_dict()
+    with torch.no_grad():
+        for ours, tensor in copied.items():
+            if ours in layout:
+                tensor.copy_(state[layout[ours]])
+            else:
+                tensor.fill_(OURS[ours.rpartition(".")[2]])
+
+
+# ------------------------------------------------------------ what differs, in the user's terms
+
+
+def _check_kind(name: str, state: State, asked: str) -> None:
+    found = "discriminator" if "embed.weight" in state else "generator" if "output_layer.0.gain" in state else None
+    if found is not None and found != asked:
+        function = "load_biggan_pytorch" + ("_discriminator" if found == "discriminator" else "")
+        raise PpcdError(f"{name} holds a {found}, not a {asked}; read it with ppcd.{function}")
+    if "blocks.0.0.conv3.weight" in state:
+        raise PpcdError(
+            f"{name} is of a BigGAN-deep (four convolutions in a block); expected a BigGAN, SA-GAN or SN-GAN"
+        )
+
+
+def _check_network(name: str, state: State, network: Network, arch: str, width: int) -> None:
+    """Refuse a state that says of itself that it is of another network than the one asked for."""
+    differences = []
+    blocks = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
+    if isinstance(network, Generator):
+        kind = _other_generator(state, network)
+        resolution = 2 ** (blocks + 2)
+        multiple = generators.CHANNELS.get(resolution, (0,))[-1]
+        channels = _size(state, "output_layer.0.gain", 0)
+        classes = _size(state, "shared.weight", 0) or _size(state, _embedding_of_classes(state), 0)
+    else:
+        kind = _other_discriminator(state, arch, blocks)
+        resolution = 2 ** (blocks + 1)
+        multiple = discriminators.BLOCKS.get(resolution, ((0, False),))[-1][0]
+        classes, channels = (_size(state, "embed.weight", axis) for axis in (0, 1))
+    if kind:
+        differences.append(f"{kind}, arch is {arch!r}")
+    if blocks and resolution != network.resolution:
+        differences.append(f"made for {resolution} px ({blocks} blocks), resolution is {network.resolution}")
+    if classes and classes != network.num_classes:
+        differences.append(f"of {classes} classes, num_classes is {network.num_classes}")
+    if channels and multiple and channels % multiple == 0 and channels // multiple != width:
+        differences.append(f"of width {channels // multiple}, width is {width}")
+    found = {int(match[1]) for key in state if (match := re.match(r"blocks\.(\d+)\.1\.gamma$", key))}
+    asked = set() if network.attention_after is None else {network.attention_after}
+    if found != asked and not differences:
+        said = [f"self-attention behind block {min(each)}" if each else "no self-attention" for each in (found, asked)]
+        differences.append(f"it has {said[0]}, {arch!r} at {resolution} px has {said[1]}")
+    if differences:
+        raise PpcdError(
+            f"{name} is of another network: {'; '.join(differences)}: ask for that one, or give another file"
+        )
+
+
+def _size(state: State, key: str, axis: int) -> int:
+    """The length of one axis of a tensor; 0 if there is no such axis or tensor."""
+    shape = state[key].shape if key in state else ()
+    return shape[axis] if axis < len(shape) else 0
+
+
+def _embedding_of_classes(state: State) -> str:
+    """The key of the first CBN's gain where it is an embedding (no spectral norm); else ""."""
+    return FIRST_GAIN if f"{FIRST_GAIN.removesuffix('weight')}u0" not in state and FIRST_GAIN in state else ""
+
+
+def _other_generator(state: State, generator: Generator) -> str | None:
+    """What the state is, where that is another kind of generator."""
+    embedding = _size(state, "shared.weight", 1)
+    if not generator.hierarchical:
+        return "a BigGAN (one class embedding for all its CBNs)" if embedding else None
+    if not embedding:
+        return "an SA-GAN or SN-GAN (class embeddings in its CBNs)" if _embedding_of_classes(state) else None
+    if _size(state, FIRST_GAIN, 1) == embedding:
+        return "a generator whose noise enters at the bottom only (made without --hier)"
+    if generator.shared is not None and embedding != generator.shared.embedding_dim:
+        return f"a BigGAN with a class embedding of {embedding} instead of {generator.shared.embedding_dim}"
+    return None
+
+
+def _other_discriminator(state: State, arch: str, blocks: int) -> str | None:
+    """What the state is, where that is another kind of discriminator."""
+    rows = [[_size(state, f"blocks.{i}.0.{conv}.weight", 0) for conv in ("conv1", "conv2")] for i in range(blocks)]
+    wide = all(first == second for first, second in rows)
+    if not rows or not min(map(min, rows)) or wide == DISCRIMINATORS[arch].wide:
+        return None
+    return "a BigGAN or SA-GAN (wide blocks)" if wide else "an SN-GAN (thin blocks)"
+
+
+# ------------------------------------------------------------ writing
+
+
+def save_biggan_pytorch(network: Network, path: str | Path) -> None:
+    """Write a plain generator, or a discriminator, as BigGAN-PyTorch does (a flat state dict), atomically.
+
+    Raises:
+        PpcdError: as `biggan_pytorch_state_dict`.
+    """
+    buffer = io.BytesIO()
+    torch.save(biggan_pytorch_state_dict(network), buffer)
+    write_atomic(Path(path), buffer.getvalue())
+
+
+@torch.no_grad()
+def biggan_pytorch_state_dict(network: Network) -> dict[str, Tensor]:
+    """Copies of a network's tensors on the CPU, by the keys of BigGAN-PyTorch; that code's strict loading takes them.
+
+    Read again with `load_biggan_pytorch`, they give the network as it was.
+
+    Raises:
+        PpcdError: the layout has no place for a part of the network (masks, PP-Res transitions, other channels than
+            the table's, weights without spectral norm, Tiny-GAN), so that code would compute something else.
+    """
+    _check_writable(network)
+    own, layout = network.state_dict(), _layout(network)
+    state = {key: own[ours].cpu().clone() for ours, key in layout.items()}
+    for ours, module in network.named_modules():
+        if isinstance(module, SpectralNorm):
+            sigma, _ = power_iteration(module.weight, module.u, module.eps)
+            state[layout[f"{ours}.u"].removesuffix(".u0") + SIGMA] = sigma.reshape(1).cpu()
+    return state
+
+
+def _layout(network: Network) -> dict[str, str]:
+    """The key there of each tensor of a network that has one."""
+    layout = {}
+    for ours in network.state_dict():
+        part, _, tensor = ours.rpartition(".")
+        if tensor in OURS:
+            continue
+        head, _, rest = part.partition(".")
+        if head == "blocks":
+            index, _, rest = rest.partition(".")
+            head = f"blocks.{index}.0"
+        head_there = PARTS.get(head, head).format(attention=network.attention_after)
+        tensor_there = "gain" if ours == "output_norm.weight" else TENSORS.get(tensor, tensor)
+        layout[ours] = ".".join(filter(None, (head_there, rest, tensor_there)))
+    return layout
+
+
+def _check_writable(network: Network) -> None:
+    """Refuse what that code would compute otherwise, or could not build."""
+    if isinstance(network, Generator):
+        config = network.config
+        if config.arch not in GENERATORS:
+            raise PpcdError(f"BigGAN-PyTorch's layout has no {config.arch}; use ppcd.save_generator")
+        if config.masked or config.transition or config.hidden is not None or config.channels is not None:
+            raise PpcdError(
+                "BigGAN-PyTorch's layout has no masks, PP-Res transitions or pruned channels; "
+                "use ppcd.save_generator(ppcd.slim(generator), path)"
+            )
+        if not config.spectral_norm:
+            raise PpcdError(
+                "the spectral norm of this generator is worked into its weights, and BigGAN-PyTorch would normalise "
+                "them again; save the trained generator from before ppcd.slim"
+            )
+    if any(isinstance(module, SpectralNorm) and module.scale != 1 for module in network.modules()):
+        raise PpcdError("BigGAN-PyTorch's layout has no scale of normalised weights; save the network before ppcd.slim")
+    if network.attention is not None and (channels := network.attention.o.weight.shape[0]) < 8:
+        raise PpcdError(f"BigGAN-PyTorch's self-attention needs at least 8 channels; this one is over {channels}")

@@ -1,0 +1,99 @@
+"""How a training computes what it computes: the same networks and the same steps but for rounding.
+
+`STRAIGHTFORWARD` is what the layers say, one operation after another; `make bench` measures each switch alone and all
+of them together against it. Runs record their profile, whose `fast` says which of `EXACT` and `FAST` they took.
+"""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from os import environ
+
+import torch
+from torch import nn
+
+from ppcd.base import PpcdError
+from ppcd.networks.blocks import GeneratorBlock
+from ppcd.networks.resampling import Resampling
+
+COMPILERS = ("g++", "clang++")
+RECOMPILATIONS = 256  # all blocks of a kind share one code object, and a freezing mask changes a block's shapes
+
+
+@dataclass(frozen=True)
+class Forms:
+    """Switches of the computation.
+
+    Attributes:
+        merged: a convolution next to a change of size is one convolution (`ppcd.networks.resampling`).
+        boxed: such a convolution sums pixels instead of taps.
+        filtered: large convolutions that keep the size take half of their products (`ppcd.export.winograd`).
+        channels_last: weights of convolutions in channels-last layout, which the feature maps then follow.
+        fused: one kernel updates all weights; False is one operation after another, None torch's own choice.
+        shrink: channels that frozen masks have removed are not computed (`GeneratorBlock.shrink`).
+        half_teacher: the teacher of L_CD computes in bf16 where the device has it in hardware. L_CD then differs by
+            less than 5e-4 of itself, its gradient's direction by 1 - cos < 2e-5 (three trained pairs of the mnist
+            profile, 256 images each).
+        compiled: torch.compile on the residual blocks.
+    """
+
+    merged: bool = True
+    boxed: bool = False
+    filtered: bool = False
+    channels_last: bool = True
+    fused: bool | None = None
+    shrink: bool = False
+    half_teacher: bool = False
+    compiled: bool = False
+
+    def of_teacher(self) -> "Forms":
+        """A teacher has no backward pass, and sums of pixels pay there only."""
+        return replace(self, boxed=False)
+
+    def adam(
+        self, parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], eps: float
+    ) -> torch.optim.Adam:
+        """The optimiser of a network's weights."""
+        foreach = False if self.fused is False else None
+        return torch.optim.Adam(list(parameters), lr=lr, betas=betas, eps=eps, fused=self.fused, foreach=foreach)
+
+    def apply(self, network: nn.Module) -> None:
+        """Let the network compute in these forms; a compiled one compiles when it first runs."""
+        for module in network.modules():
+            if isinstance(module, Resampling):
+                module.merged, module.boxed, module.filtered = self.merged, self.boxed, self.filtered
+                if isinstance(module, GeneratorBlock):
+                    module.shrink = self.shrink
+                if self.compiled:
+                    module.compile(dynamic=False)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        for parameter in network.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=layout)
+
+
+STRAIGHTFORWARD = Forms(merged=False, channels_last=False, fused=False)
+EXACT = Forms()  # of the profiles whose committed runs must come out again to the last bit
+FAST = Forms(boxed=True, filtered=True, fused=True, shrink=True, half_teacher=True)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes in bf16 faster than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def prepare_compiler() -> None:
+    """Let torch.compile keep as many forms of a block as a training needs.
+
+    Raises:
+        PpcdError: there is no C++ compiler.
+    """
+    if not environ.get("CXX") and not any(map(shutil.which, COMPILERS)):
+        raise PpcdError(
+            f"COMPILE=1 needs a C++ compiler, and there is none of {', '.join(COMPILERS)}; install one, name it by "
+            "CXX, or leave COMPILE away"
+        )
+    torch._dynamo.config.recompile_limit = RECOMPILATIONS
+    torch._dynamo.config.accumulated_recompile_limit = 4 * RECOMPILATIONS

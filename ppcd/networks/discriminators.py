@@ -1,0 +1,101 @@
+"""Projection discriminators of BigGAN, SA-GAN and SN-GAN (Miyato and Koyama 2018), from one table."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ppcd.base import PpcdError, full
+from ppcd.networks.blocks import DiscriminatorBlock
+from ppcd.networks.generators import check_network
+from ppcd.networks.initialisation import initialise
+from ppcd.networks.layers import LayerMaker, SelfAttention
+
+# Output channels of each block as multiples of the width, and which blocks halve the size.
+BLOCKS: dict[int, tuple[tuple[int, bool], ...]] = {
+    32: ((4, True), (4, True), (4, False), (4, False)),
+    64: ((1, True), (2, True), (4, True), (8, True), (16, False)),
+    128: ((1, True), (2, True), (4, True), (8, True), (16, True), (16, False)),
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What tells one discriminator from another."""
+
+    width: int  # at paper scale
+    wide: bool  # conv1 of a block has as many channels as its output
+    attention_at: int | None
+    init: Literal["orthogonal", "xavier"]
+    eps: float
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "biggan": Architecture(96, True, 64, "orthogonal", 1e-6),
+    "sagan": Architecture(64, True, 64, "xavier", 1e-8),
+    "sagan-hier": Architecture(64, True, 64, "xavier", 1e-8),
+    "sagan-shared": Architecture(64, True, 64, "xavier", 1e-8),
+    "sngan": Architecture(64, False, None, "xavier", 1e-8),
+}
+
+
+class Discriminator(nn.Module):
+    """D(I, y) = linear(h) + <embed(y), h>, h the ReLU'd, sum-pooled features; all under spectral norm."""
+
+    def __init__(self, arch: str, resolution: int, num_classes: int, width: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made
+            self._build(arch, resolution, num_classes, width)
+
+    def _build(self, arch: str, resolution: int, num_classes: int, width: int) -> None:
+        reference = ARCHITECTURES[arch]
+        make = LayerMaker(True, reference.eps)
+        self.resolution, self.num_classes = resolution, num_classes
+        blocks, channels, size = [], 3, resolution
+        self.attention: SelfAttention | None = None
+        self.attention_after: int | None = None
+        for index, (multiple, downsample) in enumerate(BLOCKS[resolution]):
+            out = multiple * width
+            blocks.append(DiscriminatorBlock(channels, out, make, index == 0, downsample, reference.wide))
+            channels, size = out, size // 2 if downsample else size
+            if size == reference.attention_at and downsample:
+                self.attention, self.attention_after = SelfAttention(channels, make), index
+        self.blocks = nn.ModuleList(blocks)
+        self.linear = make.linear(channels, 1)
+        self.embed = make.embedding(num_classes, channels)
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"], y: Int[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """Scores [batch]: high for real.
+
+        Raises:
+            PpcdError: the images are not of this discriminator's resolution, or y is not one label for each.
+        """
+        if images.shape[2:] != (self.resolution, self.resolution) or y.shape != images.shape[:1]:
+            raise PpcdError(
+                f"this discriminator takes images [batch, 3, {self.resolution}, {self.resolution}] and y [batch]; "
+                f"got {list(images.shape)} and {list(y.shape)}"
+            )
+        h = images
+        for index, block in enumerate(self.blocks):
+            h = block(h)
+            if self.attention is not None and index == self.attention_after:
+                h = self.attention(h)
+        with torch.autocast(h.device.type, enabled=False):  # a score needs more than half a precision
+            h = F.relu(full(h)).sum(dim=(2, 3))  # [batch, channel]
+            return self.linear(h).squeeze(1) + (self.embed(y) * h).sum(dim=1)
+
+
+def build_discriminator(
+    arch: str, resolution: int, num_classes: int, width: int | None = None, *, seed: int = 0
+) -> Discriminator:
+    """A freshly initialised discriminator; arguments and errors as `build_generator`."""
+    check_network(arch, ARCHITECTURES, resolution, num_classes, 1 if width is None else width)
+    reference = ARCHITECTURES[arch]
+    discriminator = Discriminator(arch, resolution, num_classes, reference.width if width is None else width)
+    initialise(discriminator, reference.init, seed, "discriminator")
+    return discriminator

@@ -1,0 +1,339 @@
+"""The generators of BigGAN, SA-GAN (plain or with PP-Res blocks), SN-GAN and Tiny-GAN: one class, one table each.
+
+Sources of the tables: BigGAN-PyTorch's `BigGAN.py` (`G_arch`), and Tiny-GAN's `model.py`.
+"""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ppcd.base import PpcdError, full
+from ppcd.method.masks import ChannelMask, masks_of
+from ppcd.networks.blocks import GeneratorBlock
+from ppcd.networks.initialisation import initialise
+from ppcd.networks.layers import BatchNorm2d, ClassConditionalBatchNorm, LayerMaker, SelfAttention
+from ppcd.networks.resampling import Resampling
+from ppcd.networks.separable import SeparableBlock
+
+if TYPE_CHECKING:
+    from ppcd.export.inference import InferenceGenerator
+
+# Channels of each block's input and of the last block's output, as multiples of the width.
+CHANNELS: dict[int, tuple[int, ...]] = {
+    32: (4, 4, 4, 4),
+    64: (16, 16, 8, 4, 2),
+    128: (16, 16, 8, 4, 2, 1),
+}
+BASE = 4  # every generator starts from 4x4
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What tells one ResNet generator from another."""
+
+    width: int  # at paper scale
+    dim_z: int
+    hierarchical: bool  # BigGAN: the noise enters in chunks, one to the first linear and one to each block
+    shared_dim: int | None  # BigGAN, Tiny-GAN: size of the class embedding that all CBNs share
+    attention_at: int | None  # pixels of the feature map behind which self-attention stands
+    init: Literal["orthogonal", "xavier"]
+    eps: float  # of the spectral norm
+    spectral_norm: bool = True
+    separable: bool = False  # Tiny-GAN: depthwise separable blocks, never masked
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "biggan": Architecture(96, 120, True, 128, 64, "orthogonal", 1e-6),
+    "sagan": Architecture(64, 128, False, None, 64, "xavier", 1e-8),
+    "sagan-hier": Architecture(64, 128, True, 128, 64, "xavier", 1e-8),  # noise enters every block, as in BigGAN
+    "sagan-shared": Architecture(64, 128, False, 128, 64, "xavier", 1e-8),  # the same without that noise
+    "sngan": Architecture(64, 128, False, None, None, "xavier", 1e-8),
+    "tinygan": Architecture(32, 128, False, 128, None, "xavier", 1e-8, spectral_norm=False, separable=True),
+}
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """All that is needed to build a generator again; stored with its weights."""
+
+    arch: str
+    resolution: int
+    num_classes: int
+    width: int
+    dim_z: int
+    masked: bool = False
+    transition: bool = False  # PP-Res blocks, masked or slim
+    hidden: tuple[tuple[int, int], ...] | None = None  # channels of conv1 and conv2 of each block, once slim
+    spectral_norm: bool = True
+    channels: tuple[int, ...] | None = None  # instead of the table's: each block's input and the last one's output
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; `channels` only where they are not the table's."""
+        values = asdict(self)
+        if self.channels is None:
+            del values["channels"]
+        return values
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "GeneratorConfig":
+        """The inverse of `to_dict`, also behind JSON, where tuples are lists.
+
+        Raises:
+            PpcdError: the fields are not those of a GeneratorConfig.
+        """
+        try:
+            hidden = values.get("hidden")
+            hidden = None if hidden is None else tuple((int(a), int(b)) for a, b in hidden)
+            channels = values.get("channels")
+            channels = None if channels is None else tuple(int(c) for c in channels)
+            config = GeneratorConfig(**{**values, "hidden": hidden, "channels": channels})
+        except (AttributeError, TypeError, ValueError) as error:
+            raise PpcdError(f"not the configuration of a generator: {error}") from None
+        config.check()
+        return config
+
+    def check(self) -> None:
+        """One line for what cannot be built.
+
+        Raises:
+            PpcdError: unknown architecture or resolution, or an impossible number.
+        """
+        check_network(self.arch, ARCHITECTURES, self.resolution, self.num_classes, self.width)
+        if ARCHITECTURES[self.arch].separable and (self.masked or self.transition or self.hidden or self.spectral_norm):
+            raise PpcdError(
+                f"{self.arch} has depthwise separable blocks without spectral norm: it cannot be masked or pruned"
+            )
+        chunks = len(CHANNELS[self.resolution]) if ARCHITECTURES[self.arch].hierarchical else 1
+        if isinstance(self.dim_z, bool) or not isinstance(self.dim_z, int) or self.dim_z < 1 or self.dim_z % chunks:
+            raise PpcdError(
+                f"dim_z of {self.arch} at {self.resolution} px must be a positive multiple of {chunks}; "
+                f"got {self.dim_z!r}"
+            )
+        blocks = len(CHANNELS[self.resolution]) - 1
+        if self.hidden is not None and (len(self.hidden) != blocks or min(map(min, self.hidden)) < 1):
+            raise PpcdError(
+                f"hidden must be {blocks} pairs of at least one channel at {self.resolution} px; got {self.hidden}"
+            )
+        if self.channels is not None and (len(self.channels) != blocks + 1 or min(self.channels) < 1):
+            raise PpcdError(
+                f"channels must be {blocks + 1} positive numbers at {self.resolution} px; got {self.channels}"
+            )
+        outputs = table_channels(self)[1:]
+        if (
+            self.hidden is not None
+            and not self.transition
+            and any(pair[1] != out for pair, out in zip(self.hidden, outputs, strict=True))
+        ):
+            raise PpcdError(
+                f"without a transition, conv2 has the channels of its block's output, {outputs}; got {self.hidden}"
+            )
+
+
+def table_channels(config: GeneratorConfig) -> tuple[int, ...]:
+    """Channels of each block's input and of the last block's output."""
+    return config.channels or tuple(multiple * config.width for multiple in CHANNELS[config.resolution])
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Channels of one network, worked out of its table."""
+
+    channels: tuple[int, ...]
+    hidden: tuple[tuple[int, int], ...]
+    attention: int | None = field(default=None)  # index of the block behind which attention stands
+
+    @staticmethod
+    def of(config: GeneratorConfig, arch: Architecture) -> "_Plan":
+        channels = table_channels(config)
+        blocks = len(channels) - 1
+        hidden = config.hidden or tuple((c, c) for c in channels[1:])
+        sizes = [BASE * 2 ** (index + 1) for index in range(blocks)]
+        attention = sizes.index(arch.attention_at) if arch.attention_at in sizes else None
+        return _Plan(channels, hidden, attention)
+
+
+class Generator(nn.Module):
+    """G(z, y): linear, residual blocks that double the size, BN-ReLU-conv3x3-tanh.
+
+    Attributes:
+        config: what it was built from.
+        dim_z, num_classes, resolution: of the noise, the labels and the images.
+        blocks: the residual blocks (PP-Res blocks where `config.transition`).
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made
+            self._build(config)
+
+    def _build(self, config: GeneratorConfig) -> None:
+        arch = ARCHITECTURES[config.arch]
+        plan = _Plan.of(config, arch)
+        make = LayerMaker(config.spectral_norm, arch.eps)
+        self.config = config
+        self.dim_z, self.num_classes, self.resolution = config.dim_z, config.num_classes, config.resolution
+        self.hierarchical, self.attention_after = arch.hierarchical, plan.attention
+        blocks = len(plan.channels) - 1
+        self.chunk = config.dim_z // (blocks + 1) if arch.hierarchical else config.dim_z
+
+        def make_norm(channels: int) -> ClassConditionalBatchNorm:
+            if arch.shared_dim is None:
+                gain, bias = (nn.Embedding(config.num_classes, channels) for _ in range(2))
+                return ClassConditionalBatchNorm(channels, gain, bias)
+            condition = arch.shared_dim + (self.chunk if arch.hierarchical else 0)
+            first, second = (make.linear(condition, channels, bias=arch.separable) for _ in range(2))
+            return ClassConditionalBatchNorm(channels, first, second)
+
+        self.shared = nn.Embedding(config.num_classes, arch.shared_dim) if arch.shared_dim else None
+        self.linear = make.linear(self.chunk, plan.channels[0] * BASE**2)
+        self.blocks = nn.ModuleList(
+            SeparableBlock(c_in, c_out, make_norm)
+            if arch.separable
+            else GeneratorBlock(c_in, c_out, hidden, make, make_norm, config.masked, config.transition)
+            for c_in, c_out, hidden in zip(plan.channels, plan.channels[1:], plan.hidden, strict=False)
+        )
+        self.attention = None if plan.attention is None else SelfAttention(plan.channels[plan.attention + 1], make)
+        self.output_norm = BatchNorm2d(plan.channels[-1])
+        self.output_conv = make.conv(plan.channels[-1], 3, 3)
+
+    def residual_blocks(self) -> list[GeneratorBlock]:
+        """`blocks`, by their type; none in Tiny-GAN, whose blocks are SeparableBlocks."""
+        return [block for block in self.blocks if isinstance(block, GeneratorBlock)]
+
+    def masks(self) -> dict[str, ChannelMask]:
+        """The 2N mask layers by name ("blocks.0.mask1", ...), first to last; empty if there are none."""
+        return masks_of(self)
+
+    def slimmed(self, for_training: bool) -> None:
+        """After `ppcd.slim`: the configuration of what is left, and the computation as a new network has it."""
+        hidden = self.config.hidden
+        if self.config.masked:
+            hidden = tuple((block.conv1.out_channels, block.conv2.out_channels) for block in self.residual_blocks())
+        norm = for_training and self.config.spectral_norm
+        self.config = replace(self.config, masked=False, hidden=hidden, spectral_norm=norm)
+        for module in self.modules():
+            if isinstance(module, Resampling):
+                module.as_new()
+
+    def convolution_of(self, mask: str) -> nn.Conv2d:
+        """The convolution whose filters a mask layer multiplies: conv1 of "blocks.0.mask1"."""
+        conv = self.get_submodule(mask.replace("mask", "conv"))
+        if not isinstance(conv, nn.Conv2d):
+            raise ValueError(f"{mask} follows no convolution")
+        return conv
+
+    def for_inference(self, release: bool = False) -> "InferenceGenerator":
+        """The same images, faster and without gradients; see `ppcd.export.inference`."""
+        from ppcd.export.inference import for_inference
+
+        return for_inference(self, release=release)
+
+    def conditions(
+        self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch chunk"], list[Tensor]]:
+        """The input of the first linear layer, and the condition of each block's CBNs."""
+        if self.shared is None:
+            return z, [y] * len(self.blocks)
+        if not self.hierarchical:
+            return z, [self.shared(y)] * len(self.blocks)
+        first, *chunks = z.split(self.chunk, dim=1)
+        embedded = self.shared(y)
+        return first, [torch.cat([embedded, chunk], dim=1) for chunk in chunks]
+
+    @overload
+    def __call__(self, z: Tensor, y: Tensor, return_features: Literal[False] = False) -> Tensor: ...
+    @overload
+    def __call__(self, z: Tensor, y: Tensor, return_features: Literal[True]) -> tuple[Tensor, list[Tensor]]: ...
+    def __call__(self, z: Tensor, y: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+        return super().__call__(z, y, return_features)
+
+    def forward(
+        self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"], return_features: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Images [batch, 3, R, R] in [-1, 1]; with `return_features` also the output of each block.
+
+        Raises:
+            PpcdError: z has not dim_z entries a row, or y is not one label for each row.
+        """
+        if z.dim() != 2 or z.shape[1] != self.dim_z or y.shape != z.shape[:1]:
+            raise PpcdError(
+                f"this generator takes z [batch, {self.dim_z}] and y [batch]; got {list(z.shape)} and {list(y.shape)}"
+            )
+        first, conditions = self.conditions(z, y)
+        h = self.linear(first).unflatten(1, (-1, BASE, BASE))
+        features = []
+        for index, (block, condition) in enumerate(zip(self.blocks, conditions, strict=True)):
+            h = block(h, condition)
+            features.append(h)
+            if self.attention is not None and index == self.attention_after:
+                h = self.attention(h)
+        images = torch.tanh(full(self.output_conv(F.relu(self.output_norm(h), inplace=True))))
+        return (images, features) if return_features else images
+
+
+def check_network(arch: str, known: dict[str, Any], resolution: int, num_classes: int, width: int) -> None:
+    """One line for what cannot be built.
+
+    Raises:
+        PpcdError: unknown architecture or resolution, or a number that is not positive.
+    """
+    if arch not in known:
+        raise PpcdError(f"unknown architecture {arch!r}; expected one of: {', '.join(known)}")
+    if not isinstance(resolution, int) or resolution not in CHANNELS:
+        raise PpcdError(f"resolution must be one of {', '.join(map(str, CHANNELS))}; got {resolution!r}")
+    for name, value in (("num_classes", num_classes), ("width", width)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise PpcdError(f"{name} must be a positive integer; got {value!r}")
+
+
+def build_generator(
+    arch: str,
+    resolution: int,
+    num_classes: int,
+    width: int | None = None,
+    masked: bool = False,
+    *,
+    dim_z: int | None = None,
+    seed: int = 0,
+    hidden: tuple[tuple[int, int], ...] | None = None,
+) -> Generator:
+    """A freshly initialised generator.
+
+    Args:
+        arch: "biggan", "sagan", "sagan-hier" (SA-GAN into whose every block noise enters, as in BigGAN),
+            "sagan-shared" (SA-GAN with BigGAN's one class embedding, without that noise), "sngan" or "tinygan".
+        resolution: 32, 64 or 128 pixels.
+        num_classes: number of labels.
+        width: multiplies the table of channels; None is the width at paper scale (BigGAN 96, SA-GAN and
+            SN-GAN 64, Tiny-GAN 32).
+        masked: PP-Res blocks with masks instead of plain residual blocks.
+        dim_z: size of the noise; None is the reference (BigGAN 120, SA-GAN 128). BigGAN splits it into one
+            chunk for the first layer and one for each block.
+        seed: of the initial weights. A weight depends on the seed and its own name only, so a masked and a
+            plain generator of one seed start from the same weights where both have them.
+        hidden: channels of conv1 and conv2 of each block, as a slim PP-Res generator has them: one that is narrow
+            from the start. None: the table's.
+
+    Raises:
+        PpcdError: an argument is impossible; one line says which and what is expected.
+    """
+    reference = ARCHITECTURES.get(arch, ARCHITECTURES["sagan"])
+    config = GeneratorConfig(
+        arch,
+        resolution,
+        num_classes,
+        reference.width if width is None else width,
+        reference.dim_z if dim_z is None else dim_z,
+        masked,
+        transition=masked or hidden is not None,
+        hidden=hidden,
+        spectral_norm=reference.spectral_norm,
+    )
+    config.check()
+    generator = Generator(config)
+    initialise(generator, reference.init, seed, "generator")
+    return generator

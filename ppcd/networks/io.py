@@ -1,0 +1,171 @@
+"""Networks as safetensors files: a generator with what is needed to build it again, a teacher's last state."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from ppcd.base import PpcdError
+from ppcd.networks.discriminators import Discriminator
+from ppcd.networks.generators import Generator, GeneratorConfig
+from ppcd.paths import write_atomic
+from ppcd.records import read_run
+
+LAST, DISCRIMINATOR, MOMENTS = "generator-last.safetensors", "discriminator.safetensors", "moments.safetensors"
+LAST_STATE = (LAST, DISCRIMINATOR, MOMENTS)
+FORMAT = "ppcd-generator-1"
+WANTED = "take a whole one, as runs and ppcd.save_generator write it"
+
+
+def save_generator(generator: Generator, path: str | Path) -> None:
+    """Write a generator without masks (see `ppcd.slim`), atomically.
+
+    Raises:
+        PpcdError: it still has masks.
+    """
+    if generator.config.masked:
+        raise PpcdError("a generator with masks is not finished; save ppcd.slim(generator)")
+    # One key: safetensors writes several in any order, and the same generator is to give the same bytes.
+    about = {"format": FORMAT, "config": generator.config.to_dict()}
+    metadata = {"ppcd": json.dumps(about, sort_keys=True)}
+    write_atomic(Path(path), save(_tensors(generator), metadata))
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+
+
+def load_generator(path: str | Path) -> Generator:
+    """The generator in a file of `save_generator`, in evaluation mode on the CPU. Executes nothing.
+
+    Raises:
+        PpcdError: no such file, not a safetensors file of ours, truncated, or of other shapes than it says.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PpcdError(f"no generator at {path}; train one with `python -m ppcd train`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise PpcdError(f"{path} is not a readable safetensors file ({error}); {WANTED}") from None
+    try:
+        about = json.loads(metadata.get("ppcd", "{}"))
+        found_format = about.get("format")
+    except (AttributeError, json.JSONDecodeError):
+        about, found_format = {}, None
+    if found_format != FORMAT:
+        raise PpcdError(f"{path} is not a generator of ppcd ({FORMAT}); got format {found_format!r}; {WANTED}")
+    try:
+        config = GeneratorConfig.from_dict(about.get("config"))
+    except PpcdError as error:
+        raise PpcdError(f"{path}: {error}") from None
+    with torch.device("meta"):  # shapes only: a wrong description must not allocate
+        expected = {name: tuple(tensor.shape) for name, tensor in Generator(config).state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if expected != found:
+        name = sorted(set(expected.items()) ^ set(found.items()))[0][0]
+        raise PpcdError(
+            f"{path} does not fit its own description at {name}: "
+            f"expected {expected.get(name, 'nothing')}, found {found.get(name, 'nothing')}"
+        )
+    floating = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+    generator = Generator(config).to(floating)
+    generator.load_state_dict(tensors)
+    return generator.eval()
+
+
+@dataclass(frozen=True)
+class LastState:
+    """What a teacher's training ended with, from which another one can go on.
+
+    Attributes:
+        generator, discriminator: under spectral norm, with the vectors of its power iterations.
+        moments: of `adam_moments`, names beginning with "generator." and "discriminator.". An optimiser that begins
+            without them takes its first steps at full size for every weight, which a trained pair does not survive.
+    """
+
+    generator: Generator
+    discriminator: Discriminator
+    moments: dict[str, Tensor]
+
+
+def adam_moments(optimizer: torch.optim.Adam, network: nn.Module, name: str) -> dict[str, Tensor]:
+    """Adam's second moments and step counts of a network's parameters: `name`.parameter.key -> tensor.
+
+    First moments are left out: teachers train with beta1 = 0, where they are the last gradient and are never read.
+    """
+    return {
+        f"{name}.{parameter}.{key}": optimizer.state[weight][key].detach().cpu().contiguous().clone()
+        for parameter, weight in network.named_parameters()
+        if weight in optimizer.state
+        for key in ("exp_avg_sq", "step")
+    }
+
+
+def load_adam_moments(optimizer: torch.optim.Adam, network: nn.Module, name: str, moments: dict[str, Tensor]) -> None:
+    """Take over `adam_moments` for the parameters that have some; the others begin anew."""
+    held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    for parameter, weight in network.named_parameters():
+        square = moments.get(f"{name}.{parameter}.exp_avg_sq")
+        if square is None or id(weight) not in held:
+            continue
+        step = moments[f"{name}.{parameter}.step"]
+        optimizer.state[weight] = {
+            "step": step.clone().to(weight.device if optimizer.defaults["fused"] else "cpu"),
+            "exp_avg": torch.zeros_like(weight),
+            "exp_avg_sq": torch.empty_like(weight).copy_(square),  # in the weight's memory layout
+        }
+
+
+def save_last_state(state: LastState, directory: Path) -> tuple[str, ...]:
+    """Write the last state of a teacher's training; the names of the files.
+
+    Raises:
+        PpcdError: the generator has masks.
+    """
+    save_generator(state.generator, directory / LAST)
+    write_atomic(directory / DISCRIMINATOR, save(_tensors(state.discriminator)))
+    write_atomic(directory / MOMENTS, save(state.moments))
+    return LAST_STATE
+
+
+def load_last_state(directory: Path) -> LastState:
+    """What a teacher's training ended with: on the CPU, the networks in evaluation mode.
+
+    Args:
+        directory: of a complete run of the teacher.
+
+    Raises:
+        PpcdError: the run is not complete or not what was written, or it does not keep its last state.
+    """
+    record = read_run(directory)
+    missing = [name for name in LAST_STATE if not (directory / name).is_file()]
+    if missing:
+        raise PpcdError(
+            f"{directory} has no {missing[0]}: only a teacher that was trained here keeps its last state; delete its "
+            "directory and train it again"
+        )
+    profile, arch = record["config"]["profile"], record["config"]["recipe"]["generator"]
+    width = profile["teacher_discriminator_width"]
+    discriminator = Discriminator(arch, profile["resolution"], profile["num_classes"], width)
+    discriminator.load_state_dict(load_file(directory / DISCRIMINATOR))
+    return LastState(load_generator(directory / LAST), discriminator.eval(), load_file(directory / MOMENTS))
+
+
+def file_on_cpu(path: Path) -> dict[str, object]:
+    """A training checkpoint: tensors and plain Python values only; no code is executed.
+
+    Raises:
+        PpcdError: the file is not a readable checkpoint.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PpcdError(f"{path} is not a readable checkpoint ({first}); delete it to start the run anew") from None

@@ -1,0 +1,166 @@
+"""A 3x3 convolution next to a change of size, as one convolution: the same function with fewer operations.
+
+- Nearest x2 upsampling, then a 3x3 convolution: each output pixel sees two rows and two columns of the input, so it
+  is a transposed convolution of stride 2 whose 4x4 kernel holds sums of taps (2.25 times fewer MACs).
+- A 3x3 convolution, then 2x2 average pooling: a 4x4 convolution of stride 2 (2.25 times fewer MACs).
+- A 1x1 convolution commutes with both: it runs at the smaller size (4 times fewer MACs).
+- A sum of taps is also a sum of pixels: the sums of 2x2 pixels before a 3x3 convolution of stride 2, or behind a
+  transposed one, give the same two functions from 9 products a small pixel instead of 16 ("boxed": 4 times fewer MACs
+  than the straightforward form, for one more pass over the larger feature map).
+
+A 3x3 convolution that keeps the size may take half of its products (`ppcd.export.winograd`).
+
+Parameters stay the 3x3 weights. Published MACs count the straightforward form, and so does `ppcd.complexity`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ppcd.export import winograd
+from ppcd.networks.layers import SpectralNorm
+
+
+def box_sum(weight: Float[Tensor, "out inner 3 3"]) -> Float[Tensor, "out inner 4 4"]:
+    """The full convolution of each kernel with a 2x2 box of ones."""
+    padded = F.pad(weight, (1, 1, 1, 1))
+    rows = padded[:, :, :-1] + padded[:, :, 1:]
+    return rows[:, :, :, :-1] + rows[:, :, :, 1:]
+
+
+def weight_of(conv: nn.Conv2d, rows: Tensor | None = None, columns: Tensor | None = None) -> Tensor:
+    """The weight that a convolution uses now: under spectral norm, the normalised one.
+
+    Args:
+        conv: the convolution.
+        rows, columns: indices of the output and input channels that are wanted; None: all. The norm is that of the
+            whole weight.
+    """
+    weight = conv.normalized_weight() if isinstance(conv, SpectralNorm) else conv.weight
+    weight = weight if rows is None else weight[rows]
+    return weight if columns is None else weight[:, columns]
+
+
+def bias_of(conv: nn.Conv2d, rows: Tensor | None = None) -> Tensor | None:
+    """The bias of these output channels; None: all."""
+    return conv.bias if conv.bias is None or rows is None else conv.bias[rows]
+
+
+def convolve(conv: nn.Conv2d, x: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
+    """The convolution (stride 1, 'same' padding) with these output and input channels only; see `weight_of`."""
+    if rows is None and columns is None:
+        return conv(x)
+    return F.conv2d(x, weight_of(conv, rows, columns), bias_of(conv, rows), padding=conv.padding)
+
+
+class Box(torch.autograd.Function):
+    """Sums of 2x2 pixels at a stride of 1, over a divisor (`box`).
+
+    What `F.avg_pool2d` computes, which keeps its input for the gradient, though all that it needs of it is the size:
+    the gradient is the box of the other padding.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, padding: int, divisor: int) -> Tensor:
+        ctx.padding, ctx.divisor = padding, divisor
+        return F.avg_pool2d(x, 2, 1, padding, divisor_override=divisor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return box(gradients[0], 1 - ctx.padding, ctx.divisor), None, None
+
+
+def box(x: Float[Tensor, "batch channel height width"], padding: int, divisor: int = 1) -> Tensor:
+    """Sums of 2x2 pixels at a stride of 1, over `divisor`.
+
+    Args:
+        x: of at least 2x2 pixels.
+        padding: 0: a row and a column fewer than x has; 1: a row and a column more, zeros around.
+        divisor: of the sums.
+    """
+    if torch.compiler.is_compiling():  # which keeps what it likes, and would end a graph here
+        return F.avg_pool2d(x, 2, 1, padding, divisor_override=divisor)
+    result: Tensor = Box.apply(x, padding, divisor)
+    return result
+
+
+class Resampling(nn.Module):
+    """Mixin of a block that convolves next to a change of size.
+
+    Attributes:
+        merged: whether the two are one convolution; False is the straightforward form.
+        boxed: whether a merged form sums pixels instead of taps. The results differ by rounding.
+        filtered: whether 3x3 convolutions that keep the size are `ppcd.export.winograd`'s where those are faster. The
+            results differ by rounding.
+    """
+
+    merged = True
+    boxed = False
+    filtered = False
+
+    def as_new(self) -> None:
+        """Compute as the class says: no option is set on this block."""
+        for option in ("merged", "boxed", "filtered", "shrink"):
+            self.__dict__.pop(option, None)
+
+    def same_conv(
+        self,
+        conv: nn.Conv2d,
+        x: Float[Tensor, "batch channel height width"],
+        rows: Tensor | None = None,
+        columns: Tensor | None = None,
+    ) -> Float[Tensor, "batch out_channel height width"]:
+        """conv(x), with these output and input channels only, where they are given."""
+        if rows is None and columns is None and self.filtered and winograd.pays(x, conv.weight):
+            return winograd.convolve(x, weight_of(conv), conv.bias)
+        return convolve(conv, x, rows, columns)
+
+    def upsample_conv(
+        self, conv: nn.Conv2d, x: Float[Tensor, "batch channel height width"], rows: Tensor | None = None
+    ) -> Float[Tensor, "batch out_channel height2 width2"]:
+        """conv3x3(up(x)), up being nearest x2; of the output channels `rows` only, where they are given."""
+        if not self.merged:
+            return convolve(conv, F.interpolate(x, scale_factor=2), rows, None)
+        kernel = weight_of(conv, rows).flip(2, 3)
+        bias = bias_of(conv, rows)
+        if self.boxed:
+            h = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2)  # a row and a column too many
+            h = box(h, padding=0)
+            return h if bias is None else h.add_(bias[:, None, None])
+        kernel = box_sum(kernel).transpose(0, 1)
+        return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
+
+    def upsample_skip(
+        self, conv: nn.Conv2d, x: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch out_channel height2 width2"]:
+        """conv1x1(up(x)), up being nearest x2."""
+        return F.interpolate(conv(x), scale_factor=2) if self.merged else conv(F.interpolate(x, scale_factor=2))
+
+    def conv_pool(
+        self, conv: nn.Conv2d, x: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch out_channel height2 width2"]:
+        """pool(conv3x3(x)), pool being the average of 2x2; height and width even."""
+        if not self.merged:
+            return F.avg_pool2d(conv(x), 2)
+        if self.boxed:
+            return F.conv2d(box(x, padding=1, divisor=4), weight_of(conv), conv.bias, stride=2)
+        return F.conv2d(x, box_sum(weight_of(conv)) / 4, conv.bias, stride=2, padding=1)
+
+
+@contextmanager
+def straightforward(network: nn.Module) -> Iterator[None]:
+    """Within this context the blocks of the network resample and convolve separately."""
+    blocks = [module for module in network.modules() if isinstance(module, Resampling)]
+    before = [block.merged for block in blocks]
+    for block in blocks:
+        block.merged = False
+    try:
+        yield
+    finally:
+        for block, merged in zip(blocks, before, strict=True):
+            block.merged = merged

@@ -1,0 +1,1 @@
+"""Runs: a profile, a recipe and a seed, trained into a directory of their own."""

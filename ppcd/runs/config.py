@@ -1,0 +1,214 @@
+"""Runs: profile x recipe x seed, named by a hash of all that decides the result, each in its directory."""
+
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.data import sets as data
+from ppcd.networks.compute import EXACT, FAST, Forms
+from ppcd.records import canonical_hash
+from ppcd.runs import pretrained
+from ppcd.seeds import MOST_SEED
+from ppcd.training import methods
+from ppcd.training.distributed import check_precision
+from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.recipes import TEACHER, Recipe, check_alpha, get_recipe
+
+METHOD_VERSION = 1  # raised when a change of the training or evaluation code changes results
+
+# What a run does not depend on: texts, and what the identity of the data or the resolved recipe says already.
+UNUSED = {"name", "title", "purpose", "images_per_class", "default_mask_rule"}
+TEACHER_SIZE = {"teacher_width", "teacher_discriminator_width", "teacher_dim_z"}
+TEACHER_BUDGET = {"teacher_iterations", "teacher_batch_size", "teacher_accumulations", "teacher_ema_start"}
+STUDENT_SIZE = {"student_width", "discriminator_width", "dim_z"}
+STUDENT_BUDGET = {"iterations"}
+REFERENCE_AVERAGE = {"ema_decay", "ema_start", "teacher_ema_start"}  # where no `average_age` is declared
+PRUNED_ONLY = {"alpha"}
+MASKED_ONLY = {"mask_rule", "lambda_pp"}
+DISTILLED_ONLY = {"lambda_cd", "normalisation", "masks_distil"}
+# Left out where they are None: configurations that do not use them keep the hash that they had.
+OPTIONAL = {
+    "baseline",
+    "teacher_batch_size",
+    "teacher_accumulations",
+    "teacher_ema_start",
+    "fast",
+    "best_samples",
+    "average_age",
+    "judge",
+    "masks_distil",
+    "start",
+    "select",
+    "narrow",
+    "lambda_pixel",
+    "lambda_teacher_d",
+    "size",
+    "budget",
+}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run's result. Where it runs (device, threads, processes) is provenance and no part of it."""
+
+    profile: Profile
+    recipe: Recipe
+    seed: int
+    data_identity: str  # data.identity
+    precision: str = "no"  # of forward passes in training: "no" (float32) or "bf16"
+    pretrained: str | None = None  # pretrained.identity; None: the teacher is trained here
+    compiled: bool = False  # torch.compile on the blocks
+
+    @property
+    def adopted(self) -> bool:
+        """Whether this run is a teacher that was trained elsewhere: it is measured and kept, not trained."""
+        return self.recipe.name == TEACHER and self.pretrained is not None
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration as plain values. None: cannot matter for this recipe.
+
+        A recipe that distils has the hash of its teacher in it; the teacher has the same profile and seed.
+        """
+        unused = STUDENT_SIZE if self.recipe.teacher_size else TEACHER_SIZE
+        unused = unused | (STUDENT_BUDGET if self.recipe.teacher_budget else TEACHER_BUDGET)
+        unused |= set() if self.profile.average_age is None else REFERENCE_AVERAGE
+        unused |= set() if self.recipe.masked else MASKED_ONLY
+        unused |= set() if self.recipe.prunes else PRUNED_ONLY
+        unused |= set() if self.recipe.distil else DISTILLED_ONLY
+        teacher = self.teacher()
+        resolved = {
+            "method": METHOD_VERSION,
+            "seed": self.seed,
+            "data": self.data_identity,
+            "profile": _plain(self.profile, unused),
+            "recipe": _plain(replace(self.recipe, mask_rule=self.mask_rule), unused),
+            "teacher": teacher.hash if teacher else None,
+        }
+        if self.precision != "no":
+            resolved["precision"] = self.precision
+        if self.pretrained is not None and (teacher or self.adopted):
+            resolved["pretrained"] = self.pretrained
+        if self.compiled and not self.adopted:
+            resolved["compiled"] = True
+        return resolved
+
+    @property
+    def mask_rule(self) -> str:
+        """The recipe's, or else the profile's."""
+        return self.recipe.mask_rule or self.profile.default_mask_rule
+
+    @property
+    def forms(self) -> Forms:
+        """How the training computes."""
+        return replace(FAST if self.profile.fast else EXACT, compiled=self.compiled)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (64 hex) of the resolved configuration."""
+        return canonical_hash(self.resolved())
+
+    @property
+    def id(self) -> str:
+        return f"{self.recipe.name}-s{self.seed}-{self.hash[:8]}"
+
+    @property
+    def directory(self) -> Path:
+        return runs_root(self.profile) / self.id
+
+    def teacher(self) -> "RunConfig | None":
+        """The run whose generator this one distils; None where it needs none."""
+        if not self.recipe.needs_teacher:
+            return None
+        return replace(self, recipe=get_recipe(TEACHER))
+
+    def load_data(self) -> data.ImageSet:
+        """The images of this run.
+
+        Raises:
+            PpcdError: as data.load_data, or the data are no longer those that the run was asked for with.
+        """
+        profile = self.profile
+        images = data.load_data(
+            profile.dataset,
+            profile.resolution,
+            images_per_class=profile.images_per_class,
+            num_classes=profile.num_classes,
+        )
+        if images.identity != self.data_identity:
+            raise PpcdError(
+                f"run {self.id} is of {self.data_identity}, but the data are now {images.identity}; "
+                "give the images that it was asked for with (PPCD_DATA)"
+            )
+        return images
+
+
+def run_config(
+    profile: str | Profile,
+    recipe: str | Recipe,
+    seed: int,
+    alpha: float | None = None,
+    precision: str | None = None,
+    compiled: bool | None = None,
+) -> RunConfig:
+    """The configuration of a run, every part of it checked.
+
+    The environment names the rest, for all runs alike: PPCD_DATA the images, PPCD_TEACHER the file of a teacher that
+    was trained elsewhere, PPCD_PRECISION the precision, PPCD_COMPILE=1 torch.compile.
+
+    Args:
+        profile, recipe: names, or objects of one's own.
+        seed: 0 to `seeds.MOST_SEED`.
+        alpha: for a recipe given by name, instead of its default.
+        precision: of the training's forward passes, "no" or "bf16"; None: PPCD_PRECISION, or "no".
+        compiled: torch.compile on the residual blocks; None: PPCD_COMPILE, or not.
+
+    Raises:
+        PpcdError: one line that says what was expected.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
+        raise PpcdError(f"seed must be an integer from 0 to {MOST_SEED}; got {seed!r}")
+    if alpha is not None:
+        check_alpha(alpha)
+    if not isinstance(profile, Profile):
+        profile = get_profile(str(profile))
+    if not isinstance(recipe, Recipe):
+        recipe = get_recipe(recipe, alpha)
+    elif alpha not in (None, recipe.alpha):
+        raise PpcdError(f"alpha {alpha} was given beside a recipe object, whose alpha is {recipe.alpha}; set it there")
+    identity = data.identity(profile.dataset, images_per_class=profile.images_per_class, lately=True)
+    precision = check_precision(precision or os.environ.get("PPCD_PRECISION") or "no")
+    if compiled is None:
+        compiled = _switch("PPCD_COMPILE")
+    return RunConfig(profile, recipe, seed, identity, precision, pretrained.identity(), compiled)
+
+
+def _switch(name: str) -> bool:
+    """A variable of the environment that is on or off."""
+    value = os.environ.get(name) or "0"
+    if value not in ("0", "1"):
+        raise PpcdError(f"{name} must be 1 (yes) or 0 (no); got {value!r}")
+    return value == "1"
+
+
+def runs_root(profile: str | Profile) -> Path:
+    """results/<profile>/runs."""
+    return paths.results(profile.name if isinstance(profile, Profile) else profile) / "runs"
+
+
+def _plain(config: Profile | Recipe, unused: set[str]) -> dict[str, Any]:
+    """A dataclass as a dictionary; integers in float fields become floats, so that 1 and 1.0 hash alike."""
+    values: dict[str, Any] = {}
+    for field in fields(config):
+        if field.name in UNUSED:
+            continue
+        value = None if field.name in unused else getattr(config, field.name)
+        if field.name in OPTIONAL and value is None:
+            continue
+        if isinstance(config, Recipe) and field.name == "baseline" and config.baseline is not None:
+            value = methods.describe(config.baseline)
+        is_float = float in (field.type, *get_args(field.type))
+        values[field.name] = float(value) if is_float and value is not None else value
+    return values

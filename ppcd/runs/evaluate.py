@@ -1,0 +1,89 @@
+"""The scores of a generator: a file, or that of a run."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ppcd.data.sets import ImageSet
+from ppcd.errors import ArgumentParser, run_command
+from ppcd.metrics.evaluate import evaluate, evaluate_against
+from ppcd.metrics.statistics_files import read_statistics
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import load_generator
+from ppcd.records import read_run
+from ppcd.runs import pretrained
+from ppcd.runs.config import run_config, runs_root
+from ppcd.runs.train import resolve_device
+from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.recipes import TEACHER
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 2 with one line on standard error."""
+    parser = ArgumentParser(prog="python -m ppcd evaluate", description=__doc__.splitlines()[0])
+    parser.add_argument("generator", help="a generator's .safetensors, BigGAN-PyTorch's .pth, a run's directory or id")
+    parser.add_argument("--profile", default="mnist", help="whose data, backbone and judge measure it")
+    parser.add_argument("--samples", type=int, help="default: as many as the profile's evaluation has")
+    parser.add_argument("--seed", type=int, help="of the noise; default: the run's own, 0 for a file")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--statistics", metavar="NPZ", help="mu and sigma of the real images, instead of the images")
+    parser.add_argument("--json", action="store_true", help="print scores and protocol as JSON")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _command(options), "nothing was kept; the same command starts anew")
+
+
+def _command(options: argparse.Namespace) -> None:
+    profile, device = get_profile(options.profile), resolve_device(options.device)
+    real = None if options.statistics is None else read_statistics(options.statistics)
+    generator, own_seed = _find_generator(options.generator, profile)
+    samples = profile.evaluation_samples if options.samples is None else options.samples
+    seed = own_seed if options.seed is None else options.seed
+    generator.to(device)
+    if real is not None:
+        found = evaluate_against(
+            generator, real, backbone=profile.backbone, samples=samples, seed=seed, device=device
+        )  # fmt: skip
+    else:
+        found = evaluate(
+            generator,
+            load_images(profile),
+            backbone=profile.backbone,
+            samples=samples,
+            seed=seed,
+            classifier_epochs=profile.classifier_epochs,
+            device=device,
+            judge=profile.judge,
+        )
+    print(json.dumps(found, indent=1) if options.json else _table(found))
+
+
+def load_images(profile: Profile) -> ImageSet:
+    """The real images of a profile.
+
+    Raises:
+        PpcdError: they are not to be had.
+    """
+    return run_config(profile.name, TEACHER, 0).load_data()
+
+
+def _find_generator(name: str, profile: Profile) -> tuple[Generator, int]:
+    """The generator in a file, or that of a run by its directory or its id, and the seed of its evaluation."""
+    if Path(name).is_file() or name.endswith(".safetensors"):
+        return pretrained.read(Path(name), profile), 0
+    directory = Path(name) if Path(name).is_dir() else runs_root(profile) / name
+    record = read_run(directory)
+    return load_generator(directory / "generator.safetensors"), int(record["seed"])
+
+
+def _table(found: dict[str, dict[str, Any]]) -> str:
+    """A line for each score, and below them what they depend on."""
+    taken = found["protocol"]
+    distance = "fid" if taken["backbone"] == "inception" else "fd"
+    lines = [
+        f"{distance if name == 'fd' else name:10} {'not measured' if value is None else f'{value:.6g}'}"
+        for name, value in found["scores"].items()
+    ]
+    about = f"{taken['samples']} samples, noise seed {taken['seed']}, backbone {taken['backbone']}"
+    return "\n".join([*lines, f"{about}, against {taken['reference']} ({taken['reference_sha256'][:12]})"])

@@ -1,0 +1,85 @@
+"""A teacher that was trained elsewhere: the file that the environment variable PPCD_TEACHER names (make: TEACHER=).
+
+It is a generator that ppcd wrote (`.safetensors`), or a checkpoint in BigGAN-PyTorch's layout (`G_ema.pth`). The paper
+took the one that BigGAN's authors released. It takes the place of the recipe `biggan`: nothing is trained, its scores
+are measured, and the students learn from it.
+"""
+
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
+
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.networks.biggan_pytorch import load_biggan_pytorch
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import load_generator
+from ppcd.training.profiles import Profile
+
+
+def source() -> Path | None:
+    """The file; None where the teacher is trained here.
+
+    Raises:
+        PpcdError: there is no such file.
+    """
+    given = os.environ.get("PPCD_TEACHER")
+    if not given:
+        return None
+    path = Path(given).expanduser()
+    path = path if path.is_file() else paths.repository() / path  # typed at the root, used from a notebook's directory
+    if not path.is_file():
+        raise PpcdError(
+            f"there is no file {given} to take the teacher from (PPCD_TEACHER); give the path of one that is there"
+        )
+    return path
+
+
+def identity() -> str | None:
+    """ "file-<12 hex>", by the file's bytes; None where the teacher is trained here.
+
+    Raises:
+        PpcdError: as `source`.
+    """
+    path = source()
+    if path is None:
+        return None
+    about = path.stat()
+    return f"file-{_digest(path, about.st_size, about.st_mtime_ns)[:12]}"
+
+
+def load(profile: Profile) -> Generator:
+    """The teacher in the file, in evaluation mode on the CPU.
+
+    Raises:
+        PpcdError: no file was named; it cannot be read, or it is of other classes or another resolution.
+    """
+    path = source()
+    if path is None:
+        raise PpcdError("no teacher was named; point PPCD_TEACHER (make: TEACHER=) at its file")
+    generator = read(path, profile)
+    found = (generator.num_classes, generator.resolution)
+    if found != (profile.num_classes, profile.resolution):
+        raise PpcdError(
+            f"the teacher in {path} knows {found[0]} classes at {found[1]} px; profile {profile.name} has "
+            f"{profile.num_classes} at {profile.resolution} px: give a teacher of the profile's size"
+        )
+    return generator
+
+
+def read(path: Path, profile: Profile) -> Generator:
+    """A generator that ppcd wrote, or a BigGAN of the profile's size in BigGAN-PyTorch's layout.
+
+    Raises:
+        PpcdError: it cannot be read, or is not of that size.
+    """
+    if path.suffix == ".safetensors":
+        return load_generator(path)
+    return load_biggan_pytorch(path, "biggan", profile.resolution, profile.num_classes, profile.teacher_width)
+
+
+@cache
+def _digest(path: Path, size: int, changed: int) -> str:  # size and time: a file that changed is read again
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,154 @@
+"""The score curve of a training, and its best generator: scored at every tenth, kept by its Fréchet distance.
+
+Every average that the trainer keeps is scored, with the same noise: `quality.csv` has a row for each and says which
+it is. The declared one ("ema") alone can become the best generator. A score is of few samples, from noise that the
+final evaluation does not use, so that the one does not choose what the other reports. Where masks are open, or a
+second phase is to come, the averages are scored as they are (rows of `quality.csv` with `final` 0), but not kept: they
+are not what the run is to deliver, and they are larger. From there on they are scored, and the declared one is kept,
+as the run would deliver it if it ended now: slim, with batch statistics of its own.
+"""
+
+import copy
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ppcd.base import named_generator
+from ppcd.data.sets import ImageSet
+from ppcd.method.ema import DECLARED, recompute_batch_statistics
+from ppcd.metrics.features import get_backbone
+from ppcd.metrics.fidelity import RunningInceptionScore, frechet_distance, reference_statistics
+from ppcd.metrics.moments import RunningStatistics
+from ppcd.metrics.sampling import BATCH, sample_portions
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import save_generator
+from ppcd.records import file_hash
+from ppcd.runs.callbacks import Callback, TrainingState
+from ppcd.runs.history import HistoryWriter
+from ppcd.training.profiles import Profile
+from ppcd.training.trainer import SECOND_PHASES, Trainer
+
+log = logging.getLogger(__name__)
+
+TIMES = 10  # that a training is scored
+ROUND = 10  # iterations: scores are taken where the loop has just made sure that all numbers are finite
+CURVE, BEST = "quality.csv", "best.safetensors"
+COLUMNS = ("iteration", "average", "seconds", "fd", "is", "samples", "final")
+
+Score = Callable[[Generator], tuple[float, float]]  # Fréchet distance and Inception score
+
+
+def scored_at(total: int) -> list[int]:
+    """The iterations behind which a training is scored; the last one is among them."""
+    return sorted({min(total, math.ceil(total * part / TIMES / ROUND) * ROUND) for part in range(1, TIMES + 1)})
+
+
+def make_score(data: ImageSet, profile: Profile, samples: int, seed: int, device: torch.device) -> Score:
+    """Scores generators in the profile's backbone, every one with the same noise; real statistics from the cache.
+
+    Raises (when the score is called):
+        PpcdError: too few samples, images that are not finite, or a backbone that is not to be had.
+    """
+    noise = named_generator(seed, "quality samples").initial_seed()
+
+    def score(generator: Generator) -> tuple[float, float]:
+        backbone = get_backbone(profile.backbone, data, classifier_epochs=profile.classifier_epochs, device=device)
+        statistics, inception = RunningStatistics(), RunningInceptionScore(samples)
+        portion = math.lcm(BATCH, backbone.batch)
+        for images, _ in sample_portions(generator, samples, noise, portion=portion, device=device):
+            found = backbone.extract(images)
+            statistics.add(found.features)
+            inception.add(found.logits)
+        real = reference_statistics(data, backbone)
+        return frechet_distance(statistics.result(), real), inception.result()[0]
+
+    return score
+
+
+class Best(Callback):
+    """Writes `quality.csv` and `best.safetensors`; `trainer.watched["best"]` says which it is.
+
+    A new best generator has a name of its own until a checkpoint knows of it, so that a training that is killed goes
+    on with the one of its checkpoint.
+
+    Args:
+        trainer: what is watched; its state is left alone.
+        directory: of the run.
+        score: of a generator.
+        finish: an averaged generator, which it may change, as the run would deliver it.
+        samples: that `score` takes, for the record.
+    """
+
+    def __init__(
+        self, trainer: Trainer, directory: Path, score: Score, finish: Callable[[Generator], Generator], samples: int
+    ) -> None:
+        self.trainer, self.score, self.finish, self.samples = trainer, score, finish, samples
+        self.path, self.new, self.curve = directory / BEST, directory / f"{BEST}.new", directory / CURVE
+        self.points = set(scored_at(trainer.total))
+        self._writer: HistoryWriter | None = None
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """iteration, fd, is, samples, backbone, file and sha256 of the best generator so far."""
+        return self.trainer.watched["best"]
+
+    def on_start(self, state: TrainingState) -> None:
+        rows = self.trainer.watched.setdefault("quality", [])
+        best = self.trainer.watched.setdefault("best", None)
+        for path in (self.new, self.path):
+            if best is not None and path.is_file() and file_hash(path) == best["sha256"]:
+                path.replace(self.path)
+                break
+        else:
+            self.path.unlink(missing_ok=True)
+            self.trainer.watched["best"] = None
+            if best is not None:
+                log.warning("%s of iteration %d is gone; later ones are kept", self.path, best["iteration"])
+        self.new.unlink(missing_ok=True)
+        self._writer = HistoryWriter(self.curve, COLUMNS)
+        self._writer.append(rows)
+
+    def on_step(self, state: TrainingState) -> None:
+        if state.iteration not in self.points or self._writer is None:
+            return
+        final, rows = self._final(state), list[dict[str, Any]]()
+        for name, average in self.trainer.averages.items():
+            generator = self._as_delivered(average.generator, final)
+            distance, inception = self.score(generator)
+            values = {"iteration": state.iteration, "fd": distance, "is": inception, "samples": self.samples}
+            rows.append({**values, "average": name, "seconds": state.seconds, "final": final})
+            if name == DECLARED and final and math.isfinite(distance):
+                self._keep_best(generator, values)
+        self.trainer.watched["quality"] += rows
+        self._writer.append(rows)
+
+    def _as_delivered(self, average: Generator, final: bool) -> Generator:
+        """A copy to score: as the run would deliver it, or as it is with batch statistics of its own."""
+        generator = copy.deepcopy(average)
+        if final:
+            return self.finish(generator)
+        recompute_batch_statistics(generator, named_generator(self.trainer.seed, "batch statistics"))
+        return generator
+
+    def _keep_best(self, generator: Generator, values: dict[str, Any]) -> None:
+        """Write the generator if its Fréchet distance is the smallest so far."""
+        if self.best is not None and values["fd"] >= self.best["fd"]:
+            return
+        save_generator(generator, self.new)
+        about = {"backbone": self.trainer.profile.backbone, "file": BEST, "sha256": file_hash(self.new)}
+        self.trainer.watched["best"] = values | about
+
+    def on_checkpoint(self, state: TrainingState) -> None:
+        if self.new.is_file():
+            self.new.replace(self.path)
+
+    def _final(self, state: TrainingState) -> bool:
+        """Whether the generator is one that the run could deliver; at the end it is what it is."""
+        trainer = self.trainer
+        is_open = any(not mask.frozen for mask in trainer.ema.generator.masks().values())
+        coming = trainer.recipe.two_phase and trainer.phase not in SECOND_PHASES
+        return state.iteration == state.total or not (is_open or coming)

@@ -1,0 +1,307 @@
+"""One run from nothing to its run directory: `python -m ppcd train --profile mnist --recipe ppcd --seed 0`."""
+
+import argparse
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+
+from ppcd import paths
+from ppcd.base import PpcdError, TrainingStopped
+from ppcd.baselines import make_trainer
+from ppcd.data.sets import ImageSet
+from ppcd.errors import ArgumentParser, run_command
+from ppcd.method.slim import slim
+from ppcd.metrics import get_backbone
+from ppcd.metrics.evaluate import check_samples, evaluate
+from ppcd.networks import io as checkpoints
+from ppcd.networks.generators import Generator
+from ppcd.runs import memory, pretrained, provenance
+from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
+from ppcd.runs.config import RunConfig, run_config
+from ppcd.runs.directory import MASK_FILE, Run
+from ppcd.runs.finished import decide_masks, finish_generator, measure_complexity, measure_runtime, sample_grid
+from ppcd.runs.health import Watch
+from ppcd.runs.history import HISTORY_COLUMNS, thin_masks
+from ppcd.runs.loop import fit
+from ppcd.runs.score_curve import BEST, CURVE, Best, make_score
+from ppcd.runs.sharing import CHECKPOINT, share_first_half
+from ppcd.stopping import told
+from ppcd.training import distributed as processes
+from ppcd.training.distributed import ALONE, Processes
+from ppcd.training.recipes import RECIPES, TEACHER
+from ppcd.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+GENERATOR = "generator.safetensors"
+HISTORY_ROWS = 250  # rows of history.csv over a whole training
+
+
+def resolve_device(name: str) -> str:
+    """ "auto", "cpu", "cuda" (or one by its number, "cuda:1") or "mps" as a device that is there.
+
+    Raises:
+        PpcdError: unknown, or there is none on this machine.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    numbered = kind in ("cpu", "cuda") and re.fullmatch("[0-9]+", number)  # accelerate numbers CPUs as well
+    if kind not in there or (name != kind and not numbered):
+        raise PpcdError(f"unknown device {name!r}; expected auto, cpu, cuda or mps")
+    if not there[kind]:
+        raise PpcdError(f"device {name!r} was asked for, but torch sees none on this machine; take cpu or auto")
+    if kind == "cuda" and numbered and int(number) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise PpcdError(f"device {name!r} was asked for, but the last one on this machine is cuda:{last}; take that")
+    return name
+
+
+def train_run(
+    config: RunConfig,
+    *,
+    device: str = "cpu",
+    callbacks: Sequence[Callback] | None = None,
+    threads: int | None = 1,
+    together: Processes = ALONE,
+) -> Run:
+    """Train, slim, evaluate and keep one run. A complete run is returned as it is; a partial one goes on.
+
+    Several processes train together where each of them calls this with the same configuration; what comes behind
+    the training the first one does alone.
+
+    Args:
+        config: what to train; its teacher is trained first if it is not there.
+        device: "auto", "cpu", "cuda" or "mps".
+        callbacks: None shows a progress bar. The history is written in any case.
+        threads: of torch on the CPU while it trains. One, so that results do not depend on the machine's load and
+            several runs fit side by side; None leaves torch's setting.
+        together: the processes that train this run together.
+
+    Raises:
+        PpcdError: with one line, for whatever cannot be done.
+        Stopped: Ctrl-C or SIGTERM; called again, it goes on from the last checkpoint.
+    """
+    device = resolve_device(device)
+    run = Run(config)
+    if together.agree(run.state) == "complete":
+        return run
+    teacher_config = config.teacher()
+    if teacher_config is not None and together.agree(Run(teacher_config).state) != "complete":
+        if together.is_main:
+            log.warning("%s needs its teacher %s first", config.id, teacher_config.id)
+        train_run(teacher_config, device=device, callbacks=callbacks, threads=threads, together=together)
+    with told(lambda: _stopped(run)), run.lock() if together.is_main else nullcontext():
+        if together.agree(run.state) != "complete":  # somebody else may have had it meanwhile
+            if together.is_main:
+                paths.remove_leftovers(run.directory)
+            before = torch.get_num_threads()
+            torch.set_num_threads(threads or before)
+            try:
+                if config.adopted:
+                    _adopt(run, device, together)
+                else:
+                    _train(run, device, callbacks, together)
+            finally:
+                torch.set_num_threads(before)
+        together.wait()
+    return run
+
+
+def _stopped(run: Run) -> str:
+    """What an interrupt stopped: the run, how far it was and what it goes on from."""
+    progress = run.progress()
+    if progress is None:
+        return f"run {run.config.id} was stopped before its training"
+    kept = progress["checkpoint"]
+    last = "there is no checkpoint yet" if kept is None else f"the last checkpoint is of {kept}"
+    return f"run {run.config.id} was stopped at iteration {progress['iteration']} of {progress['total']} ({last})"
+
+
+def _adopt(run: Run, device: str, together: Processes) -> None:
+    """Keep and measure a teacher that was trained elsewhere."""
+    if not together.is_main:
+        return
+    config, began = run.config, provenance.collect(device)
+    data = config.load_data()
+    generator = slim(pretrained.load(config.profile))
+    run.write_file("history.csv", ",".join(HISTORY_COLUMNS) + "\n")
+    training: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "images_per_second": None, "last": {}}
+    _finish(run, data, {"ema": generator}, device, {"provenance": began, "training": training})
+
+
+def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together: Processes) -> None:
+    config = run.config
+    profile, recipe = config.profile, config.recipe
+    data = config.load_data()
+    if together.is_main and profile.backbone != "classifier":
+        get_backbone(profile.backbone, data)  # what has to be downloaded is missed now, not behind days of training
+    teacher, teacher_record, origin = _load_teacher(config)
+    trainer = make_trainer(
+        profile, recipe, config.seed, data, teacher, device, together, config.precision, config.forms, origin
+    )
+    trainer.provenance = provenance.collect(device)
+    if trainer.teacher is not None and trainer.half_teacher:
+        trainer.provenance["teacher_precision"] = "bf16"
+    if together.count > 1:
+        trainer.provenance["processes"] = together.count
+
+    # Train, from the checkpoint if there is one
+    checkpoint = run.path(CHECKPOINT)
+    every = max(1, trainer.total // HISTORY_ROWS)
+    shown = [ProgressBar(config.id)] if callbacks is None else list(callbacks)
+    watchers: list[Callback] = [ProgressFile(run.directory), *shown, *_watch(run, trainer, data)]
+    if together.is_main:
+        run.resume()
+    try:
+        if together.count == 1:
+            share_first_half(run, trainer, checkpoint, every, watchers)
+        fit(trainer, checkpoint, [HistoryLogger(run.directory, every), *watchers])
+    except TrainingStopped as stop:
+        if together.is_main:
+            run.stop(trainer.iteration, stop.kind, str(stop), trainer.watched.get("warnings", []))
+        raise
+    if not together.is_main:
+        return
+
+    # Slim: the averaged generator is the result, the raw one is evaluated beside it
+    averaged = finish_generator(trainer.ema.generator, config.seed)
+    masks = trainer.report_masks()
+    if recipe.masked:
+        thin_masks(run.path(MASK_FILE))
+        hidden = [channels for block in averaged.config.hidden or () for channels in block]
+        for layer, channels in zip(masks, hidden, strict=True):
+            layer["kept"] = channels
+    raw = slim(decide_masks(trainer.generator.eval()))
+    extra = trainer.extra_files()
+    for name, text in extra.items():
+        run.write_file(name, text)
+    training: dict[str, Any] = {
+        "iterations": trainer.total,
+        "seconds": trainer.seconds,
+        "images_per_second": trainer.total * trainer.budget.images / trainer.seconds,
+        "last": trainer.last,
+    }
+    record = {"provenance": trainer.provenance, "teacher": teacher_record, "training": training, "masks": masks}
+    record["warnings"] = trainer.watched.get("warnings", [])
+    names = [*extra]
+    if recipe.name == TEACHER:
+        names += checkpoints.save_last_state(trainer.last_state(), run.directory)
+    if profile.best_samples is not None:
+        record["best"] = trainer.watched.get("best")
+        names += [CURVE] if record["best"] is None else [CURVE, BEST]
+    _finish(run, data, {"ema": averaged, "raw": raw}, device, record, tuple(names))
+
+
+def _watch(run: Run, trainer: Trainer, data: ImageSet) -> list[Callback]:
+    """What notices that a training goes wrong, and what keeps its best generator where the profile asks for it."""
+    profile, seed, samples = run.config.profile, run.config.seed, run.config.profile.best_samples
+    watchers: list[Callback] = [Watch(trainer, data, run.config.id)]
+    if samples is not None:
+        check_samples(samples, data)
+        score = make_score(data, profile, samples, seed, trainer.device)
+        watchers.append(Best(trainer, run.directory, score, partial(finish_generator, seed=seed), samples))
+    return watchers
+
+
+def _finish(
+    run: Run,
+    data: ImageSet,
+    generators: Mapping[str, Generator],
+    device: str,
+    record: Mapping[str, Any],
+    extra: tuple[str, ...] = (),
+) -> None:
+    """Keep the first of these generators, measure all of them, and complete the run."""
+    profile, seed = run.config.profile, run.config.seed
+    kept = next(iter(generators.values())).to(device)
+    checkpoints.save_generator(kept, run.path(GENERATOR))
+    run.write_file("samples.png", sample_grid(kept, seed, device))
+    scores, protocol = {}, {}
+    for name, generator in generators.items():
+        result = evaluate(
+            generator,
+            data,
+            backbone=profile.backbone,
+            samples=profile.evaluation_samples,
+            seed=seed,
+            classifier_epochs=profile.classifier_epochs,
+            device=device,
+            judge=profile.judge,
+        )
+        scores[name], protocol = result["scores"], result["protocol"]
+    about: dict[str, Any] = {
+        "teacher": None,
+        "masks": [],
+        "data": _describe_data(data),
+        "complexity": measure_complexity(kept),
+        "metrics": {"protocol": protocol, **scores},
+        "runtime": measure_runtime(kept, device),
+    }
+    run.finish({**about, **record, "provenance": provenance.finish(record["provenance"])}, extra)
+
+
+def _load_teacher(config: RunConfig) -> tuple[Generator | None, dict[str, Any] | None, checkpoints.LastState | None]:
+    """The teacher's generator, what run.json says of it, and what its training ended with where that is needed."""
+    teacher = config.teacher()
+    if teacher is None:
+        return None, None, None
+    run = Run(teacher)
+    record = run.read()
+    about = {"id": record["id"], "generator_sha256": record["files"][GENERATOR]}
+    origin = None
+    if config.recipe.needs_training_state:
+        origin = checkpoints.load_last_state(run.directory)
+        about |= {name: record["files"][name] for name in checkpoints.LAST_STATE}
+    return checkpoints.load_generator(run.path(GENERATOR)), about, origin
+
+
+def _describe_data(data: ImageSet) -> dict[str, Any]:
+    return {
+        "identity": data.identity,
+        "sha256": data.sha256,
+        "images": len(data.labels),
+        "classes": list(data.classes),
+        "note": data.note,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 2 with one line on standard error."""
+    memory.keep_freed()  # of a process of its own; who trains in another decides for that
+    parser = ArgumentParser(prog="python -m ppcd train", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="mnist")
+    parser.add_argument("--recipe", default="ppcd", help=f"{', '.join(RECIPES)}; -a<alpha> behind masked ones")
+    parser.add_argument("--alpha", type=float, help="compression ratio threshold of eq. 3, in (0, 1)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--precision", choices=processes.PRECISIONS, help="of forward passes; under accelerate its own")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
+    parser.add_argument("--compile", action="store_true", help="torch.compile on the blocks, for trainings of hours")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    return run_command(lambda: _command(options), "the same command goes on")
+
+
+def _command(options: argparse.Namespace) -> None:
+    together, device, precision = processes.join(options.device)
+    device = resolve_device(device)
+    asked = options.precision or (precision if precision != "no" else None)
+    config = run_config(options.profile, options.recipe, options.seed, options.alpha, asked, options.compile or None)
+    if options.dry_run:
+        if together.is_main:
+            print(Run(config).describe())
+        return
+    already = together.agree(Run(config).state) == "complete"
+    if already:
+        Run(config).read()  # what was changed since is not passed off as complete
+    run = train_run(config, device=device, together=together)
+    if together.is_main:
+        print(f"{run.config.id}: {'was complete already' if already else 'complete'}; see {run.directory}")
+    together.leave()

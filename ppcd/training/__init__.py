@@ -1,0 +1,1 @@
+"""What is trained (profiles, recipes), and a training of any recipe."""

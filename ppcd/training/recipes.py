@@ -1,0 +1,206 @@
+"""Recipes: every compared system of the paper, as a declaration of which parts of the method it uses."""
+
+import re
+from dataclasses import dataclass, replace
+
+from ppcd.base import PpcdError
+from ppcd.training.methods import Baseline, DistillNas, L1Pruning, OutputDistillation, TinyGan
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One system. The fields follow the paper: section 3 for the method, section 4.4 for its ablations."""
+
+    name: str
+    title: str  # as the paper's tables call it
+    generator: str  # "biggan", "sagan", "sagan-hier", "sngan" or "tinygan"
+    masked: bool = False  # PP-Res blocks with masks (L_PP)
+    distil: bool = False  # class-aware distillation (L_CD) from the teacher
+    two_step: bool = False  # first prune without L_CD, then slim and distil (PPCD-GAN*)
+    alpha: float | None = None  # compression ratio threshold of eq. 3; of l1 pruning and NAS the same for theirs
+    mask_rule: str | None = None  # None: the profile's; or the literal readings "paper-adam", "paper-sgd"
+    adversarial: str = "hinge"  # "hinge" (the reference code) or "minimax" (eq. 7)
+    lambda_pp: float = 0.01  # weight of L_PP in eq. 8
+    lambda_cd: float = 1.0  # weight of L_CD in eq. 8
+    normalisation: str = "teacher"  # class-conditional normalisation of the teacher's features, or "none"
+    masks_distil: bool | None = None  # False: the gradient of L_CD does not reach the masks; None: it does (eq. 8)
+    baseline: Baseline | None = None  # a compared compression method, instead of the paper's
+    # Controls and variants. None: what the paper does, or nothing
+    start: str | None = None  # "teacher": the trained teacher's last weights, its discriminator going on; None: scratch
+    select: str | None = None  # which channels go: "l1", "random", or None: what the masks have learnt
+    narrow: bool | None = None  # no masks: from the start, the network that masks would leave at this alpha
+    lambda_pixel: float | None = None  # weight of the L1 distance to the teacher's image for the same noise and class
+    lambda_teacher_d: float | None = None  # weight of the frozen teacher's discriminator beside the live one (DGL-GAN)
+    size: str | None = None  # of the networks: "teacher" or "student"; None: the teacher's for its architecture
+    budget: str | None = None  # of iterations: likewise; None: that of the size
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                raise PpcdError(f"{name} of a recipe must be one of {', '.join(known)}, or None; got {value!r}")
+        if self.start == "teacher" and (self.generator, self.teacher_size) != (TEACHER, True):
+            raise PpcdError(
+                f"a recipe that starts from the teacher has its network, {TEACHER!r}; got {self.generator!r}"
+            )
+        if self.select is not None and not self.masked:
+            raise PpcdError(f"recipe {self.name!r} selects channels by {self.select!r} but has no masks")
+        if self.narrow and (self.masked or self.start or self.alpha is None):
+            raise PpcdError("a network that is narrow from the start has an alpha, no masks, and starts from scratch")
+
+    @property
+    def needs_teacher(self) -> bool:
+        guided = self.distil or self.lambda_pixel is not None or self.needs_training_state
+        return guided or (self.baseline is not None and self.baseline.needs_teacher)
+
+    @property
+    def needs_training_state(self) -> bool:
+        """Whether it needs the teacher's discriminator, or the weights with which its training ended."""
+        return self.start == "teacher" or self.lambda_teacher_d is not None
+
+    @property
+    def prunes(self) -> bool:
+        """Whether alpha says something of it."""
+        return self.masked or bool(self.narrow) or self.baseline is not None
+
+    @property
+    def two_phase(self) -> bool:
+        """Whether the second half of the training goes on with another, smaller network."""
+        return self.two_step or (self.baseline is not None and self.baseline.two_phase)
+
+    @property
+    def teacher_size(self) -> bool:
+        """Whether its networks have the teacher's width and noise."""
+        return self.generator == TEACHER if self.size is None else self.size == "teacher"
+
+    @property
+    def teacher_budget(self) -> bool:
+        """Whether it trains for as long as the teacher: a network of its size that starts from scratch."""
+        if self.budget is not None:
+            return self.budget == "teacher"
+        return self.teacher_size and self.start is None
+
+
+TEACHER = "biggan"
+CHOICES = {
+    "start": ("teacher",),
+    "select": ("l1", "random"),
+    "size": ("teacher", "student"),
+    "budget": ("teacher", "student"),
+    "mask_rule": ("gradual", "scheduled", "paper-adam", "paper-sgd"),
+}
+ALPHA = 0.7  # the paper's default (section 4.2)
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("biggan", "Big-GAN (teacher)", "biggan"),
+        Recipe("sagan", "SA-GAN", "sagan"),
+        Recipe("ppcd", "PPCD-GAN", "sagan", masked=True, distil=True, alpha=ALPHA),
+        Recipe("ppcd-no-pp", "PPCD-GAN w/o L_PP", "sagan", distil=True),
+        Recipe("ppcd-no-cd", "PPCD-GAN w/o L_CD", "sagan", masked=True, alpha=ALPHA),
+        Recipe("ppcd-two-step", "PPCD-GAN*", "sagan", masked=True, distil=True, two_step=True, alpha=ALPHA),
+        Recipe("ppcd-literal-adam", "PPCD-GAN, masks by Adam at 0.1", "sagan", masked=True, distil=True,
+               alpha=ALPHA, mask_rule="paper-adam"),
+        Recipe("ppcd-literal-sgd", "PPCD-GAN, masks by SGD at 0.1", "sagan", masked=True, distil=True,
+               alpha=ALPHA, mask_rule="paper-sgd"),
+        # What else may decide whether the distillation helps (12_when_distillation_helps)
+        Recipe("ppcd-cd3", "PPCD-GAN, 3 L_CD", "sagan", masked=True, distil=True, alpha=ALPHA, lambda_cd=3.0),
+        Recipe("ppcd-cd10", "PPCD-GAN, 10 L_CD", "sagan", masked=True, distil=True, alpha=ALPHA, lambda_cd=10.0),
+        Recipe("ppcd-cd30", "PPCD-GAN, 30 L_CD", "sagan", masked=True, distil=True, alpha=ALPHA, lambda_cd=30.0),
+        Recipe("ppcd-raw", "PPCD-GAN, features as they are", "sagan", masked=True, distil=True, alpha=ALPHA,
+               normalisation="none"),
+        Recipe("ppcd-cd10-raw", "PPCD-GAN, 10 L_CD, features as they are", "sagan", masked=True, distil=True,
+               alpha=ALPHA, lambda_cd=10.0, normalisation="none"),
+        Recipe("ppcd-cd10-apart", "PPCD-GAN, 10 L_CD, not on masks", "sagan", masked=True, distil=True,
+               alpha=ALPHA, lambda_cd=10.0, masks_distil=False),
+        Recipe("ppcd-both", "PPCD-GAN, both sides normalised", "sagan", masked=True, distil=True, alpha=ALPHA,
+               normalisation="both"),
+        Recipe("ppcd-cd10-both", "PPCD-GAN, 10 L_CD, both sides normalised", "sagan", masked=True, distil=True,
+               alpha=ALPHA, lambda_cd=10.0, normalisation="both"),
+        Recipe("ppcd-hier-no-cd", "PPCD-GAN w/o L_CD, noise in every block", "sagan-hier", masked=True, alpha=ALPHA),
+        Recipe("ppcd-hier-cd10", "PPCD-GAN, 10 L_CD, noise in every block", "sagan-hier", masked=True, distil=True,
+               alpha=ALPHA, lambda_cd=10.0),
+        # The gradual rule where a profile's own runs are of another
+        Recipe("ppcd-gradual", "PPCD-GAN, gradual masks", "sagan", masked=True, distil=True, alpha=ALPHA,
+               mask_rule="gradual"),
+        Recipe("ppcd-gradual-no-cd", "PPCD-GAN w/o L_CD, gradual masks", "sagan", masked=True, alpha=ALPHA,
+               mask_rule="gradual"),
+        # Controls of the choice of channels: the same PP-Res blocks, counts and times
+        Recipe("ppcd-random", "PPCD-GAN, random channels", "sagan", masked=True, distil=True, alpha=ALPHA,
+               select="random"),
+        Recipe("ppcd-l1", "PPCD-GAN, channels by l1 norm", "sagan", masked=True, distil=True, alpha=ALPHA, select="l1"),
+        Recipe("ppcd-narrow", "PPCD-GAN, narrow from the start", "sagan", narrow=True, distil=True, alpha=ALPHA),
+        # What noise in every block is made of, and the teacher's form at the student's size
+        Recipe("sagan-shared", "SA-GAN, one class embedding", "sagan-shared"),
+        Recipe("sagan-hier", "SA-GAN, noise in every block", "sagan-hier"),
+        Recipe("biggan-small", "Big-GAN of the student's size", "biggan", size="student", budget="student"),
+        # The trained teacher itself, compressed; and trained on for as long
+        Recipe("ppcd-teacher", "PPCD-GAN from the trained teacher", "biggan", masked=True, distil=True, alpha=ALPHA,
+               start="teacher"),
+        Recipe("ppcd-teacher-no-cd", "PPCD-GAN from the trained teacher, w/o L_CD", "biggan", masked=True, alpha=ALPHA,
+               start="teacher"),
+        Recipe("ppcd-teacher-l1", "Big-GAN in PP-Res blocks, channels by l1 norm", "biggan", masked=True, alpha=ALPHA,
+               start="teacher", select="l1"),
+        Recipe("ppcd-teacher-random", "Big-GAN in PP-Res blocks, random channels", "biggan", masked=True, alpha=ALPHA,
+               start="teacher", select="random"),
+        Recipe("biggan-on", "Big-GAN, trained on", "biggan", start="teacher"),
+        Recipe("ppcd-pixels", "PPCD-GAN, the teacher's pixels instead of L_CD", "sagan", masked=True, alpha=ALPHA,
+               lambda_pixel=10.0),
+        Recipe("ppcd-teacher-d", "PPCD-GAN, the teacher's discriminator besides", "sagan", masked=True, distil=True,
+               alpha=ALPHA, lambda_teacher_d=0.1),
+        Recipe("sngan", "SN-GAN", "sngan"),
+        Recipe("tinygan", "Tiny-GAN", "tinygan", baseline=TinyGan()),
+        Recipe("distill-only", "Distill only", "sagan", baseline=OutputDistillation()),
+        Recipe("distill-nas", "Distill + NAS", "sagan", baseline=DistillNas(), alpha=ALPHA),
+        Recipe("l1-biggan", "Big-GAN, l1-norm pruning", "biggan", baseline=L1Pruning(), alpha=ALPHA),
+        Recipe("l1-sagan", "SA-GAN, l1-norm pruning", "sagan", baseline=L1Pruning(), alpha=ALPHA),
+    )
+}  # fmt: skip
+
+
+def check_alpha(alpha: float) -> float:
+    """Alpha of eq. 3 as a float.
+
+    Raises:
+        PpcdError: it is not a number in (0, 1), or has more than six digits.
+    """
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
+        raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {alpha!r}")
+    if float(f"{alpha:g}") != alpha:
+        raise PpcdError(f"alpha must have at most six digits, so that a run's name can say it; got {alpha!r}")
+    return float(alpha)
+
+
+def get_recipe(name: str, alpha: float | None = None) -> Recipe:
+    """The recipe of that name; `ppcd-a0.5` is `ppcd` at alpha 0.5.
+
+    Args:
+        name: a name from RECIPES, with `-a<alpha>` behind it where alpha is not the recipe's default.
+        alpha: the same, as a number; ignored by recipes that prune nothing.
+
+    Raises:
+        PpcdError: no such recipe, or alpha is not in (0, 1).
+    """
+    match = re.fullmatch(r"(.+?)(?:-a([0-9.]+))?", name if isinstance(name, str) else "")
+    base = match.group(1) if match else ""
+    if base not in RECIPES or match is None:
+        raise PpcdError(f"unknown recipe {name!r}; expected one of: {', '.join(RECIPES)} (-a<alpha> where masked)")
+    recipe = RECIPES[base]
+    if match.group(2):
+        if recipe.alpha is None:
+            raise PpcdError(f"recipe {base!r} prunes nothing and takes no alpha; ask for {base!r}")
+        try:
+            named = float(match.group(2))
+        except ValueError:
+            raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {match.group(2)!r}") from None
+        if alpha not in (None, named):
+            raise PpcdError(f"recipe {name!r} says alpha {named:g}, but alpha {alpha!r} was given beside it")
+        alpha = named
+    if alpha is None:
+        return recipe
+    alpha = check_alpha(alpha)
+    if recipe.alpha is None:
+        return recipe
+    suffix = "" if alpha == recipe.alpha else f"-a{alpha:g}"
+    return replace(recipe, name=base + suffix, alpha=alpha)

@@ -1,0 +1,415 @@
+"""A training of any recipe: its networks and optimisers, and all the state that its steps change.
+
+What an iteration computes is in `ppcd.method.step`. Teacher and plain SA-GAN train with the adversarial loss alone;
+PPCD-GAN adds L_CD and L_PP (eq. 8) in the same step; the two-step variant first prunes without L_CD, then slims and
+distils.
+"""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ppcd.base import PpcdError, named_generator
+from ppcd.data.sets import BatchSampler, ImageSet
+from ppcd.method.earlier_rules import MaskRule
+from ppcd.method.ema import DECLARED, Ema, make_averages
+from ppcd.method.masks import channels_to_prune
+from ppcd.method.schedule import GradualRule, GradualSchedule, Importance, l1_norms
+from ppcd.method.slim import slim
+from ppcd.method.step import Objective, Step
+from ppcd.method.teacher import Teacher
+from ppcd.networks.compute import EXACT, FAST, Forms, has_bf16, prepare_compiler
+from ppcd.networks.discriminators import Discriminator, build_discriminator
+from ppcd.networks.generators import CHANNELS, Generator, GeneratorConfig, build_generator
+from ppcd.networks.io import LastState, adam_moments, load_adam_moments
+from ppcd.networks.layers import SharedBatch, shared_batch
+from ppcd.networks.ppres import insert_pp_res
+from ppcd.training.distributed import ALONE, Processes
+from ppcd.training.profiles import Profile
+from ppcd.training.recipes import Recipe
+
+CHECKPOINT_FORMAT = 3
+SECOND_PHASES = ("distil", "finetune")
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Reference settings of a network's training (BigGAN-PyTorch's launch scripts; Tiny-GAN's own code)."""
+
+    lr_g: float
+    lr_d: float
+    betas: tuple[float, float]
+    eps: float
+    discriminator_steps: int = 1  # for each step of G
+    averaged: bool = True  # whether an average of G's weights is the result, where the profile declares none
+
+
+OPTIMISATION = {
+    "biggan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-6),
+    "sagan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
+    "sagan-hier": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
+    "sagan-shared": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
+    "sngan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, discriminator_steps=5, averaged=False),
+    "tinygan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, averaged=False),
+}
+
+
+class Trainer(Step):
+    """Everything that changes during a training, and how it is saved and restored.
+
+    Args:
+        profile, recipe, seed: what to train. Initial weights, data order and noise depend on the seed alone, so
+            recipes of one seed are paired.
+        data: the training images.
+        teacher: the frozen teacher, for recipes that distil.
+        device: where the networks live. Noise and order are drawn on the CPU, the same for every device.
+        processes: those that train together; each holds everything and takes its part of every batch.
+        precision: "no", or "bf16": forward passes in half precision where autocast thinks it safe.
+        forms: how all of it computes; None: what the profile says.
+        origin: what the teacher's training ended with, for recipes that start from it or are guided by its
+            discriminator; it is copied.
+
+    Raises:
+        PpcdError: a recipe that distils without a teacher, or with one of other classes or resolution; one that needs
+            the teacher's discriminator without it; a batch that the processes cannot share; compiled forms without a
+            compiler, or of several processes.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        recipe: Recipe,
+        seed: int,
+        data: ImageSet,
+        teacher: Generator | None,
+        device: str,
+        processes: Processes = ALONE,
+        precision: str = "no",
+        forms: Forms | None = None,
+        origin: LastState | None = None,
+    ) -> None:
+        if recipe.needs_training_state and origin is None:
+            raise PpcdError(
+                f"recipe {recipe.name!r} needs the weights and the discriminator that its teacher ended with"
+            )
+        self.origin = origin
+        self.profile, self.recipe, self.seed, self.device = profile, recipe, seed, torch.device(device)
+        self.processes, self.precision = processes, precision
+        self.forms = forms or (FAST if profile.fast else EXACT)
+        if self.forms.compiled:
+            if processes.count > 1:
+                raise PpcdError("compiled blocks are for one process; leave COMPILE away, or PROCESSES")
+            prepare_compiler()
+        self.budget = profile.budget(recipe.teacher_budget)
+        self.total, self.pieces = self.budget.iterations, self.budget.accumulations
+        processes.check_batch(self.budget.batch_size)
+        self.settings = OPTIMISATION[recipe.generator]
+        self.discriminator_steps, self.distils = self.settings.discriminator_steps, recipe.distil
+        self.objective = Objective(
+            recipe.adversarial, recipe.lambda_cd, recipe.lambda_pp, recipe.masks_distil is not False,
+            recipe.lambda_pixel, recipe.lambda_teacher_d,
+        )  # fmt: skip
+
+        # Networks: initial weights by seed and name
+        self.generator = self._place(self._make_generator())
+        discriminator = self._make_discriminator()
+        self.discriminator = None if discriminator is None else self._place(discriminator)
+        self.averages = self._make_averages(self.generator, 0)
+        self.teacher = self._make_teacher(teacher)
+        self.teacher_discriminator = self._make_teacher_discriminator()
+
+        # Optimisers: the networks keep their reference settings, the masks have their rule
+        self.optimizer_g = self._adam(self._learned(), self.settings.lr_g * profile.lr_g_scale)
+        self.optimizer_d = None
+        if self.discriminator is not None:
+            self.optimizer_d = self._adam(self.discriminator.parameters(), self.settings.lr_d * profile.lr_d_scale)
+        if recipe.start == "teacher" and origin is not None and self.discriminator and self.optimizer_d:
+            load_adam_moments(self.optimizer_g, self.generator, "generator", origin.moments)
+            load_adam_moments(self.optimizer_d, self.discriminator, "discriminator", origin.moments)
+        self.rule = self._make_rule(recipe.alpha) if recipe.masked and recipe.alpha is not None else None
+
+        # Randomness: one generator for each purpose
+        self.noise = named_generator(seed, "noise")
+        flips = named_generator(seed, "flips") if profile.flip else None
+        order = named_generator(seed, "order")
+        self.sampler = BatchSampler(data, self.budget.batch_size, order, flips, device, processes.share)
+        self.labels = data.labels
+
+        self.iteration = 0
+        self.phase = "prune" if recipe.two_step else "train"
+        self.seconds = 0.0
+        self.mask_report: list[dict[str, Any]] = []
+        self.last: dict[str, float] = {}  # the losses at the last checkpoint
+        self.provenance: dict[str, Any] = {}  # of the first start; kept through resumptions
+        self.watched: dict[str, Any] = {}  # what those who watch remember; kept through resumptions
+
+    @property
+    def switch_at(self) -> int:
+        """Two phases: the iteration at which the second begins, with a smaller network.
+
+        Two-step PPCD-GAN prunes at the times of PPCD-GAN: its second step begins when the last layer has frozen.
+        """
+        if self.recipe.two_step and self.mask_rule == "gradual":
+            return GradualSchedule().last(self.total)
+        return self.total // 2
+
+    @property
+    def mask_rule(self) -> str:
+        """How the masks close: the recipe's rule, or else the profile's."""
+        return self.recipe.mask_rule or self.profile.default_mask_rule
+
+    def _make_generator(self) -> Generator:
+        profile, recipe = self.profile, self.recipe
+        if recipe.start == "teacher" and self.origin is not None:
+            return insert_pp_res(self.origin.generator) if recipe.masked else copy.deepcopy(self.origin.generator)
+        large = recipe.teacher_size
+        width = profile.teacher_width if large else profile.student_width
+        hidden = None
+        if recipe.narrow and recipe.alpha is not None:
+            kept = [
+                c - channels_to_prune(c, recipe.alpha) for c in (m * width for m in CHANNELS[profile.resolution][1:])
+            ]
+            hidden = tuple((channels, channels) for channels in kept)
+        return build_generator(
+            recipe.generator, profile.resolution, profile.num_classes, width, recipe.masked,
+            dim_z=profile.teacher_dim_z if large else profile.dim_z, seed=self.seed, hidden=hidden,
+        )  # fmt: skip
+
+    def _make_rule(self, alpha: float) -> MaskRule | GradualRule:
+        recipe, masks = self.recipe, self.generator.masks()
+        if self.mask_rule == "gradual":
+            return GradualRule(masks, alpha, self.total, self._importance())
+        if recipe.select is not None:
+            raise PpcdError(f"channels are selected by {recipe.select!r} under the rule 'gradual' alone")
+        pruning = self.switch_at if recipe.two_step else self.total
+        return MaskRule(masks, self.mask_rule, alpha, recipe.lambda_pp, pruning)
+
+    def _importance(self) -> Importance | None:
+        """What decides which channels go, where the masks do not."""
+        if self.recipe.select == "l1":
+            return lambda name: l1_norms(self.generator.convolution_of(name))
+        if self.recipe.select == "random":
+            masks = self.generator.masks()
+            return lambda name: torch.randperm(
+                masks[name].channels, generator=named_generator(self.seed, f"random channels {name}")
+            ).to(masks[name].weight)
+        return None
+
+    def _make_discriminator(self) -> torch.nn.Module | None:
+        """The discriminator, or None for a method that trains without."""
+        profile = self.profile
+        if self.recipe.start == "teacher" and self.origin is not None:
+            return copy.deepcopy(self.origin.discriminator)
+        width = profile.teacher_discriminator_width if self.recipe.teacher_size else profile.discriminator_width
+        return build_discriminator(
+            self.recipe.generator, profile.resolution, profile.num_classes, width, seed=self.seed
+        )  # fmt: skip
+
+    @property
+    def half_teacher(self) -> bool:
+        """Whether the teacher computes in bf16."""
+        return self.precision == "bf16" or (self.forms.half_teacher and has_bf16(self.device))
+
+    def _make_teacher(self, generator: Generator | None) -> Teacher | None:
+        if not self.recipe.needs_teacher:
+            return None
+        if generator is None:
+            raise PpcdError(f"recipe {self.recipe.name!r} distils and needs a trained teacher")
+        if (generator.num_classes, generator.resolution) != (
+            self.profile.num_classes,
+            self.profile.resolution,
+        ):
+            raise PpcdError(
+                f"the teacher knows {generator.num_classes} classes at {generator.resolution} px; the profile has "
+                f"{self.profile.num_classes} at {self.profile.resolution} px"
+            )
+        if generator.dim_z > self.profile.dim_z:
+            raise PpcdError(
+                f"the teacher takes {generator.dim_z} noise entries, more than the student's {self.profile.dim_z}"
+            )
+        normalisation = self.recipe.normalisation if self.recipe.distil else "none"
+        self.forms.of_teacher().apply(generator.to(self.device))
+        return Teacher(generator, normalisation, self.seed, half=self.half_teacher)
+
+    def _make_teacher_discriminator(self) -> Discriminator | None:
+        if self.recipe.lambda_teacher_d is None or self.origin is None:
+            return None
+        return self._place(copy.deepcopy(self.origin.discriminator)).eval().requires_grad_(False)
+
+    @property
+    def ema(self) -> Ema:
+        """The average that is the result of the run."""
+        return self.averages[DECLARED]
+
+    def _make_averages(self, generator: Generator, start: int) -> dict[str, Ema]:
+        """The averages that follow the generator from iteration `start` on, by name.
+
+        A declared mean age (`average_age`) holds for every method. Without one it is the reference decay, and a copy
+        of the weights where the method's source keeps no average.
+        """
+        profile = self.profile
+        if profile.average_age is not None:
+            others = profile.best_samples is not None  # the score curve compares them
+            return make_averages(generator, profile.average_age, self.total, start, others)
+        if not self.settings.averaged:
+            return {DECLARED: Ema(generator, 0.0, start)}
+        return {DECLARED: Ema(generator, profile.ema_decay, start + self.budget.ema_start)}
+
+    def _learned(self) -> list[torch.nn.Parameter]:
+        """What G's optimiser trains: all of G but the masks, which have their rule."""
+        masks = {id(mask.weight) for mask in self.generator.masks().values()}
+        return [parameter for parameter in self.generator.parameters() if id(parameter) not in masks]
+
+    def _place(self, network: Network) -> Network:
+        """On the device, in the forms of this training."""
+        network.to(self.device)
+        self.forms.apply(network)
+        return network
+
+    def _adam(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Adam:
+        return self.forms.adam(parameters, learning_rate, self.settings.betas, self.settings.eps)
+
+    def autocast(self) -> torch.autocast:
+        """The context of forward passes: `precision`."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Noise z [batch, dim_z] and labels y [batch], y with the frequencies of the training data.
+
+        They are drawn for all processes and are this one's part.
+        """
+        batch = self.budget.batch_size
+        z = torch.randn(batch, self.generator.dim_z, generator=self.noise)
+        y = self.labels[torch.randint(len(self.labels), (batch,), generator=self.noise)]
+        return self.processes.part(z).to(self.device), self.processes.part(y).to(self.device)
+
+    def real_batch(self) -> tuple[Tensor, Tensor]:
+        return next(self.sampler)
+
+    def average_gradients(self, parameters: Iterable[torch.nn.Parameter], values: Iterable[Tensor]) -> None:
+        self.processes.average(parameters, values)
+
+    def step(self) -> dict[str, Tensor]:
+        """One iteration (`ppcd.method.step`), and the switch between two phases. Returns the losses, detached."""
+        alone = self.processes.count == 1
+        with shared_batch(None if alone else SharedBatch(self.processes.mean, self.processes.count)):
+            found = super().step()
+        self.iteration += 1
+        if self.recipe.two_phase and self.iteration == self.switch_at:
+            self.switch()
+        return found
+
+    def report_masks(self) -> list[dict[str, Any]]:
+        """What became of each mask layer: for run.json."""
+        if self.rule is None or self.phase == "distil":
+            return self.mask_report
+        return [
+            {
+                "layer": name,
+                "channels": mask.channels,
+                "kept": int(mask.kept.sum()) if mask.frozen else mask.channels,
+                "frozen_at": self.rule.frozen_at.get(name),
+                "forced": self.rule.forced[name],
+                "spared": self.rule.spared[name],
+                "rescued": mask.rescued,
+            }
+            for name, mask in self.rule.masks.items()
+        ]
+
+    def switch(self) -> None:
+        """Between two phases. PPCD-GAN*: the pruned channels go, and the slim network learns from the teacher."""
+        self.mask_report = self.report_masks()
+        self._second_phase(slim(self.generator, for_training=True), "distil")
+
+    def _second_phase(self, generator: Generator, phase: str) -> None:
+        """Go on with another network: a new optimiser and new averages, the same discriminator."""
+        self.generator, self.phase = self._place(generator), phase
+        self.optimizer_g = self._adam(self._learned(), self.settings.lr_g * self.profile.lr_g_scale)
+        self.averages = self._make_averages(self.generator, self.iteration)
+
+    def last_state(self) -> LastState:
+        """What another training goes on from: the networks themselves, and copies of the optimisers' moments."""
+        if not isinstance(self.discriminator, Discriminator) or self.optimizer_d is None:
+            raise ValueError(f"{self.recipe.name} has no discriminator")
+        moments = adam_moments(self.optimizer_g, self.generator, "generator")
+        moments |= adam_moments(self.optimizer_d, self.discriminator, "discriminator")
+        return LastState(self.generator, self.discriminator, moments)
+
+    def extra_files(self) -> dict[str, str]:
+        """What a method leaves in the run's directory beside the generator: file name -> text."""
+        return {}
+
+    def extra_state(self) -> dict[str, Any]:
+        """What a method adds to a checkpoint: tensors and plain values."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over `extra_state()`; the networks are loaded already."""
+
+    def check_same(self) -> None:
+        """Make sure that all processes hold the same weights and have closed the same channels.
+
+        Raises:
+            PpcdError: they do not.
+        """
+        compared: dict[str, list[Tensor]] = {
+            "the generator": list(self.generator.parameters()),
+            "its buffers": list(self.generator.buffers()),
+        }
+        if self.discriminator is not None:
+            compared["the discriminator"] = list(self.discriminator.parameters())
+        self.processes.check_same(compared)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the training depends on: tensors and plain values only."""
+        return {
+            "format": CHECKPOINT_FORMAT,
+            "iteration": self.iteration,
+            "phase": self.phase,
+            "seconds": self.seconds,
+            "generator_config": self.generator.config.to_dict(),
+            "generator": self.generator.state_dict(),
+            "discriminator": None if self.discriminator is None else self.discriminator.state_dict(),
+            "averages": {name: average.state_dict() for name, average in self.averages.items()},
+            "optimizer_g": self.optimizer_g.state_dict(),
+            "optimizer_d": None if self.optimizer_d is None else self.optimizer_d.state_dict(),
+            "rule": None if self.rule is None else self.rule.state_dict(),
+            "mask_report": self.mask_report,
+            "last": self.last,
+            "provenance": self.provenance,
+            "watched": self.watched,
+            "noise": self.noise.get_state(),
+            "sampler": self.sampler.state_dict(),
+            "extra": self.extra_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`.
+
+        Raises:
+            PpcdError: the state is of another format.
+        """
+        if state.get("format") != CHECKPOINT_FORMAT:
+            raise PpcdError(f"a checkpoint of format {state.get('format')!r} is of another version of ppcd")
+        self.iteration, self.seconds = state["iteration"], state["seconds"]
+        if state["phase"] in SECOND_PHASES:
+            self._second_phase(Generator(GeneratorConfig.from_dict(state["generator_config"])), state["phase"])
+        self.generator.load_state_dict(state["generator"])
+        if self.discriminator is not None and self.optimizer_d is not None:
+            self.discriminator.load_state_dict(state["discriminator"])
+            self.optimizer_d.load_state_dict(state["optimizer_d"])
+        for name, average in self.averages.items():
+            average.load_state_dict(state["averages"][name])
+        self.optimizer_g.load_state_dict(state["optimizer_g"])
+        if self.rule is not None:
+            self.rule.load_state_dict(state["rule"])
+        self.mask_report, self.last = state["mask_report"], state["last"]
+        self.provenance, self.watched = state["provenance"], state.get("watched", {})
+        self.noise.set_state(state["noise"])
+        self.sampler.load_state_dict(state["sampler"])
+        self.load_extra_state(state["extra"])
