@@ -1,6 +1,7 @@
 """What everything else stands on: the errors that users see, and random numbers."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,3 +49,8 @@ def named_generator(seed: int, name: str) -> torch.Generator:
 def full(x: Tensor) -> Tensor:
     """At least in single precision: what autocast has made half as long, and all else as it is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from paper.inventory import find_runs
 from ppcd.baselines import make_trainer
-from ppcd.export.onnx import winograd
+from ppcd.export import winograd
 from ppcd.method.losses import class_aware_distillation
 from ppcd.method.masks import ChannelMask, channels_to_prune
 from ppcd.method.slim import slim

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ppcd import paths
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, cores
 from ppcd.records import read_run
 from ppcd.runs import memory
 from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import Run
-from ppcd.training.distributed import cores
 
 PROFILE = "mnist"
 RECIPES = ("biggan", "ppcd")

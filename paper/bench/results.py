@@ -15,9 +15,8 @@ from paper.bench.bars import bars
 from paper.bench.contestants import Group, Pace
 from paper.bench.turns import again, take_turns
 from ppcd import paths
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, cores
 from ppcd.runs import provenance
-from ppcd.training.distributed import cores
 
 SCHEMA = 1
 FILE = "bench.json"

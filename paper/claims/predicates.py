@@ -152,8 +152,8 @@ def name(recipe: str) -> str:
     return NAMES[base] + (f"({alpha})" if alpha else "")
 
 
-def ratio(first: Array, second: Array) -> Array:
-    """first / second, finite also where the second is zero (no diversity at all)."""
+def ratio(first: Any, second: Any) -> Any:
+    """first / second, numbers or arrays, finite also where the second is zero (no diversity at all)."""
     return np.maximum(first, TINY) / np.maximum(second, TINY)
 
 

@@ -29,9 +29,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ppcd import locks, paths
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, cores
 from ppcd.data import folders
-from ppcd.training.distributed import cores
 
 log = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from ppcd import paths
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, cores
 from ppcd.runs import memory
 from ppcd.runs.board import Board
 from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import Run
 from ppcd.runs.train import resolve_device
 from ppcd.stopping import end_processes, start_process, told
-from ppcd.training.distributed import check_share, cores, launcher
+from ppcd.training.distributed import check_share, launcher
 
 LOG = "log.txt"
 ROOM = 2**16  # bytes; with less on the disk a run cannot even say what is wrong

@@ -153,11 +153,6 @@ def check_share(batch_size: int, count: int) -> None:
         )
 
 
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def launched() -> bool:
     """Whether `accelerate launch` (or torchrun) started this process."""
     return "ACCELERATE_MIXED_PRECISION" in os.environ or "LOCAL_RANK" in os.environ
