@@ -10,11 +10,10 @@
 A CPU is timed with all its cores, as the paper's desktop was, and parts of other devices stay as they are.
 """
 
-import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,11 +23,9 @@ from paper.paper_networks import Content, build_networks, compute_complexity
 from paper.training_cost import RECIPE, estimate, measure_steps
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.runs import provenance
 from ppcd.runs.pool import count_workers
-from ppcd.runs.train import resolve_device
 from ppcd.training.profiles import Profile, get_profile
 
 SCHEMA = 1
@@ -233,30 +230,3 @@ def _current(content: Content, name: str, device: str) -> bool:
         return bool(content["complexity"])
     part = content[name].get(here(device))
     return part is not None and part["torch"] == torch_version()
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m paper scale", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="imagenet128")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: the CPU, and the GPU if there is one")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, noise and labels")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts to measure, separated by commas")
-    options = parser.parse_args(arguments)
-    return run_command(lambda: _command(options), "the parts that were measured are kept")
-
-
-def _command(options: argparse.Namespace) -> None:
-    profile, found = get_profile(options.profile).name, resolve_device(options.device)
-    devices = [found] if options.device != "auto" else list(dict.fromkeys(["cpu", found]))
-    names = [name.strip() for name in options.only.split(",")]
-    unknown = [name for name in names if name not in PARTS]
-    if unknown:
-        raise PpcdError(f"unknown part {unknown[0]!r}; expected some of: {','.join(PARTS)}")
-    for name in names:
-        for device in ["cpu"] if name == "complexity" else devices:
-            write_part(profile, name, measure_part(profile, name, device, options.seed))
-    from paper.artifacts.paper_scale_figures import write_all
-
-    for path in write_all(profile, options.seed):
-        print(path)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 import ppcd
 from ppcd.baselines.channels import select_channels
-from ppcd.export.onnx import TOLERANCE, check_onnx, export_onnx, main
 from ppcd.export import onnx as export
+from ppcd.export.onnx import TOLERANCE, check_onnx, export_onnx, main
 from ppcd.method.slim import slim
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 

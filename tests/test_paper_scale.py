@@ -17,7 +17,8 @@ from paper import numbers as paper
 from paper.artifacts import paper_scale as shown
 from paper.artifacts import paper_scale_figures as figures
 from paper.paper_networks import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content
-from paper.paper_scale import ensure, main, read, write_part
+from paper.paper_scale import ensure, read, write_part
+from paper.scale import main
 from paper.size_model import GRID, KeptCost, count, kept_channels, kept_generator, masked_generator, slim_config
 from ppcd import paths
 from ppcd.base import PpcdError

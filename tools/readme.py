@@ -1,4 +1,4 @@
-"""Put generated tables into README.md and docs/*.md (`ppcd/readme.py`).
+"""Put generated tables into README.md and docs/*.md (`paper/readme.py`).
 
 `python tools/readme.py` rewrites them; `python tools/readme.py --check` fails if that would change one.
 """
