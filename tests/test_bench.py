@@ -23,8 +23,8 @@ from paper.bench.contestants import QUICK, TURN, Contestant, Group, Pace, Works
 from paper.reproduce import notebooks
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.export import winograd
 from ppcd.metrics import complexity
+from ppcd.networks import winograd
 from ppcd.runs import memory, provenance
 from ppcd.runs.config import run_config
 

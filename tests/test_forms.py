@@ -13,11 +13,11 @@ from torch import Tensor
 
 from paper.inventory import find_runs
 from ppcd.baselines import make_trainer
-from ppcd.export import winograd
 from ppcd.method.losses import class_aware_distillation
 from ppcd.method.masks import ChannelMask, channels_to_prune
 from ppcd.method.slim import slim
 from ppcd.method.teacher import Teacher
+from ppcd.networks import winograd
 from ppcd.networks.compute import EXACT, FAST, STRAIGHTFORWARD, Forms
 from ppcd.networks.generators import build_generator
 from ppcd.networks.resampling import Resampling

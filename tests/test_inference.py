@@ -244,7 +244,7 @@ def test_a_generator_can_be_given_up_and_is_left_alone_otherwise(name: str) -> N
     expected = images_of(for_inference(generator))
     sizes = [parameter.numel() for parameter in generator.parameters()]
     assert min(sizes) > 0
-    form = generator.for_inference(release=True)
+    form = for_inference(generator, release=True)
     assert sum(parameter.numel() for parameter in generator.parameters()) == 0
     assert torch.equal(images_of(form), expected)
 
@@ -294,7 +294,7 @@ def test_unknown_blocks_are_refused() -> None:
 
 def test_a_generator_has_it_as_a_method_and_it_can_be_timed() -> None:
     generator = build_generator("sagan", 32, 3, 2).eval()
-    form = generator.for_inference()
+    form = for_inference(generator)
     assert isinstance(form, InferenceGenerator)
     z, y = noise_and_labels(2, generator.dim_z, 3, seed=0)
     with torch.no_grad():

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from reference import largest_difference
 from torch import Tensor, nn
 
-from ppcd.export import winograd
+from ppcd.networks import winograd
 from ppcd.networks.blocks import DiscriminatorBlock
 from ppcd.networks.layers import LayerMaker
 from ppcd.networks.resampling import Resampling

@@ -27,7 +27,7 @@ class Forms:
     Attributes:
         merged: a convolution next to a change of size is one convolution (`ppcd.networks.resampling`).
         boxed: such a convolution sums pixels instead of taps.
-        filtered: large convolutions that keep the size take half of their products (`ppcd.export.winograd`).
+        filtered: large convolutions that keep the size take half of their products (`ppcd.networks.winograd`).
         channels_last: weights of convolutions in channels-last layout, which the feature maps then follow.
         fused: one kernel updates all weights; False is one operation after another, None torch's own choice.
         shrink: channels that frozen masks have removed are not computed (`GeneratorBlock.shrink`).

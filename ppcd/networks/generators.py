@@ -4,7 +4,7 @@ Sources of the tables: BigGAN-PyTorch's `BigGAN.py` (`G_arch`), and Tiny-GAN's `
 """
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,6 @@ from ppcd.networks.initialisation import initialise
 from ppcd.networks.layers import BatchNorm2d, ClassConditionalBatchNorm, LayerMaker, SelfAttention
 from ppcd.networks.resampling import Resampling
 from ppcd.networks.separable import SeparableBlock
-
-if TYPE_CHECKING:
-    from ppcd.export.inference import InferenceGenerator
 
 # Channels of each block's input and of the last block's output, as multiples of the width.
 CHANNELS: dict[int, tuple[int, ...]] = {
@@ -225,12 +222,6 @@ class Generator(nn.Module):
         if not isinstance(conv, nn.Conv2d):
             raise ValueError(f"{mask} follows no convolution")
         return conv
-
-    def for_inference(self, release: bool = False) -> "InferenceGenerator":
-        """The same images, faster and without gradients; see `ppcd.export.inference`."""
-        from ppcd.export.inference import for_inference
-
-        return for_inference(self, release=release)
 
     def conditions(
         self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
