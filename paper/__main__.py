@@ -2,7 +2,7 @@
 
 import sys
 
-from ppcd.errors import dispatch
+from ppcd.commands import dispatch
 
 COMMANDS = {
     "reproduce": ("paper.reproduce", "every run of a profile, then every table, figure and notebook, and the report"),

@@ -2,7 +2,7 @@
 
 import sys
 
-from ppcd.errors import dispatch
+from ppcd.commands import dispatch
 
 COMMANDS = {
     "train": ("ppcd.runs.train", "one run, from nothing to its directory"),

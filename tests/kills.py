@@ -36,7 +36,7 @@ from ppcd import stopping
 from ppcd.method.masks import ChannelMask
 from ppcd.metrics import block_params
 from ppcd.metrics.cache import _read
-from ppcd.networks.io import DISCRIMINATOR, LAST, file_on_cpu, load_generator
+from ppcd.networks.io import DISCRIMINATOR, LAST, MOMENTS, file_on_cpu, load_generator
 from ppcd.records import read_run
 from ppcd.runs.config import run_config
 from ppcd.runs.directory import Run
@@ -190,7 +190,7 @@ def check_whole(root: Path) -> None:
             assert file_on_cpu(path)["iteration"], path
         elif path.name in ("generator.safetensors", LAST):
             load_generator(path)
-        elif path.name == DISCRIMINATOR:
+        elif path.name in (DISCRIMINATOR, MOMENTS):
             assert load_file(path), path
         elif path.suffix == ".safetensors":  # of the cache, where each holds a hash of its content
             assert _read(path) is not None, path

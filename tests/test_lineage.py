@@ -232,7 +232,7 @@ def test_a_point_of_figure_4_is_the_mean_of_its_generations() -> None:
     assert told("fig4.l1-biggan-a0.5.fid").startswith("fig4.l1-biggan-a0.5.fid = not run\n")
     first, second = fake_run("l1-biggan-a0.5", 0), fake_run("l1-biggan-a0.5", 1)
     unmeasured = told("fig4.l1-biggan-a0.5.fid")
-    assert "= not run" in unmeasured and f"paper.generations --profile smoke --run {first['id']}" in unmeasured
+    assert "= not run" in unmeasured and f"paper generations --profile smoke --run {first['id']}" in unmeasured
     measure(first, [10.0 + step for step in range(10)])
     measure(second, [20.0 + step for step in range(10)])
     text = told("fig4.l1-biggan-a0.5.fid", (0, 1))

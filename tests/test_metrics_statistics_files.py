@@ -199,7 +199,7 @@ def test_a_generator_is_measured_against_a_file(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "load_images", None)  # no image of the profile is asked for
+    monkeypatch.setattr("ppcd.runs.evaluate.load_images", None)  # no image of the profile is asked for
     save_generator(build_generator("sagan", 32, num_classes=10, width=2), tmp_path / "g.safetensors")
     file = written(tmp_path / "stats.npz", mu=np.zeros(64), sigma=np.eye(64))
     arguments = [str(tmp_path / "g.safetensors"), "--statistics", str(file), "--device", "cpu", "--samples", "20"]

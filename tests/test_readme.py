@@ -4,7 +4,6 @@ import ast
 import re
 import subprocess
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -209,42 +208,3 @@ def test_the_code_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     exec(compile(ast.parse(example), "README.md", "exec"), names)
     assert (tmp_path / "slim.safetensors").is_file()
     assert list(names["images"].shape) == [4, 3, 32, 32]  # type: ignore[attr-defined]
-
-
-# ------------------------------------------------------------ the rule of imports
-
-
-def imports() -> dict[str, set[str]]:
-    """Module or package right below ppcd -> those that it imports."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for path in (ROOT / "ppcd").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ppcd":
-                names = [alias.name for alias in node.names] if node.module == "ppcd" else [str(node.module)[5:]]
-                found[path.relative_to(ROOT / "ppcd").with_suffix("").parts[0]] |= {
-                    name.split(".")[0] for name in names
-                }
-    return found
-
-
-def reached(module: str, found: dict[str, set[str]]) -> set[str]:
-    """Everything that a module imports, directly or not."""
-    seen, ahead = set(), [module]
-    while ahead:
-        new = found.get(ahead.pop(), set()) - seen
-        seen |= new
-        ahead += new
-    return seen
-
-
-def test_imports_go_one_way() -> None:
-    """As CONTRIBUTING.md says."""
-    found, text = imports(), PAGES["CONTRIBUTING.md"]
-    (method,) = re.findall(r"The method and the networks \((.*?)\) import", text, re.DOTALL)
-    modules = re.findall(r"ppcd/(\w+)\.py", method)
-    assert {"masks", "losses", "generators"} <= set(modules)
-    for module in modules:
-        assert reached(module, found) & {"profiles", "recipes", "data", "runs", "trainer", "train"} == set(), module
-    assert reached("metrics", found) & {"runs", "train", "trainer"} == set()
-    assert reached("train", found) & {"artifacts", "claims", "verify", "bench"} == set()
-    assert "profiles" in reached("train", found), "the search does find something"

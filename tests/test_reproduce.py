@@ -21,7 +21,7 @@ import ppcd.runs.board
 import ppcd.runs.pool
 import ppcd.runs.train
 import ppcd.training.distributed
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts import report
 from paper.claims import CLAIMS
 from paper.notebook import check_parameters, notebook_parameters
@@ -182,7 +182,7 @@ def test_children_get_a_command_that_trains_the_run(
     assert environment["OMP_NUM_THREADS"] == "1" and environment["PPCD_RESULTS"] == str(tmp_path / "results")
     assert (config.directory / "log.txt").read_text() == "complete\n"
     capsys.readouterr()
-    assert ppcd.runs.train.main([*command[3:], "--dry-run"]) == 0
+    assert ppcd.runs.train.main([*command[4:], "--dry-run"]) == 0
     assert config.hash in capsys.readouterr().out
 
 
@@ -448,14 +448,14 @@ def test_a_notebook_has_one_output_that_changes(machine: Machine, monkeypatch: p
 
 def test_the_plan_covers_every_table_figure_and_claim() -> None:
     """Every row of the three tables, every point of Figure 4 and every claim has its runs, and nothing is in vain."""
-    ablation = {get_recipe(recipe, paper.TABLE3_ALPHA).name for recipe in paper.TABLE3_ROWS}
+    ablation = {get_recipe(recipe, numbers.TABLE3_ALPHA).name for recipe in numbers.TABLE3_ROWS}
     curves = {
         get_recipe(recipe, alpha).name
         for recipe in ("ppcd", "ppcd-two-step", "l1-biggan", "l1-sagan")
         for alpha in (0.5, 0.6, 0.7, 0.8)
     }
     claimed = {recipe for claim in CLAIMS for recipe in claim.recipes}
-    needed = {TEACHER, *ablation, *curves, *paper.TABLE1_ROWS, *paper.TABLE2_ROWS}
+    needed = {TEACHER, *ablation, *curves, *numbers.TABLE1_ROWS, *numbers.TABLE2_ROWS}
     assert claimed - needed == {"ppcd-no-cd"}  # left out for the sake of time
     assert needed == set(RECIPES) and len(RECIPES) == len(set(RECIPES))
     assert [config.recipe.name for config in plan("smoke", [0])] == list(RECIPES)
@@ -495,7 +495,7 @@ def test_the_notebooks_are_there_and_take_their_parameters(profile: str) -> None
             check_parameters(path, {"profil": profile})
     assert dict(listed)["08_paper_scale"]["measure"] == "never"
     assert dict(notebooks(PAPER_SCALE, [0]))["08_paper_scale"]["measure"] == "missing"
-    assert dict(listed)["03_ablation"]["alpha"] == paper.TABLE3_ALPHA
+    assert dict(listed)["03_ablation"]["alpha"] == numbers.TABLE3_ALPHA
     assert dict(listed)["09_report"]["seeds"] == [3, 4]
 
 

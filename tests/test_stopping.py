@@ -294,7 +294,7 @@ def test_a_run_is_not_taken_for_one_that_was_given(monkeypatch: pytest.MonkeyPat
     """Killed right behind run.json, it would else be trained anew by `make reproduce`; nor is it resumed then."""
     run = Run(run_config("smoke", "sagan", 0))
     seen: list[bool] = []
-    monkeypatch.setattr("ppcd.runs.config.write_record", lambda *_: seen.append(run.trained_here) or {})
+    monkeypatch.setattr("ppcd.runs.directory.write_record", lambda *_: seen.append(run.trained_here) or {})
     for name in ("generator.safetensors", "history.csv", "samples.png", "checkpoint.pt", "progress.json"):
         run.write_file(name, b"")
     parts = dict.fromkeys(("provenance", "teacher", "training", "masks", "complexity", "metrics", "runtime"))

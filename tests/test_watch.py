@@ -413,7 +413,7 @@ def test_a_training_that_ends_before_its_end_says_so_in_run_json(
     assert main(["--profile", "smoke", "--recipe", "sagan", "--device", "cpu"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("ppcd: training stopped at iteration 20: loss_d is not finite")
-    record = ppcd.runs.config.json.loads(run.path("run.json").read_text())
+    record = ppcd.runs.directory.json.loads(run.path("run.json").read_text())
     assert (record["status"], record["id"], record["config"]) == ("stopped", config.id, config.resolved())
     assert record["warnings"][-1] == run.stopped
     assert run.stopped == {"iteration": 20, "kind": "non-finite", "text": line.removeprefix("ppcd: ")}
