@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -115,9 +116,9 @@ def test_a_link_that_leads_nowhere_is_seen() -> None:
 
 def named_files(text: str) -> set[str]:
     """Names in backticks that look like files of this repository."""
-    folders = r"(?:ppcd|tools|tests|notebooks|docs|results|figures|\.ci)/[\w./-]+"
+    folders = r"(?:ppcd|paper|tools|tests|notebooks|docs|results|figures|\.ci)/[\w./-]+"
     return set(re.findall(rf"`({folders}|[A-Z][\w.]+\.(?:cff|md))`", text)) | {
-        f"{module.replace('.', '/')}.py" for module in re.findall(r"-m (ppcd\.\w+)", text)
+        f"{package}/__main__.py" for package in re.findall(r"-m (ppcd|paper) ", text)
     }
 
 
@@ -194,8 +195,11 @@ def test_the_recipe_that_is_added_could_be() -> None:
 
 
 def test_python_options_exist() -> None:
-    for module, rest in re.findall(r"-m (ppcd\.\w+)([^`|\n]*)", EVERYTHING):
-        source = (ROOT / f"{module.replace('.', '/')}.py").read_text()
+    found = re.findall(r"-m (ppcd|paper) ([a-z-]+)([^`|\n]*)", EVERYTHING)
+    assert found
+    for package, command, rest in found:
+        module, _ = import_module(f"{package}.__main__").COMMANDS[command]
+        source = Path(str(import_module(module).__file__)).read_text()
         for option in re.findall(r"--[a-z-]+", rest):
             assert f'"{option}"' in source, (module, option)
 
