@@ -23,7 +23,7 @@ QUICK   ?=
 VENV    := .venv
 PY      := $(VENV)/bin/python
 READY   := $(VENV)/.complete
-REPRODUCE = $(PY) -m ppcd.reproduce --seeds "$(SEEDS)" --device "$(DEVICE)"$(OPTIONS)
+REPRODUCE = $(PY) -m paper.reproduce --seeds "$(SEEDS)" --device "$(DEVICE)"$(OPTIONS)
 OPTIONS  = $(if $(PROCESSES), --processes "$(PROCESSES)")$(if $(REUSE), --reuse)$(if $(RETRAIN), --retrain)$(if $(DRY_RUN), --dry-run)
 
 ifneq ($(strip $(DATA)),)
@@ -82,19 +82,19 @@ report: $(READY) ## tables, figures and the report again, from the runs that are
 	$(REPRODUCE) --profile "$(PROFILE)" --report-only
 
 claims: $(READY) ## each claim of the paper, checked against the runs that are there
-	$(PY) -m ppcd.claims --profile "$(PROFILE)" --seeds "$(SEEDS)"
+	$(PY) -m paper.claims --profile "$(PROFILE)" --seeds "$(SEEDS)"
 
 why: $(READY) ## the runs behind one number, and what makes them again: CELL=table1.ppcd.fid
-	$(PY) -m ppcd.why --cell "$(CELL)" --profile "$(PROFILE)" --seeds "$(SEEDS)"
+	$(PY) -m paper.why --cell "$(CELL)" --profile "$(PROFILE)" --seeds "$(SEEDS)"
 
 verify: $(READY) ## every table, figure and number that is kept, against the runs that it names (SCORES=1: anew)
-	$(PY) -m ppcd.verify --profile "$(if $(filter file,$(origin PROFILE)),all,$(PROFILE))"$(if $(SCORES), --scores)
+	$(PY) -m paper.verify --profile "$(if $(filter file,$(origin PROFILE)),all,$(PROFILE))"$(if $(SCORES), --scores)
 
 paper-scale: $(READY) ## sizes, run times and cost of training at the paper's own size, measured here
-	$(PY) -m ppcd.paper_scale --device "$(DEVICE)"
+	$(PY) -m paper.paper_scale --device "$(DEVICE)"
 
 bench: $(READY) ## speed side by side, on a machine that does nothing else: results/bench.json
-	$(PY) -m ppcd.bench$(if $(PARTS), --parts "$(PARTS)")$(if $(ROUNDS), --rounds "$(ROUNDS)")$(if $(QUICK), --quick --out .cache/bench-quick.json)
+	$(PY) -m paper.bench$(if $(PARTS), --parts "$(PARTS)")$(if $(ROUNDS), --rounds "$(ROUNDS)")$(if $(QUICK), --quick --out .cache/bench-quick.json)
 
 lab: $(READY) ## JupyterLab on the notebooks
 	$(PY) -m jupyterlab notebooks/

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from ppcd.errors import PpcdError
-from ppcd.images import ImageSet, to_float
-from ppcd.store import StoredImages
+from ppcd.base import PpcdError
+from ppcd.data.images import ImageSet, to_float
+from ppcd.data.store import StoredImages
 
 
 class BatchSampler:

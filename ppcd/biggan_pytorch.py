@@ -9,7 +9,7 @@ Its README links the public files under "Pretrained models". The main one, "BigG
 is an archive to unpack: G_ema.pth is the generator to use, D.pth the discriminator.
 
 Weights are stored as they are trained, not normalised, and with the vectors u0 of the spectral norm. An EMA of
-those need not have unit norm; the power iteration of every forward pass (`ppcd.layers`) takes them as they are.
+those need not have unit norm; the power iteration of every forward pass (`ppcd.networks.layers`) takes them as they are.
 The key names are those of that code's `BigGAN.py` and `layers.py`; every tensor has the shape that it has here.
 The epsilons of the spectral norm and of the batch norm are in no file: they are the reference's (`ARCHITECTURES`).
 """
@@ -23,11 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppcd import discriminators, generators
-from ppcd.discriminators import Discriminator
-from ppcd.errors import PpcdError
-from ppcd.generators import Generator, GeneratorConfig, check_network
-from ppcd.layers import SpectralNorm, power_iteration
+from ppcd.base import PpcdError
+from ppcd.networks import discriminators, generators
+from ppcd.networks.discriminators import Discriminator
+from ppcd.networks.generators import Generator, GeneratorConfig, check_network
+from ppcd.networks.layers import SpectralNorm, power_iteration
 from ppcd.paths import write_atomic
 
 Network = Generator | Discriminator

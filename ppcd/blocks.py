@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ppcd.layers import ClassConditionalBatchNorm, LayerMaker
-from ppcd.masks import ChannelMask
-from ppcd.resampling import Resampling, convolve
+from ppcd.method.masks import ChannelMask
+from ppcd.networks.layers import ClassConditionalBatchNorm, LayerMaker
+from ppcd.networks.resampling import Resampling, convolve
 
 NormMaker = Callable[[int], ClassConditionalBatchNorm]
 

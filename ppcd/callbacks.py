@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from ppcd import paths
-from ppcd.history import HISTORY_COLUMNS, MASK_COLUMNS, QUANTILES, HistoryWriter, Value
-from ppcd.masks import ChannelMask
+from ppcd.method.masks import ChannelMask
 from ppcd.progress import Progress
-from ppcd.provenance import utc_now
+from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS, QUANTILES, HistoryWriter, Value
+from ppcd.runs.provenance import utc_now
 
 Clock = Callable[[], float]
 

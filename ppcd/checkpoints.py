@@ -9,9 +9,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from ppcd.discriminators import Discriminator
-from ppcd.errors import PpcdError
-from ppcd.generators import Generator, GeneratorConfig
+from ppcd.base import PpcdError
+from ppcd.networks.discriminators import Discriminator
+from ppcd.networks.generators import Generator, GeneratorConfig
 from ppcd.paths import write_atomic
 from ppcd.records import read_run
 
@@ -47,7 +47,7 @@ def load_generator(path: str | Path) -> Generator:
     """
     path = Path(path)
     if not path.is_file():
-        raise PpcdError(f"no generator at {path}; train one with `python -m ppcd.train`")
+        raise PpcdError(f"no generator at {path}; train one with `python -m ppcd.runs.train`")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from ppcd import folders, locks, paths
-from ppcd.batches import BatchSampler
-from ppcd.errors import PpcdError
-from ppcd.filling import get_store, store_identity
-from ppcd.images import ImageSet, image_hash, to_float, to_uint8
-from ppcd.store import is_store, open_store
+from ppcd import locks, paths
+from ppcd.base import PpcdError
+from ppcd.data.batches import BatchSampler
+from ppcd.data.filling import get_store, store_identity
+from ppcd.data.images import ImageSet, image_hash, to_float, to_uint8
+from ppcd.data.sets import folders
+from ppcd.data.store import is_store, open_store
 
 __all__ = [
     "BatchSampler",
@@ -53,7 +54,7 @@ def load_data(
             and with any classes: its images are kept in a store and read when they are asked for).
         resolution: height and width in pixels; the images of a folder are cropped and resized to it.
         source: a folder with one folder of images per class, in it or in its subfolder `train`; for "imagenet" also
-            a store (see `ppcd.prepare`). The environment variable PPCD_DATA is its default; "mnist" takes none. The
+            a store (see `ppcd.data.prepare`). The environment variable PPCD_DATA is its default; "mnist" takes none. The
             name of images (`identity`) instead of a folder finds what was made of them; they are then to be had only
             where the cache has them.
         images_per_class: keep the first so many images of each class, in the order of the file names.
@@ -132,7 +133,7 @@ def source_folder(dataset: str, source: Path | str | None = None) -> Path | None
     if dataset == "imagenet" and not given:
         raise PpcdError(
             "imagenet cannot be downloaded for you; point DATA= (make) or the environment variable PPCD_DATA at its "
-            "folder of class folders, or at what `python -m ppcd.prepare` made of it"
+            "folder of class folders, or at what `python -m ppcd.data.prepare` made of it"
         )
     if dataset == "mnist" or not given or named(dataset, source):
         return None

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ppcd.blocks import DiscriminatorBlock
-from ppcd.errors import PpcdError
-from ppcd.generators import check_network
-from ppcd.initialisation import initialise
-from ppcd.layers import LayerMaker, SelfAttention, full
+from ppcd.base import PpcdError, full
+from ppcd.networks.blocks import DiscriminatorBlock
+from ppcd.networks.generators import check_network
+from ppcd.networks.initialisation import initialise
+from ppcd.networks.layers import LayerMaker, SelfAttention
 
 # Output channels of each block as multiples of the width, and which blocks halve the size.
 BLOCKS: dict[int, tuple[tuple[int, bool], ...]] = {

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppcd.generators import Generator
-from ppcd.layers import ClassConditionalBatchNorm
+from ppcd.networks.generators import Generator
+from ppcd.networks.layers import ClassConditionalBatchNorm
 
 DECLARED = "ema"  # name of the average that is the run's result
 AGES = (0.01, 0.025, 0.05, 0.1)  # mean ages that are compared, as fractions of the training's iterations

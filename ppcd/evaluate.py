@@ -13,22 +13,22 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor, nn
 
-from ppcd import pretrained
-from ppcd.checkpoints import load_generator
-from ppcd.data import ImageSet
-from ppcd.errors import ArgumentParser, PpcdError, run_command
-from ppcd.generators import Generator
+from ppcd.base import PpcdError
+from ppcd.data.sets import ImageSet
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.diversity import Diversity, RunningDiversity
 from ppcd.metrics.features import published_backbone
 from ppcd.metrics.fidelity import RunningInceptionScore, compare, frechet_distance, is_splits, protocol
 from ppcd.metrics.gauges import Gauges, asked_probability, get_gauges
 from ppcd.metrics.moments import MINIMUM, RunningStatistics, Statistics
+from ppcd.metrics.sampling import BATCH, Samples, draw_noise, sample_images, sample_labels, sample_portions
 from ppcd.metrics.statistics_files import StatisticsFile, check_features, read_statistics
-from ppcd.profiles import Profile, get_profile
-from ppcd.recipes import TEACHER
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import load_generator
 from ppcd.records import read_run
-from ppcd.runs import run_config, runs_root
-from ppcd.sampling import BATCH, Samples, draw_noise, sample_images, sample_labels, sample_portions
+from ppcd.runs.config import pretrained, run_config, runs_root
+from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.recipes import TEACHER
 
 __all__ = ["Gauges", "draw_noise", "evaluate", "evaluate_against", "get_gauges", "sample_images"]
 
@@ -272,7 +272,7 @@ def check_samples(samples: int, data: ImageSet) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m ppcd.evaluate", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.metrics.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("generator", help="a generator's .safetensors, BigGAN-PyTorch's .pth, a run's directory or id")
     parser.add_argument("--profile", default="mnist", help="whose data, backbone and judge measure it")
     parser.add_argument("--samples", type=int, help="default: as many as the profile's evaluation has")
@@ -285,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    from ppcd.train import resolve_device  # which needs this module
+    from ppcd.runs.train import resolve_device  # which needs this module
 
     profile, device = get_profile(options.profile), resolve_device(options.device)
     real = None if options.statistics is None else read_statistics(options.statistics)

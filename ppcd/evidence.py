@@ -10,7 +10,7 @@ The questions and the criterion were written down, and committed, before the run
 The criterion was another then, and was changed after all of these runs had been seen. An *effect* asked for differences
 of one sign, the 95% t interval of their mean without 0, and a mean of at least `LEAST` of the control's; a *hint* asked
 for the same without the interval, which two equal settings pass in up to a quarter of all cases; and nothing was
-corrected for the number of questions. All are judged again by the rule of the claims (`ppcd.intervals`):
+corrected for the number of questions. All are judged again by the rule of the claims (`paper.intervals`):
 
 - *Hint*: at least `FEWEST` seeds, the 95% t interval of the mean difference without 0, and the mean at least `LEAST` of
   the control's. One question in twenty of those with no effect is a hint by chance.
@@ -37,11 +37,12 @@ from typing import Any
 
 import numpy as np
 
-from ppcd.errors import PpcdError
-from ppcd.following import ensure_following
-from ppcd.intervals import LEVEL, holm, p_value, seeds_to_decide, t_interval
-from ppcd.profiles import PROFILES
-from ppcd.runs import Run, RunConfig, run_config
+from paper.attention_agreement import ensure_following
+from paper.intervals import LEVEL, holm, p_value, seeds_to_decide, t_interval
+from ppcd.base import PpcdError
+from ppcd.runs.config import RunConfig, run_config
+from ppcd.runs.directory import Run
+from ppcd.training.profiles import PROFILES
 
 FEWEST = 3  # seeds
 LEAST = 0.05  # of the control's mean
@@ -112,7 +113,7 @@ LEAKAGE = {name for each in QUESTIONS if each.score == "leakage" for name in (ea
 def recipes(profile: str, questions: Iterable[Question] = QUESTIONS) -> list[tuple[str, str]]:
     """Profile and recipe of every run that the questions compare, each once; nothing for profiles without questions.
 
-    Teachers are not among them: students bring theirs with them (`ppcd.workers.with_teachers`).
+    Teachers are not among them: students bring theirs with them (`ppcd.runs.pool.with_teachers`).
     """
     if profile not in PROFILES_OF_EVIDENCE:
         return []
@@ -186,7 +187,7 @@ class Answer:
 
     @property
     def needed(self) -> int | None:
-        """How many seeds would decide an open question (`ppcd.intervals.seeds_to_decide`)."""
+        """How many seeds would decide an open question (`paper.intervals.seeds_to_decide`)."""
         return seeds_to_decide(self.differences) if self.open else None
 
 

@@ -1,7 +1,7 @@
-"""A generator as an ONNX file, for runtimes without torch: `python -m ppcd.export GENERATOR.safetensors OUT.onnx`.
+"""A generator as an ONNX file, for runtimes without torch: `python -m ppcd.export.onnx GENERATOR.safetensors OUT.onnx`.
 
 The graph is written layer by layer instead of traced, so that the same generator gives the same bytes, and in its
-folded form: no spectral norm, merged upsampling (`ppcd.resampling`), and each class-conditional batch norm one scale
+folded form: no spectral norm, merged upsampling (`ppcd.networks.resampling`), and each class-conditional batch norm one scale
 and one shift. Inputs are `z` [batch, dim_z] (float32) and `y` [batch] (int64), the output is `images`
 [batch, 3, R, R] (float32, in [-1, 1]); the batch is dynamic. The metadata entry "ppcd" holds the format, the
 configuration of the generator and the version of this package as JSON.
@@ -18,17 +18,17 @@ import torch
 from torch import Tensor, nn
 
 import ppcd
-from ppcd.blocks import GeneratorBlock
-from ppcd.checkpoints import load_generator
-from ppcd.errors import ArgumentParser, PpcdError, run_command
-from ppcd.folding import conditional, double
-from ppcd.generators import BASE, Generator
-from ppcd.layers import BatchNorm2d, ClassConditionalBatchNorm, SelfAttention
+from ppcd.base import PpcdError, seeded
+from ppcd.errors import ArgumentParser, run_command
+from ppcd.export.folding import conditional, double
+from ppcd.method.slim import slim
+from ppcd.networks.blocks import GeneratorBlock
+from ppcd.networks.generators import BASE, Generator
+from ppcd.networks.io import load_generator
+from ppcd.networks.layers import BatchNorm2d, ClassConditionalBatchNorm, SelfAttention
+from ppcd.networks.resampling import box_sum
+from ppcd.networks.separable import SeparableBlock
 from ppcd.paths import write_atomic
-from ppcd.resampling import box_sum
-from ppcd.seeds import seeded
-from ppcd.separable import SeparableBlock
-from ppcd.slim import slim
 
 FORMAT = "ppcd-onnx-1"
 OPSET = 17
@@ -76,7 +76,9 @@ def check_onnx(generator: Generator, path: str | Path, batches: Sequence[int] = 
     """
     path = Path(path)
     if not path.is_file():
-        raise PpcdError(f"no ONNX file at {path}; write one with `python -m ppcd.export GENERATOR.safetensors {path}`")
+        raise PpcdError(
+            f"no ONNX file at {path}; write one with `python -m ppcd.export.onnx GENERATOR.safetensors {path}`"
+        )
     runtime = _package("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -163,7 +165,7 @@ class _Graph:
         return x
 
     def upsample_conv(self, name: str, x: str, conv: nn.Conv2d) -> str:
-        """conv3x3(up(x)) as `ppcd.resampling` merges it."""
+        """conv3x3(up(x)) as `ppcd.networks.resampling` merges it."""
         assert conv.bias is not None
         kernel = box_sum(double(conv.weight).flip(2, 3)).transpose(0, 1)
         constants = self.constant(f"{name}.weight", kernel), self.constant(f"{name}.bias", conv.bias)
@@ -284,7 +286,7 @@ def _conditions(graph: _Graph, generator: Generator) -> tuple[str, list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m ppcd.export", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.export.onnx", description=__doc__.splitlines()[0])
     parser.add_argument("generator", type=Path, metavar="GENERATOR.safetensors", help="a generator of a run")
     parser.add_argument("onnx", type=Path, metavar="OUT.onnx", help="what to write")
     parser.add_argument("--check", action="store_true", help="run it with onnxruntime and compare the images")

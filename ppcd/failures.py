@@ -19,15 +19,14 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from ppcd.data import ImageSet
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError, seeded
+from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import Entry, Key, cached
 from ppcd.metrics.features import Backbone
 from ppcd.metrics.fidelity import reference_order
 from ppcd.metrics.gauges import Gauges, asked_probability
 from ppcd.metrics.moments import COMPARED
-from ppcd.sampling import sample_images
-from ppcd.seeds import seeded
+from ppcd.metrics.sampling import sample_images
 
 LEAST_PROBABILITY = 0.5
 PERCENTILE = 99.0

@@ -26,10 +26,10 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ppcd import folders, locks, paths
-from ppcd.errors import PpcdError
-from ppcd.seeds import seeded
-from ppcd.store import (
+from ppcd import locks, paths
+from ppcd.base import PpcdError, seeded
+from ppcd.data.sets import folders
+from ppcd.data.store import (
     AGAIN,
     FORMAT,
     VERSION,

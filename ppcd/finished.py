@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torchvision.utils import make_grid, save_image
 
-from ppcd.ema import recompute_batch_statistics
-from ppcd.generators import Generator
-from ppcd.initialisation import named_generator
+from ppcd.base import named_generator
+from ppcd.method.ema import recompute_batch_statistics
+from ppcd.method.slim import slim
 from ppcd.metrics import CONVENTION, block_params, complexity, seconds_per_batch
-from ppcd.slim import slim
+from ppcd.networks.generators import Generator
 
 
 def decide_masks(generator: Generator) -> Generator:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 
 class FixedLinear(nn.Module):

@@ -14,20 +14,20 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from ppcd import paths, provenance, sums
-from ppcd.data import ImageSet
-from ppcd.errors import PpcdError
-from ppcd.evaluate import describe, observe, portion_size
-from ppcd.judges import get_judges
+from paper import sums
+from paper.judges import get_judges
+from ppcd import paths
+from ppcd.base import PpcdError, seeded
+from ppcd.data.sets import ImageSet
 from ppcd.metrics.classifier import split
+from ppcd.metrics.evaluate import describe, is_free, observe, portion_size
 from ppcd.metrics.fidelity import compare, reference_order
 from ppcd.metrics.gauges import Gauges, Judge, asked_probability
 from ppcd.metrics.moments import without
-from ppcd.profiles import get_profile
-from ppcd.protocol import is_free
-from ppcd.seeds import seeded
+from ppcd.runs.config import provenance
+from ppcd.training.profiles import get_profile
 
-Scored = dict[str, dict[str, Any]]  # protocol and scores, as `ppcd.evaluate.evaluate` returns them
+Scored = dict[str, dict[str, Any]]  # protocol and scores, as `ppcd.metrics.evaluate.evaluate` returns them
 
 SCHEMA = 1
 FILE = "real.json"
@@ -62,7 +62,7 @@ def measure_floor(data: ImageSet, gauges: Gauges, samples: int, classifier_epoch
         classifier_epochs: of the judge, for the protocol.
 
     Returns:
-        "protocol" and "scores" as `ppcd.evaluate.evaluate` gives them; "samples" and "reference_images" of the
+        "protocol" and "scores" as `ppcd.metrics.evaluate.evaluate` gives them; "samples" and "reference_images" of the
         protocol say how many images were compared with how many, its "seed" is None.
 
     Raises:

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from ppcd import paths
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ppcd.blocks import GeneratorBlock
-from ppcd.errors import PpcdError
-from ppcd.layers import BatchNorm2d, ClassConditionalBatchNorm
-from ppcd.separable import SeparableBlock
-from ppcd.slim import effective_weight
+from ppcd.base import PpcdError
+from ppcd.networks.blocks import GeneratorBlock
+from ppcd.networks.layers import BatchNorm2d, ClassConditionalBatchNorm, effective_weight
+from ppcd.networks.separable import SeparableBlock
 
 
 class Kernel(NamedTuple):

@@ -13,17 +13,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ppcd import paths, provenance, sums
-from ppcd.checkpoints import load_generator
-from ppcd.errors import PpcdError
-from ppcd.generators import Generator
-from ppcd.losses import normalized_map
-from ppcd.profiles import get_profile
-from ppcd.recipes import TEACHER
-from ppcd.runs import Run, run_config, runs_root
-from ppcd.sampling import draw_noise, sample_labels
-from ppcd.teacher import Teacher
-from ppcd.train import GENERATOR
+from paper import sums
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.method.losses import normalized_map
+from ppcd.method.teacher import Teacher
+from ppcd.metrics.sampling import draw_noise, sample_labels
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import load_generator
+from ppcd.runs.config import provenance, run_config, runs_root
+from ppcd.runs.directory import Run
+from ppcd.runs.train import GENERATOR
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import TEACHER
 
 Record = dict[str, Any]  # a run.json
 

@@ -12,9 +12,9 @@ from os import environ
 import torch
 from torch import nn
 
-from ppcd.blocks import GeneratorBlock
-from ppcd.errors import PpcdError
-from ppcd.resampling import Resampling
+from ppcd.base import PpcdError
+from ppcd.networks.blocks import GeneratorBlock
+from ppcd.networks.resampling import Resampling
 
 COMPILERS = ("g++", "clang++")
 RECOMPILATIONS = 256  # all blocks of a kind share one code object, and a freezing mask changes a block's shapes
@@ -25,9 +25,9 @@ class Forms:
     """Switches of the computation.
 
     Attributes:
-        merged: a convolution next to a change of size is one convolution (`ppcd.resampling`).
+        merged: a convolution next to a change of size is one convolution (`ppcd.networks.resampling`).
         boxed: such a convolution sums pixels instead of taps.
-        filtered: large convolutions that keep the size take half of their products (`ppcd.winograd`).
+        filtered: large convolutions that keep the size take half of their products (`ppcd.networks.winograd`).
         channels_last: weights of convolutions in channels-last layout, which the feature maps then follow.
         fused: one kernel updates all weights; False is one operation after another, None torch's own choice.
         shrink: channels that frozen masks have removed are not computed (`GeneratorBlock.shrink`).

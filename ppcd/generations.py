@@ -19,22 +19,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from ppcd import memory, paths, provenance, sums
-from ppcd.checkpoints import load_generator
-from ppcd.data import ImageSet, load_data
-from ppcd.errors import ArgumentParser, PpcdError, run_command
-from ppcd.evaluate import DIVERSITY_SEED, check_fit, fewest_samples, measure
+from paper import sums
+from paper.timing import ensure_runtime, measure_runtime, read_runtime
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.data.sets import ImageSet, load_data
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.diversity import Diversity
+from ppcd.metrics.evaluate import DIVERSITY_SEED, check_fit, fewest_samples, measure
 from ppcd.metrics.fidelity import frechet_distance, is_splits
 from ppcd.metrics.gauges import Gauges, get_gauges
-from ppcd.profiles import Profile, get_profile
+from ppcd.networks.io import load_generator
 from ppcd.progress import Progress
 from ppcd.records import read_run
-from ppcd.runs import Run, RunConfig, runs_root
+from ppcd.runs.config import RunConfig, memory, provenance, runs_root
+from ppcd.runs.directory import Run
+from ppcd.runs.pool import count_workers
+from ppcd.runs.train import GENERATOR, resolve_device
 from ppcd.stopping import end_processes, start_process, told
-from ppcd.timing import ensure_runtime, measure_runtime, read_runtime
-from ppcd.train import GENERATOR, resolve_device
-from ppcd.workers import count_workers
+from ppcd.training.profiles import Profile, get_profile
 
 __all__ = [
     "ensure_generations",
@@ -224,7 +227,7 @@ def _work(profile: str, missing: Mapping[str, Record], device: str, workers: int
     """Share the runs out to processes, each on one thread, and show in one line how far they are."""
     ids = list(missing)
     environment = {**memory.ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "ppcd.generations", "--profile", profile, "--device", device, "--run"]
+    command = [sys.executable, "-m", "paper.generations", "--profile", profile, "--device", device, "--run"]
     processes = [
         start_process([*command, *ids[worker::workers]], stderr=subprocess.PIPE, text=True, env=environment)
         for worker in range(workers)
@@ -253,7 +256,7 @@ def _show(progress: Progress, missing: Mapping[str, Record]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m ppcd.generations", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m paper.generations", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist")
     parser.add_argument("--run", nargs="+", required=True, metavar="ID", help="complete runs of the profile")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or mps")

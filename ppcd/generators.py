@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ppcd.blocks import GeneratorBlock
-from ppcd.errors import PpcdError
-from ppcd.initialisation import initialise
-from ppcd.layers import BatchNorm2d, ClassConditionalBatchNorm, LayerMaker, SelfAttention, full
-from ppcd.masks import ChannelMask
-from ppcd.separable import SeparableBlock
+from ppcd.base import PpcdError, full
+from ppcd.method.masks import ChannelMask
+from ppcd.networks.blocks import GeneratorBlock
+from ppcd.networks.initialisation import initialise
+from ppcd.networks.layers import BatchNorm2d, ClassConditionalBatchNorm, LayerMaker, SelfAttention
+from ppcd.networks.separable import SeparableBlock
 
 if TYPE_CHECKING:
-    from ppcd.inference import InferenceGenerator
+    from ppcd.export.inference import InferenceGenerator
 
 # Channels of each block's input and of the last block's output, as multiples of the width.
 CHANNELS: dict[int, tuple[int, ...]] = {
@@ -215,8 +215,8 @@ class Generator(nn.Module):
         return conv
 
     def for_inference(self, release: bool = False) -> "InferenceGenerator":
-        """The same images, faster and without gradients; see `ppcd.inference` (`release` gives up this generator)."""
-        from ppcd.inference import for_inference
+        """The same images, faster and without gradients; see `ppcd.export.inference` (`release` gives up this generator)."""
+        from ppcd.export.inference import for_inference
 
         return for_inference(self, release=release)
 

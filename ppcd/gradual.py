@@ -24,9 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppcd.losses import progressive_pruning
-from ppcd.masks import ChannelMask
-from ppcd.rule import channels_to_prune
+from ppcd.method.losses import progressive_pruning
+from ppcd.method.masks import ChannelMask, channels_to_prune
 
 Importance = Callable[[str], Tensor]  # name of a mask -> [channels], larger for channels that shall stay
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from ppcd.store import StoredImages
+from ppcd.data.store import StoredImages
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The inference form of a generator: the same images from fewer and larger operations, without gradients.
 
-Done once, when it is made (exact algebra; vectors and norms in double precision, see `ppcd.folding`):
+Done once, when it is made (exact algebra; vectors and norms in double precision, see `ppcd.export.folding`):
 
 - The spectral norm is folded into the weights.
 - A class-conditional batch norm is one scale and one shift per channel: rows of a table of the classes (SA-GAN,
@@ -25,10 +25,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ppcd.blocks import GeneratorBlock
-from ppcd.errors import PpcdError
-from ppcd.fixed_layers import FixedConv, FixedLinear
-from ppcd.folding import (
+from ppcd.base import PpcdError
+from ppcd.export.fixed_layers import FixedConv, FixedLinear
+from ppcd.export.folding import (
     Affine,
     bias_before_second_norm,
     branch_kernels,
@@ -41,10 +40,11 @@ from ppcd.folding import (
     unconditional,
     with_skip,
 )
-from ppcd.generators import BASE, Generator
-from ppcd.layers import SelfAttention
-from ppcd.separable import SeparableBlock, upsample
-from ppcd.slim import effective_weight, slim
+from ppcd.method.slim import slim
+from ppcd.networks.blocks import GeneratorBlock
+from ppcd.networks.generators import BASE, Generator
+from ppcd.networks.layers import SelfAttention, effective_weight
+from ppcd.networks.separable import SeparableBlock, upsample
 
 PART_BYTES = 8 << 20  # of the largest feature map of the images that pass together on a CPU
 ROWS_BYTES = 1 << 20  # of the attention weights that are there together on a CPU

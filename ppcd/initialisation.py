@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ppcd.layers import SpectralNorm
-from ppcd.seeds import seeded
+from ppcd.base import seeded
+from ppcd.networks.layers import SpectralNorm
 
 
 def named_generator(seed: int, name: str) -> torch.Generator:

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ppcd.errors import PpcdError
-from ppcd.layers import SpectralNorm
+from ppcd.base import PpcdError
+from ppcd.networks.layers import SpectralNorm
 
 PARALLEL = 1e-4  # sine of the angle below which two noise vectors span no arc
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from ppcd import methods
-from ppcd.errors import PpcdError
-from ppcd.profiles import Profile, get_profile
-from ppcd.recipes import Recipe, get_recipe
+from ppcd.base import PpcdError
 from ppcd.records import flatten, read_run, read_stop
-from ppcd.runs import RunConfig, runs_root
+from ppcd.runs.config import RunConfig, runs_root
+from ppcd.training import methods
+from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.recipes import Recipe, get_recipe
 
 
 def find_runs(profile: str | Profile, include_stale: bool = False) -> list[dict[str, Any]]:

@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from ppcd.data import ImageSet
+from ppcd.data.sets import ImageSet
 from ppcd.metrics.features import Backbone
 from ppcd.metrics.gauges import Gauges, get_gauges
-from ppcd.profiles import get_profile
-from ppcd.recipes import TEACHER
-from ppcd.runs import run_config
-from ppcd.sampling import sample_images
+from ppcd.metrics.sampling import sample_images
+from ppcd.runs.config import run_config
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import TEACHER
 
 TIMES = 10  # "We thus run each method 10 times for a fair comparison" (section 4.3)
 

@@ -11,10 +11,10 @@ from functools import cache
 
 import torch
 
-from ppcd.errors import PpcdError
-from ppcd.generators import Generator, GeneratorConfig, build_generator, table_channels
+from ppcd.base import PpcdError
+from ppcd.method.slim import slim
 from ppcd.metrics.complexity import Complexity, complexity
-from ppcd.slim import slim
+from ppcd.networks.generators import Generator, GeneratorConfig, build_generator, table_channels
 
 GRID = tuple(step / 20 for step in range(1, 21))  # kept fractions at which the curve is drawn
 Hidden = tuple[tuple[int, int], ...]  # channels of conv1 and conv2 of each block

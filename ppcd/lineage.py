@@ -8,18 +8,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppcd import paper, paths
-from ppcd.artifacts import comparison, render, rows, tables
-from ppcd.artifacts.render import Column
-from ppcd.artifacts.runtimes import DEVICES, TOGETHER, run_times
-from ppcd.artifacts.sources import NOT_RUN, Record, find_records
-from ppcd.errors import PpcdError
-from ppcd.generations import read_generations
-from ppcd.profiles import get_profile
-from ppcd.recipes import TEACHER, get_recipe
+from paper import numbers as paper
+from paper.artifacts import comparison, render, rows, tables
+from paper.artifacts.render import Column
+from paper.artifacts.runtimes import DEVICES, TOGETHER, run_times
+from paper.artifacts.sources import NOT_RUN, Record, find_records
+from paper.generations import read_generations
+from ppcd import paths
+from ppcd.base import PpcdError
 from ppcd.records import read_run
-from ppcd.runs import Run, RunConfig, run_config, runs_root
+from ppcd.runs.config import RunConfig, run_config, runs_root
+from ppcd.runs.directory import Run
 from ppcd.seeds import write_seeds
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import TEACHER, get_recipe
 
 ALIASES = {"fid": "fd", "lpips": "diversity"}  # what a cell's column may be called -> its key in the frame
 NAMES = {key: name for name, key in ALIASES.items()}
@@ -220,18 +222,18 @@ def _claim(name: str, profile: str, seeds: tuple[int, ...]) -> Cell:
 
 def timing_command(profile: str, seeds: Sequence[int]) -> str:
     """What times all the networks of a profile in turns."""
-    return f'.venv/bin/python -m ppcd.timing --profile {profile} --seeds "{write_seeds(seeds)}"'
+    return f'.venv/bin/python -m paper.timing --profile {profile} --seeds "{write_seeds(seeds)}"'
 
 
 def generations_command(profile: str, runs: Sequence[str]) -> str:
     """What measures ten generations of runs."""
-    return f".venv/bin/python -m ppcd.generations --profile {profile} --run {' '.join(runs)}"
+    return f".venv/bin/python -m paper.generations --profile {profile} --run {' '.join(runs)}"
 
 
 def train_command(profile: str, recipe: str, seed: int, device: str | None = None) -> str:
     """What trains a run, with the teacher it needs; `device` as the record has it."""
     flag = {None: "", "cpu": " --device cpu", "mps": " --device mps"}.get(device, " --device cuda")
-    return f".venv/bin/python -m ppcd.train --profile {profile} --recipe {recipe} --seed {seed}{flag}"
+    return f".venv/bin/python -m ppcd.runs.train --profile {profile} --recipe {recipe} --seed {seed}{flag}"
 
 
 def _pairs(values: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ppcd import paths
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ppcd.callbacks import Callback, TrainingState
-from ppcd.checkpoints import file_on_cpu
-from ppcd.errors import PpcdError, TrainingStopped
-from ppcd.gradual import GradualRule
+from ppcd.base import PpcdError, TrainingStopped
+from ppcd.method.schedule import GradualRule
+from ppcd.networks.io import file_on_cpu
 from ppcd.paths import write_atomic
-from ppcd.trainer import Trainer
+from ppcd.runs.callbacks import Callback, TrainingState
+from ppcd.training.trainer import Trainer
 
 CHECKED_EVERY = 500  # iterations, in which several processes compare their weights
 

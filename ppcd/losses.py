@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ppcd.errors import PpcdError
-from ppcd.layers import full
-from ppcd.masks import ChannelMask
+from ppcd.base import PpcdError, full
+from ppcd.method.masks import ChannelMask
 
 
 def attention_map(

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 
 class ChannelMask(nn.Module):

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paper.artifacts.display import list_files, show
+from paper.artifacts.sources import Record, find_record, listed
 from ppcd import paths
-from ppcd.artifacts.display import list_files, show
-from ppcd.artifacts.sources import Record, find_record, listed
-from ppcd.errors import PpcdError
-from ppcd.profiles import get_profile
-from ppcd.recipes import check_alpha, get_recipe
+from ppcd.base import PpcdError
 from ppcd.seeds import MOST_SEED
 from ppcd.stopping import Stopped, told
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import check_alpha, get_recipe
 
 __all__ = ["Settings", "check_parameters", "execute", "list_files", "runs", "show", "start"]
 
@@ -160,7 +160,7 @@ def _recipe(value: Any, alpha: float | None) -> str:
 
 
 def _device(value: Any) -> str:
-    from ppcd.train import resolve_device  # takes seconds to import: a mistyped name should not wait for it
+    from ppcd.runs.train import resolve_device  # takes seconds to import: a mistyped name should not wait for it
 
     return resolve_device(_text("device", value))
 
@@ -172,7 +172,7 @@ def _count(name: str, value: Any) -> int:
 
 
 def _measure(value: Any) -> str:
-    from ppcd.paper_scale import MEASURE  # slow to import, as the devices are
+    from paper.paper_scale import MEASURE  # slow to import, as the devices are
 
     if value not in MEASURE:
         raise PpcdError(f"measure must be one of: {', '.join(MEASURE)}; got {value!r}")
@@ -231,7 +231,7 @@ def runs(settings: Settings, recipes: Iterable[str], at_alpha: bool = True) -> d
     alpha = settings.alpha if at_alpha else None
     names = {recipe: get_recipe(recipe, alpha).name for recipe in recipes}
     if settings.train_missing:
-        from ppcd.workers import ensure_runs
+        from ppcd.runs.pool import ensure_runs
 
         ensure_runs(settings.profile, list(names.values()), list(settings.seeds), device=settings.device)
     return {recipe: find_record(settings.profile, name, settings.seed) for recipe, name in names.items()}

@@ -8,7 +8,7 @@ the Inception network; they stand beside ours to be compared in direction, never
 import re
 from dataclasses import dataclass
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 CITATION = "Vo, Sugimoto and Nakayama, PPCD-GAN, WACV 2022 (arXiv 2203.08456)"
 SETTING = "ImageNet 128x128, Inception features"

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ppcd import paper, provenance
-from ppcd.generators import ARCHITECTURES, Generator, GeneratorConfig, build_generator
-from ppcd.kept import GRID, KeptCost, count, kept_generator, masked_generator
-from ppcd.methods import TinyGan
+from paper import numbers as paper
+from paper.size_model import GRID, KeptCost, count, kept_generator, masked_generator
+from ppcd.method.slim import slim
 from ppcd.metrics.complexity import CONVENTION, Complexity
-from ppcd.profiles import Profile
-from ppcd.slim import slim
+from ppcd.networks.generators import ARCHITECTURES, Generator, GeneratorConfig, build_generator
+from ppcd.runs.config import provenance
+from ppcd.training.methods import TinyGan
+from ppcd.training.profiles import Profile
 
 Content = dict[str, Any]  # of paper_scale.json
 

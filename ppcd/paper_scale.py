@@ -19,14 +19,17 @@ from pathlib import Path
 
 import torch
 
-from ppcd import paths, provenance, sums
-from ppcd.errors import ArgumentParser, PpcdError, run_command
+from paper import sums
+from paper.paper_networks import Content, build_networks, compute_complexity
+from paper.training_cost import RECIPE, estimate, measure_steps
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.runtime import seconds_per_batch
-from ppcd.paper_networks import Content, build_networks, compute_complexity
-from ppcd.profiles import Profile, get_profile
-from ppcd.train import resolve_device
-from ppcd.training_cost import RECIPE, estimate, measure_steps
-from ppcd.workers import count_workers
+from ppcd.runs.config import provenance
+from ppcd.runs.pool import count_workers
+from ppcd.runs.train import resolve_device
+from ppcd.training.profiles import Profile, get_profile
 
 SCHEMA = 1
 FILE = "paper_scale.json"
@@ -79,11 +82,11 @@ def measure_training(profile: Profile, device: str = "cpu", seed: int = 0) -> Co
     """Optimisation steps of joint PPCD-GAN at the profile's size, and what its training would take.
 
     Returns:
-        device, kind, torch, threads, load; recipe, points (of `ppcd.training_cost.take_steps`), estimate (of
-        `ppcd.training_cost.estimate`), provenance.
+        device, kind, torch, threads, load; recipe, points (of `paper.training_cost.take_steps`), estimate (of
+        `paper.training_cost.estimate`), provenance.
 
     Raises:
-        PpcdError: as `ppcd.training_cost.measure_steps`.
+        PpcdError: as `paper.training_cost.measure_steps`.
     """
     part = _begin(device)
     points = measure_steps(profile.name, device, part["threads"], seed)
@@ -234,7 +237,7 @@ def _current(content: Content, name: str, device: str) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m ppcd.paper_scale", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m paper.paper_scale", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="imagenet128")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: the CPU, and the GPU if there is one")
     parser.add_argument("--seed", type=int, default=0, help="of weights, noise and labels")
@@ -253,7 +256,7 @@ def _command(options: argparse.Namespace) -> None:
     for name in names:
         for device in ["cpu"] if name == "complexity" else devices:
             write_part(profile, name, measure_part(profile, name, device, options.seed))
-    from ppcd.artifacts.paper_scale_figures import write_all
+    from paper.artifacts.paper_scale_figures import write_all
 
     for path in write_all(profile, options.seed):
         print(path)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 ROOTS = {"RESULTS": "results", "FIGURES": "figures", "CACHE": ".cache"}  # moved by PPCD_<name>
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from ppcd.errors import PpcdError
-from ppcd.generators import Generator
-from ppcd.initialisation import named_generator
+from ppcd.base import PpcdError, named_generator
+from ppcd.networks.generators import Generator
 
 
 def insert_pp_res(generator: Generator) -> Generator:

@@ -1,4 +1,4 @@
-"""Prepare ImageNet, or any folder of class folders, for training: `python -m ppcd.prepare FOLDER`.
+"""Prepare ImageNet, or any folder of class folders, for training: `python -m ppcd.data.prepare FOLDER`.
 
 Training does it by itself where it was not done. By hand it can be done beforehand, on another machine or with other
 settings, and be checked and timed. PPCD_DATA may then point at the prepared images, and the originals can go.
@@ -16,14 +16,13 @@ from pathlib import Path
 
 import torch
 
-from ppcd import folders
-from ppcd.batches import BatchSampler
-from ppcd.data import source_folder
-from ppcd.errors import ArgumentParser, PpcdError, run_command
-from ppcd.filling import SKIPPED, get_store
-from ppcd.images import ImageSet
-from ppcd.seeds import seeded
-from ppcd.store import AGAIN, Store, is_store, open_store
+from ppcd.base import PpcdError, seeded
+from ppcd.data.batches import BatchSampler
+from ppcd.data.filling import SKIPPED, get_store
+from ppcd.data.images import ImageSet
+from ppcd.data.sets import folders, source_folder
+from ppcd.data.store import AGAIN, Store, is_store, open_store
+from ppcd.errors import ArgumentParser, run_command
 
 SECONDS = 10.0  # of each measurement
 BATCH = 128
@@ -76,7 +75,7 @@ def _one_core() -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m ppcd.prepare", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.data.prepare", description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", help="of class folders, or with them in its `train`; default: PPCD_DATA")
     parser.add_argument("--resolution", type=int, help=f"height and width in pixels; default: {RESOLUTION}")
     parser.add_argument("--workers", type=int, help="processes that decode; default: one a core")

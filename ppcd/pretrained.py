@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 
 from ppcd import paths
-from ppcd.biggan_pytorch import load_biggan_pytorch
-from ppcd.checkpoints import load_generator
-from ppcd.errors import PpcdError
-from ppcd.generators import Generator
-from ppcd.profiles import Profile
+from ppcd.base import PpcdError
+from ppcd.networks.biggan_pytorch import load_biggan_pytorch
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import load_generator
+from ppcd.training.profiles import Profile
 
 
 def source() -> Path | None:

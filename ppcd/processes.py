@@ -1,7 +1,7 @@
 """The processes that train one run together: one, or several that `accelerate launch` started.
 
 A profile's batch is the batch of all processes together. Each takes an equal part of it, batch norms see the whole
-(`ppcd.layers.batch_norm`), gradients are averaged before a step. So the training is that of one process with the same
+(`ppcd.networks.layers.batch_norm`), gradients are averaged before a step. So the training is that of one process with the same
 batch and accumulations but for the order of floating-point sums, and every process holds the same weights and takes
 the same decisions about its masks; `check_same` makes sure of it.
 
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 PATIENCE = timedelta(days=2)  # others wait for the first process while it evaluates
 PRECISIONS = ("no", "bf16")

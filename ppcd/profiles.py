@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 IMAGENET_IMAGES = 1_281_167  # of the training set
 
@@ -25,7 +25,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Profile:
-    """One budget. Widths multiply the architecture tables (`ppcd.generators.CHANNELS`)."""
+    """One budget. Widths multiply the architecture tables (`ppcd.networks.generators.CHANNELS`)."""
 
     name: str
     purpose: str
@@ -230,11 +230,11 @@ PROFILES: dict[str, Profile] = {
     )
 }
 
-# The same with few noise entries, for questions of `ppcd.evidence`; named behind it.
+# The same with few noise entries, for questions of `paper.questions`; named behind it.
 SMALL_NOISE = replace(
     PROFILES["cifar10-lite"],
     name="cifar10-lite-z24",
-    purpose="cifar10-lite with few noise entries, for questions of ppcd.evidence",
+    purpose="cifar10-lite with few noise entries, for questions of paper.questions",
     teacher_dim_z=24,
     dim_z=24,
 )

@@ -17,20 +17,20 @@ from typing import Any
 
 import torch
 
-from ppcd.callbacks import Callback, TrainingState
-from ppcd.checkpoints import save_generator
-from ppcd.data import ImageSet
-from ppcd.ema import DECLARED, recompute_batch_statistics
-from ppcd.generators import Generator
-from ppcd.history import HistoryWriter
-from ppcd.initialisation import named_generator
+from ppcd.base import named_generator
+from ppcd.data.sets import ImageSet
+from ppcd.method.ema import DECLARED, recompute_batch_statistics
 from ppcd.metrics.features import get_backbone
 from ppcd.metrics.fidelity import RunningInceptionScore, frechet_distance, reference_statistics
 from ppcd.metrics.moments import RunningStatistics
-from ppcd.profiles import Profile
+from ppcd.metrics.sampling import BATCH, sample_portions
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import save_generator
 from ppcd.records import file_hash
-from ppcd.sampling import BATCH, sample_portions
-from ppcd.trainer import SECOND_PHASES, Trainer
+from ppcd.runs.callbacks import Callback, TrainingState
+from ppcd.runs.history import HistoryWriter
+from ppcd.training.profiles import Profile
+from ppcd.training.trainer import SECOND_PHASES, Trainer
 
 log = logging.getLogger(__name__)
 

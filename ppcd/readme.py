@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppcd.artifacts import beside
+from paper.artifacts import beside
 
 BLOCK = re.compile(r"(<!-- (include|beside) (\S+(?: \S+)*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

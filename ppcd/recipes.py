@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass, replace
 
-from ppcd.errors import PpcdError
-from ppcd.methods import Baseline, DistillNas, L1Pruning, OutputDistillation, TinyGan
+from ppcd.base import PpcdError
+from ppcd.training.methods import Baseline, DistillNas, L1Pruning, OutputDistillation, TinyGan
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ppcd import paths
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 SCHEMA = 1
 

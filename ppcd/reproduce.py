@@ -7,25 +7,27 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
-from ppcd import evidence, paths
-from ppcd.claims import RECIPES_OF_CLAIMS
-from ppcd.data import is_name, without_count
+from paper import questions as evidence
+from paper.claims import RECIPES_OF_CLAIMS
+from paper.generations import complete_records, ensure_generations
+from paper.real_images import ensure_floor
+from paper.timing import ensure_runtime
+from ppcd import paths
+from ppcd.data.sets import is_name, without_count
 from ppcd.errors import ArgumentParser, run_command
-from ppcd.floor import ensure_floor
-from ppcd.generations import complete_records, ensure_generations
-from ppcd.profiles import PROFILES, get_profile
-from ppcd.recipes import TEACHER
 from ppcd.records import read_unsealed
-from ppcd.runs import Run, RunConfig, run_config, runs_root
+from ppcd.runs.config import RunConfig, run_config, runs_root
+from ppcd.runs.directory import Run
+from ppcd.runs.pool import Job, ensure_runs, run_all
+from ppcd.runs.train import resolve_device
 from ppcd.seeds import parse_seeds
-from ppcd.timing import ensure_runtime
-from ppcd.train import resolve_device
-from ppcd.workers import Job, ensure_runs, run_all
+from ppcd.training.profiles import PROFILES, get_profile
+from ppcd.training.recipes import TEACHER
 
 __all__ = ["ensure_runs", "plan", "reproduce"]
 
 # Every system of the paper's tables and figures. One claim also needs `ppcd-no-cd` at alpha 0.7, which the repository
-# brings for mnist, which `ppcd.evidence` asks for at natural images, and which is left out here for the sake of time.
+# brings for mnist, which `paper.questions` asks for at natural images, and which is left out here for the sake of time.
 # The order fills two cores: the teacher, which most others wait for, beside runs that need none; and of the l1 runs,
 # which share their first halves, one of each network first.
 RECIPES = (
@@ -62,7 +64,7 @@ PAPER_SCALE = "imagenet128"
 
 
 def plan(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
-    """The runs of `make reproduce`, teachers first; for natural images those of `ppcd.evidence` too, some of which are
+    """The runs of `make reproduce`, teachers first; for natural images those of `paper.questions` too, some of which are
     of another profile."""
     runs = [
         config
@@ -109,8 +111,8 @@ def build(profile: str, seeds: Sequence[int]) -> None:
     Raises:
         PpcdError: a notebook failed; it is kept as <name>.failed.ipynb.
     """
-    from ppcd.artifacts.report import build_report
-    from ppcd.notebook import execute
+    from paper.artifacts.report import build_report
+    from paper.notebook import execute
 
     target = paths.results(profile) / "notebooks"
     for name, parameters in notebooks(profile, seeds):
@@ -195,7 +197,7 @@ def reproduce(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m ppcd.reproduce", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m paper.reproduce", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
     parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

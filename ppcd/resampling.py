@@ -8,7 +8,7 @@
   transposed one, give the same two functions from 9 products a small pixel instead of 16 ("boxed": 4 times fewer MACs
   than the straightforward form, for one more pass over the larger feature map).
 
-A 3x3 convolution that keeps the size may take half of its products (`ppcd.winograd`).
+A 3x3 convolution that keeps the size may take half of its products (`ppcd.networks.winograd`).
 
 Parameters stay the 3x3 weights. Published MACs count the straightforward form, and so does `ppcd.complexity`.
 """
@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ppcd import winograd
-from ppcd.layers import SpectralNorm
+from ppcd.networks import winograd
+from ppcd.networks.layers import SpectralNorm
 
 
 def box_sum(weight: Float[Tensor, "out inner 3 3"]) -> Float[Tensor, "out inner 4 4"]:
@@ -95,7 +95,7 @@ class Resampling(nn.Module):
     Attributes:
         merged: whether the two are one convolution; False is the straightforward form.
         boxed: whether a merged form sums pixels instead of taps. The results differ by rounding.
-        filtered: whether 3x3 convolutions that keep the size are `ppcd.winograd`'s where those are faster. The results
+        filtered: whether 3x3 convolutions that keep the size are `ppcd.networks.winograd`'s where those are faster. The results
             differ by rounding.
     """
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppcd.errors import PpcdError
-from ppcd.losses import progressive_pruning
-from ppcd.masks import ChannelMask
+from ppcd.base import PpcdError
+from ppcd.method.losses import progressive_pruning
+from ppcd.method.masks import ChannelMask
 
 RULES = ("scheduled", "paper-adam", "paper-sgd")
 

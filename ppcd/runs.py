@@ -9,15 +9,18 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from ppcd import data, methods, paths, pretrained
-from ppcd.errors import PpcdError
-from ppcd.forms import EXACT, FAST, Forms
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.data.sets import sets as data
 from ppcd.locks import locked
-from ppcd.processes import check_precision
-from ppcd.profiles import Profile, get_profile
-from ppcd.recipes import TEACHER, Recipe, check_alpha, get_recipe
+from ppcd.networks.compute import EXACT, FAST, Forms
 from ppcd.records import canonical_hash, flatten, read_run, read_stop, write_record
+from ppcd.runs.config import pretrained
 from ppcd.seeds import MOST_SEED
+from ppcd.training import methods
+from ppcd.training.distributed import check_precision
+from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.recipes import TEACHER, Recipe, check_alpha, get_recipe
 
 METHOD_VERSION = 1  # raised when a change of the training or evaluation code changes results
 

@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from ppcd.data import to_uint8
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError, seeded
+from ppcd.data.sets import to_uint8
 from ppcd.metrics.modes import eval_mode
-from ppcd.seeds import seeded
 
 BATCH = 100  # images at a time
 CHUNK = 64  # samples whose noise is drawn at once: torch draws the end of a tensor differently

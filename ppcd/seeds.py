@@ -10,14 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 MOST = 100  # a larger number is hardly meant as how many
 MOST_SEED = 2**32 - 1  # what numpy, and so torch-fidelity, takes
 
 
 def seeded(seed: int) -> torch.Generator:
-    """A random generator of its own, on the CPU; `ppcd.initialisation.named_generator` gives each purpose another."""
+    """A random generator of its own, on the CPU; `ppcd.networks.initialisation.named_generator` gives each purpose another."""
     return torch.Generator().manual_seed(seed)
 
 

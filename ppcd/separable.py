@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ppcd.layers import ClassConditionalBatchNorm
-from ppcd.resampling import Resampling
+from ppcd.networks.layers import ClassConditionalBatchNorm
+from ppcd.networks.resampling import Resampling
 
 
 def upsample(x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height2 width2"]:

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ppcd import paths, provenance
-from ppcd.callbacks import Callback, HistoryLogger
+from ppcd import paths
 from ppcd.locks import locked
-from ppcd.loop import fit
-from ppcd.profiles import Profile
 from ppcd.records import canonical_hash
-from ppcd.runs import Run, RunConfig
-from ppcd.trainer import Trainer
+from ppcd.runs.callbacks import Callback, HistoryLogger
+from ppcd.runs.config import RunConfig, provenance
+from ppcd.runs.directory import Run
+from ppcd.runs.loop import fit
+from ppcd.training.profiles import Profile
+from ppcd.training.trainer import Trainer
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.csv"

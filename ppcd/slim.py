@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppcd.errors import PpcdError
-from ppcd.generators import ARCHITECTURES, BASE, Generator, GeneratorConfig
-from ppcd.layers import ClassConditionalBatchNorm, SelfAttention, SpectralNorm, power_iteration
-from ppcd.masks import ChannelMask
+from ppcd.base import PpcdError
+from ppcd.method.masks import ChannelMask
+from ppcd.networks.generators import ARCHITECTURES, BASE, Generator, GeneratorConfig
+from ppcd.networks.layers import ClassConditionalBatchNorm, SelfAttention, SpectralNorm, power_iteration
 
 Layer = nn.Conv2d | nn.Linear | nn.Embedding
 

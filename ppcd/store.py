@@ -10,7 +10,7 @@ two databases (numbers are little-endian, keys are not, so that they sort):
              skipped-<part>            -> JSON: [file, reason] of every other file of the part
              finished                  -> JSON: images, sha256, note; the last thing that is written
 
-`ppcd.filling` fills it. LMDB (Howard Chu) maps the file into memory, so reading an image is copying it; its pages
+`ppcd.data.filling` fills it. LMDB (Howard Chu) maps the file into memory, so reading an image is copying it; its pages
 belong to the system's cache and not to the process.
 """
 
@@ -32,7 +32,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 FORMAT = "ppcd images"
 VERSION = 1  # raised when an image is prepared or kept differently: older stores are then not used
@@ -144,8 +144,8 @@ class DamagedError(PpcdError):
     """What is there is not what was written, or something else: only making it again helps."""
 
 
-AGAIN = "delete it, and `python -m ppcd.prepare` makes it again from the original images"
-FOREIGN = "holds an LMDB database, but not images prepared by `python -m ppcd.prepare`"
+AGAIN = "delete it, and `python -m ppcd.data.prepare` makes it again from the original images"
+FOREIGN = "holds an LMDB database, but not images prepared by `python -m ppcd.data.prepare`"
 
 
 def is_store(folder: Path) -> bool:
@@ -168,7 +168,9 @@ def open_store(directory: Path) -> Store:
     if about["version"] != VERSION:
         raise PpcdError(f"{directory} was prepared by another version ({about['version']}, not {VERSION}); {AGAIN}")
     if not finished:
-        raise PpcdError(f"the preparation of {directory} was not finished; `python -m ppcd.prepare` goes on with it")
+        raise PpcdError(
+            f"the preparation of {directory} was not finished; `python -m ppcd.data.prepare` goes on with it"
+        )
     labels = torch.frombuffer(bytearray(b"".join(reader.parts("labels"))), dtype=torch.int64)
     if not len(labels) == finished["images"] == reader.count():
         raise DamagedError(f"{directory} is damaged: it lacks some of its {finished['images']} images; {AGAIN}")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ppcd import locks, paths
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.records import file_hash
 
 FILE = "SHA256SUMS"

@@ -22,10 +22,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ppcd.errors import PpcdError
-from ppcd.generators import Generator
-from ppcd.initialisation import named_generator
-from ppcd.layers import as_constant
+from ppcd.base import PpcdError, named_generator
+from ppcd.networks.generators import Generator
+from ppcd.networks.layers import as_constant
 
 NORMALISATIONS = ("teacher", "statistics", "none", "both")
 

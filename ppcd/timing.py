@@ -13,15 +13,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from ppcd import paths, provenance, sums
-from ppcd.checkpoints import load_generator
-from ppcd.errors import ArgumentParser, PpcdError, run_command
-from ppcd.inventory import find_runs
+from paper import sums
+from paper.inventory import find_runs
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.runtime import seconds_per_batch
-from ppcd.profiles import get_profile
-from ppcd.runs import runs_root
+from ppcd.networks.io import load_generator
+from ppcd.runs.config import provenance, runs_root
+from ppcd.runs.train import GENERATOR, resolve_device
 from ppcd.seeds import parse_seeds
-from ppcd.train import GENERATOR, resolve_device
+from ppcd.training.profiles import get_profile
 
 Record = dict[str, Any]  # a run.json
 
@@ -143,7 +145,7 @@ def ensure_runtime(profile: str, records: Sequence[Record], device: str = "cpu",
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m ppcd.timing", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m paper.timing", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist")
     parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

@@ -1,4 +1,4 @@
-"""One run from nothing to its run directory: `python -m ppcd.train --profile mnist --recipe ppcd --seed 0`."""
+"""One run from nothing to its run directory: `python -m ppcd.runs.train --profile mnist --recipe ppcd --seed 0`."""
 
 import argparse
 import logging
@@ -11,26 +11,30 @@ from typing import Any
 
 import torch
 
-from ppcd import checkpoints, memory, paths, pretrained, processes, provenance
+from ppcd import paths
+from ppcd.base import PpcdError, TrainingStopped
 from ppcd.baselines import make_trainer
-from ppcd.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
-from ppcd.data import ImageSet
-from ppcd.errors import ArgumentParser, PpcdError, TrainingStopped, run_command
-from ppcd.evaluate import check_samples, evaluate
-from ppcd.finished import decide_masks, finish_generator, measure_complexity, measure_runtime, sample_grid
-from ppcd.generators import Generator
-from ppcd.history import HISTORY_COLUMNS
-from ppcd.loop import fit
+from ppcd.data.sets import ImageSet
+from ppcd.errors import ArgumentParser, run_command
+from ppcd.method.slim import slim
 from ppcd.metrics import get_backbone
-from ppcd.processes import ALONE, Processes
-from ppcd.quality import BEST, CURVE, Best, make_score
-from ppcd.recipes import RECIPES, TEACHER
-from ppcd.runs import Run, RunConfig, run_config
-from ppcd.sharing import CHECKPOINT, share_first_half
-from ppcd.slim import slim
+from ppcd.metrics.evaluate import check_samples, evaluate
+from ppcd.networks import io as checkpoints
+from ppcd.networks.generators import Generator
+from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
+from ppcd.runs.config import RunConfig, memory, pretrained, provenance, run_config
+from ppcd.runs.directory import Run
+from ppcd.runs.finished import decide_masks, finish_generator, measure_complexity, measure_runtime, sample_grid
+from ppcd.runs.health import Watch
+from ppcd.runs.history import HISTORY_COLUMNS
+from ppcd.runs.loop import fit
+from ppcd.runs.score_curve import BEST, CURVE, Best, make_score
+from ppcd.runs.sharing import CHECKPOINT, share_first_half
 from ppcd.stopping import told
-from ppcd.trainer import Trainer
-from ppcd.watch import Watch
+from ppcd.training import distributed as processes
+from ppcd.training.distributed import ALONE, Processes
+from ppcd.training.recipes import RECIPES, TEACHER
+from ppcd.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -269,7 +273,7 @@ def _describe_data(data: ImageSet) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m ppcd.train", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m ppcd.runs.train", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist")
     parser.add_argument("--recipe", default="ppcd", help=f"{', '.join(RECIPES)}; -a<alpha> behind masked ones")
     parser.add_argument("--alpha", type=float, help="compression ratio threshold of eq. 3, in (0, 1)")

@@ -12,24 +12,24 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ppcd import losses
-from ppcd.checkpoints import LastState, adam_moments, load_adam_moments
-from ppcd.data import BatchSampler, ImageSet
-from ppcd.discriminators import Discriminator, build_discriminator
-from ppcd.ema import DECLARED, Ema, make_averages
-from ppcd.errors import PpcdError
-from ppcd.forms import EXACT, FAST, Forms, has_bf16, prepare_compiler
-from ppcd.generators import CHANNELS, Generator, GeneratorConfig, build_generator
-from ppcd.gradual import GradualRule, GradualSchedule, Importance, l1_norms
-from ppcd.initialisation import named_generator
-from ppcd.layers import SharedBatch, shared_batch
-from ppcd.ppres import insert_pp_res
-from ppcd.processes import ALONE, Processes
-from ppcd.profiles import Profile
-from ppcd.recipes import Recipe
-from ppcd.rule import MaskRule, channels_to_prune
-from ppcd.slim import slim
-from ppcd.teacher import Teacher
+from ppcd.base import PpcdError, named_generator
+from ppcd.data.sets import BatchSampler, ImageSet
+from ppcd.method import losses
+from ppcd.method.earlier_rules import MaskRule
+from ppcd.method.ema import DECLARED, Ema, make_averages
+from ppcd.method.masks import channels_to_prune
+from ppcd.method.schedule import GradualRule, GradualSchedule, Importance, l1_norms
+from ppcd.method.slim import slim
+from ppcd.method.teacher import Teacher
+from ppcd.networks.compute import EXACT, FAST, Forms, has_bf16, prepare_compiler
+from ppcd.networks.discriminators import Discriminator, build_discriminator
+from ppcd.networks.generators import CHANNELS, Generator, GeneratorConfig, build_generator
+from ppcd.networks.io import LastState, adam_moments, load_adam_moments
+from ppcd.networks.layers import SharedBatch, shared_batch
+from ppcd.networks.ppres import insert_pp_res
+from ppcd.training.distributed import ALONE, Processes
+from ppcd.training.profiles import Profile
+from ppcd.training.recipes import Recipe
 
 CHECKPOINT_FORMAT = 3
 SECOND_PHASES = ("distil", "finetune")

@@ -1,6 +1,6 @@
 """What a training would take on this machine: memory and time of real optimisation steps, and what follows from them.
 
-A step is one of `ppcd.trainer.Trainer` itself, with all networks at the profile's size: teacher, student,
+A step is one of `ppcd.training.trainer.Trainer` itself, with all networks at the profile's size: teacher, student,
 discriminator, masks. Each batch size has a process of its own, so that its peak memory is its own.
 """
 
@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from ppcd import paths
-from ppcd.data import ImageSet, image_hash
-from ppcd.errors import ArgumentParser, PpcdError, run_command
-from ppcd.generators import build_generator
-from ppcd.profiles import Profile, get_profile
-from ppcd.recipes import TEACHER, get_recipe
-from ppcd.seeds import seeded
-from ppcd.trainer import Trainer
+from ppcd.base import PpcdError, seeded
+from ppcd.data.sets import ImageSet, image_hash
+from ppcd.errors import ArgumentParser, run_command
+from ppcd.networks.generators import build_generator
+from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.recipes import TEACHER, get_recipe
+from ppcd.training.trainer import Trainer
 
 RECIPE = "ppcd"
 CPU_BATCHES = (2, 4, 8)
@@ -98,7 +98,7 @@ def measure_steps(
     points, said = [], "two batch sizes are needed"
     for batch in batches:
         print(f"steps of {profile} at batch {batch} on {device}", file=sys.stderr, flush=True)
-        command = [sys.executable, "-m", "ppcd.training_cost", "--profile", get_profile(profile).name]
+        command = [sys.executable, "-m", "paper.training_cost", "--profile", get_profile(profile).name]
         command += ["--batch", str(batch), "--device", device, "--threads", str(threads), "--seed", str(seed)]
         done = subprocess.run(command, cwd=paths.repository(), capture_output=True, text=True)
         if done.returncode:
@@ -193,7 +193,7 @@ def peak_memory(device: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: the measured steps as JSON; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m ppcd.training_cost", description=__doc__.splitlines()[0])
+    parser = ArgumentParser(prog="python -m paper.training_cost", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="imagenet128")
     parser.add_argument("--batch", type=int, default=CPU_BATCHES[0])
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

@@ -6,7 +6,7 @@
 - `alpha`: mask layers had to be closed by rank of w, or are open at two thirds of the pruning.
 - `standstill`: for a tenth of the training the samples of each class were one image, no gradient reached G or D, and
   no weight of them moved. The training ends.
-- `non-finite`: a loss or a weight (`ppcd.loop.check_finite`). The training ends.
+- `non-finite`: a loss or a weight (`ppcd.runs.loop.check_finite`). The training ends.
 
 A discriminator that has won is no reason to stop: G has a gradient from it still, and distillation goes on; runs do
 recover. A standstill is: with all gradients exactly 0 Adam moves nothing (its first beta is 0 in every reference
@@ -26,12 +26,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ppcd.callbacks import Callback, TrainingState
-from ppcd.data import ImageSet, to_float
-from ppcd.errors import TrainingStopped
-from ppcd.initialisation import named_generator
+from ppcd.base import TrainingStopped, named_generator
+from ppcd.data.sets import ImageSet, to_float
 from ppcd.metrics.modes import eval_mode
-from ppcd.trainer import SECOND_PHASES, Trainer
+from ppcd.runs.callbacks import Callback, TrainingState
+from ppcd.training.trainer import SECOND_PHASES, Trainer
 
 log = logging.getLogger(__name__)
 

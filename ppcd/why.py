@@ -1,4 +1,4 @@
-"""Where a number comes from: `python -m ppcd.why --cell table1.ppcd.fid` (`make why CELL=table1.ppcd.fid`)."""
+"""Where a number comes from: `python -m paper.why --cell table1.ppcd.fid` (`make why CELL=table1.ppcd.fid`)."""
 
 import argparse
 import json
@@ -8,16 +8,16 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppcd import paper
-from ppcd.artifacts.sources import NOT_RUN, Context, Record, directory
+from paper import numbers as paper
+from paper.artifacts.sources import NOT_RUN, Context, Record, directory
+from paper.lineage import Cell, find_cell, train_command
 from ppcd.errors import ArgumentParser, run_command
-from ppcd.lineage import Cell, find_cell, train_command
-from ppcd.profiles import PROFILES
-from ppcd.provenance import processor
 from ppcd.records import file_hash, flatten
-from ppcd.runs import runs_root
+from ppcd.runs.config import runs_root
+from ppcd.runs.provenance import processor
+from ppcd.runs.train import GENERATOR
 from ppcd.seeds import parse_seeds
-from ppcd.train import GENERATOR
+from ppcd.training.profiles import PROFILES
 
 WIDTH = 120
 INDENT = 16
@@ -119,7 +119,7 @@ def _compare(path: Path, expected: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 (for a cell that was not run too), or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m ppcd.why", description=(__doc__ or "").splitlines()[0])
+    parser = ArgumentParser(prog="python -m paper.why", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cell", required=True, help="table1.ppcd.fid, fig4.l1-biggan-a0.5.fid, claims.ID")
     parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
     parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from ppcd import memory, paths
-from ppcd.errors import PpcdError
-from ppcd.filling import cores
-from ppcd.processes import check_share, launcher
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.data.filling import cores
 from ppcd.progress import Progress
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.runs.config import RunConfig, memory, run_config
+from ppcd.runs.directory import Run
+from ppcd.runs.train import resolve_device
 from ppcd.stopping import end_processes, start_process, told
-from ppcd.train import resolve_device
+from ppcd.training.distributed import check_share, launcher
 
 LOG = "log.txt"
 ROOM = 2**16  # bytes; with less on the disk a run cannot even say what is wrong
@@ -58,7 +59,7 @@ class Job:
         with paths.writing(self.config.directory):
             self.config.directory.mkdir(parents=True, exist_ok=True)
             self.log = (self.config.directory / LOG).open("wb")
-        command = [*launcher(self.processes, self.config.precision), "ppcd.train"]
+        command = [*launcher(self.processes, self.config.precision), "ppcd.runs.train"]
         command += ["--profile", self.config.profile.name]
         command += ["--recipe", self.config.recipe.name, "--seed", str(self.config.seed), "--device", device]
         environment = {**memory.ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}

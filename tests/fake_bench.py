@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ppcd.bench import quality as half
-from ppcd.bench import results, roofline, turns
-from ppcd.bench.contestants import TURN, Group
-from ppcd.forms import Forms
+from paper.bench import quality as half
+from paper.bench import results, roofline, turns
+from paper.bench.contestants import TURN, Group
+from ppcd.networks.compute import Forms
 
 
 def fake_bench(patch: pytest.MonkeyPatch, path: Path | None = None) -> dict[str, Any]:

@@ -8,11 +8,12 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from ppcd.checkpoints import save_generator
-from ppcd.generators import build_generator
-from ppcd.history import HISTORY_COLUMNS, MASK_COLUMNS
-from ppcd.recipes import Recipe
-from ppcd.runs import Run, run_config
+from ppcd.networks.generators import build_generator
+from ppcd.networks.io import save_generator
+from ppcd.runs.config import run_config
+from ppcd.runs.directory import Run
+from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS
+from ppcd.training.recipes import Recipe
 
 LAYERS = tuple(f"blocks.{block}.mask{mask}" for block in range(3) for mask in (1, 2))
 TEACHER = {"id": "biggan-s0-00000000", "generator_sha256": "0" * 64}

@@ -1,6 +1,6 @@
 """What tests/test_stopping.py starts: one process that imports once, and forks a child for each thing that it tries.
 
-`python tests/kills.py FOLDER` prints what came of it as JSON. A child does what `python -m ppcd.train` does and
+`python tests/kills.py FOLDER` prints what came of it as JSON. A child does what `python -m ppcd.runs.train` does and
 writes a table of it, at the smoke profile, with a checkpoint behind every step. It is ended by SIGKILL from its own
 hand, behind a given number of Python's calls inside a given piece of the work, or from outside after a while.
 """
@@ -25,22 +25,24 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-import ppcd.data
-import ppcd.finished
-import ppcd.loop
-import ppcd.reproduce
-import ppcd.train
-from ppcd import stopping, sums
-from ppcd.artifacts import tables
-from ppcd.checkpoints import DISCRIMINATOR, LAST, file_on_cpu, load_generator
-from ppcd.history import HistoryWriter
-from ppcd.masks import ChannelMask
+import paper.reproduce
+import ppcd.data.sets
+import ppcd.runs.finished
+import ppcd.runs.loop
+import ppcd.runs.train
+from paper import sums
+from paper.artifacts import tables
+from ppcd import stopping
+from ppcd.method.masks import ChannelMask
 from ppcd.metrics import block_params
 from ppcd.metrics.cache import _read
-from ppcd.recipes import TEACHER
+from ppcd.networks.io import DISCRIMINATOR, LAST, file_on_cpu, load_generator
 from ppcd.records import read_run
-from ppcd.runs import Run, run_config
-from ppcd.trainer import Trainer
+from ppcd.runs.config import run_config
+from ppcd.runs.directory import Run
+from ppcd.runs.history import HistoryWriter
+from ppcd.training.recipes import TEACHER
+from ppcd.training.trainer import Trainer
 
 KILLS = 50
 COMMAND = ["--profile", "smoke", "--recipe", "ppcd", "--seed", "0", "--device", "cpu"]
@@ -68,7 +70,7 @@ CALLS = {"checkpoints": 3.5, "histories": 2.0, "tables": 3.0}  # at most so many
 
 def work() -> int:
     """Data, teacher, student, evaluation, a table: the exit status of the command."""
-    code = ppcd.train.main(COMMAND)
+    code = ppcd.runs.train.main(COMMAND)
     if code == 0:
         tables.write_table3(tables.table3("smoke", [0]))
     return code
@@ -87,14 +89,14 @@ def digits() -> dict[str, Any]:
 
 def prepare() -> None:
     """Once, for all children: a checkpoint behind every step, and nothing measured that takes long or differs."""
-    fit, recompute = ppcd.loop.fit, ppcd.finished.recompute_batch_statistics
+    fit, recompute = ppcd.runs.loop.fit, ppcd.runs.finished.recompute_batch_statistics
     runtime = {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}
-    ppcd.data._mnist_digits = digits
-    ppcd.train.fit = lambda *given: fit(*given, checkpoint_every=0.0)
-    ppcd.finished.recompute_batch_statistics = lambda generator, noise: recompute(generator, noise, 2, 8)
+    ppcd.data.sets._mnist_digits = digits
+    ppcd.runs.train.fit = lambda *given: fit(*given, checkpoint_every=0.0)
+    ppcd.runs.finished.recompute_batch_statistics = lambda generator, noise: recompute(generator, noise, 2, 8)
     sizes = ("params", "macs", "params_dense", "macs_dense", "block_params", "block_params_dense")
-    ppcd.train.measure_complexity = lambda generator: dict.fromkeys(sizes, block_params(generator))
-    ppcd.train.measure_runtime = lambda generator, device: {"cpu": runtime, "gpu": None}
+    ppcd.runs.train.measure_complexity = lambda generator: dict.fromkeys(sizes, block_params(generator))
+    ppcd.runs.train.measure_runtime = lambda generator, device: {"cpu": runtime, "gpu": None}
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and str(arguments[0]).endswith(".tmp") and arguments[2] & os.O_ACCMODE == os.O_RDONLY:
@@ -106,14 +108,14 @@ def prepare() -> None:
 def pieces() -> list[tuple[str, Any, str]]:
     """(piece of the work, where its function is, the function's name)."""
     return [
-        ("data preparation", ppcd.data, "_prepared"),
+        ("data preparation", ppcd.data.sets, "_prepared"),
         ("the teacher's steps", Trainer, "step"),
         ("joint training", Trainer, "step"),
         ("freezing a mask", ChannelMask, "freeze"),
-        ("checkpoints", ppcd.loop, "save_checkpoint"),
+        ("checkpoints", ppcd.runs.loop, "save_checkpoint"),
         ("histories", HistoryWriter, "append"),
-        ("slimming", ppcd.train, "finish_generator"),
-        ("evaluation", ppcd.train, "evaluate"),
+        ("slimming", ppcd.runs.train, "finish_generator"),
+        ("evaluation", ppcd.runs.train, "evaluate"),
         ("completing a run", Run, "finish"),
         ("tables", tables, "write_table3"),
     ]
@@ -269,7 +271,7 @@ def child(place: Path, first: Callable[[], None] = lambda: None, task: Callable[
         os.dup2(said, 1)
         os.dup2(said, 2)
         os.environ |= {f"PPCD_{name.upper()}": str(place / name) for name in ("results", "figures", "cache")}
-        for number in stopping.SIGNALS:  # as they are while `python -m ppcd.train` imports
+        for number in stopping.SIGNALS:  # as they are while `python -m ppcd.runs.train` imports
             signal.signal(number, stopping._leave)
         torch.set_num_threads(1)
         if place.is_dir():
@@ -405,8 +407,8 @@ def stopped_with_workers(folder: Path) -> dict[str, Any]:
         place = folder / number.name
 
         def reproduce() -> int:
-            ppcd.reproduce.plan = lambda profile, seeds: [run_config(profile, each, 0) for each in (TEACHER, "sagan")]
-            return ppcd.reproduce.main(["--profile", "smoke", "--device", "cpu"])
+            paper.reproduce.plan = lambda profile, seeds: [run_config(profile, each, 0) for each in (TEACHER, "sagan")]
+            return paper.reproduce.main(["--profile", "smoke", "--device", "cpu"])
 
         pid = child(place, task=reproduce)
         runs = place / "results/smoke/runs"

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 # ------------------------------------------------------------ equations 1-3, 5
 

@@ -16,9 +16,9 @@ from fake_runs import LAYERS, fake_run
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ppcd.artifacts import claims_table, comparison, curves, figures, render, report, rows, sources, summary, tables
-from ppcd.errors import PpcdError
-from ppcd.recipes import Recipe
+from paper.artifacts import claims_table, comparison, curves, figures, render, report, rows, sources, summary, tables
+from ppcd.base import PpcdError
+from ppcd.training.recipes import Recipe
 
 
 @pytest.fixture(autouse=True)

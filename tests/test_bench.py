@@ -14,19 +14,21 @@ from fake_bench import compared, fake_bench, played
 from reference import give_back_memory
 from torch.utils.flop_counter import FlopCounterMode
 
-from ppcd import memory, notebook, paths, provenance, winograd
-from ppcd.artifacts import speed, speed_figures
-from ppcd.bench import bars, latency, results, roofline, training, turns, worker
-from ppcd.bench import quality as half
-from ppcd.bench.__main__ import main
-from ppcd.bench.contestants import QUICK, TURN, Contestant, Group, Pace, Works
-from ppcd.errors import PpcdError
+from paper import notebook
+from paper.artifacts import speed, speed_figures
+from paper.bench import bars, latency, results, roofline, training, turns, worker
+from paper.bench import quality as half
+from paper.bench.__main__ import main
+from paper.bench.contestants import QUICK, TURN, Contestant, Group, Pace, Works
+from paper.reproduce import notebooks
+from ppcd import paths
+from ppcd.base import PpcdError
 from ppcd.metrics import complexity
-from ppcd.reproduce import notebooks
-from ppcd.runs import run_config
+from ppcd.networks import winograd
+from ppcd.runs.config import memory, provenance, run_config
 
 ROOT = Path(__file__).resolve().parent.parent
-# Speaks as `ppcd.bench.worker`, without the seconds of its imports. Notes down when it computes, and with what.
+# Speaks as `paper.bench.worker`, without the seconds of its imports. Notes down when it computes, and with what.
 ACTOR = """
 import json, os, sys, time
 asked = json.loads(sys.stdin.readline())

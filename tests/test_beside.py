@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from paper.artifacts import beside
 from ppcd import paths
-from ppcd.artifacts import beside
 
 MNIST = paths.repository() / "results" / "mnist"
 

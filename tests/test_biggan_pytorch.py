@@ -17,10 +17,11 @@ from reference import largest_difference, noise_and_labels, parameters, randomis
 from torch import Tensor, nn
 
 from ppcd import load_biggan_pytorch, load_biggan_pytorch_discriminator, save_biggan_pytorch
-from ppcd.biggan_pytorch import biggan_pytorch_state_dict
-from ppcd.discriminators import build_discriminator
-from ppcd.generators import Generator, build_generator
-from ppcd.slim import select_channels, slim
+from ppcd.baselines.channels import select_channels
+from ppcd.method.slim import slim
+from ppcd.networks.biggan_pytorch import biggan_pytorch_state_dict
+from ppcd.networks.discriminators import build_discriminator
+from ppcd.networks.generators import Generator, build_generator
 
 Shapes = dict[str, tuple[int, ...]]
 ARCHS = ["biggan", "sagan", "sngan"]

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from reference import largest_difference
 from torch import Tensor, nn
 
-from ppcd.blocks import DiscriminatorBlock, GeneratorBlock
-from ppcd.layers import ClassConditionalBatchNorm, LayerMaker
-from ppcd.masks import ChannelMask
-from ppcd.resampling import straightforward
+from ppcd.method.masks import ChannelMask
+from ppcd.networks.blocks import DiscriminatorBlock, GeneratorBlock
+from ppcd.networks.layers import ClassConditionalBatchNorm, LayerMaker
+from ppcd.networks.resampling import straightforward
 
 CLASSES = 3
 

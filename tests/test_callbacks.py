@@ -16,9 +16,9 @@ from torch import nn
 
 import ppcd_papermill
 from ppcd import paths
-from ppcd.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile, TrainingState
-from ppcd.history import HISTORY_COLUMNS, MASK_COLUMNS
-from ppcd.masks import ChannelMask
+from ppcd.method.masks import ChannelMask
+from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile, TrainingState
+from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS
 
 LOSSES = {"loss_d": 1.25, "loss_adv": -0.5, "loss_cd": 0.125, "loss_pp": 8.0}
 
@@ -167,7 +167,7 @@ def test_a_training_without_masks_names_none(time: Time, capsys: pytest.CaptureF
 
 
 NOTEBOOK = """
-from ppcd.callbacks import ProgressBar, TrainingState
+from ppcd.runs.callbacks import ProgressBar, TrainingState
 import torch
 
 state = TrainingState(0, 4, "train", rate=256.0)

@@ -13,9 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ppcd.checkpoints import FORMAT, file_on_cpu, load_generator, save_generator
-from ppcd.generators import Generator, build_generator
-from ppcd.slim import slim
+from ppcd.method.slim import slim
+from ppcd.networks.generators import Generator, build_generator
+from ppcd.networks.io import FORMAT, file_on_cpu, load_generator, save_generator
 
 CLASSES = 3
 DIM_Z = {"biggan": 60, "sagan": 7}

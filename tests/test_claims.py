@@ -11,31 +11,22 @@ import pandas as pd
 import pytest
 from fake_runs import LAYERS, PROTOCOL, fake_run
 
-from ppcd import paper, paths, sums
-from ppcd.artifacts import claims_table
-from ppcd.artifacts.sources import Context
-from ppcd.claims import CLAIMS, STATUSES, Outcome, check_claims, combine, decide, judge, write_claims
-from ppcd.claims import __main__ as claims_main
-from ppcd.claims.evidence import Evidence, Missing, at_chance, loss_spread, mask_step
-from ppcd.claims.notes import NOTES
-from ppcd.claims.predicates import (
-    PAPER_ROWS,
-    Array,
-    Claim,
-    Quantity,
-    at,
-    growing_gap,
-    more,
-    name,
-    ratio,
-    steeper,
-)
-from ppcd.claims.unchecked import UNCHECKED
-from ppcd.errors import PpcdError
-from ppcd.generations import SEEDS, samples_per_generation
-from ppcd.intervals import t_interval
-from ppcd.profiles import PROFILES, get_profile
-from ppcd.recipes import get_recipe
+from paper import numbers as paper
+from paper import sums
+from paper.artifacts import claims_table
+from paper.artifacts.sources import Context
+from paper.claims import CLAIMS, STATUSES, Outcome, check_claims, combine, decide, judge, write_claims
+from paper.claims import __main__ as claims_main
+from paper.claims.evidence import Evidence, Missing, at_chance, loss_spread, mask_step
+from paper.claims.notes import NOTES
+from paper.claims.predicates import PAPER_ROWS, Array, Claim, Quantity, at, growing_gap, more, name, ratio, steeper
+from paper.claims.unchecked import UNCHECKED
+from paper.generations import SEEDS, samples_per_generation
+from paper.intervals import t_interval
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.training.profiles import PROFILES, get_profile
+from ppcd.training.recipes import get_recipe
 
 SMOKE = Context("smoke", (0, 1, 2))
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -474,7 +465,7 @@ def test_the_teachers_leakage_is_compared_with_that_of_real_images(monkeypatch: 
     outcome = {outcome.claim.id: outcome for outcome in check_claims("smoke", (0, 1))}["teacher-leaks"]
     assert outcome.measured == "no real leakage: biggan"
     floor = {"protocol": PROTOCOL, "scores": {"leakage": 0.1}}
-    monkeypatch.setattr("ppcd.claims.evidence.read_floor", lambda _: floor)
+    monkeypatch.setattr("paper.claims.evidence.read_floor", lambda _: floor)
     assert status("teacher-leaks", (0, 1)) == "reproduced"
     floor["scores"] = {"leakage": 0.25}
     assert status("teacher-leaks", (0, 1)) == "not reproduced"
@@ -525,7 +516,7 @@ def test_copies_of_the_backbone_are_told() -> None:
 def test_times_side_by_side_and_alone_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     records = [fake_run(recipe) for recipe in ("biggan", "ppcd")]
     timed: dict[str, Any] = {records[0]["id"]: {"cpu": 0.5, "gpu": None}, records[1]["id"]: None}
-    monkeypatch.setattr("ppcd.claims.evidence.read_runtime", lambda record: timed[record["id"]])
+    monkeypatch.setattr("paper.claims.evidence.read_runtime", lambda record: timed[record["id"]])
 
     def evidence() -> Evidence:
         found = Evidence("smoke", (0,))

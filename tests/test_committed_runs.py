@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from ppcd import paths
-from ppcd.gradual import GradualSchedule
-from ppcd.profiles import get_profile
-from ppcd.recipes import get_recipe
-from ppcd.rule import channels_to_prune
-from ppcd.runs import RunConfig
+from ppcd.method.masks import channels_to_prune
+from ppcd.method.schedule import GradualSchedule
+from ppcd.runs.config import RunConfig
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import get_recipe
 
 RECORDS = sorted((paths.repository() / "results").glob("*/runs/*/run.json"))
 

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from fake_runs import fake_run
 
-from ppcd import paper, paths
-from ppcd.artifacts import comparison, render, runtimes
-from ppcd.artifacts.sources import find_record
-from ppcd.errors import PpcdError
+from paper import numbers as paper
+from paper.artifacts import comparison, render, runtimes
+from paper.artifacts.sources import find_record
+from ppcd import paths
+from ppcd.base import PpcdError
 
 # recipe -> IS, FD, diversity, parameters, seconds: Tiny-GAN is small and bad, PPCD-GAN second in size
 SYSTEMS: dict[str, tuple[float, float, float, int, float]] = {

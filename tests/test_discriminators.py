@@ -8,10 +8,10 @@ import torch
 from reference import largest_difference, parameters, refused
 from torch import Tensor, nn
 
-import ppcd.discriminators
-from ppcd import losses
-from ppcd.discriminators import Discriminator, build_discriminator
-from ppcd.layers import SelfAttention, SNConv2d, SNEmbedding, SNLinear, SpectralNorm
+import ppcd.networks.discriminators
+from ppcd.method import losses
+from ppcd.networks.discriminators import Discriminator, build_discriminator
+from ppcd.networks.layers import SelfAttention, SNConv2d, SNEmbedding, SNLinear, SpectralNorm
 
 RESOLUTIONS = [32, 64, 128]
 ARCHS = ["biggan", "sagan"]
@@ -51,7 +51,7 @@ def test_a_discriminator_computes_what_the_reference_describes(arch: str, resolu
 
 @pytest.mark.parametrize(("arch", "expected"), [("biggan", 87_982_370), ("sagan", 39_448_258)])
 def test_parameters_at_paper_scale(monkeypatch: pytest.MonkeyPatch, arch: str, expected: int) -> None:
-    monkeypatch.setattr(ppcd.discriminators, "initialise", lambda *_: None)
+    monkeypatch.setattr(ppcd.networks.discriminators, "initialise", lambda *_: None)
     with torch.device("meta"):
         discriminator = build_discriminator(arch, 128, 1000)
     assert parameters(discriminator) == expected

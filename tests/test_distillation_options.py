@@ -10,11 +10,11 @@ from reference import largest_difference, noise_and_labels, randomise
 from torch import Tensor
 
 from ppcd.baselines import make_trainer
-from ppcd.discriminators import build_discriminator
-from ppcd.generators import Generator, GeneratorConfig, build_generator
-from ppcd.recipes import Recipe, get_recipe
-from ppcd.slim import slim
-from ppcd.trainer import Trainer
+from ppcd.method.slim import slim
+from ppcd.networks.discriminators import build_discriminator
+from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
+from ppcd.training.recipes import Recipe, get_recipe
+from ppcd.training.trainer import Trainer
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import torch
 from reference import largest_difference, noise_and_labels, randomise
 from torch import Tensor, nn
 
-from ppcd.ema import AGES, DECLARED, Ema, make_averages, recompute_batch_statistics
-from ppcd.generators import Generator, build_generator
-from ppcd.initialisation import named_generator
-from ppcd.layers import ClassConditionalBatchNorm, SpectralNorm
+from ppcd.base import named_generator
+from ppcd.method.ema import AGES, DECLARED, Ema, make_averages, recompute_batch_statistics
+from ppcd.networks.generators import Generator, build_generator
+from ppcd.networks.layers import ClassConditionalBatchNorm, SpectralNorm
 
 CLASSES, DIM_Z = 3, 4
 DECAY = 0.8

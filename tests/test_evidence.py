@@ -8,13 +8,16 @@ import pytest
 from fake_runs import fake_run
 from reference import refused
 
-from ppcd import evidence, following, paths, reproduce
-from ppcd.artifacts import answering
-from ppcd.artifacts import evidence as shown
-from ppcd.evidence import EFFECT, FEW, HINT, NONE, OPEN, PRIMARY, QUESTIONS, answer, corrected
-from ppcd.intervals import p_value, t_interval
-from ppcd.recipes import get_recipe
-from ppcd.runs import run_config
+from paper import attention_agreement as following
+from paper import questions as evidence
+from paper import reproduce
+from paper.artifacts import answering
+from paper.artifacts import evidence as shown
+from paper.intervals import p_value, t_interval
+from paper.questions import EFFECT, FEW, HINT, NONE, OPEN, PRIMARY, QUESTIONS, answer, corrected
+from ppcd import paths
+from ppcd.runs.config import run_config
+from ppcd.training.recipes import get_recipe
 
 PROFILE = "cifar10-lite"
 

@@ -15,10 +15,11 @@ from reference import largest_difference, noise_and_labels, randomise, refused
 from torch import Tensor
 
 import ppcd
-from ppcd import export
-from ppcd.export import TOLERANCE, check_onnx, export_onnx, main
-from ppcd.generators import Generator, GeneratorConfig, build_generator
-from ppcd.slim import select_channels, slim
+from ppcd.baselines.channels import select_channels
+from ppcd.export.onnx import TOLERANCE, check_onnx, export_onnx, main
+from ppcd.export.onnx import onnx as export
+from ppcd.method.slim import slim
+from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 
 CLASSES = 5
 NETWORKS = [

@@ -9,20 +9,21 @@ import torch
 from fake_runs import PROTOCOL, fake_run
 from reference import refused
 
-from ppcd import floor, paths, sums
-from ppcd.artifacts import comparison, tables
-from ppcd.data import ImageSet
-from ppcd.errors import PpcdError
-from ppcd.floor import comparable, draw, ensure_floor, measure_floor, read_floor
-from ppcd.judges import get_judges
+from paper import real_images as floor
+from paper import sums
+from paper.artifacts import comparison, tables
+from paper.judges import get_judges
+from paper.real_images import comparable, draw, ensure_floor, measure_floor, read_floor
+from paper.verify.scores import floor_differences
+from paper.verify.verifying import verify
+from ppcd import paths
+from ppcd.base import PpcdError, seeded
+from ppcd.data.sets import ImageSet
 from ppcd.metrics import fidelity, moments
 from ppcd.metrics.classifier import split
 from ppcd.metrics.fidelity import frechet_distance, precision_recall, reference_order
 from ppcd.metrics.moments import statistics, without
-from ppcd.profiles import get_profile
-from ppcd.seeds import seeded
-from ppcd.verify.scores import floor_differences
-from ppcd.verify.verifying import verify
+from ppcd.training.profiles import get_profile
 
 SCORES = {"is": 9.5, "is_std": 0.1, "fd": 0.1, "kid": 0.0, "kid_std": 0.01, "precision": 0.9, "recall": 0.8}
 SCORES |= {"diversity": 0.7, "accuracy": 0.99, "leakage": 0.02}

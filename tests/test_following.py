@@ -7,11 +7,12 @@ import torch
 from fake_runs import fake_run
 from reference import refused
 
-from ppcd import following, paths
-from ppcd.following import correlations, ensure_following, mean_within, measure_following, read_following
-from ppcd.generators import build_generator
-from ppcd.inventory import find_runs
-from ppcd.teacher import Teacher
+from paper import attention_agreement as following
+from paper.attention_agreement import correlations, ensure_following, mean_within, measure_following, read_following
+from paper.inventory import find_runs
+from ppcd import paths
+from ppcd.method.teacher import Teacher
+from ppcd.networks.generators import build_generator
 
 CLASSES, EACH, PIXELS = 5, 40, 16
 

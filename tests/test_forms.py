@@ -11,21 +11,21 @@ import torch
 from reference import largest_difference, refused
 from torch import Tensor
 
-from ppcd import memory, train, winograd
+from paper.inventory import find_runs
 from ppcd.baselines import make_trainer
-from ppcd.finished import decide_masks
-from ppcd.forms import EXACT, FAST, STRAIGHTFORWARD, Forms
-from ppcd.generators import build_generator
-from ppcd.inventory import find_runs
-from ppcd.losses import class_aware_distillation
-from ppcd.masks import ChannelMask
-from ppcd.recipes import get_recipe
-from ppcd.resampling import Resampling
-from ppcd.rule import channels_to_prune
-from ppcd.runs import Run, run_config
-from ppcd.slim import slim
-from ppcd.teacher import Teacher
-from ppcd.trainer import Trainer
+from ppcd.method.losses import class_aware_distillation
+from ppcd.method.masks import ChannelMask, channels_to_prune
+from ppcd.method.slim import slim
+from ppcd.method.teacher import Teacher
+from ppcd.networks import winograd
+from ppcd.networks.compute import EXACT, FAST, STRAIGHTFORWARD, Forms
+from ppcd.networks.generators import build_generator
+from ppcd.networks.resampling import Resampling
+from ppcd.runs.config import memory, run_config, train
+from ppcd.runs.directory import Run
+from ppcd.runs.finished import decide_masks
+from ppcd.training.recipes import get_recipe
+from ppcd.training.trainer import Trainer
 
 
 def trainer_of(recipe: str, forms: Forms | None = None, iterations: int = together.PROFILE.iterations) -> Trainer:
@@ -208,7 +208,7 @@ def test_a_compiled_run_is_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert compiled.id != plain.id and not plain.forms.compiled
     monkeypatch.setenv("PPCD_COMPILE", "1")
     assert run_config("smoke", "biggan", 0) == compiled
-    monkeypatch.setattr("ppcd.train.make_trainer", lambda *args: make_trainer(*args[:-2], forms=EXACT))
+    monkeypatch.setattr("ppcd.runs.train.make_trainer", lambda *args: make_trainer(*args[:-2], forms=EXACT))
     record = train.train_run(compiled, callbacks=[]).read()
     assert record["id"] in {found["id"] for found in find_runs("smoke")}
     assert Run(compiled).state == "complete" and Run(plain).state == "absent"

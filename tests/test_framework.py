@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch.overrides import TorchFunctionMode
 
-from ppcd.artifacts import framework
-from ppcd.artifacts.framework import FRAMEWORK, FRAMEWORK_ARROWS, MAIN, RED, fig2, write_fig2
-from ppcd.blocks import GeneratorBlock
-from ppcd.generators import Generator, build_generator
-from ppcd.resampling import straightforward
-from ppcd.slim import slim
+from paper.artifacts import framework
+from paper.artifacts.framework import FRAMEWORK, FRAMEWORK_ARROWS, MAIN, RED, fig2, write_fig2
+from ppcd.method.slim import slim
+from ppcd.networks.blocks import GeneratorBlock
+from ppcd.networks.generators import Generator, build_generator
+from ppcd.networks.resampling import straightforward
 
 
 def masked_generator() -> Generator:

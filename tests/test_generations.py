@@ -8,10 +8,8 @@ import pytest
 import torch
 from fake_runs import fake_run
 
-from ppcd import generations
-from ppcd.errors import PpcdError
-from ppcd.evaluate import Measured
-from ppcd.generations import (
+from paper import generations
+from paper.generations import (
     SCORES,
     SEEDS,
     ensure_generations,
@@ -20,10 +18,13 @@ from ppcd.generations import (
     read_generations,
     samples_per_generation,
 )
+from ppcd.base import PpcdError
 from ppcd.metrics.diversity import Diversity
+from ppcd.metrics.evaluate import Measured
 from ppcd.metrics.gauges import asked_probability
 from ppcd.metrics.moments import statistics
-from ppcd.runs import Run, run_config
+from ppcd.runs.config import run_config
+from ppcd.runs.directory import Run
 
 
 def file_of(record: dict[str, Any]) -> Path:

@@ -10,14 +10,14 @@ import torch
 from reference import largest_difference, noise_and_labels, parameters, refused
 from torch import Tensor, nn
 
-import ppcd.discriminators
-import ppcd.generators
-from ppcd import losses
-from ppcd.discriminators import build_discriminator
-from ppcd.generators import Generator, GeneratorConfig, build_generator
-from ppcd.layers import SelfAttention, SpectralNorm
-from ppcd.masks import ChannelMask
-from ppcd.resampling import straightforward
+import ppcd.networks.discriminators
+import ppcd.networks.generators
+from ppcd.method import losses
+from ppcd.method.masks import ChannelMask
+from ppcd.networks.discriminators import build_discriminator
+from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
+from ppcd.networks.layers import SelfAttention, SpectralNorm
+from ppcd.networks.resampling import straightforward
 
 RESOLUTIONS = [32, 64, 128]
 ARCHS = ["biggan", "sagan"]
@@ -98,7 +98,7 @@ def test_parameters_are_those_counted_on_paper(arch: str, resolution: int, maske
 @pytest.fixture
 def shapes_only(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """Networks of paper scale without memory for their weights."""
-    for module in (ppcd.generators, ppcd.discriminators):
+    for module in (ppcd.networks.generators, ppcd.networks.discriminators):
         monkeypatch.setattr(module, "initialise", lambda *_: None)
     return torch.device("meta")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppcd.gradual import GradualRule, GradualSchedule
-from ppcd.masks import ChannelMask
-from ppcd.rule import MaskRule, channels_to_prune
+from ppcd.method.earlier_rules import MaskRule
+from ppcd.method.masks import ChannelMask, channels_to_prune
+from ppcd.method.schedule import GradualRule, GradualSchedule
 
 WIDTHS = (1, 2, 3, 16, 24, 200)
 ALPHAS = (0.5, 0.6, 0.7, 0.8)

@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from reference import largest_difference, noise_and_labels, randomise, refused
 from torch import Tensor
 
-import ppcd.inference
-from ppcd.fixed_layers import FixedConv
-from ppcd.folding import four_pixels, four_windows
-from ppcd.generators import Generator, build_generator
-from ppcd.inference import InferenceGenerator, for_inference
+import ppcd.export.inference
+from ppcd.baselines.channels import select_channels
+from ppcd.export.fixed_layers import FixedConv
+from ppcd.export.folding import four_pixels, four_windows
+from ppcd.export.inference import InferenceGenerator, for_inference
+from ppcd.method.slim import slim
 from ppcd.metrics import seconds_per_batch
-from ppcd.slim import select_channels, slim
+from ppcd.networks.generators import Generator, build_generator
 
 CLASSES = 3
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
@@ -164,7 +165,7 @@ def test_parts_of_the_batch_and_of_the_attention_change_nothing(name: str, monke
     form = for_inference(generator)
     for part, rows in ((1, 1 << 30), (2, 1 << 20), (64, 7 * 8 * 1024)):
         form.part = part
-        monkeypatch.setattr(ppcd.inference, "ROWS_BYTES", rows)
+        monkeypatch.setattr(ppcd.export.inference, "ROWS_BYTES", rows)
         assert largest_difference(images_of(form, 5), expected) < 1e-10
     assert images_of(form, 0).shape == (0, 3, generator.resolution, generator.resolution)
 

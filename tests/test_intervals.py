@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ppcd.intervals import LEVEL, MOST_SEEDS, holm, p_value, seeds_to_decide, t_interval
+from paper.intervals import LEVEL, MOST_SEEDS, holm, p_value, seeds_to_decide, t_interval
 
 TRIALS = 4000
 Interval = Callable[[Sequence[float]], tuple[float, float]]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from reference import largest_difference
 from torch import Tensor, nn
 
-from ppcd.layers import (
+from ppcd.networks.layers import (
     ClassConditionalBatchNorm,
     LayerMaker,
     SelfAttention,

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from fake_runs import PROVENANCE, TEACHER, fake_run
 
-from ppcd import generations, paths, why
-from ppcd.artifacts import comparison, tables
-from ppcd.artifacts.sources import directory, find_record
-from ppcd.errors import PpcdError
-from ppcd.lineage import COLUMNS, FIGURE4, TABLES, find_cell
+from paper import generations, why
+from paper.artifacts import comparison, tables
+from paper.artifacts.sources import directory, find_record
+from paper.lineage import COLUMNS, FIGURE4, TABLES, find_cell
+from ppcd import paths
+from ppcd.base import PpcdError
 from ppcd.records import file_hash
-from ppcd.runs import run_config
-from ppcd.train import main as train
+from ppcd.runs.config import run_config
+from ppcd.runs.train import main as train
 
 
 def told(cell: str, seeds: tuple[int, ...] = (0,)) -> str:
@@ -127,7 +128,7 @@ def test_the_command_makes_that_very_run(capsys: pytest.CaptureFixture[str]) -> 
     assert checkout == f"git checkout {PROVENANCE['commit']}"
     assert f"    {checkout}\n    {command}" in told("table3.ppcd.fid", (3,))
     words = shlex.split(command)
-    start = words.index("ppcd.train")
+    start = words.index("ppcd.runs.train")
     assert words[0].startswith("PPCD_RESULTS=") and words[start - 2 : start] == [".venv/bin/python", "-m"]
     assert train([*words[start + 1 :], "--dry-run"]) == 0
     assert record["id"] in capsys.readouterr().out
@@ -166,7 +167,7 @@ def test_another_teacher_on_disk_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_reader_that_has_seen_enough_is_no_mistake() -> None:
     fake_run("ppcd")
-    command = f"{sys.executable} -m ppcd.why --cell table1.ppcd.fid --profile smoke | true; echo ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m paper.why --cell table1.ppcd.fid --profile smoke | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("0\n", "")
 
@@ -180,7 +181,9 @@ def test_a_cell_that_was_not_run_says_what_would_make_it(capsys: pytest.CaptureF
     assert text.startswith("table2.distill-nas.is = not run\n")
     for seed in (0, 4):
         assert f"run {run_config('smoke', 'distill-nas', seed).id}: not run" in text
-        assert f".venv/bin/python -m ppcd.train --profile smoke --recipe distill-nas --seed {seed}\n" in text + "\n"
+        assert (
+            f".venv/bin/python -m ppcd.runs.train --profile smoke --recipe distill-nas --seed {seed}\n" in text + "\n"
+        )
 
 
 def test_a_missing_seed_is_told_beside_those_that_are_there() -> None:
@@ -194,7 +197,7 @@ def test_a_missing_seed_is_told_beside_those_that_are_there() -> None:
 def test_a_time_that_was_not_taken_says_so() -> None:
     fake_run("ppcd")
     text = told("table1.ppcd.gpu")
-    assert text.startswith("table1.ppcd.gpu = not run\n") and "python -m ppcd.timing --profile smoke" in text
+    assert text.startswith("table1.ppcd.gpu = not run\n") and "python -m paper.timing --profile smoke" in text
     assert "value           0.1 s" in told("table1.ppcd.cpu")
 
 
@@ -231,7 +234,7 @@ def test_a_point_of_figure_4_is_the_mean_of_its_generations() -> None:
     assert told("fig4.l1-biggan-a0.5.fid").startswith("fig4.l1-biggan-a0.5.fid = not run\n")
     first, second = fake_run("l1-biggan-a0.5", 0), fake_run("l1-biggan-a0.5", 1)
     unmeasured = told("fig4.l1-biggan-a0.5.fid")
-    assert "= not run" in unmeasured and f"ppcd.generations --profile smoke --run {first['id']}" in unmeasured
+    assert "= not run" in unmeasured and f"paper.generations --profile smoke --run {first['id']}" in unmeasured
     measure(first, [10.0 + step for step in range(10)])
     measure(second, [20.0 + step for step in range(10)])
     text = told("fig4.l1-biggan-a0.5.fid", (0, 1))

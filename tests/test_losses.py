@@ -8,8 +8,8 @@ import torch
 from reference import refused
 from torch import Tensor
 
-from ppcd import losses
-from ppcd.masks import ChannelMask
+from ppcd.method import losses
+from ppcd.method.masks import ChannelMask
 
 
 def features(seed: int, channels: int, size: int = 3, batch: int = 3) -> Tensor:

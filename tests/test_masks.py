@@ -9,7 +9,7 @@ import reference
 import torch
 from reference import refused
 
-from ppcd.masks import ChannelMask
+from ppcd.method.masks import ChannelMask
 
 
 def random_mask(channels: int, seed: int, delta: float = 1e3) -> ChannelMask:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
 
 KEY: Key = {"data": "abc", "version": 1}

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ppcd import paths
-from ppcd.data import ImageSet, load_data
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
+from ppcd.data.sets import ImageSet, load_data
 from ppcd.metrics import classifier as module
 from ppcd.metrics.classifier import (
     Classifier,

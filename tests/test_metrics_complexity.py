@@ -9,8 +9,8 @@ import torch.nn.functional as F
 import torchprofile
 from torch import Tensor, nn
 
-from ppcd.errors import PpcdError
-from ppcd.masks import ChannelMask
+from ppcd.base import PpcdError
+from ppcd.method.masks import ChannelMask
 from ppcd.metrics import block_params, complexity, seconds_per_batch
 
 

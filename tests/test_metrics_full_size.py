@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ppcd import failures
-from ppcd.data import ImageSet
-from ppcd.errors import PpcdError
-from ppcd.evaluate import evaluate, measure
+from paper import failures
+from ppcd.base import PpcdError
+from ppcd.data.sets import ImageSet
 from ppcd.metrics import diversity, fidelity, gauges, moments
+from ppcd.metrics.evaluate import evaluate, measure
 from ppcd.metrics.features import Backbone, get_backbone
 from ppcd.metrics.gauges import get_gauges, real_accuracy
-from ppcd.sampling import draw_noise, sample_images, sample_portions
+from ppcd.metrics.sampling import draw_noise, sample_images, sample_portions
 
 SIZE = 8  # pixels
 

@@ -14,19 +14,21 @@ import torch
 from fake_runs import fake_run
 from torch import Tensor, nn
 
-from ppcd import evaluate as module
-from ppcd.checkpoints import save_generator
-from ppcd.data import load_data
-from ppcd.errors import PpcdError
-from ppcd.evaluate import evaluate_against, main
-from ppcd.generators import build_generator
+from ppcd.base import PpcdError
+from ppcd.data.sets import load_data
+from ppcd.metrics import evaluate as module
 from ppcd.metrics import read_statistics
+from ppcd.metrics.evaluate import evaluate_against
 from ppcd.metrics.features import DIMENSIONS, Backbone, get_backbone
 from ppcd.metrics.fidelity import frechet_distance, inception_score
 from ppcd.metrics.moments import statistics
+from ppcd.metrics.sampling import sample_images
 from ppcd.metrics.statistics_files import StatisticsFile, check_features
-from ppcd.runs import Run, run_config
-from ppcd.sampling import sample_images
+from ppcd.networks.generators import build_generator
+from ppcd.networks.io import save_generator
+from ppcd.runs.config import run_config
+from ppcd.runs.directory import Run
+from ppcd.runs.evaluate import main
 
 
 def covariance(size: int, seed: int = 0) -> np.ndarray:

@@ -30,15 +30,15 @@ from ppcd.baselines.supernet import (
     make_supernet,
     search_space,
 )
-from ppcd.generators import Generator, GeneratorConfig, build_generator
-from ppcd.layers import SpectralNorm
-from ppcd.loop import fit
-from ppcd.methods import DistillNas
 from ppcd.metrics import complexity
-from ppcd.profiles import get_profile
-from ppcd.recipes import get_recipe
-from ppcd.runs import run_config
-from ppcd.train import train_run
+from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
+from ppcd.networks.layers import SpectralNorm
+from ppcd.runs.config import run_config
+from ppcd.runs.loop import fit
+from ppcd.runs.train import train_run
+from ppcd.training.methods import DistillNas
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import get_recipe
 
 METHOD = DistillNas(population=4, generations=2, samples=20, calibration=1)
 RECIPE = replace(get_recipe("distill-nas"), baseline=METHOD)

@@ -13,7 +13,7 @@ from reference import largest_difference, refused
 from safetensors.torch import load_file
 
 from ppcd import paths
-from ppcd.data import ImageSet, image_hash, to_float
+from ppcd.data.sets import ImageSet, image_hash, to_float
 from ppcd.metrics import cache, classifier, natural
 from ppcd.metrics.gauges import check_judge, get_gauges
 from ppcd.metrics.natural import Member, NaturalClassifier, train_or_load_natural_classifier, whitening

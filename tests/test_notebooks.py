@@ -17,10 +17,11 @@ from matplotlib.figure import Figure
 from papermill.inspection import inspect_notebook
 from pytest_notebook.nb_regression import NBRegressionFixture
 
-from ppcd import notebook, paths
-from ppcd.artifacts.render import Html
-from ppcd.artifacts.report import build_report
-from ppcd.errors import PpcdError
+from paper import notebook
+from paper.artifacts.render import Html
+from paper.artifacts.report import build_report
+from ppcd import paths
+from ppcd.base import PpcdError
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))

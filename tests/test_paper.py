@@ -2,9 +2,9 @@
 
 import pytest
 
-from ppcd import paper
-from ppcd.errors import PpcdError
-from ppcd.recipes import ALPHA, RECIPES
+from paper import numbers as paper
+from ppcd.base import PpcdError
+from ppcd.training.recipes import ALPHA, RECIPES
 
 
 @pytest.mark.parametrize("row", paper.TABLES[1])

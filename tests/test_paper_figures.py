@@ -18,18 +18,20 @@ from matplotlib.image import AxesImage
 from matplotlib.text import Text
 from scipy import stats
 
-from ppcd import failures, generations, judges, paper, paths
-from ppcd.artifacts import comparison_figures, compression, figures, interpolation, overview
-from ppcd.artifacts import failures as failure_figures
-from ppcd.artifacts.tiles import GAP, tiled
-from ppcd.errors import PpcdError
-from ppcd.evaluate import get_gauges
-from ppcd.generators import Generator, build_generator
-from ppcd.interpolation import between_classes, slerp
-from ppcd.intervals import t_interval
+from paper import failures, generations, judges
+from paper import numbers as paper
+from paper.artifacts import comparison_figures, compression, figures, interpolation, overview
+from paper.artifacts import failures as failure_figures
+from paper.artifacts.tiles import GAP, tiled
+from paper.interpolation import between_classes, slerp
+from paper.intervals import t_interval
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.method.slim import slim
+from ppcd.metrics.evaluate import get_gauges
 from ppcd.metrics.features import Features
 from ppcd.metrics.fidelity import inception_score
-from ppcd.slim import slim
+from ppcd.networks.generators import Generator, build_generator
 
 
 def texts(figure: Figure) -> str:

@@ -12,17 +12,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ppcd import notebook, paper, paper_networks, paper_scale, paths, provenance
-from ppcd.artifacts import paper_scale as shown
-from ppcd.artifacts import paper_scale_figures as figures
-from ppcd.errors import PpcdError
-from ppcd.generators import GeneratorConfig, build_generator
-from ppcd.kept import GRID, KeptCost, count, kept_channels, kept_generator, masked_generator, slim_config
+from paper import notebook, paper_networks, paper_scale
+from paper import numbers as paper
+from paper.artifacts import paper_scale as shown
+from paper.artifacts import paper_scale_figures as figures
+from paper.paper_networks import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content
+from paper.paper_scale import ensure, main, read, write_part
+from paper.size_model import GRID, KeptCost, count, kept_channels, kept_generator, masked_generator, slim_config
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.method.slim import slim
 from ppcd.metrics import complexity
-from ppcd.paper_networks import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content
-from ppcd.paper_scale import ensure, main, read, write_part
-from ppcd.profiles import get_profile
-from ppcd.slim import slim
+from ppcd.networks.generators import GeneratorConfig, build_generator
+from ppcd.runs.config import provenance
+from ppcd.training.profiles import get_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "results" / "imagenet128" / paper_scale.FILE

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcd import folders, prepare
-from ppcd.data import load_data
+from ppcd.data.sets import folders, load_data, prepare
 
 
 @pytest.fixture

@@ -9,16 +9,16 @@ from reference import largest_difference, noise_and_labels, refused
 from together import images
 
 import ppcd
-from ppcd import pretrained
+from paper.inventory import find_runs
 from ppcd.baselines import make_trainer
-from ppcd.checkpoints import load_generator
-from ppcd.ema import recompute_batch_statistics
-from ppcd.generators import Generator
-from ppcd.inventory import find_runs
-from ppcd.profiles import get_profile
-from ppcd.recipes import get_recipe
-from ppcd.runs import Run, run_config
-from ppcd.train import main, train_run
+from ppcd.method.ema import recompute_batch_statistics
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import load_generator
+from ppcd.runs.config import pretrained, run_config
+from ppcd.runs.directory import Run
+from ppcd.runs.train import main, train_run
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import get_recipe
 
 SMOKE = get_profile("smoke")
 

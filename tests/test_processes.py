@@ -15,13 +15,14 @@ import torch.nn.functional as F
 from reference import largest_difference, noise_and_labels, refused
 from torch import Tensor
 
-from ppcd import layers, processes
-from ppcd.checkpoints import load_generator
-from ppcd.generators import build_generator
-from ppcd.layers import SharedBatch, shared_batch
-from ppcd.processes import ALONE, Processes, check_precision, join, launched, launcher
-from ppcd.runs import run_config
-from ppcd.train import train_run
+from ppcd.networks import layers
+from ppcd.networks.generators import build_generator
+from ppcd.networks.io import load_generator
+from ppcd.networks.layers import SharedBatch, shared_batch
+from ppcd.runs.config import run_config
+from ppcd.runs.train import train_run
+from ppcd.training import distributed as processes
+from ppcd.training.distributed import ALONE, Processes, check_precision, join, launched, launcher
 
 TESTS = Path(__file__).resolve().parent
 TOLERANCE = 1e-7  # of a number in double precision, behind a dozen steps; times 1 + the largest of its tensor
@@ -77,7 +78,7 @@ def test_the_first_process_chooses_for_all(trained: tuple[dict[str, Any], list[d
 def test_a_run_of_two_processes_is_the_run_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a user types it: the teacher first, then the student; float32, so images may differ a little."""
     monkeypatch.setenv("PPCD_RESULTS", str(tmp_path / "two"))
-    command = [*launcher(2), "ppcd.train", "--profile", "smoke", "--recipe", "ppcd", "--device", "cpu"]
+    command = [*launcher(2), "ppcd.runs.train", "--profile", "smoke", "--recipe", "ppcd", "--device", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("complete; see") == 1 and done.stderr.count("needs its teacher") == 1

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.metrics.gauges import JUDGES
-from ppcd.profiles import IMAGENET_IMAGES, PROFILES, Profile, get_profile
-from ppcd.recipes import ALPHA, RECIPES, TEACHER, Recipe, check_alpha, get_recipe
+from ppcd.training.profiles import IMAGENET_IMAGES, PROFILES, Profile, get_profile
+from ppcd.training.recipes import ALPHA, RECIPES, TEACHER, Recipe, check_alpha, get_recipe
 
 
 def refused(expected: str, function: Any, *arguments: Any) -> None:

@@ -9,23 +9,24 @@ import torch
 from reference import largest_difference, refused
 from torch import Tensor
 
-import ppcd.sharing
-from ppcd import provenance
+import ppcd.runs.sharing
 from ppcd.baselines import TRAINERS, make_trainer
+from ppcd.baselines.channels import select_channels
 from ppcd.baselines.l1 import l1_norms, most_important, prune_filters
 from ppcd.baselines.output import student_width
-from ppcd.checkpoints import load_generator, save_generator
-from ppcd.data import ImageSet
-from ppcd.generators import Generator, build_generator
-from ppcd.loop import fit, save_checkpoint
+from ppcd.data.sets import ImageSet
+from ppcd.method.masks import channels_to_prune
+from ppcd.method.slim import slim
 from ppcd.metrics import complexity
-from ppcd.profiles import Profile, get_profile
-from ppcd.recipes import RECIPES, get_recipe
-from ppcd.rule import channels_to_prune
-from ppcd.runs import Run, run_config
-from ppcd.slim import select_channels, slim
-from ppcd.train import train_run
-from ppcd.trainer import Trainer
+from ppcd.networks.generators import Generator, build_generator
+from ppcd.networks.io import load_generator, save_generator
+from ppcd.runs.config import provenance, run_config
+from ppcd.runs.directory import Run
+from ppcd.runs.loop import fit, save_checkpoint
+from ppcd.runs.train import train_run
+from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.recipes import RECIPES, get_recipe
+from ppcd.training.trainer import Trainer
 
 CLASSES, TOTAL = 3, 8
 PROFILE = replace(
@@ -323,7 +324,7 @@ def test_the_first_half_is_trained_once_and_changes_no_number(
     shared = [train_run(run_config("smoke", name, 0), callbacks=[]) for name in ("l1-sagan-a0.5", "l1-sagan")]
     assert steps.count("l1-sagan-a0.5") == total and steps.count("l1-sagan") == total - (total // 2 - 1)
     assert [run.read()["training"]["iterations"] for run in shared] == [total, total]
-    monkeypatch.setattr(ppcd.sharing, "shares", lambda config: False)
+    monkeypatch.setattr(ppcd.runs.sharing, "shares", lambda config: False)
     alone_state, alone_history = state(shared[1]), history(shared[1])
     shared[1].discard()
     alone = train_run(run_config("smoke", "l1-sagan", 0), callbacks=[])
@@ -334,7 +335,7 @@ def test_the_first_half_is_trained_once_and_changes_no_number(
 
 def test_runs_of_another_seed_or_network_share_nothing(clean: None) -> None:
     names = {
-        ppcd.sharing.shared_directory(run_config("smoke", name, seed), "cpu").name
+        ppcd.runs.sharing.shared_directory(run_config("smoke", name, seed), "cpu").name
         for name in ("l1-sagan-a0.5", "l1-sagan", "l1-biggan")
         for seed in (0, 1)
     }
@@ -344,4 +345,4 @@ def test_runs_of_another_seed_or_network_share_nothing(clean: None) -> None:
 def test_uncommitted_changes_share_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "git_state", lambda root: ("0" * 40, True))
     train_run(run_config("smoke", "l1-sagan-a0.5", 0), callbacks=[])
-    assert not ppcd.sharing.shared_root("smoke").exists()
+    assert not ppcd.runs.sharing.shared_root("smoke").exists()

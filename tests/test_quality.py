@@ -14,18 +14,19 @@ import torch
 from reference import refused
 from test_watch import PROFILE, SMOKE, everything, trainer_of
 
-from ppcd.callbacks import Callback, TrainingState
-from ppcd.checkpoints import load_generator
-from ppcd.ema import recompute_batch_statistics
-from ppcd.finished import finish_generator
-from ppcd.generators import Generator
-from ppcd.loop import fit
-from ppcd.profiles import PROFILES
-from ppcd.quality import Best, make_score, scored_at
+from ppcd.method.ema import recompute_batch_statistics
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import load_generator
 from ppcd.records import file_hash
-from ppcd.runs import Run, run_config
-from ppcd.train import train_run
-from ppcd.trainer import Trainer
+from ppcd.runs.callbacks import Callback, TrainingState
+from ppcd.runs.config import run_config
+from ppcd.runs.directory import Run
+from ppcd.runs.finished import finish_generator
+from ppcd.runs.loop import fit
+from ppcd.runs.score_curve import Best, make_score, scored_at
+from ppcd.runs.train import train_run
+from ppcd.training.profiles import PROFILES
+from ppcd.training.trainer import Trainer
 
 SHORT = replace(PROFILE, iterations=30)
 
@@ -35,8 +36,8 @@ def _few_batches() -> Iterator[None]:
     """Batch statistics of a few images."""
     few = partial(recompute_batch_statistics, batches=2, batch_size=8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ppcd.finished.recompute_batch_statistics", few)
-        patch.setattr("ppcd.quality.recompute_batch_statistics", few)
+        patch.setattr("ppcd.runs.finished.recompute_batch_statistics", few)
+        patch.setattr("ppcd.runs.score_curve.recompute_batch_statistics", few)
         yield
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from paper.readme import Block, blocks, filled
 from ppcd import paths
-from ppcd.profiles import PROFILES
-from ppcd.readme import Block, blocks, filled
-from ppcd.recipes import RECIPES, get_recipe
+from ppcd.training.profiles import PROFILES
+from ppcd.training.recipes import RECIPES, get_recipe
 
 ROOT = paths.repository()
 README = (ROOT / "README.md").read_text()

@@ -190,12 +190,12 @@ def test_every_target_can_be_planned(target: str) -> None:
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("reproduce", '-m ppcd.reproduce --seeds "0 1" --device "cpu" --reuse --profile "cifar10"'),
+        ("reproduce", '-m paper.reproduce --seeds "0 1" --device "cpu" --reuse --profile "cifar10"'),
         (
             "report",
-            '-m ppcd.reproduce --seeds "0 1" --device "cpu" --reuse --profile "cifar10" --report-only',
+            '-m paper.reproduce --seeds "0 1" --device "cpu" --reuse --profile "cifar10" --report-only',
         ),
-        ("smoke", '-m ppcd.reproduce --seeds "0 1" --device "cpu" --reuse --profile smoke'),
+        ("smoke", '-m paper.reproduce --seeds "0 1" --device "cpu" --reuse --profile smoke'),
     ],
 )
 def test_profile_seeds_and_device_are_passed_on(target: str, expected: str) -> None:

@@ -15,20 +15,18 @@ import pytest
 from fake_runs import fake_run
 from reference import refused
 
-import ppcd.filling
-import ppcd.notebook
+import paper.notebook
+import paper.reproduce
+import ppcd.data.filling
 import ppcd.progress
-import ppcd.reproduce
-import ppcd.train
-import ppcd.workers
-from ppcd import paper, paths
-from ppcd.artifacts import report
-from ppcd.claims import CLAIMS
-from ppcd.errors import PpcdError
-from ppcd.evidence import LEAKAGE
-from ppcd.notebook import check_parameters, notebook_parameters
-from ppcd.recipes import TEACHER, get_recipe
-from ppcd.reproduce import (
+import ppcd.runs.pool
+import ppcd.runs.train
+from paper import numbers as paper
+from paper.artifacts import report
+from paper.claims import CLAIMS
+from paper.notebook import check_parameters, notebook_parameters
+from paper.questions import LEAKAGE
+from paper.reproduce import (
     PAPER_SCALE,
     RECIPES,
     TRAINED_ANEW,
@@ -40,9 +38,13 @@ from ppcd.reproduce import (
     plan,
     reproduce,
 )
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.runs.config import RunConfig, run_config
+from ppcd.runs.directory import Run
+from ppcd.runs.pool import Job, ensure_runs, run_all, trained, with_teachers
 from ppcd.seeds import parse_seeds, write_seeds
-from ppcd.workers import Job, ensure_runs, run_all, trained, with_teachers
+from ppcd.training.recipes import TEACHER, get_recipe
 
 
 def config_of(recipe: str, seed: int = 0) -> RunConfig:
@@ -90,7 +92,7 @@ class Child:
 
     def __init__(self, machine: Machine, command: list[str], log: Any) -> None:
         self.machine, self.log, self.asked = machine, log, 0
-        arguments = command[command.index("ppcd.train") + 1 :]
+        arguments = command[command.index("ppcd.runs.train") + 1 :]
         options = dict(zip(arguments[::2], arguments[1::2], strict=True))
         self.recipe, self.seed = options["--recipe"], int(options["--seed"])
         self.config = run_config(options["--profile"], self.recipe, self.seed)
@@ -130,9 +132,9 @@ class Child:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     result = Machine()
-    monkeypatch.setattr(ppcd.workers, "start_process", result.start)
+    monkeypatch.setattr(ppcd.runs.pool, "start_process", result.start)
     clock = types.SimpleNamespace(sleep=result.sleep, monotonic=result.monotonic)
-    monkeypatch.setattr(ppcd.workers, "time", clock)
+    monkeypatch.setattr(ppcd.runs.pool, "time", clock)
     monkeypatch.setattr(ppcd.progress, "time", clock)
     return result
 
@@ -175,22 +177,22 @@ def test_children_get_a_command_that_trains_the_run(
     config = config_of("ppcd-no-cd-a0.55", 7)
     run_all([config], device="cpu", workers=1)
     (command,), (environment,) = machine.commands, machine.environments
-    assert command[1:3] == ["-m", "ppcd.train"]
+    assert command[1:3] == ["-m", "ppcd.runs.train"]
     assert environment["OMP_NUM_THREADS"] == "1" and environment["PPCD_RESULTS"] == str(tmp_path / "results")
     assert (config.directory / "log.txt").read_text() == "complete\n"
     capsys.readouterr()
-    assert ppcd.train.main([*command[3:], "--dry-run"]) == 0
+    assert ppcd.runs.train.main([*command[3:], "--dry-run"]) == 0
     assert config.hash in capsys.readouterr().out
 
 
 def test_without_workers_there_is_one_a_core_and_one_on_a_gpu(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ppcd.filling.os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(ppcd.data.filling.os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
     run_all([config_of("sagan", seed) for seed in range(5)])
     assert machine.most == 3
     machine.most = 0
-    monkeypatch.setattr(ppcd.workers, "resolve_device", lambda name: "cuda")
+    monkeypatch.setattr(ppcd.runs.pool, "resolve_device", lambda name: "cuda")
     run_all([config_of("sagan", seed) for seed in range(5, 8)], device="auto")
     assert machine.most == 1
     assert machine.commands[-1][-2:] == ["--device", "cuda"]
@@ -201,12 +203,12 @@ def test_without_workers_there_is_one_a_core_and_one_on_a_gpu(
 
 def test_several_processes_may_train_each_run(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """accelerate starts them; side by side are so many runs as their processes fill the cores."""
-    monkeypatch.setattr(ppcd.filling.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setattr(ppcd.data.filling.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
     run_all([config_of("sagan", seed) for seed in range(5)], processes=2)
     assert machine.most == 3
     for command in machine.commands:
         assert command[command.index("launch") :][:4] == ["launch", "--multi_gpu", "--num_processes", "2"]
-        assert command[command.index("-m", 3) + 1] == "ppcd.train"
+        assert command[command.index("-m", 3) + 1] == "ppcd.runs.train"
     with refused("at least one process", "0"):
         run_all([config_of("sagan", 9)], processes=0)
 
@@ -466,11 +468,11 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def runtime(profile: str, records: list[Any], device: str, again: bool) -> None:
         asked.append(("runtime", profile, device, again))
 
-    monkeypatch.setattr(ppcd.reproduce, "run_all", run_all_asked)
-    monkeypatch.setattr(ppcd.reproduce, "ensure_generations", generations)
-    monkeypatch.setattr(ppcd.reproduce, "ensure_floor", floor)
-    monkeypatch.setattr(ppcd.reproduce, "ensure_runtime", runtime)
-    monkeypatch.setattr(ppcd.notebook, "execute", execute)
+    monkeypatch.setattr(paper.reproduce, "run_all", run_all_asked)
+    monkeypatch.setattr(paper.reproduce, "ensure_generations", generations)
+    monkeypatch.setattr(paper.reproduce, "ensure_floor", floor)
+    monkeypatch.setattr(paper.reproduce, "ensure_runtime", runtime)
+    monkeypatch.setattr(paper.notebook, "execute", execute)
     monkeypatch.setattr(report, "build_report", build_report)
     return asked
 
@@ -504,7 +506,7 @@ def test_generations_are_made_of_what_tables_claims_and_leakage_read(steps: list
 
 
 def test_only_profiles_of_minutes_are_trained_anew(steps: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ppcd.reproduce, "plan", lambda profile, seeds: [])
+    monkeypatch.setattr(paper.reproduce, "plan", lambda profile, seeds: [])
     assert TRAINED_ANEW == ("smoke", "mnist")
     for profile, asked, expected in (
         ("smoke", None, True), ("mnist", None, True), ("cifar10-lite", None, False), ("cifar10", None, False),
@@ -551,7 +553,7 @@ def test_a_notebook_that_fails_ends_it(steps: list[Any], monkeypatch: pytest.Mon
     def fails(*_: Any) -> None:
         raise PpcdError("02_evaluate.ipynb failed")
 
-    monkeypatch.setattr(ppcd.notebook, "execute", fails)
+    monkeypatch.setattr(paper.notebook, "execute", fails)
     with refused("02_evaluate.ipynb failed"):
         build("smoke", [0])
     assert steps == []
@@ -646,7 +648,7 @@ def test_options_reach_reproduce(
     options: str, retrain: bool | None, report_only: bool, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(ppcd.reproduce, "reproduce", lambda *given: asked.append(given))
+    monkeypatch.setattr(paper.reproduce, "reproduce", lambda *given: asked.append(given))
     assert main(["--profile", "smoke", "--seeds", "1,0", "--device", "cpu", *shlex.split(options)]) == 0
     assert asked == [("smoke", [1, 0], "cpu", retrain, report_only, processes)]
 
@@ -661,7 +663,7 @@ def test_exit_codes(
     def fails(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(ppcd.reproduce, "reproduce", fails)
+    monkeypatch.setattr(paper.reproduce, "reproduce", fails)
     assert main(["--profile", "smoke"]) == code
     captured = capsys.readouterr().err
     assert captured.count("\n") == 1 and part in captured

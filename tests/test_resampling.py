@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from reference import largest_difference, noise_and_labels, randomise, refused
 from torch import Tensor, nn
 
-from ppcd.blocks import DiscriminatorBlock
-from ppcd.discriminators import build_discriminator
-from ppcd.generators import Generator, GeneratorConfig, build_generator
-from ppcd.layers import LayerMaker, SNConv2d
+from ppcd.method.slim import slim
 from ppcd.metrics import complexity
-from ppcd.resampling import Resampling, box, box_sum, straightforward, weight_of
-from ppcd.slim import slim
+from ppcd.networks.blocks import DiscriminatorBlock
+from ppcd.networks.discriminators import build_discriminator
+from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
+from ppcd.networks.layers import LayerMaker, SNConv2d
+from ppcd.networks.resampling import Resampling, box, box_sum, straightforward, weight_of
 
 FORMS = {"straightforward": (False, False), "merged": (True, False), "boxed": (True, True)}  # merged, boxed
 ODD = [(1, 1, 1, 1, 1), (2, 1, 3, 3, 5), (3, 5, 2, 4, 1), (1, 4, 4, 7, 7), (2, 3, 1, 1, 6)]  # B, C_in, C_out, H, W

@@ -11,8 +11,8 @@ import torch
 from reference import l1_to_minus_one, refused
 from torch import Tensor
 
-from ppcd.masks import ChannelMask
-from ppcd.rule import RULES, MaskRule, channels_to_prune
+from ppcd.method.earlier_rules import RULES, MaskRule
+from ppcd.method.masks import ChannelMask, channels_to_prune
 
 WIDTHS = (1, 2, 3, 8, 32)
 ALPHAS = (0.5, 0.6, 0.7, 0.8)

@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 import torch
 
-from ppcd import methods, paths, provenance, records
-from ppcd.errors import PpcdError
-from ppcd.history import HistoryWriter
-from ppcd.inventory import find_runs, runs_table
-from ppcd.methods import OutputDistillation
-from ppcd.profiles import Profile, get_profile
-from ppcd.recipes import RECIPES, Recipe, get_recipe
-from ppcd.runs import RECORD, Run, RunConfig, run_config, runs_root
+from paper.inventory import find_runs, runs_table
+from ppcd import paths, records
+from ppcd.base import PpcdError
+from ppcd.runs.config import RunConfig, provenance, run_config, runs_root
+from ppcd.runs.directory import RECORD, Run
+from ppcd.runs.history import HistoryWriter
+from ppcd.training import methods
+from ppcd.training.methods import OutputDistillation
+from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.recipes import RECIPES, Recipe, get_recipe
 
 SMOKE = get_profile("smoke")
 
@@ -169,7 +171,7 @@ def test_seed_data_and_teacher_are_in_the_hash(monkeypatch: pytest.MonkeyPatch) 
     assert ours.resolved()["teacher"] == teacher.hash
     assert config("ppcd-no-cd").teacher() is None and config("biggan").teacher() is None
     before = ours.hash
-    monkeypatch.setattr("ppcd.runs.METHOD_VERSION", 999)
+    monkeypatch.setattr("ppcd.runs.config.METHOD_VERSION", 999)
     assert ours.hash != before
 
 

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from ppcd import paths
-from ppcd.profiles import get_profile
+from ppcd.training.profiles import get_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ("biggan", "ppcd-a0.5")
 MAKE = f"""
 from ppcd import train
-from ppcd.artifacts import tables
-from ppcd.runs import run_config
+from paper.artifacts import tables
+from ppcd.runs.config import run_config
 
 watchers = ()
 if disturbed:
@@ -43,7 +43,7 @@ DISTURBER = """
 import random
 import numpy as np
 import torch
-from ppcd.callbacks import Callback
+from ppcd.runs.callbacks import Callback
 
 def streams():
     kind, keys, *rest = np.random.get_state()

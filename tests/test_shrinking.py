@@ -13,10 +13,10 @@ from reference import largest_difference, noise_and_labels
 from torch import Tensor
 
 from ppcd.baselines import make_trainer
-from ppcd.generators import build_generator
-from ppcd.recipes import get_recipe
-from ppcd.slim import slim
-from ppcd.trainer import Trainer
+from ppcd.method.slim import slim
+from ppcd.networks.generators import build_generator
+from ppcd.training.recipes import get_recipe
+from ppcd.training.trainer import Trainer
 
 
 def training_of(fast: bool | None, iterations: int = 20) -> tuple[list[dict[str, float]], Trainer]:

@@ -8,9 +8,9 @@ import torch
 from reference import largest_difference, noise_and_labels, parameters, refused
 from torch import Tensor, nn
 
-from ppcd.generators import Generator, build_generator
-from ppcd.layers import SpectralNorm
-from ppcd.slim import effective_weight, slim
+from ppcd.method.slim import slim
+from ppcd.networks.generators import Generator, build_generator
+from ppcd.networks.layers import SpectralNorm, effective_weight
 
 RESOLUTIONS = [32, 64, 128]
 ARCHS = ["biggan", "sagan"]

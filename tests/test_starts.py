@@ -9,17 +9,17 @@ import torch
 from reference import largest_difference, refused
 from test_trainer import CLASSES, PROFILE, image_set, teacher_generator
 
-from ppcd import losses
-from ppcd.checkpoints import LastState
-from ppcd.discriminators import build_discriminator
-from ppcd.generators import Generator, build_generator
-from ppcd.ppres import insert_pp_res
-from ppcd.profiles import get_profile
-from ppcd.recipes import RECIPES, Recipe, get_recipe
-from ppcd.rule import channels_to_prune
-from ppcd.runs import run_config
-from ppcd.slim import slim
-from ppcd.trainer import Trainer
+from ppcd.method import losses
+from ppcd.method.masks import channels_to_prune
+from ppcd.method.slim import slim
+from ppcd.networks.discriminators import build_discriminator
+from ppcd.networks.generators import Generator, build_generator
+from ppcd.networks.io import LastState
+from ppcd.networks.ppres import insert_pp_res
+from ppcd.runs.config import run_config
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import RECIPES, Recipe, get_recipe
+from ppcd.training.trainer import Trainer
 
 WIDER = replace(PROFILE, student_width=4, teacher_width=4, iterations=24)
 

@@ -17,13 +17,16 @@ from filelock import FileLock
 from IPython.core.interactiveshell import InteractiveShell
 from reference import refused
 
-from ppcd import history, paths, stopping, workers
-from ppcd.errors import PpcdError, run_command
-from ppcd.history import HistoryWriter
+from ppcd import paths, stopping
+from ppcd.base import PpcdError
+from ppcd.errors import run_command
 from ppcd.locks import locked
-from ppcd.runs import Run, run_config
+from ppcd.runs.config import history, run_config
+from ppcd.runs.config import pool as workers
+from ppcd.runs.directory import Run
+from ppcd.runs.history import HistoryWriter
+from ppcd.runs.pool import LOG, Job
 from ppcd.stopping import Stopped, end_processes, stoppable, told
-from ppcd.workers import LOG, Job
 
 TESTS = Path(__file__).resolve().parent
 SOON = 5.0  # seconds; on a machine with nothing else to do it is a tenth of it
@@ -184,7 +187,7 @@ def test_in_a_notebook_it_is_one_line(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_command_that_is_still_importing_is_stopped_with_a_line() -> None:
-    command = [sys.executable, "-m", "ppcd.train", "--profile", "smoke"]
+    command = [sys.executable, "-m", "ppcd.runs.train", "--profile", "smoke"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while "torch" not in Path(f"/proc/{process.pid}/maps").read_text() and process.poll() is None:
         time.sleep(0.02)
@@ -290,7 +293,7 @@ def test_a_run_is_not_taken_for_one_that_was_given(monkeypatch: pytest.MonkeyPat
     """Killed right behind run.json, it would else be trained anew by `make reproduce`; nor is it resumed then."""
     run = Run(run_config("smoke", "sagan", 0))
     seen: list[bool] = []
-    monkeypatch.setattr("ppcd.runs.write_record", lambda *_: seen.append(run.trained_here) or {})
+    monkeypatch.setattr("ppcd.runs.config.write_record", lambda *_: seen.append(run.trained_here) or {})
     for name in ("generator.safetensors", "history.csv", "samples.png", "checkpoint.pt", "progress.json"):
         run.write_file(name, b"")
     parts = dict.fromkeys(("provenance", "teacher", "training", "masks", "complexity", "metrics", "runtime"))
@@ -312,7 +315,7 @@ def test_output_that_nobody_reads_any_more_is_one_line() -> None:
     """As behind `| head -1`: no trace, neither of the command nor of the interpreter that ends."""
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "ppcd.reproduce", "--profile", "smoke", "--dry-run"]
+    command = [sys.executable, "-m", "paper.reproduce", "--profile", "smoke", "--dry-run"]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300, check=False)
     os.close(writer)
     assert done.returncode == 128 + signal.SIGPIPE

@@ -23,8 +23,9 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from ppcd import data, filling, folders, store
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
+from ppcd.data.sets import filling, folders, store
+from ppcd.data.sets import sets as data
 
 CLASSES, EACH, RESOLUTION = ("n01", "n02", "n03"), 12, 16
 FILES = len(CLASSES) * EACH

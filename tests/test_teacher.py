@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from reference import batch_norm, largest_difference, noise_and_labels, randomise, refused
 from torch import Tensor
 
-from ppcd import losses
-from ppcd.blocks import GeneratorBlock
-from ppcd.generators import Generator, GeneratorConfig, build_generator
-from ppcd.teacher import NORMALISATIONS, Teacher
+from ppcd.method import losses
+from ppcd.method.teacher import NORMALISATIONS, Teacher
+from ppcd.networks.blocks import GeneratorBlock
+from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 
 CLASSES = 3
 

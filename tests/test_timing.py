@@ -9,11 +9,13 @@ import torch
 from fake_runs import fake_run
 from torch import Tensor, nn
 
-from ppcd import paths, timing
-from ppcd.errors import PpcdError
-from ppcd.generations import read_runtime
-from ppcd.runs import Run, run_config
-from ppcd.timing import ensure_runtime, main, measure_runtime, seconds_in_turns
+from paper import timing
+from paper.generations import read_runtime
+from paper.timing import ensure_runtime, main, measure_runtime, seconds_in_turns
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.runs.config import run_config
+from ppcd.runs.directory import Run
 
 
 class Noted(nn.Module):

@@ -11,7 +11,7 @@ from reference import largest_difference
 from torch import Tensor, nn
 
 import ppcd
-from ppcd import methods
+from ppcd.base import PpcdError
 from ppcd.baselines.tinygan import (
     FeatureDiscriminator,
     TinyGanTrainer,
@@ -19,17 +19,17 @@ from ppcd.baselines.tinygan import (
     learning_rate_factor,
     pixel_weight,
 )
-from ppcd.data import ImageSet
-from ppcd.ema import recompute_batch_statistics
-from ppcd.errors import PpcdError
-from ppcd.generators import Generator, GeneratorConfig, build_generator
-from ppcd.layers import SpectralNorm
-from ppcd.loop import fit
-from ppcd.methods import TinyGan
-from ppcd.profiles import get_profile
-from ppcd.recipes import get_recipe
-from ppcd.resampling import straightforward
-from ppcd.trainer import Trainer
+from ppcd.data.sets import ImageSet
+from ppcd.method.ema import recompute_batch_statistics
+from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
+from ppcd.networks.layers import SpectralNorm
+from ppcd.networks.resampling import straightforward
+from ppcd.runs.loop import fit
+from ppcd.training import methods
+from ppcd.training.methods import TinyGan
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import get_recipe
+from ppcd.training.trainer import Trainer
 
 CLASSES, TOTAL = 3, 12
 PROFILE = replace(

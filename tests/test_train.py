@@ -16,19 +16,20 @@ from PIL import Image
 from reference import largest_difference, noise_and_labels, refused
 from torch import Tensor, nn
 
-import ppcd.train
-from ppcd import checkpoints
+import ppcd.runs.train
 from ppcd.baselines import make_trainer
-from ppcd.callbacks import Callback, TrainingState
-from ppcd.finished import decide_masks, finish_generator, sample_grid
-from ppcd.generators import Generator, build_generator
-from ppcd.loop import NonFiniteLoss, fit
 from ppcd.metrics import block_params, complexity
-from ppcd.profiles import get_profile
-from ppcd.recipes import get_recipe
-from ppcd.runs import Run, RunConfig, run_config
-from ppcd.train import main, resolve_device, train_run
-from ppcd.trainer import Trainer
+from ppcd.networks import io as checkpoints
+from ppcd.networks.generators import Generator, build_generator
+from ppcd.runs.callbacks import Callback, TrainingState
+from ppcd.runs.config import RunConfig, run_config
+from ppcd.runs.directory import Run
+from ppcd.runs.finished import decide_masks, finish_generator, sample_grid
+from ppcd.runs.loop import NonFiniteLoss, fit
+from ppcd.runs.train import main, resolve_device, train_run
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import get_recipe
+from ppcd.training.trainer import Trainer
 
 FILES = {"run.json", "history.csv", "masks.csv", "generator.safetensors", "samples.png"}
 NOT_KEPT = {"checkpoint.pt", ".local", ".lock"}
@@ -71,8 +72,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Generator]:
         return {"scores": dict.fromkeys(SCORES, 0.5), "protocol": {"backbone": "none"}}
 
     runtime = {"cpu": {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}, "gpu": None}
-    monkeypatch.setattr(ppcd.train, "evaluate", evaluate)
-    monkeypatch.setattr(ppcd.train, "measure_runtime", lambda generator, device: runtime)
+    monkeypatch.setattr(ppcd.runs.train, "evaluate", evaluate)
+    monkeypatch.setattr(ppcd.runs.train, "measure_runtime", lambda generator, device: runtime)
     return measured
 
 
@@ -265,7 +266,7 @@ def test_a_complete_run_is_not_trained_again(
     def never(*_: Any) -> None:
         raise AssertionError("a complete run must not be trained")
 
-    monkeypatch.setattr(ppcd.train, "_train", never)
+    monkeypatch.setattr(ppcd.runs.train, "_train", never)
     before = contents(run.directory.parent)
     assert train_run(run.config).directory == run.directory
     assert main(["--profile", "smoke", "--device", "cpu"]) == 0
@@ -292,14 +293,14 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     """The same bytes as the run that was never stopped, and the provenance of the first start."""
     whole = sha256(run.path("generator.safetensors")), sha256(run.path("samples.png"))
     monkeypatch.setenv("PPCD_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr(ppcd.train, "fit", lambda *given: fit(*given, checkpoint_every=0.0))
-    collect, starts = ppcd.train.provenance.collect, []
+    monkeypatch.setattr(ppcd.runs.train, "fit", lambda *given: fit(*given, checkpoint_every=0.0))
+    collect, starts = ppcd.runs.train.provenance.collect, []
 
     def started(device: str) -> dict[str, Any]:
         starts.append(f"2025-01-01T00:00:0{len(starts)}Z")
         return {**collect(device), "started": starts[-1]}
 
-    monkeypatch.setattr(ppcd.train.provenance, "collect", started)
+    monkeypatch.setattr(ppcd.runs.train.provenance, "collect", started)
     threads = torch.get_num_threads()
     again = Run(run.config)
     for stop in (9, 20):
@@ -320,7 +321,7 @@ def test_the_command_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: 
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ppcd.train, "train_run", interrupted)
+    monkeypatch.setattr(ppcd.runs.train, "train_run", interrupted)
     assert main(["--profile", "smoke", "--device", "cpu"]) == 130
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "same command" in error
@@ -330,7 +331,7 @@ def test_a_training_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, caps
     def fails(*_: Any, **__: Any) -> None:
         raise NonFiniteLoss("training stopped at iteration 7: loss_d is not finite (no checkpoint yet)")
 
-    monkeypatch.setattr(ppcd.train, "_train", fails)
+    monkeypatch.setattr(ppcd.runs.train, "_train", fails)
     assert main(["--profile", "smoke", "--recipe", "sagan", "--device", "cpu"]) == 2
     captured = capsys.readouterr()
     assert captured.err == "ppcd: training stopped at iteration 7: loss_d is not finite (no checkpoint yet)\n"
@@ -371,9 +372,9 @@ def test_masks_that_stay_open_are_reported_as_what_they_became(
                     mask.weight.data = torch.where(torch.arange(mask.channels) < 3, -1.0, 1.0)
 
     trainers: list[Any] = []
-    build = ppcd.train.make_trainer
-    monkeypatch.setattr(ppcd.train, "make_trainer", lambda *given: trainers.append(build(*given)) or trainers[0])
-    monkeypatch.setattr("ppcd.rule.MaskRule.step", lambda self, iteration: None)
+    build = ppcd.runs.train.make_trainer
+    monkeypatch.setattr(ppcd.runs.train, "make_trainer", lambda *given: trainers.append(build(*given)) or trainers[0])
+    monkeypatch.setattr("ppcd.method.earlier_rules.MaskRule.step", lambda self, iteration: None)
     run = train_run(run_config("smoke", "ppcd-literal-sgd", 0), callbacks=[Half()])
     masks = run.read()["masks"]
     assert [mask["frozen_at"] for mask in masks] == [None] * 6

@@ -14,19 +14,19 @@ import torch.nn.functional as F
 from reference import largest_difference, refused
 from torch import Tensor
 
-from ppcd import losses
+from ppcd.base import PpcdError
 from ppcd.baselines import make_trainer
-from ppcd.callbacks import Callback, HistoryLogger, TrainingState
-from ppcd.data import BatchSampler, ImageSet
-from ppcd.errors import PpcdError
-from ppcd.generators import Generator, build_generator
-from ppcd.gradual import GradualSchedule
-from ppcd.layers import SpectralNorm
-from ppcd.loop import NonFiniteLoss, fit, save_checkpoint
-from ppcd.profiles import Profile, get_profile
-from ppcd.recipes import Recipe, get_recipe
-from ppcd.teacher import Teacher
-from ppcd.trainer import CHECKPOINT_FORMAT, Trainer
+from ppcd.data.sets import BatchSampler, ImageSet
+from ppcd.method import losses
+from ppcd.method.schedule import GradualSchedule
+from ppcd.method.teacher import Teacher
+from ppcd.networks.generators import Generator, build_generator
+from ppcd.networks.layers import SpectralNorm
+from ppcd.runs.callbacks import Callback, HistoryLogger, TrainingState
+from ppcd.runs.loop import NonFiniteLoss, fit, save_checkpoint
+from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.recipes import Recipe, get_recipe
+from ppcd.training.trainer import CHECKPOINT_FORMAT, Trainer
 
 CLASSES = 3
 TOTAL = 12

@@ -12,11 +12,12 @@ import torch
 from reference import give_back_memory
 from torch import Tensor
 
-from ppcd import losses, training_cost
-from ppcd.errors import PpcdError
-from ppcd.profiles import get_profile
-from ppcd.teacher import Teacher
-from ppcd.training_cost import estimate, linear_fit, main, measure_steps, peak_memory, reset_peak, take_steps
+from paper import training_cost
+from paper.training_cost import estimate, linear_fit, main, measure_steps, peak_memory, reset_peak, take_steps
+from ppcd.base import PpcdError
+from ppcd.method import losses
+from ppcd.method.teacher import Teacher
+from ppcd.training.profiles import get_profile
 
 
 def point(batch: int, seconds: list[float], memory: int) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def test_every_batch_has_a_process_until_one_does_not_fit(monkeypatch: pytest.Mo
     assert [each["batch"] for each in points] == [8, 16, 32]
     assert [command[command.index("--batch") + 1] for command in commands] == ["8", "16", "32", "64"]
     options = " ".join(commands[0])
-    assert "-m ppcd.training_cost --profile smoke" in options and "--device cuda --threads 3 --seed 5" in options
+    assert "-m paper.training_cost --profile smoke" in options and "--device cuda --threads 3 --seed 5" in options
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_real_processes() -> None:
 def test_a_step_at_the_papers_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Joint PPCD-GAN at 128 px and 1,000 classes, batch 2: what learns moves, what is frozen stays."""
     # Fewer samples behind the teacher's statistics of a class, and masks at the pace of a short training
-    monkeypatch.setattr("ppcd.trainer.Teacher", partial(Teacher, samples_per_class=2))
+    monkeypatch.setattr("ppcd.training.trainer.Teacher", partial(Teacher, samples_per_class=2))
     profile = replace(get_profile("imagenet128"), iterations=20)
     seen: list[tuple[Tensor, ...]] = []
     distillation = losses.class_aware_distillation

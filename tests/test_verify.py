@@ -10,22 +10,23 @@ import numpy as np
 import pytest
 from fake_runs import fake_run
 
-from ppcd import paths, sums
-from ppcd.artifacts import beside, claims_table, comparison, compression, plotted
-from ppcd.artifacts.figures import new_figure
-from ppcd.artifacts.sources import Context
-from ppcd.claims import check_claims
-from ppcd.errors import PpcdError
-from ppcd.judges import get_judges
-from ppcd.profiles import get_profile
+from paper import sums
+from paper.artifacts import beside, claims_table, comparison, compression, plotted
+from paper.artifacts.figures import new_figure
+from paper.artifacts.sources import Context
+from paper.claims import check_claims
+from paper.judges import get_judges
+from paper.verify import Finding, Report, adopt, verify, verifying
+from paper.verify.__main__ import main
+from paper.verify.compare import differences, same
+from paper.verify.products import find_products, seeds_named
+from paper.verify.runs import read_sealed, record_differences
+from paper.verify.scores import score_differences
+from paper.verify.verifying import check_sums
+from ppcd import paths
+from ppcd.base import PpcdError
 from ppcd.records import read_run, read_unsealed
-from ppcd.verify import Finding, Report, adopt, verify, verifying
-from ppcd.verify.__main__ import main
-from ppcd.verify.compare import differences, same
-from ppcd.verify.products import find_products, seeds_named
-from ppcd.verify.runs import read_sealed, record_differences
-from ppcd.verify.scores import score_differences
-from ppcd.verify.verifying import check_sums
+from ppcd.training.profiles import get_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "results" / "mnist"

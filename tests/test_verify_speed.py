@@ -10,16 +10,16 @@ import pytest
 from fake_bench import compute_quickly, fake_bench
 from matplotlib.figure import Figure
 
-from ppcd import sums
-from ppcd.artifacts import figures as drawing
-from ppcd.artifacts import plotted
-from ppcd.artifacts import speed as shown
-from ppcd.artifacts import speed_figures as figures
-from ppcd.bench import latency, quality, results
-from ppcd.errors import PpcdError
-from ppcd.runs import run_config
-from ppcd.verify.__main__ import main
-from ppcd.verify.speed import adopt_speed, verify_speed
+from paper import sums
+from paper.artifacts import figures as drawing
+from paper.artifacts import plotted
+from paper.artifacts import speed as shown
+from paper.artifacts import speed_figures as figures
+from paper.bench import latency, quality, results
+from paper.verify.__main__ import main
+from paper.verify.speed import adopt_speed, verify_speed
+from ppcd.base import PpcdError
+from ppcd.runs.config import run_config
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ DRAW = {"png": drawing.png, "pdf": drawing.pdf}
 
 
 def drawn(kind: str, figure: Figure) -> bytes:
-    """As `ppcd.artifacts.figures` draws it; what shows the same is drawn once."""
+    """As `paper.artifacts.figures` draws it; what shows the same is drawn once."""
     key = kind, plotted.to_json(plotted.describe(figure))
     if key not in DRAWN:
         DRAWN[key] = DRAW[kind](figure)

@@ -13,24 +13,25 @@ from reference import refused
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import ppcd.finished
-import ppcd.train
-from ppcd import watch
+import ppcd.runs.finished
+import ppcd.runs.train
+from paper.inventory import find_runs, runs_table
+from ppcd.base import TrainingStopped
 from ppcd.baselines import make_trainer
-from ppcd.callbacks import Callback, TrainingState
-from ppcd.data import ImageSet
-from ppcd.ema import recompute_batch_statistics
-from ppcd.errors import TrainingStopped
-from ppcd.generators import build_generator
-from ppcd.inventory import find_runs, runs_table
-from ppcd.loop import fit
-from ppcd.profiles import Profile, get_profile
-from ppcd.recipes import Recipe, get_recipe
+from ppcd.data.sets import ImageSet
+from ppcd.method.ema import recompute_batch_statistics
+from ppcd.networks.generators import build_generator
 from ppcd.records import read_run
-from ppcd.runs import Run, run_config
-from ppcd.train import main, train_run
-from ppcd.trainer import Trainer
-from ppcd.watch import Standstill, Watch, check_interval, spread
+from ppcd.runs.callbacks import Callback, TrainingState
+from ppcd.runs.config import health as watch
+from ppcd.runs.config import run_config
+from ppcd.runs.directory import Run
+from ppcd.runs.health import Standstill, Watch, check_interval, spread
+from ppcd.runs.loop import fit
+from ppcd.runs.train import main, train_run
+from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.recipes import Recipe, get_recipe
+from ppcd.training.trainer import Trainer
 
 CLASSES, TOTAL = 3, 60
 SMOKE = get_profile("smoke")
@@ -376,9 +377,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = {"cpu": {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}, "gpu": None}
     measured = {"scores": {"fd": 1.0}, "protocol": {"backbone": "none"}}
     few = partial(recompute_batch_statistics, batches=2, batch_size=8)
-    monkeypatch.setattr(ppcd.finished, "recompute_batch_statistics", few)
-    monkeypatch.setattr(ppcd.train, "evaluate", lambda *_, **__: measured)
-    monkeypatch.setattr(ppcd.train, "measure_runtime", lambda generator, device: runtime)
+    monkeypatch.setattr(ppcd.runs.finished, "recompute_batch_statistics", few)
+    monkeypatch.setattr(ppcd.runs.train, "evaluate", lambda *_, **__: measured)
+    monkeypatch.setattr(ppcd.runs.train, "measure_runtime", lambda generator, device: runtime)
 
 
 def test_a_complete_run_says_what_was_noticed(quick: None) -> None:
@@ -412,7 +413,7 @@ def test_a_training_that_ends_before_its_end_says_so_in_run_json(
     assert main(["--profile", "smoke", "--recipe", "sagan", "--device", "cpu"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("ppcd: training stopped at iteration 20: loss_d is not finite")
-    record = ppcd.runs.json.loads(run.path("run.json").read_text())
+    record = ppcd.runs.config.json.loads(run.path("run.json").read_text())
     assert (record["status"], record["id"], record["config"]) == ("stopped", config.id, config.resolved())
     assert record["warnings"][-1] == run.stopped
     assert run.stopped == {"iteration": 20, "kind": "non-finite", "text": line.removeprefix("ppcd: ")}

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from reference import largest_difference
 from torch import Tensor, nn
 
-from ppcd import winograd
-from ppcd.blocks import DiscriminatorBlock
-from ppcd.layers import LayerMaker
-from ppcd.resampling import Resampling
+from ppcd.networks import winograd
+from ppcd.networks.blocks import DiscriminatorBlock
+from ppcd.networks.layers import LayerMaker
+from ppcd.networks.resampling import Resampling
 
 SHAPES = [(1, 1, 1, 4, 1), (2, 3, 5, 8, 5), (3, 5, 2, 12, 7), (5, 2, 3, 4, 4)]  # B, C_in, C_out, H, W
 

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppcd import processes
 from ppcd.baselines import make_trainer, nas
-from ppcd.data import ImageSet
-from ppcd.generators import build_generator
-from ppcd.processes import ALONE, Processes
-from ppcd.profiles import get_profile
-from ppcd.recipes import get_recipe
+from ppcd.data.sets import ImageSet
+from ppcd.networks.generators import build_generator
+from ppcd.training import distributed as processes
+from ppcd.training.distributed import ALONE, Processes
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import get_recipe
 
 RECIPES = ("ppcd", "ppcd-two-step", "tinygan", "distill-nas", "l1-sagan")
 PROFILE = replace(get_profile("smoke"), accumulations=2, iterations=12, teacher_iterations=12, flip=True, ema_start=4)

@@ -6,7 +6,7 @@
 import sys
 from pathlib import Path
 
-from ppcd.readme import filled
+from paper.readme import filled
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,4 +1,4 @@
-"""What the runs say to each question of `ppcd.evidence`: scores, differences, verdicts, and those of more seeds."""
+"""What the runs say to each question of `paper.questions`: scores, differences, verdicts, and those of more seeds."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppcd.artifacts.render import write_number
-from ppcd.artifacts.rows import kept_channels
-from ppcd.artifacts.sources import NOT_RUN, Record, common_protocol, data_note, find_records, listed
-from ppcd.evidence import (
+from paper.artifacts.render import write_number
+from paper.artifacts.rows import kept_channels
+from paper.artifacts.sources import NOT_RUN, Record, common_protocol, data_note, find_records, listed
+from paper.attention_agreement import mean_within, read_following
+from paper.generations import read_generations
+from paper.intervals import MOST_SEEDS
+from paper.questions import (
     EXTENDED,
     FEW,
     FIRST_SEEDS,
@@ -24,9 +27,6 @@ from ppcd.evidence import (
     corrected,
     extended,
 )
-from ppcd.following import mean_within, read_following
-from ppcd.generations import read_generations
-from ppcd.intervals import MOST_SEEDS
 
 ALL_SEEDS = (*FIRST_SEEDS, *MORE_SEEDS)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ppcd import paper
-from ppcd.artifacts import comparison, render, rows
-from ppcd.artifacts.render import Column
-from ppcd.artifacts.sources import NO_MODEL, NOT_RUN
-from ppcd.recipes import TEACHER
+from paper import numbers as paper
+from paper.artifacts import comparison, render, rows
+from paper.artifacts.render import Column
+from paper.artifacts.sources import NO_MODEL, NOT_RUN
+from ppcd.training.recipes import TEACHER
 
 FILES = ("tables/table1.csv", "tables/table2.csv")
 SHARED = ["model", "recipe", "reference", "paper table", "paper row", "paper fd", "paper params"]

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from ppcd import paths, sums
-from ppcd.artifacts.render import Html
-from ppcd.artifacts.sources import Context
-from ppcd.claims import CLAIMS, STATUSES, Outcome, PartOutcome, Status, number, spread_over, write_claims
-from ppcd.claims.notes import NOTES
-from ppcd.claims.predicates import Part
-from ppcd.claims.unchecked import UNCHECKED
-from ppcd.intervals import MOST_SEEDS
+from paper import sums
+from paper.artifacts.render import Html
+from paper.artifacts.sources import Context
+from paper.claims import CLAIMS, STATUSES, Outcome, PartOutcome, Status, number, spread_over, write_claims
+from paper.claims.notes import NOTES
+from paper.claims.predicates import Part
+from paper.claims.unchecked import UNCHECKED
+from paper.intervals import MOST_SEEDS
+from ppcd import paths
 
 WIDTH = 120  # of the text table
 # Its columns: heading and width in characters, with two blanks between.

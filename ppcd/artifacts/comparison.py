@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ppcd import paper
-from ppcd.artifacts import render, rows
-from ppcd.artifacts.render import Column, Html
-from ppcd.artifacts.runtimes import DEVICES, run_times
-from ppcd.artifacts.sources import NOT_RUN, Context, Record, find_records
-from ppcd.profiles import get_profile
-from ppcd.recipes import TEACHER
+from paper import numbers as paper
+from paper.artifacts import render, rows
+from paper.artifacts.render import Column, Html
+from paper.artifacts.runtimes import DEVICES, run_times
+from paper.artifacts.sources import NOT_RUN, Context, Record, find_records
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import TEACHER
 
 ROWS = {1: paper.TABLE1_ROWS, 2: paper.TABLE2_ROWS}
 ALPHAS = {1: paper.TABLE1_ALPHA, 2: paper.TABLE2_ALPHA}

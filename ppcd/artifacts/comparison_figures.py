@@ -8,14 +8,14 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ppcd import paper
-from ppcd.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
-from ppcd.artifacts.sources import Context, Record, find_record, generator_of
-from ppcd.artifacts.tiles import show_tiles
-from ppcd.judges import TIMES, best_of, get_judges
+from paper import numbers as paper
+from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
+from paper.artifacts.sources import Context, Record, find_record, generator_of
+from paper.artifacts.tiles import show_tiles
+from paper.judges import TIMES, best_of, get_judges
 from ppcd.metrics.gauges import Gauges
-from ppcd.profiles import get_profile
-from ppcd.recipes import RECIPES
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import RECIPES
 
 # Nine fixed classes for each data set, as the paper has nine of ImageNet's.
 LABELS = {
@@ -39,7 +39,7 @@ def best_images(record: Record, gauges: Gauges, labels: tuple[int, ...]) -> Floa
 def fig3(profile: str, seed: int = 0) -> Figure:
     """Figure 3: PPCD-GAN and the systems of Table 1, nine classes, the best of ten by the Inception score.
 
-    Which image is the best is said by the profile's backbone; see `ppcd.judges.best_of`.
+    Which image is the best is said by the profile's backbone; see `paper.judges.best_of`.
 
     Raises:
         PpcdError: unknown profile, or its data or its backbone is not to be had.

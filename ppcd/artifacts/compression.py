@@ -12,18 +12,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ppcd import paper, paths, sums
-from ppcd.artifacts import figures
-from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
-from ppcd.artifacts.render import write_number
-from ppcd.artifacts.sources import NOT_RUN, Context, Record, common_protocol, data_note, find_records, listed
-from ppcd.artifacts.tables import score_names
-from ppcd.errors import PpcdError
-from ppcd.generations import read_generations
-from ppcd.intervals import LEVEL, t_interval
-from ppcd.profiles import get_profile
-from ppcd.recipes import check_alpha, get_recipe
-from ppcd.runs import RunConfig, run_config
+from paper import numbers as paper
+from paper import sums
+from paper.artifacts import figures
+from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
+from paper.artifacts.render import write_number
+from paper.artifacts.sources import NOT_RUN, Context, Record, common_protocol, data_note, find_records, listed
+from paper.artifacts.tables import score_names
+from paper.generations import read_generations
+from paper.intervals import LEVEL, t_interval
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.runs.config import RunConfig, run_config
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import check_alpha, get_recipe
 
 NOT_MEASURED = "no generations"  # a complete run whose ten generations are not there
 LOG_FROM = 5.0  # ratio of the largest to the smallest mean from which the axis is logarithmic
@@ -39,7 +41,7 @@ def recipe_names(alphas: Sequence[float] = paper.FIGURE4_ALPHAS) -> list[str]:
 def run_configs(
     profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = paper.FIGURE4_ALPHAS
 ) -> list[RunConfig]:
-    """The same with their seeds, for `ppcd.generations.ensure_generations`."""
+    """The same with their seeds, for `paper.generations.ensure_generations`."""
     return [run_config(profile, name, seed) for seed in seeds for name in recipe_names(alphas)]
 
 
@@ -64,7 +66,7 @@ def fig4_frame(
 ) -> pd.DataFrame:
     """One row per method and alpha: mean and 95% interval of the Fréchet distance, and the paper's FID.
 
-    The interval is `ppcd.intervals`': over the seeds' means; with one seed it is over its generations and says nothing
+    The interval is `paper.intervals`': over the seeds' means; with one seed it is over its generations and says nothing
     of the spread between trainings.
 
     Raises:

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
-from ppcd.artifacts.sources import Context, Record, alpha_of, read_csv
-from ppcd.recipes import RECIPES
+from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
+from paper.artifacts.sources import Context, Record, alpha_of, read_csv
+from ppcd.training.recipes import RECIPES
 
 FREEZE_BY = 2 / 3  # of the training: when every masked layer should have frozen
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")

@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from paper.artifacts import figures
+from paper.artifacts.render import Html
 from ppcd import paths
-from ppcd.artifacts import figures
-from ppcd.artifacts.render import Html
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 
 def show(*things: Any, alt: str = "") -> None:

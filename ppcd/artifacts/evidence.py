@@ -1,4 +1,4 @@
-"""Notebook 12: what the runs say to the questions of `ppcd.evidence`, as tables and figures."""
+"""Notebook 12: what the runs say to the questions of `paper.questions`, as tables and figures."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ppcd import paths, sums
-from ppcd.artifacts.answering import (
+from paper import sums
+from paper.artifacts.answering import (
     ALL_SEEDS,
     all_pairs,
     answers,
@@ -23,12 +23,12 @@ from ppcd.artifacts.answering import (
     more_table,
     score_of,
 )
-from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
-from ppcd.artifacts.render import plain_markdown, write_number
-from ppcd.artifacts.rows import score_names
-from ppcd.artifacts.sources import NOT_RUN, Context, Record, data_note, directory, find_records, listed
-from ppcd.ema import DECLARED
-from ppcd.evidence import (
+from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
+from paper.artifacts.render import plain_markdown, write_number
+from paper.artifacts.rows import score_names
+from paper.artifacts.sources import NOT_RUN, Context, Record, data_note, directory, find_records, listed
+from paper.attention_agreement import mean_within, read_following
+from paper.questions import (
     EFFECT,
     FEW,
     HINT,
@@ -41,10 +41,11 @@ from ppcd.evidence import (
     extension,
     recipes,
 )
-from ppcd.following import mean_within, read_following
-from ppcd.profiles import get_profile
-from ppcd.quality import CURVE
-from ppcd.recipes import TEACHER, get_recipe
+from ppcd import paths
+from ppcd.method.ema import DECLARED
+from ppcd.runs.score_curve import CURVE
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import TEACHER, get_recipe
 
 COLORS = {EFFECT: PALETTE[2], HINT: PALETTE[1], NONE: "0.45", FEW: "0.7", OPEN: "0.8"}
 MARKERS = ("o", "s", "^", "D", "v")

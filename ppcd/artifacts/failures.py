@@ -9,16 +9,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ppcd import failures, paths, sums
-from ppcd.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
-from ppcd.artifacts.sources import NOT_RUN, Context, Record, data_notes, find_records, generator_of, listed
-from ppcd.artifacts.tiles import show_tiles
-from ppcd.errors import PpcdError
-from ppcd.evaluate import fewest_samples
-from ppcd.failures import RULES, Judged
-from ppcd.judges import get_judges
-from ppcd.profiles import get_profile
-from ppcd.recipes import RECIPES, TEACHER
+from paper import failures, sums
+from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
+from paper.artifacts.sources import NOT_RUN, Context, Record, data_notes, find_records, generator_of, listed
+from paper.artifacts.tiles import show_tiles
+from paper.failures import RULES, Judged
+from paper.judges import get_judges
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.metrics.evaluate import fewest_samples
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import RECIPES, TEACHER
 
 SYSTEMS = ("ppcd", TEACHER)
 REAL = "real images"

@@ -15,19 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from torch import Tensor
 
-from ppcd import paper, paths, sums
-from ppcd.artifacts import plotted
-from ppcd.artifacts.sources import (
-    NOT_RUN,
-    Context,
-    Record,
-    alpha_suffix,
-    find_record,
-    generator_of,
-)
-from ppcd.profiles import get_profile
-from ppcd.recipes import RECIPES, TEACHER, check_alpha
-from ppcd.seeds import seeded
+from paper import numbers as paper
+from paper import sums
+from paper.artifacts import plotted
+from paper.artifacts.sources import NOT_RUN, Context, Record, alpha_suffix, find_record, generator_of
+from ppcd import paths
+from ppcd.base import seeded
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import RECIPES, TEACHER, check_alpha
 
 DPI = 150
 PALETTE = tuple(seaborn.color_palette("colorblind").as_hex())

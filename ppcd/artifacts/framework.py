@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from ppcd.artifacts.figures import STYLE, new_figure, save
-from ppcd.generators import CHANNELS
-from ppcd.profiles import get_profile
+from paper.artifacts.figures import STYLE, new_figure, save
+from ppcd.networks.generators import CHANNELS
+from ppcd.training.profiles import get_profile
 
 Bend = tuple[str, str, str]  # from, to, and how the arrow turns
 

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ppcd.artifacts.figures import STYLE, class_names, examples, new_figure, not_run, save, sign
-from ppcd.artifacts.sources import Context, Record, find_record, generator_of
-from ppcd.artifacts.tiles import show_tiles
-from ppcd.interpolation import between_classes, slerp
-from ppcd.profiles import get_profile
-from ppcd.recipes import RECIPES, TEACHER
-from ppcd.sampling import draw_noise
+from paper.artifacts.figures import STYLE, class_names, examples, new_figure, not_run, save, sign
+from paper.artifacts.sources import Context, Record, find_record, generator_of
+from paper.artifacts.tiles import show_tiles
+from paper.interpolation import between_classes, slerp
+from ppcd.metrics.sampling import draw_noise
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import RECIPES, TEACHER
 
 SYSTEMS = ("ppcd", TEACHER)
 NOISES = 4  # fixed noise vectors of Figure 6, and rows of Figure 7

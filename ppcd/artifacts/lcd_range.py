@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
-from ppcd.artifacts.sources import Context, Record, find_record, find_records, generator_of, read_csv
-from ppcd.generators import Generator
-from ppcd.losses import class_aware_distillation
-from ppcd.recipes import RECIPES, TEACHER
-from ppcd.seeds import seeded
-from ppcd.teacher import Teacher
+from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
+from paper.artifacts.sources import Context, Record, find_record, find_records, generator_of, read_csv
+from ppcd.base import seeded
+from ppcd.method.losses import class_aware_distillation
+from ppcd.method.teacher import Teacher
+from ppcd.networks.generators import Generator
+from ppcd.training.recipes import RECIPES, TEACHER
 
 DISTILLED = (
     "ppcd", "ppcd-gradual", "ppcd-cd3", "ppcd-cd10", "ppcd-cd30", "ppcd-raw", "ppcd-cd10-raw", "ppcd-both",

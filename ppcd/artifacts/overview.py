@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ppcd import paper
-from ppcd.artifacts import figures
-from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
-from ppcd.artifacts.render import write_number
-from ppcd.artifacts.sources import NOT_RUN, Context, common_protocol, find_records
-from ppcd.artifacts.tables import score_names
-from ppcd.profiles import get_profile
-from ppcd.recipes import RECIPES
+from paper import numbers as paper
+from paper.artifacts import figures
+from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
+from paper.artifacts.render import write_number
+from paper.artifacts.sources import NOT_RUN, Context, common_protocol, find_records
+from paper.artifacts.tables import score_names
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import RECIPES
 
 LARGEST = 900.0  # area in points² of the circle with the most parameters of a panel
 

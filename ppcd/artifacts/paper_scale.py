@@ -9,13 +9,15 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ppcd import paper, paths, sums
-from ppcd.artifacts import render, rows
-from ppcd.artifacts.render import Column, Html, write_number
-from ppcd.artifacts.sources import NOT_RUN, Context
-from ppcd.paper_networks import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content, is_paper_size
-from ppcd.paper_scale import here, key
-from ppcd.profiles import get_profile
+from paper import numbers as paper
+from paper import sums
+from paper.artifacts import render, rows
+from paper.artifacts.render import Column, Html, write_number
+from paper.artifacts.sources import NOT_RUN, Context
+from paper.paper_networks import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content, is_paper_size
+from paper.paper_scale import here, key
+from ppcd import paths
+from ppcd.training.profiles import get_profile
 
 KINDS = ("gpu", "cpu")
 PPCD_ROW = paper.TABLE1_ROWS["ppcd"]
@@ -60,7 +62,7 @@ def table(content: Content, seed: int = 0) -> pd.DataFrame:
     """Table 1's complexity and run time: Big-GAN, SA-GAN, SN-GAN, Tiny-GAN, and PPCD-GAN dense and slim.
 
     Args:
-        content: of `ppcd.paper_scale.read` or `ensure`.
+        content: of `paper.paper_scale.read` or `ensure`.
         seed: of the timed networks' weights.
     """
     networks = content["complexity"]["networks"]

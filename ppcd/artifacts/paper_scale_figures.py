@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ppcd import paper
-from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
-from ppcd.artifacts.paper_scale import (
+from paper import numbers as paper
+from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
+from paper.artifacts.paper_scale import (
     GIB,
     KINDS,
     MODELS,
@@ -25,11 +25,11 @@ from ppcd.artifacts.paper_scale import (
     steps_of,
     write_tables,
 )
-from ppcd.artifacts.render import write_number
-from ppcd.artifacts.sources import NOT_RUN
-from ppcd.paper_networks import Content, is_paper_size
-from ppcd.paper_scale import read
-from ppcd.profiles import get_profile
+from paper.artifacts.render import write_number
+from paper.artifacts.sources import NOT_RUN
+from paper.paper_networks import Content, is_paper_size
+from paper.paper_scale import read
+from ppcd.training.profiles import get_profile
 
 
 def curve_figure(content: Content, seed: int = 0) -> Figure:

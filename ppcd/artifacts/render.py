@@ -17,8 +17,8 @@ from typing import Literal
 
 import pandas as pd
 
-from ppcd import paper
-from ppcd.artifacts.sources import NO_MODEL, NOT_RUN
+from paper import numbers as paper
+from paper.artifacts.sources import NO_MODEL, NOT_RUN
 
 Notation = Literal["markdown", "latex", "html"]
 WIDE = 12  # columns; a table with more is scaled to the width of the text in LaTeX

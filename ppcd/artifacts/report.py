@@ -8,8 +8,8 @@ import nbformat
 from nbconvert import HTMLExporter
 
 from ppcd import paths
-from ppcd.errors import PpcdError
-from ppcd.profiles import get_profile
+from ppcd.base import PpcdError
+from ppcd.training.profiles import get_profile
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppcd import paper, paths, sums
-from ppcd.artifacts import render
-from ppcd.artifacts.render import Column
-from ppcd.artifacts.sources import NO_MODEL, NOT_RUN, Context, Record, common_protocol, data_note, listed, own_networks
-from ppcd.floor import comparable, read_floor
+from paper import numbers as paper
+from paper import sums
+from paper.artifacts import render
+from paper.artifacts.render import Column
+from paper.artifacts.sources import NO_MODEL, NOT_RUN, Context, Record, common_protocol, data_note, listed, own_networks
+from paper.real_images import comparable, read_floor
+from ppcd import paths
 
 SCORES = ("is", "fd", "precision", "recall", "accuracy", "diversity")
 SIZES = ("params", "macs")

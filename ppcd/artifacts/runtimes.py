@@ -5,11 +5,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from paper.artifacts.rows import number
+from paper.artifacts.sources import NOT_RUN, Record
+from paper.timing import FILE, read_runtime
 from ppcd import paths
-from ppcd.artifacts.rows import number
-from ppcd.artifacts.sources import NOT_RUN, Record
-from ppcd.provenance import processor
-from ppcd.timing import FILE, read_runtime
+from ppcd.runs.provenance import processor
 
 DEVICES = ("gpu", "cpu")
 TOGETHER = "all networks timed in turns on one machine"

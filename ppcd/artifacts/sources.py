@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 
 from ppcd import paths
-from ppcd.checkpoints import load_generator
-from ppcd.errors import PpcdError
-from ppcd.generators import Generator
-from ppcd.profiles import get_profile
-from ppcd.protocol import is_free
+from ppcd.base import PpcdError
+from ppcd.metrics.evaluate import is_free
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import load_generator
 from ppcd.records import read_unsealed
-from ppcd.runs import Run, run_config, runs_root
+from ppcd.runs.config import run_config, runs_root
+from ppcd.runs.directory import Run
+from ppcd.training.profiles import get_profile
 
 Record = dict[str, Any]  # a run.json, schema 1
 NOT_RUN = "not run"

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ppcd import paths, sums
-from ppcd.artifacts.render import plain_markdown
-from ppcd.artifacts.sources import NOT_RUN
-from ppcd.bench.bars import find_group
-from ppcd.bench.results import PARTS, Content
-from ppcd.bench.roofline import COPY, MATMUL, TOUCH
-from ppcd.bench.training import PAIR
-from ppcd.provenance import processor
+from paper import sums
+from paper.artifacts.render import plain_markdown
+from paper.artifacts.sources import NOT_RUN
+from paper.bench.bars import find_group
+from paper.bench.results import PARTS, Content
+from paper.bench.roofline import COPY, MATMUL, TOUCH
+from paper.bench.training import PAIR
+from ppcd import paths
+from ppcd.runs.provenance import processor
 
 FOLDER = "bench"  # of the figures
 GIB, MIB = 2**30, 2**20

@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullFormatter, NullLocator
 
-from ppcd import paper, paths
-from ppcd.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save_in
-from ppcd.artifacts.speed import FOLDER, QUICK, load, machine, scene
-from ppcd.bench.bars import TRAINING_AT_LEAST
-from ppcd.bench.latency import FORMS
-from ppcd.bench.results import Content
-from ppcd.bench.training import PAIR, PRUNING
+from paper import numbers as paper
+from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save_in
+from paper.artifacts.speed import FOLDER, QUICK, load, machine, scene
+from paper.bench.bars import TRAINING_AT_LEAST
+from paper.bench.latency import FORMS
+from paper.bench.results import Content
+from paper.bench.training import PAIR, PRUNING
+from ppcd import paths
 
 BEHIND_TEXT = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
 BATCH_COLORS = {1: PALETTE[0], 8: PALETTE[1], 64: PALETTE[2]}

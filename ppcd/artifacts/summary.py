@@ -6,19 +6,20 @@ from typing import Any
 
 import pandas as pd
 
-from ppcd import paper, paths
-from ppcd.artifacts.curves import RULES
-from ppcd.artifacts.render import write_number
-from ppcd.artifacts.rows import kept_channels, score_names
-from ppcd.artifacts.sources import NOT_RUN, Record, data_note, find_record, read_csv, second_half
-from ppcd.generators import CHANNELS
-from ppcd.inventory import find_runs
-from ppcd.masks import ChannelMask
-from ppcd.profiles import get_profile
-from ppcd.recipes import TEACHER, get_recipe
-from ppcd.rule import Schedule
-from ppcd.runs import run_config
-from ppcd.trainer import OPTIMISATION
+from paper import numbers as paper
+from paper.artifacts.curves import RULES
+from paper.artifacts.render import write_number
+from paper.artifacts.rows import kept_channels, score_names
+from paper.artifacts.sources import NOT_RUN, Record, data_note, find_record, read_csv, second_half
+from paper.inventory import find_runs
+from ppcd import paths
+from ppcd.method.earlier_rules import Schedule
+from ppcd.method.masks import ChannelMask
+from ppcd.networks.generators import CHANNELS
+from ppcd.runs.config import run_config
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import TEACHER, get_recipe
+from ppcd.training.trainer import OPTIMISATION
 
 HEADLINE_RECIPES = (TEACHER, "ppcd-a0.5", "ppcd")
 HEADLINE_COLUMNS = (
@@ -244,7 +245,7 @@ def standstills(profile: str, seeds: Sequence[int]) -> pd.DataFrame | str:
 
 
 def noticed(*records: Record) -> pd.DataFrame | str:
-    """What went wrong while these runs were trained (`ppcd.watch`), or a line that says that nothing did.
+    """What went wrong while these runs were trained (`ppcd.runs.health`), or a line that says that nothing did.
 
     `until` is the iteration where it was found to be over, which not everything can be.
     """

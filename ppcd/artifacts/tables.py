@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ppcd import paper
-from ppcd.artifacts import render, rows
-from ppcd.artifacts.render import Column
-from ppcd.artifacts.rows import score_names
-from ppcd.artifacts.sources import Context, alpha_suffix, find_records
-from ppcd.profiles import get_profile
-from ppcd.recipes import RECIPES, TEACHER, check_alpha
+from paper import numbers as paper
+from paper.artifacts import render, rows
+from paper.artifacts.render import Column
+from paper.artifacts.rows import score_names
+from paper.artifacts.sources import Context, alpha_suffix, find_records
+from ppcd.training.profiles import get_profile
+from ppcd.training.recipes import RECIPES, TEACHER, check_alpha
 
 PUBLISHED = ("is", "fd", "params")  # what the paper's table has
 

@@ -1,17 +1,17 @@
-"""The compared methods. Each is the trainer of `ppcd.trainer` with other losses or another second half."""
+"""The compared methods. Each is the trainer of `ppcd.training.trainer` with other losses or another second half."""
 
 from ppcd.baselines.l1 import L1Trainer
 from ppcd.baselines.nas import NasTrainer
 from ppcd.baselines.output import OutputTrainer
 from ppcd.baselines.tinygan import TinyGanTrainer
-from ppcd.checkpoints import LastState
-from ppcd.data import ImageSet
-from ppcd.forms import Forms
-from ppcd.generators import Generator
-from ppcd.processes import ALONE, Processes
-from ppcd.profiles import Profile
-from ppcd.recipes import Recipe
-from ppcd.trainer import Trainer
+from ppcd.data.sets import ImageSet
+from ppcd.networks.compute import Forms
+from ppcd.networks.generators import Generator
+from ppcd.networks.io import LastState
+from ppcd.training.distributed import ALONE, Processes
+from ppcd.training.profiles import Profile
+from ppcd.training.recipes import Recipe
+from ppcd.training.trainer import Trainer
 
 TRAINERS: dict[str, type[Trainer]] = {
     "l1": L1Trainer,
@@ -33,6 +33,6 @@ def make_trainer(
     forms: Forms | None = None,
     origin: LastState | None = None,
 ) -> Trainer:
-    """The trainer of a recipe. Arguments and errors as `ppcd.trainer.Trainer`."""
+    """The trainer of a recipe. Arguments and errors as `ppcd.training.trainer.Trainer`."""
     kind = Trainer if recipe.baseline is None else TRAINERS[recipe.baseline.kind]
     return kind(profile, recipe, seed, data, teacher, device, processes, precision, forms, origin)

@@ -6,18 +6,18 @@ convolution of a block is pruned freely; the second has to agree with the shortc
 the filters that are least important in the shortcut's 1x1 convolution, and the following block their input channels.
 
 The paper gives no number of channels for a ratio. Here a layer of n filters loses as many as a mask layer of n
-channels loses at that alpha (`ppcd.rule.channels_to_prune`), so that all methods keep the same number a layer. The
+channels loses at that alpha (`ppcd.method.earlier_rules.channels_to_prune`), so that all methods keep the same number a layer. The
 output of the first linear layer is no filter of a convolution and stays.
 """
 
 import torch
 from torch import Tensor
 
-from ppcd.generators import Generator
-from ppcd.gradual import l1_norms
-from ppcd.rule import channels_to_prune
-from ppcd.slim import select_channels
-from ppcd.trainer import Trainer
+from ppcd.baselines.channels import select_channels
+from ppcd.method.masks import channels_to_prune
+from ppcd.method.schedule import l1_norms
+from ppcd.networks.generators import Generator
+from ppcd.training.trainer import Trainer
 
 
 def most_important(norms: Tensor, alpha: float) -> Tensor:

@@ -4,7 +4,7 @@
 2. A search finds the sub-network within the budget of MACs that has the best Fréchet distance.
 3. That sub-network goes on learning alone, with the same losses.
 
-Settings, and where they come from: `ppcd.methods.DistillNas`. The budget is the MACs of PPCD-GAN at the recipe's
+Settings, and where they come from: `ppcd.training.methods.DistillNas`. The budget is the MACs of PPCD-GAN at the recipe's
 alpha, so that both rows of a table cost the same.
 """
 
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ppcd.base import named_generator
 from ppcd.baselines.search import check_budget, frechet_score, macs_budget, ranking, rows, search
 from ppcd.baselines.supernet import (
     Remappings,
@@ -27,17 +28,17 @@ from ppcd.baselines.supernet import (
     make_supernet,
     search_space,
 )
-from ppcd.checkpoints import LastState
-from ppcd.data import ImageSet
-from ppcd.forms import Forms
-from ppcd.generators import ARCHITECTURES, Generator
-from ppcd.initialisation import initialise, named_generator
-from ppcd.methods import DistillNas
-from ppcd.processes import ALONE, Processes
-from ppcd.profiles import Profile
-from ppcd.recipes import Recipe
-from ppcd.teacher import Teacher
-from ppcd.trainer import Trainer
+from ppcd.data.sets import ImageSet
+from ppcd.method.teacher import Teacher
+from ppcd.networks.compute import Forms
+from ppcd.networks.generators import ARCHITECTURES, Generator
+from ppcd.networks.initialisation import initialise
+from ppcd.networks.io import LastState
+from ppcd.training.distributed import ALONE, Processes
+from ppcd.training.methods import DistillNas
+from ppcd.training.profiles import Profile
+from ppcd.training.recipes import Recipe
+from ppcd.training.trainer import Trainer
 
 FINETUNE = "finetune"
 

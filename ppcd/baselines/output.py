@@ -8,9 +8,9 @@ discriminator, for faces, where the first blurs.
 import torch
 from torch import Tensor
 
-from ppcd.generators import Generator, build_generator
-from ppcd.methods import OutputDistillation
-from ppcd.trainer import Trainer
+from ppcd.networks.generators import Generator, build_generator
+from ppcd.training.methods import OutputDistillation
+from ppcd.training.trainer import Trainer
 
 
 def student_width(width: int, part: float) -> int:

@@ -12,19 +12,18 @@ from typing import Any
 
 import torch
 
+from ppcd.base import PpcdError, named_generator
 from ppcd.baselines.supernet import Widths, count_macs, draw_widths, extract, search_space
-from ppcd.data import ImageSet, to_uint8
-from ppcd.ema import recompute_batch_statistics
-from ppcd.errors import PpcdError
-from ppcd.generators import CHANNELS, Generator, GeneratorConfig
-from ppcd.initialisation import named_generator
-from ppcd.methods import DistillNas
+from ppcd.data.sets import ImageSet, to_uint8
+from ppcd.method.ema import recompute_batch_statistics
+from ppcd.method.masks import channels_to_prune
 from ppcd.metrics.complexity import complexity
 from ppcd.metrics.features import get_backbone
 from ppcd.metrics.fidelity import frechet_distance, reference_statistics
 from ppcd.metrics.moments import statistics
-from ppcd.profiles import Profile
-from ppcd.rule import channels_to_prune
+from ppcd.networks.generators import CHANNELS, Generator, GeneratorConfig
+from ppcd.training.methods import DistillNas
+from ppcd.training.profiles import Profile
 
 ATTEMPTS = 200  # draws before a sub-network beyond the budget is narrowed, or a known one accepted
 BATCH = 100  # images at a time

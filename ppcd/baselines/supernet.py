@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ppcd.generators import ARCHITECTURES, BASE, CHANNELS, Generator, GeneratorConfig
-from ppcd.layers import SpectralNorm, power_iteration
+from ppcd.networks.generators import ARCHITECTURES, BASE, CHANNELS, Generator, GeneratorConfig
+from ppcd.networks.layers import SpectralNorm, power_iteration
 
 Widths = tuple[int, ...]
 

@@ -1,9 +1,9 @@
 """Tiny-GAN (Chang and Lu, "TinyGAN: Distilling BigGAN for conditional image generation", ACCV 2020).
 
-A student of depthwise separable blocks (`ppcd.separable`) learns the teacher's images for the same noise and class:
+A student of depthwise separable blocks (`ppcd.networks.separable`) learns the teacher's images for the same noise and class:
 pixel by pixel at first, in the features of a discriminator all along, adversarially every fifth step, and a little
 from real images. Weights, their decay and the order of the updates are those of the authors' code
-(github.com/terarachang/ACCV_TinyGAN, solver.py and model.py); its settings are `ppcd.methods.TinyGan`.
+(github.com/terarachang/ACCV_TinyGAN, solver.py and model.py); its settings are `ppcd.training.methods.TinyGan`.
 
 What differs: the teacher's images are made on the fly (the authors stored two million, drawn with truncated noise);
 one forward pass of D, so one power iteration, where the code has several; epochs are thirtieths of the training.
@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ppcd import losses
-from ppcd.errors import PpcdError
-from ppcd.generators import BASE, CHANNELS, Generator, build_generator
-from ppcd.initialisation import initialise, named_generator
-from ppcd.layers import SNEmbedding, SNLinear, SpectralNorm, full
-from ppcd.methods import TinyGan
-from ppcd.trainer import Trainer
+from ppcd.base import PpcdError, full, named_generator
+from ppcd.method import losses
+from ppcd.networks.generators import BASE, CHANNELS, Generator, build_generator
+from ppcd.networks.initialisation import initialise
+from ppcd.networks.layers import SNEmbedding, SNLinear, SpectralNorm
+from ppcd.training.methods import TinyGan
+from ppcd.training.trainer import Trainer
 
 SLOPE = 0.01  # of D's leaky ReLU
 EPS = 1e-12  # of D's spectral norm

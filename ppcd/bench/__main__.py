@@ -5,13 +5,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppcd.bench.results import PARTS, check_parts, default_path, measure
+from paper.bench.results import PARTS, check_parts, default_path, measure
 from ppcd.errors import ArgumentParser, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m ppcd.bench", description=__doc__)
+    parser = ArgumentParser(prog="python -m paper.bench", description=__doc__)
     parser.add_argument("--parts", default=",".join(PARTS), help="to measure, separated by commas; others stay")
     parser.add_argument("--rounds", type=int, help="of every group; default: as many as fit into its time")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, three rounds: the numbers say nothing")

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ppcd.bench.latency import PAPER_SCALE, SLIM, TEACHER
-from ppcd.bench.training import ALLOCATOR, PAIR, STRAIGHT, THREADS, TOGETHER
-from ppcd.bench.turns import spread
+from paper.bench.latency import PAPER_SCALE, SLIM, TEACHER
+from paper.bench.training import ALLOCATOR, PAIR, STRAIGHT, THREADS, TOGETHER
+from paper.bench.turns import spread
 
 Part = dict[str, Any]
 TRAINING_AT_LEAST, INFERENCE_AT_LEAST = 2.0, 10.0

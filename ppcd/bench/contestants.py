@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 Works = dict[str, Callable[[], object]]  # what a turn does, piece by piece; most have one piece
 TURN = "turn"  # the name of the only piece

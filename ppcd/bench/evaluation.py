@@ -3,13 +3,13 @@
 from dataclasses import asdict, replace
 from typing import Any
 
-from ppcd.bench.contestants import QUICK, TURN, Contestant, Group, Pace, Works
-from ppcd.bench.latency import FORMS, KEPT, SMALL, Network, in_form
-from ppcd.bench.training import synthetic
-from ppcd.evaluate import measure
+from paper.bench.contestants import QUICK, TURN, Contestant, Group, Pace, Works
+from paper.bench.latency import FORMS, KEPT, SMALL, Network, in_form
+from paper.bench.training import synthetic
+from ppcd.metrics.evaluate import measure
 from ppcd.metrics.gauges import get_gauges
-from ppcd.profiles import get_profile
-from ppcd.sampling import sample_images
+from ppcd.metrics.sampling import sample_images
+from ppcd.training.profiles import get_profile
 
 DRAWING, SCORING = "drawing", "scoring"  # scenes
 SAMPLES = 400  # of a turn that draws
@@ -27,7 +27,7 @@ def sample(settings: dict[str, Any]) -> Works:
 
 
 def score(settings: dict[str, Any]) -> Works:
-    """A turn: a stage of `ppcd.evaluate`. Settings: profile, backbone, samples, seed, stage (of STAGES).
+    """A turn: a stage of `ppcd.metrics.evaluate`. Settings: profile, backbone, samples, seed, stage (of STAGES).
 
     Real images are random ones, which cost the same; backbone and judge are there before the first turn.
     """

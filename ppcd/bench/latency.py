@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from ppcd.bench.contestants import QUICK, TURN, Contestant, Group, Pace, Works
-from ppcd.export import export_onnx
-from ppcd.forms import STRAIGHTFORWARD
-from ppcd.generators import Generator, GeneratorConfig, build_generator
-from ppcd.inference import for_inference
-from ppcd.kept import KeptCost, count, kept_generator
-from ppcd.profiles import Profile, get_profile
-from ppcd.seeds import seeded
-from ppcd.slim import slim
+from paper.bench.contestants import QUICK, TURN, Contestant, Group, Pace, Works
+from paper.size_model import KeptCost, count, kept_generator
+from ppcd.base import seeded
+from ppcd.export.inference import for_inference
+from ppcd.export.onnx import export_onnx
+from ppcd.method.slim import slim
+from ppcd.networks.compute import STRAIGHTFORWARD
+from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
+from ppcd.training.profiles import Profile, get_profile
 
 KEPT_AT_PAPER_SCALE = 0.17  # what the paper's parameters at alpha 0.7 imply
 KEPT = 0.3  # 1 - alpha

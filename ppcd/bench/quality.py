@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ppcd import memory, paths
-from ppcd.errors import PpcdError
-from ppcd.filling import cores
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.data.filling import cores
 from ppcd.records import read_run
-from ppcd.runs import Run, RunConfig, run_config
+from ppcd.runs.config import RunConfig, memory, run_config
+from ppcd.runs.directory import Run
 
 PROFILE = "mnist"
 RECIPES = ("biggan", "ppcd")
@@ -123,7 +124,15 @@ def _read(config: RunConfig, folder: Path | None) -> dict[str, Any]:
 
 
 def _train(config: RunConfig, folder: Path) -> None:
-    command = [sys.executable, "-m", "ppcd.train", "--profile", config.profile.name, "--recipe", config.recipe.name]
+    command = [
+        sys.executable,
+        "-m",
+        "ppcd.runs.train",
+        "--profile",
+        config.profile.name,
+        "--recipe",
+        config.recipe.name,
+    ]
     command += ["--seed", str(config.seed), "--device", "cpu", "--precision", config.precision]
     environment = memory.ENVIRONMENT | os.environ | {"PPCD_RESULTS": str(folder), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
-from ppcd import paths, provenance, sums
-from ppcd.bench import evaluation, latency, quality, roofline, training
-from ppcd.bench.bars import bars
-from ppcd.bench.contestants import Group, Pace
-from ppcd.bench.turns import again, take_turns
-from ppcd.errors import PpcdError
-from ppcd.filling import cores
+from paper import sums
+from paper.bench import evaluation, latency, quality, roofline, training
+from paper.bench.bars import bars
+from paper.bench.contestants import Group, Pace
+from paper.bench.turns import again, take_turns
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.data.filling import cores
+from ppcd.runs.config import provenance
 
 SCHEMA = 1
 FILE = "bench.json"
@@ -170,7 +172,7 @@ def measure_part(
 
 
 def _floors(measured: list[Content], quick: bool) -> Content:
-    """`ppcd.bench.roofline.floors`, counted with all cores."""
+    """`paper.bench.roofline.floors`, counted with all cores."""
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(cores())

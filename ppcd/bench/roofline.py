@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ppcd.bench.contestants import QUICK, Contestant, Group, Pace, Works
-from ppcd.bench.training import BATCH, DIM_Z, WIDTH, pair_trainer
-from ppcd.forms import FAST, STRAIGHTFORWARD, Forms
-from ppcd.seeds import seeded
+from paper.bench.contestants import QUICK, Contestant, Group, Pace, Works
+from paper.bench.training import BATCH, DIM_Z, WIDTH, pair_trainer
+from ppcd.base import seeded
+from ppcd.networks.compute import FAST, STRAIGHTFORWARD, Forms
 
 SCENE = "ceilings"
 THREADS = (1, 2)

@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 
-from ppcd import memory
-from ppcd.bench.contestants import QUICK, TURN, Contestant, Group, Pace, Works
-from ppcd.forms import COMPILERS, EXACT, FAST, STRAIGHTFORWARD, Forms
-from ppcd.generators import build_generator
-from ppcd.images import ImageSet, image_hash
-from ppcd.profiles import Profile, get_profile
-from ppcd.recipes import ALPHA, TEACHER, get_recipe
-from ppcd.rule import channels_to_prune
-from ppcd.seeds import seeded
-from ppcd.trainer import Trainer
+from paper.bench.contestants import QUICK, TURN, Contestant, Group, Pace, Works
+from ppcd.base import seeded
+from ppcd.data.images import ImageSet, image_hash
+from ppcd.method.masks import channels_to_prune
+from ppcd.networks.compute import COMPILERS, EXACT, FAST, STRAIGHTFORWARD, Forms
+from ppcd.networks.generators import build_generator
+from ppcd.runs.config import memory
+from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.recipes import ALPHA, TEACHER, get_recipe
+from ppcd.training.trainer import Trainer
 
 PAIR, PRUNING = "pair", "pruning"  # scenes
 WIDTH, DIM_Z, BATCH = 32, 80, 32  # of the pair

@@ -14,11 +14,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ppcd import memory, paths
-from ppcd.bench.contestants import Contestant, Group, Pace
-from ppcd.errors import PpcdError
+from paper.bench.contestants import Contestant, Group, Pace
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.runs.config import memory
 
-WORKER = (sys.executable, "-m", "ppcd.bench.worker")
+WORKER = (sys.executable, "-m", "paper.bench.worker")
 PATIENCE = 3600.0  # seconds for one answer; torch.compile takes minutes
 FAREWELL = 10.0  # seconds in which a contestant may end by itself
 
@@ -30,7 +31,7 @@ def environment_of(contestant: Contestant) -> dict[str, str]:
 
 
 class Process:
-    """A contestant that waits; see `ppcd.bench.worker` for what can be asked of it."""
+    """A contestant that waits; see `paper.bench.worker` for what can be asked of it."""
 
     def __init__(self, contestant: Contestant, pace: Pace) -> None:
         self.contestant = contestant

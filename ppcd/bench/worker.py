@@ -1,4 +1,4 @@
-"""A contestant's process: `python -m ppcd.bench.worker`. It does nothing but what it is told, line by line.
+"""A contestant's process: `python -m paper.bench.worker`. It does nothing but what it is told, line by line.
 
 The first line that it reads describes the contestant, "build" makes it and takes the turns that are not timed, "go" is
 a turn; every line has one answer, in JSON. It ends with its input.
@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from ppcd.bench.contestants import Contestant, Works
+from paper.bench.contestants import Contestant, Works
+from paper.training_cost import peak_memory, reset_peak
 from ppcd.errors import run_command
-from ppcd.training_cost import peak_memory, reset_peak
 
 LONG = 5.0  # seconds: shorter work is done once before it is timed, since others had the caches
 MOST = 1000  # repetitions in a turn
@@ -43,7 +43,7 @@ class Worker:
     """The contestant, from its description to its turns.
 
     Attributes:
-        warm_ups, turn: of `ppcd.bench.contestants.Pace`.
+        warm_ups, turn: of `paper.bench.contestants.Pace`.
     """
 
     contestant: Contestant

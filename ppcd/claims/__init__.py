@@ -1,6 +1,6 @@
 """The claims of the paper: its sentences, what each means of runs, and whether it holds of ours."""
 
-from ppcd.claims.checking import (
+from paper.claims.checking import (
     CLAIMS,
     RECIPES_OF_CLAIMS,
     STATUSES,

@@ -1,23 +1,23 @@
 """`make claims`: every claim of the paper against the runs that are there.
 
-python -m ppcd.claims --profile mnist --seeds "0 1 2"
+python -m paper.claims --profile mnist --seeds "0 1 2"
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from ppcd.artifacts.claims_table import text, write
-from ppcd.artifacts.sources import Context
-from ppcd.claims import check_claims
+from paper.artifacts.claims_table import text, write
+from paper.artifacts.sources import Context
+from paper.claims import check_claims
 from ppcd.errors import ArgumentParser, run_command
-from ppcd.profiles import PROFILES, get_profile
 from ppcd.seeds import parse_seeds
+from ppcd.training.profiles import PROFILES, get_profile
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 whatever the claims came to, 2 with one line on standard error for a mistake of use."""
-    parser = ArgumentParser(prog="python -m ppcd.claims", description=(__doc__ or "").splitlines()[0])
+    parser = ArgumentParser(prog="python -m paper.claims", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
     parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
     options = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """Each claim of the paper, checked against the runs of a profile (`make claims`).
 
 A claim is a conjunction of parts; a part is a statistic of measurements and a bound. The 95% interval of its mean over
-seeds comes from `ppcd.intervals`: wholly on the right side of the bound, the part is reproduced, wholly on the wrong
+seeds comes from `paper.intervals`: wholly on the right side of the bound, the part is reproduced, wholly on the wrong
 side not reproduced, otherwise inconclusive. A claim is reproduced where all its parts are, not reproduced where one of
 them is not, else inconclusive; and not run where a run or a measurement that it needs is not there.
 
@@ -19,28 +19,18 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ppcd import paths, sums
-from ppcd.artifacts.render import write_number
-from ppcd.artifacts.sources import Context, listed
-from ppcd.claims.comparison import COMPARISON, INTRODUCTION
-from ppcd.claims.compression import ABLATION, OTHER_METHODS
-from ppcd.claims.evidence import Evidence, Missing
-from ppcd.claims.predicates import (
-    MEASURES,
-    PRUNED_BY_L1,
-    SCORES,
-    SEARCHED,
-    TIMES,
-    Array,
-    Claim,
-    Part,
-    Quantity,
-    name,
-)
-from ppcd.errors import PpcdError
-from ppcd.generations import samples_per_generation
-from ppcd.intervals import LEVEL, MOST_SEEDS, seeds_to_decide, t_interval
-from ppcd.profiles import get_profile
+from paper import sums
+from paper.artifacts.render import write_number
+from paper.artifacts.sources import Context, listed
+from paper.claims.comparison import COMPARISON, INTRODUCTION
+from paper.claims.compression import ABLATION, OTHER_METHODS
+from paper.claims.evidence import Evidence, Missing
+from paper.claims.predicates import MEASURES, PRUNED_BY_L1, SCORES, SEARCHED, TIMES, Array, Claim, Part, Quantity, name
+from paper.generations import samples_per_generation
+from paper.intervals import LEVEL, MOST_SEEDS, seeds_to_decide, t_interval
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.training.profiles import get_profile
 
 CLAIMS: tuple[Claim, ...] = INTRODUCTION + COMPARISON + OTHER_METHODS + ABLATION
 RECIPES_OF_CLAIMS = tuple(dict.fromkeys(recipe for claim in CLAIMS for recipe in claim.recipes))  # that they read
@@ -55,7 +45,7 @@ STATUSES: dict[Status, str] = {
 
 
 class Measurements(Protocol):
-    """Where measurements come from: runs (`ppcd.claims.evidence.Evidence`)."""
+    """Where measurements come from: runs (`paper.claims.evidence.Evidence`)."""
 
     def values(self, quantity: Quantity, side_by_side: bool = True) -> Array: ...
     def side_by_side(self, recipes: Iterable[str]) -> bool: ...
@@ -72,7 +62,7 @@ class PartOutcome:
         interval: infinite where one seed is all there is.
         means: of the part's quantities.
         seeds: how many are in the interval.
-        needed: how many would decide an open part; None where more than `ppcd.intervals.MOST_SEEDS`, or unknown.
+        needed: how many would decide an open part; None where more than `paper.intervals.MOST_SEEDS`, or unknown.
     """
 
     part: Part

@@ -4,7 +4,7 @@ Sentences are the paper's own, whole, with its symbols as plain text (L_PP, alph
 narrower than the words say so.
 """
 
-from ppcd.claims.predicates import (
+from paper.claims.predicates import (
     DRASTIC,
     MUCH,
     TOLERANCE,

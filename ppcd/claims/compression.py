@@ -1,7 +1,7 @@
 """The paper's claims from Table 2 on: other ways of compressing GANs, Figure 4, the ablation, the conclusion."""
 
-from ppcd.claims.comparison import COMPARABLE, INTERVAL, POORER
-from ppcd.claims.predicates import (
+from paper.claims.comparison import COMPARABLE, INTERVAL, POORER
+from paper.claims.predicates import (
     ALPHAS,
     DRASTIC,
     MUCH,

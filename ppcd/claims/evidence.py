@@ -11,21 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppcd.artifacts.sources import (
-    Record,
-    common_protocol,
-    find_records,
-    listed,
-    own_networks,
-    read_csv,
-    second_half,
-)
-from ppcd.claims.predicates import SCORES, TIMES, Array, Quantity
-from ppcd.errors import PpcdError
-from ppcd.floor import comparable, read_floor
-from ppcd.generations import read_generations
-from ppcd.protocol import is_free
-from ppcd.timing import read_runtime
+from paper.artifacts.sources import Record, common_protocol, find_records, listed, own_networks, read_csv, second_half
+from paper.claims.predicates import SCORES, TIMES, Array, Quantity
+from paper.generations import read_generations
+from paper.real_images import comparable, read_floor
+from paper.timing import read_runtime
+from ppcd.base import PpcdError
+from ppcd.metrics.evaluate import is_free
 
 BLOCKS = 10  # of the second half of a training, in each of which the spread of its loss is taken
 STEP = 0.01  # of the training, in which a mask layer may close only so much

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ppcd import paper
-from ppcd.errors import PpcdError
+from paper import numbers as paper
+from ppcd.base import PpcdError
 
 Array = NDArray[np.float64]
 

@@ -12,10 +12,9 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from ppcd import paths
-from ppcd.data import ImageSet, to_float
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError, seeded
+from ppcd.data.sets import ImageSet, to_float
 from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
-from ppcd.seeds import seeded
 
 ARCHITECTURE = 1  # raised when the network or its training changes: older files are then not used
 WIDTH = 16
@@ -102,7 +101,7 @@ def train_or_load_classifier(
     equal shares of every class, are held out for its accuracy. Training images are shifted by up to 1 px, never
     mirrored, as digits would become others. On a CPU one thread trains, because weights would otherwise differ with
     the number of threads, and scores with them. They still differ between processors with other instruction sets
-    (`ppcd.provenance.instructions`).
+    (`ppcd.runs.provenance.instructions`).
 
     Raises:
         PpcdError: epochs < 1, or a class with fewer than two images.

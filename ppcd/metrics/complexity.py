@@ -10,10 +10,10 @@ from torchprofile.handlers import HANDLER_MAP
 from torchprofile.ir import Node
 from torchprofile.trace import trace
 
-from ppcd.errors import PpcdError
-from ppcd.masks import ChannelMask
+from ppcd.base import PpcdError
+from ppcd.method.masks import ChannelMask
 from ppcd.metrics.modes import eval_mode
-from ppcd.resampling import straightforward
+from ppcd.networks.resampling import straightforward
 
 CONVENTION = (
     "params: all parameters, masks excluded, every class embedding included. "

@@ -16,10 +16,9 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from ppcd.data import to_float
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError, seeded
+from ppcd.data.sets import to_float
 from ppcd.metrics.features import Backbone
-from ppcd.seeds import seeded
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 

@@ -26,8 +26,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch_fidelity import FeatureExtractorBase, FeatureExtractorInceptionV3, register_feature_extractor
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from ppcd.data import ImageSet
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
+from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import tensors_hash
 from ppcd.metrics.classifier import FEATURES, Classifier, train_or_load_classifier
 from ppcd.metrics.natural import NaturalClassifier, train_or_load_natural_classifier

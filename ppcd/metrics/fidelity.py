@@ -25,11 +25,11 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from ppcd.data import ImageSet
+from ppcd.base import seeded
+from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import Entry, Key, cached
 from ppcd.metrics.features import Backbone, Features
 from ppcd.metrics.moments import COMPARED, PORTION, Moments, RunningStatistics, Statistics, statistics
-from ppcd.seeds import seeded
 
 VERSION = 2  # raised when reference statistics are computed differently
 REFERENCE_IMAGES = 50_000  # at most; statistics of the Fréchet distance

@@ -7,13 +7,12 @@ import torch
 from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
 
-from ppcd.data import ImageSet
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError, seeded
+from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import Entry, Key, cached
 from ppcd.metrics.features import BACKBONES, Backbone, Features, get_backbone
 from ppcd.metrics.fidelity import reference_statistics
 from ppcd.metrics.moments import Statistics
-from ppcd.seeds import seeded
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ def get_gauges(
     *,
     judge: str | None = None,
 ) -> Gauges:
-    """Backbone, judge and real statistics, from the cache where they are there; arguments as `ppcd.evaluate`.
+    """Backbone, judge and real statistics, from the cache where they are there; arguments as `ppcd.metrics.evaluate`.
 
     Raises:
         PpcdError: a backbone or a judge that is unknown or not to be had, or a judge of other classes.

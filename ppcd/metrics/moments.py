@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch_fidelity.metric_fid import fid_features_to_statistics
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 
 MINIMUM = 16  # samples: precision and recall look at the third neighbour, KID halves the set
 COMPARED = 10_000  # at most; features kept for KID, precision and recall, of either set

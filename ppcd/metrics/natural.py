@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from ppcd.data import ImageSet, to_float
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError, seeded
+from ppcd.data.sets import ImageSet, to_float
 from ppcd.metrics.cache import Key
 from ppcd.metrics.classifier import (
     TrainedClassifier,
@@ -33,7 +33,6 @@ from ppcd.metrics.classifier import (
     split,
     trained_or_cached,
 )
-from ppcd.seeds import seeded
 
 ARCHITECTURE = 2  # raised when the network or its training changes: older files are then not used
 PATCH, WHITENED = 2, 24  # pixels of a side, and filters: 12 directions and their negatives

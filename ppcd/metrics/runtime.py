@@ -7,9 +7,8 @@ from itertools import chain
 import torch
 from torch import nn
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError, seeded
 from ppcd.metrics.modes import eval_mode
-from ppcd.seeds import seeded
 
 
 def seconds_per_batch(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ppcd.errors import PpcdError
+from ppcd.base import PpcdError
 from ppcd.metrics.features import DIMENSIONS
 from ppcd.metrics.moments import Moments
 

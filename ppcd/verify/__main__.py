@@ -1,6 +1,6 @@
 """`make verify`: every committed table, figure and number against the run directories that it names.
 
-python -m ppcd.verify --profile mnist
+python -m paper.verify --profile mnist
 """
 
 import argparse
@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import torch
 
+from paper.verify import Report, adopt, speed, verify
 from ppcd import paths
-from ppcd.errors import PpcdError, run_command
-from ppcd.profiles import PROFILES
-from ppcd.verify import Report, adopt, speed, verify
+from ppcd.base import PpcdError
+from ppcd.errors import run_command
+from ppcd.training.profiles import PROFILES
 
 ALL = "all"
 NOT_KEPT = "smoke"  # says nothing about quality, and no repository keeps it
@@ -20,7 +21,7 @@ NOT_KEPT = "smoke"  # says nothing about quality, and no repository keeps it
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 where everything is as the runs say, else 2, with every difference in a line of its own."""
-    parser = argparse.ArgumentParser(prog="python -m ppcd.verify", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m paper.verify", description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--profile", default=ALL, help=f"{', '.join(PROFILES)}, {speed.NAME}, or {ALL} that have results"
     )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ppcd import claims, paths, sums, timing
-from ppcd.artifacts import (
+from paper import claims, sums, timing
+from paper.artifacts import (
     claims_table,
     comparison,
     comparison_figures,
@@ -29,14 +29,15 @@ from ppcd.artifacts import (
     paper_scale_figures,
     tables,
 )
-from ppcd.artifacts.sources import Context, Record, find_record
-from ppcd.errors import PpcdError
-from ppcd.evidence import SMALL_NOISE
-from ppcd.floor import FILE as FLOOR
-from ppcd.following import FILE as FOLLOWING
-from ppcd.paper_scale import FILE as PAPER_SCALE
-from ppcd.recipes import get_recipe
+from paper.artifacts.sources import Context, Record, find_record
+from paper.attention_agreement import FILE as FOLLOWING
+from paper.paper_scale import FILE as PAPER_SCALE
+from paper.questions import SMALL_NOISE
+from paper.real_images import FILE as FLOOR
+from ppcd import paths
+from ppcd.base import PpcdError
 from ppcd.records import write_record
+from ppcd.training.recipes import get_recipe
 
 Seeds = tuple[int, ...]
 Maker = Callable[[str, Seeds, re.Match[str]], object]

@@ -9,17 +9,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ppcd import timing
-from ppcd.checkpoints import load_generator
-from ppcd.errors import PpcdError
-from ppcd.finished import measure_complexity
-from ppcd.generations import FILE as GENERATIONS
-from ppcd.generations import read_generations
-from ppcd.generators import Generator, GeneratorConfig, table_channels
+from paper import timing
+from paper.generations import FILE as GENERATIONS
+from paper.generations import read_generations
+from paper.verify.compare import NOTHING, Difference, same
+from ppcd.base import PpcdError
+from ppcd.networks.generators import Generator, GeneratorConfig, table_channels
+from ppcd.networks.io import load_generator
 from ppcd.records import file_hash, read_run
-from ppcd.runs import MASK_FILE
-from ppcd.train import GENERATOR
-from ppcd.verify.compare import NOTHING, Difference, same
+from ppcd.runs.directory import MASK_FILE
+from ppcd.runs.finished import measure_complexity
+from ppcd.runs.train import GENERATOR
 
 LOGGED = 1e-5  # a log has six digits of a number
 Record = dict[str, Any]  # a run.json

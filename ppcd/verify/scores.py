@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ppcd.checkpoints import load_generator
-from ppcd.data import ImageSet
-from ppcd.evaluate import evaluate
-from ppcd.floor import measure_floor, read_floor
-from ppcd.generations import FILE as GENERATIONS
-from ppcd.generations import measure_generation
+from paper.generations import FILE as GENERATIONS
+from paper.generations import measure_generation
+from paper.real_images import measure_floor, read_floor
+from paper.verify.compare import Difference, same
+from ppcd.data.sets import ImageSet
+from ppcd.metrics.evaluate import evaluate
 from ppcd.metrics.gauges import Gauges
-from ppcd.profiles import Profile
-from ppcd.train import GENERATOR
-from ppcd.verify.compare import Difference, same
+from ppcd.networks.io import load_generator
+from ppcd.runs.train import GENERATOR
+from ppcd.training.profiles import Profile
 
 RELATIVE = 1e-3  # what the arithmetic of another machine may change in a score
 ABSOLUTE = 2e-3  # and in a share of the samples
@@ -31,7 +31,7 @@ def score_differences(
     Args:
         record: of the run in `directory`.
         profile: of the run.
-        data, gauges: what `ppcd.judges.get_judges` returns for it.
+        data, gauges: what `paper.judges.get_judges` returns for it.
     """
     generator = load_generator(directory / GENERATOR)
     taken = record["metrics"]["protocol"]

@@ -5,13 +5,12 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ppcd import paths, sums
-from ppcd.artifacts import speed, speed_figures
-from ppcd.bench import quality, results
-from ppcd.errors import PpcdError
-from ppcd.verify.compare import ROUNDING, Finding, differences
-from ppcd.verify.products import moved
-from ppcd.verify.verifying import (
+from paper import sums
+from paper.artifacts import speed, speed_figures
+from paper.bench import quality, results
+from paper.verify.compare import ROUNDING, Finding, differences
+from paper.verify.products import moved
+from paper.verify.verifying import (
     Report,
     check_readme,
     check_run_records,
@@ -20,6 +19,8 @@ from ppcd.verify.verifying import (
     made_differs,
     summed,
 )
+from ppcd import paths
+from ppcd.base import PpcdError
 
 NAME = speed.FOLDER  # beside the names of profiles
 

@@ -7,19 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppcd import data, floor, paths, sums, timing
-from ppcd.errors import PpcdError
-from ppcd.generations import FILE as GENERATIONS
-from ppcd.judges import get_judges
-from ppcd.paper_networks import compute_complexity
-from ppcd.paper_scale import FILE as PAPER_SCALE
-from ppcd.profiles import get_profile
-from ppcd.readme import blocks
+from paper import real_images as floor
+from paper import sums, timing
+from paper.generations import FILE as GENERATIONS
+from paper.judges import get_judges
+from paper.paper_networks import compute_complexity
+from paper.paper_scale import FILE as PAPER_SCALE
+from paper.readme import blocks
+from paper.verify import runs
+from paper.verify.compare import PLOTTED, ROUNDING, Difference, Finding, differences, json_cells, same
+from paper.verify.products import MEASURED, find_products, moved, seeds_named, stage
+from paper.verify.scores import floor_differences, score_differences
+from ppcd import paths
+from ppcd.base import PpcdError
+from ppcd.data.sets import sets as data
 from ppcd.records import read_unsealed
-from ppcd.verify import runs
-from ppcd.verify.compare import PLOTTED, ROUNDING, Difference, Finding, differences, json_cells, same
-from ppcd.verify.products import MEASURED, find_products, moved, seeds_named, stage
-from ppcd.verify.scores import floor_differences, score_differences
+from ppcd.training.profiles import get_profile
 
 PIXELS = {".png", ".pdf"}
 IMAGE = 2e-3  # of an image's mean and deviation: what another machine's arithmetic may change in generated pixels
@@ -186,7 +189,7 @@ def _check_measurements(report: Report, records: Mapping[str, Record]) -> None:
 
 def _complexity_differences(profile: str) -> Iterator[Difference]:
     """Parameters and MACs of paper_scale.json against the networks, counted again."""
-    from ppcd.paper_scale import read
+    from paper.paper_scale import read
 
     try:
         written = read(profile)["complexity"]
