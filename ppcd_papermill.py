@@ -67,7 +67,7 @@ class OneLineEngine(NBClientEngine):
         try:
             try:
                 with local_transport() as config:
-                    options.setdefault("config", config)
+                    options = {"config": config, "coalesce_streams": True} | options  # of a bar its last state
                     executed = super().execute_notebook(nb, kernel_name, output_path and saved, **options)
             except DeadKernelError as error:
                 raise PapermillExecutionError(None, None, "", type(error).__name__, str(error), []) from None

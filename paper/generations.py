@@ -226,36 +226,33 @@ def complete_records(runs: Sequence[RunConfig | Run | Record]) -> list[Record]:
 
 def _work(profile: str, missing: Mapping[str, Record], device: str, workers: int) -> None:
     """Share the runs out to processes, each on one thread, and show in one line how far they are."""
-    ids, began = list(missing), time.monotonic()
+    ids = list(missing)
     environment = {**memory.ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "paper", "generations", "--profile", profile, "--device", device, "--run"]
     processes = [
         start_process([*command, *ids[worker::workers]], stderr=subprocess.PIPE, text=True, env=environment)
         for worker in range(workers)
     ]
-    terminal = sys.stderr.isatty()
-    throttle, done = Throttle(0.5 if terminal else 30.0), 0
+    progress = Progress(len(ids))
     try:
         while any(process.poll() is None for process in processes):
             time.sleep(0.2)
-            if throttle.due(time.monotonic()):
-                done = sum(read_generations(record) is not None for record in missing.values())
-                _show(done, len(ids), time.monotonic() - began, terminal)
+            if progress.due():
+                _show(progress, missing)
     finally:
         end_processes(processes)  # after an interrupt; those that have ended do not mind
+        _show(progress, missing)
+        progress.close()
     errors = [process.communicate()[1].strip().splitlines() for process in processes]
     failed = [lines[-1] if lines else "a process ended without a word"
               for process, lines in zip(processes, errors, strict=True) if process.returncode]  # fmt: skip
-    done = sum(read_generations(record) is not None for record in missing.values())
-    _show(done, len(ids), time.monotonic() - began, terminal, end="\n")
     if failed:
         raise PpcdError("; ".join(line.removeprefix("ppcd: ") for line in failed))
 
 
-def _show(done: int, total: int, elapsed: float, terminal: bool, end: str = "") -> None:
-    left = clock(elapsed * (total - done) / done if done else None)
-    line = f"ten generations: {done} of {total} runs in {clock(elapsed)}" + (f", about {left} left" if not end else "")
-    print(f"\r{line}\x1b[K" if terminal else line, end=end if terminal else "\n", file=sys.stderr, flush=True)
+def _show(progress: Progress, missing: Mapping[str, Record]) -> None:
+    done = sum(read_generations(record) is not None for record in missing.values())
+    progress.show(done, "ten generations of each run", "")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,19 +1,20 @@
-"""What watches a training: state, progress in three places, history files, progress file."""
+"""What watches a training: state, progress bar, history files, progress file."""
 
 import csv
 import io
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
+import papermill
 import pytest
 import torch
-from nbclient import NotebookClient
+from nbconvert import HTMLExporter
 from torch import nn
 
+import ppcd_papermill
 from ppcd import paths
 from ppcd.method.masks import ChannelMask
 from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile, TrainingState
@@ -102,51 +103,35 @@ def test_a_state_without_masks_or_generator_has_nothing_pruned() -> None:
     assert TrainingState(0, 1, "train").loss_values() == {}
 
 
-# Texts
+# The bar
 
 
-def test_texts_are_compact() -> None:
-    masks = [("a", 0.5, True), ("b", 0.484, False), ("c", 0.0, False), ("d", 1.0, True)]
-    assert pruned_text(masks) == "pruned .50* .48 .00 1.00*"
-    assert pruned_text([]) == ""
-    times = {None: "?", 0: "0:00", 62.4: "1:02", 3599.7: "1:00:00", 86400: "24:00:00"}
-    assert [clock(seconds) for seconds in times] == list(times.values())
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """The clock of the bar."""
+    result = Time()
+    monkeypatch.setattr("ppcd.progress.time", SimpleNamespace(monotonic=result))
+    return result
 
 
-# Log files
+def test_a_log_has_a_whole_line_every_30_seconds(time: Time, capsys: pytest.CaptureFixture[str]) -> None:
+    steps(state_at(0), [ProgressBar("ppcd-s0")], 200, time)  # 100 seconds
+    said = capsys.readouterr()
+    assert said.out == "" and "\r" not in said.err and "\x1b" not in said.err and said.err.endswith("\n")
+    lines = said.err.splitlines()
+    assert len(lines) == 5  # at the start, three between, at the end
+    assert [line.split("%")[0].split()[-1] for line in lines] == ["0", "30", "60", "90", "100"]
+    for part in ("ppcd-s0 train: ", "60/200", "256 images/s", "loss_d 1.250", "loss_adv -0.500", "pruned 0.50* 0.25"):
+        assert part in lines[1]
 
 
-def test_a_log_has_plain_lines_no_more_than_one_in_ten_seconds_or_five_percent() -> None:
-    stream, time = io.StringIO(), Time()
-    steps(state_at(0), [ProgressBar("ppcd-s0", display=LogDisplay(stream), clock=time)], 200, time)
-    lines = stream.getvalue().splitlines()
-    assert "\r" not in stream.getvalue() and "\x1b" not in stream.getvalue()
-    assert lines[0] == "ppcd-s0 started, at iteration 0 of 200"
-    assert lines[1] == (
-        "ppcd-s0 train  20/200 (10%)  256 images/s  loss_d 1.250  loss_adv -0.500  loss_cd 0.125  "
-        "loss_pp 8.000  pruned .50* .25  1:30 left"
-    )
-    assert lines[-1].startswith("ppcd-s0 finished 200 iterations in 1:40  loss_d 1.250")
-    assert len(lines) == 2 + 10  # 100 seconds, a line every 10
+def test_a_log_says_where_it_resumed_and_stopped(time: Time, capsys: pytest.CaptureFixture[str]) -> None:
+    steps(state_at(120), [ProgressBar("ppcd-s0")], 130)
+    first, last = capsys.readouterr().err.splitlines()
+    assert "120/200" in first and "130/200" in last
 
 
-@pytest.mark.parametrize(("total", "expected"), [(2000, 12), (40000, 10)])  # 5% take 50 s; 1,000 s
-def test_a_long_log_is_short_and_never_silent_for_minutes(total: int, expected: int) -> None:
-    stream, time = io.StringIO(), Time()
-    bar = ProgressBar(display=LogDisplay(stream), clock=time)
-    steps(state_at(0, total, losses={}, generator=None), [bar], 1200, time)  # 10 minutes
-    assert len(stream.getvalue().splitlines()) == 2 + expected
-
-
-def test_a_log_says_where_it_resumed_and_stopped() -> None:
-    stream = io.StringIO()
-    steps(state_at(120), [ProgressBar("ppcd-s0", display=LogDisplay(stream), clock=Time())], 130)
-    first, last = stream.getvalue().splitlines()
-    assert first == "ppcd-s0 resumed at iteration 120 of 200"
-    assert last.startswith("ppcd-s0 stopped at iteration 130 of 200")
-
-
-def test_losses_become_numbers_only_when_they_are_shown() -> None:
+def test_losses_become_numbers_only_when_they_are_shown(time: Time) -> None:
     class Counting(TrainingState):
         looked = 0
 
@@ -160,7 +145,7 @@ def test_losses_become_numbers_only_when_they_are_shown() -> None:
             return super().masks
 
     state = Counting(0, 1000, "train", losses={"loss_d": torch.tensor(1.0)}, generator=Masked())
-    bar = ProgressBar(display=LogDisplay(io.StringIO()), clock=Time())
+    bar = ProgressBar()
     bar.on_start(state)
     shown = state.looked
     for state.iteration in range(1, 1001):
@@ -170,78 +155,24 @@ def test_losses_become_numbers_only_when_they_are_shown() -> None:
     assert state.looked > shown
 
 
-# Terminals
-
-
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
 
-    def screen(self) -> list[str]:
-        """What stands on the screen after all that was written."""
-        rows, row, column = [""], 0, 0
-        for step, count, command in re.findall(r"([^\x1b])|\x1b\[(\d*)([A-K])", self.getvalue()):
-            if command == "A":
-                row -= int(count or 1)
-            elif command == "K":
-                rows[row] = rows[row][:column]
-            elif step == "\r":
-                column = 0
-            elif step == "\n":
-                row, column = row + 1, 0
-                rows += [""] * (row + 1 - len(rows))
-            else:
-                rows[row] = f"{rows[row][:column]:<{column}}{step}{rows[row][column + 1 :]}"
-                column += 1
-        return [line.rstrip() for line in rows]
+
+def test_a_terminal_has_one_bar_that_is_overwritten(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    steps(state_at(0, 20), [ProgressBar("ppcd-s0")], 20, time)  # 10 seconds
+    assert terminal.getvalue().count("\n") == 1 and terminal.getvalue().endswith("\n")
+    states = terminal.getvalue().split("\r")
+    assert 10 <= len([state for state in states if "images/s" in state]) <= 13  # every second, the start and the end
+    assert states[-1].startswith("ppcd-s0 train: 100%|") and "20/20" in states[-1]
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
-    monkeypatch.setenv("COLUMNS", "80")
-    stream = Terminal()
-    yield stream
-
-
-def test_a_terminal_shows_a_bar_the_losses_and_every_layer(terminal: Terminal) -> None:
-    time = Time()
-    steps(state_at(0, 20), [ProgressBar("ppcd-s0", display=TerminalDisplay(terminal), clock=time)], 20, time)
-    bar, losses, pruned, verdict, *rest = terminal.screen()
-    assert bar.startswith("ppcd-s0 train: 100%|") and "20/20" in bar and "256 images/s" in bar
-    assert losses == "loss_d 1.250  loss_adv -0.500  loss_cd 0.125  loss_pp 8.000"
-    assert pruned == "pruned .50* .25" and verdict == "finished 20 iterations in 0:10"
-    assert rest == [""] and terminal.getvalue().count("pruned") > 10
-
-
-def test_a_narrow_terminal_wraps_the_layers_and_shows_all(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    display = TerminalDisplay(terminal)
-    masks = [(f"layer{index}", index / 20, index % 2 == 0) for index in range(20)]
-    snapshot = Snapshot("ppcd-s0", "train", 5, 20, 256.0, 10.0, 30.0, LOSSES, masks)
-    display.start(snapshot)
-    display.end(snapshot)
-    screen = terminal.screen()
-    assert all(len(line) < 40 for line in screen[1:])
-    everything = " ".join(" ".join(screen).split())
-    assert pruned_text(masks) in everything and "stopped at iteration 5 of 20" in everything
-
-
-def test_a_terminal_without_masks_has_no_line_for_them(terminal: Terminal) -> None:
-    bar = ProgressBar("sagan-s0", display=TerminalDisplay(terminal), clock=Time())
-    steps(state_at(0, 4, masked=False), [bar], 4)
-    assert len(terminal.screen()) == 4 and "pruned" not in terminal.getvalue()
-
-
-# Notebooks
-
-
-def test_the_display_is_chosen_by_where_the_output_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(choose_display(io.StringIO()), LogDisplay)
-    assert isinstance(choose_display(Terminal()), TerminalDisplay)
-    monkeypatch.setattr("IPython.get_ipython", lambda: type("Shell", (), {"kernel": 1})())
-    assert isinstance(choose_display(Terminal()), NotebookDisplay)
-    monkeypatch.setattr("IPython.get_ipython", lambda: type("Terminal", (), {})())
-    assert isinstance(choose_display(Terminal()), TerminalDisplay)
+def test_a_training_without_masks_names_none(time: Time, capsys: pytest.CaptureFixture[str]) -> None:
+    steps(state_at(0, 4, masked=False), [ProgressBar("sagan-s0")], 4)
+    assert "pruned" not in capsys.readouterr().err
 
 
 NOTEBOOK = """
@@ -249,7 +180,7 @@ from ppcd.runs.callbacks import ProgressBar, TrainingState
 import torch
 from ppcd.method.masks import ChannelMask
 
-state = TrainingState(0, 4, "train", rate=256.0, generator=torch.nn.ModuleDict({"<mask>": ChannelMask(4)}))
+state = TrainingState(0, 4, "train", rate=256.0)
 bar = ProgressBar("ppcd & co")
 bar.on_start(state)
 for state.iteration in range(1, 5):
@@ -259,17 +190,17 @@ bar.on_end(state)
 """
 
 
-def test_a_notebook_keeps_one_output_that_reads_well() -> None:
-    cell = nbformat.v4.new_code_cell(NOTEBOOK)
-    notebook = nbformat.v4.new_notebook(cells=[cell])
-    resources = {"metadata": {"path": str(paths.repository())}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
-    (output,) = notebook.cells[0].outputs
-    plain, rich = output["data"]["text/plain"], output["data"]["text/html"]
-    assert plain.splitlines()[0].startswith("ppcd & co train: finished 4 iterations in 0:0")
-    assert plain.splitlines()[1:] == ["loss_d 2.000", "pruned .00"]
-    assert "ppcd &amp; co" in rich and "&lt;mask&gt;" in rich and "width:100.0%" in rich
-    assert "loss_d 2.000" in rich and "pruned .00" in rich and "<script" not in rich
+def test_an_executed_notebook_and_its_page_have_the_last_state_as_a_line(tmp_path: Path) -> None:
+    """By papermill, with this project's engine; without what an interactive widget would need."""
+    source, executed = tmp_path / "source.ipynb", tmp_path / "executed.ipynb"
+    code = f"# {ppcd_papermill.START}...)\n{NOTEBOOK}"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), source)
+    papermill.execute_notebook(source, executed, kernel_name="python3", cwd=paths.repository(), progress_bar=False)
+    (output,) = nbformat.read(executed, as_version=4).cells[-1].outputs
+    (line,) = output["text"].splitlines()
+    assert line.startswith("ppcd & co train: 100%|") and "4/4" in line and "loss_d 2.000" in line
+    page, _ = HTMLExporter(template_name="basic").from_filename(executed)
+    assert page.count("images/s") == 1 and "HBox" not in page
 
 
 # History files

@@ -1,16 +1,17 @@
-"""Figure 2 of the paper, the framework and the PP-Res block, drawn from what the code does when it runs.
+"""Figure 2 of the paper: the framework (left) and the PP-Res block (right).
 
-Both graphs are traced (see `trace`) through one real training step and one real forward pass of a masked block; what
-is removed after training is what `slim` removes from the module tree.
+Drawn by hand. That the parts of the block stand in the order in which the block calls them is tested.
 """
 
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from types import FrameType
 
-import torch
+import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from paper.artifacts.diagram import draw
 from paper.artifacts.figures import save
@@ -25,12 +26,16 @@ from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import TEACHER, get_recipe
 from ppcd.training.trainer import Trainer
 
-RECIPE = "ppcd"
-BATCH = 2
+Bend = tuple[str, str, str]  # from, to, and how the arrow turns
+
+OUT, IN = "angle,angleA=0,angleB=90,rad=4", "angle,angleA=90,angleB=0,rad=4"  # sideways first; up or down first
+INK, RED = "0.2", "#c1121f"
+STUDENT, TEACHER, LOSS, PLAIN = "#dbe9f6", "#e8e8e8", "#fff3d6", "white"
 
 
-class _Traced(Trainer):
-    """A trainer whose batch is known, and whose teacher is quick to prepare."""
+@dataclass(frozen=True)
+class Box:
+    """A box of the drawing.
 
     batch: tuple[Tensor, Tensor]
 
@@ -92,52 +97,101 @@ def framework_graph(profile: str) -> Graph:
     Sources z, y, "real images" and "real y"; the networks' parts are student.*, teacher.*, discriminator; a
     function of `ppcd.method.losses` is a node, and every call of the teacher's normalisation, `normalise#<call>`.
     """
-    budget = replace(get_profile(profile), batch_size=BATCH, accumulations=1)
-    images = torch.zeros(budget.num_classes, 3, budget.resolution, budget.resolution, dtype=torch.uint8)
-    labels = torch.arange(budget.num_classes)
-    data = ImageSet(images, labels, tuple(map(str, labels.tolist())), "none", "", "")
-    teacher = build_generator(
-        get_recipe(TEACHER).generator, budget.resolution, budget.num_classes, budget.teacher_width,
-        dim_z=budget.teacher_dim_z,
-    )  # fmt: skip
-    trainer = _Traced(budget, get_recipe(RECIPE), 0, data, teacher, "cpu")
-    trainer.batch = torch.zeros(BATCH, budget.dim_z), labels[:BATCH].clone()
-    real = next(trainer.sampler)
-    trainer.sampler = iter([real])  # type: ignore[assignment]
 
-    networks: dict[str, nn.Module] = {"student": trainer.generator, "teacher": teacher}
-    whole = {f"{root}.{part}" for root, network in networks.items() for part in _parts(network)} | {"discriminator"}
-    assert trainer.discriminator is not None and trainer.rule is not None
-    tracer = Tracer(networks | {"discriminator": trainer.discriminator}, whole, _our_function)
-    for name, tensor in zip(("z", "y"), trainer.batch, strict=True):
-        tracer.source(name, tensor)
-    for name, tensor in zip(("real images", "real y"), real, strict=True):
-        tracer.source(name, tensor)
-    with tracer:
-        trainer.generator_loss(*trainer.batch)
-        trainer.discriminator_step()
-        for name, mask in trainer.generator.masks().items():
-            tracer.made(mask.weight, {f"student.{name.rsplit('.', 1)[0]}"})
-        trainer.rule.backward()
-    ends = {node.name for node in tracer.graph().nodes if node.kind == "group"}
-    return tracer.graph().towards(ends)
+    name: str
+    text: str
+    x: float
+    y: float
+    fill: str = PLAIN
+    ink: str = INK
+    width: float = 1.75
+    height: float = 0.66
 
 
-def _parts(network: nn.Module) -> list[str]:
-    """Names of a network's direct parts, and of those of its lists."""
-    parts = []
-    for name, child in network.named_children():
-        inside = isinstance(child, nn.ModuleList)
-        parts += [f"{name}.{index}" for index in range(len(child))] if inside else [name]  # type: ignore[arg-type]
-    return parts
+# The parts of a PP-Res block, first to last: the module of the block or the function of torch, and its label.
+MAIN = (
+    ("bn1", "CBN"),
+    ("relu#1", "ReLU"),
+    ("interpolate#1", "up ×2"),
+    ("conv1", "conv 3×3"),
+    ("bn2", "CBN"),
+    ("mask1", "mask"),
+    ("relu#2", "ReLU"),
+    ("conv2", "conv 3×3"),
+    ("mask2", "mask"),
+    ("transition", "conv 1×1\n(transition)"),
+)
+SKIP = (("interpolate#2", "up ×2"), ("conv_sc", "conv 1×1\n(skip)"))
+REMOVED = ("mask1", "mask2")  # after training
+
+FRAMEWORK = (
+    Box("student linear", "linear\nof z", 2.2, 0.0, STUDENT),
+    Box("student block 1", "PP-Res block 1\ngiven y", 2.2, 1.2, STUDENT),
+    Box("student blocks", "PP-Res blocks 2 to L\ngiven y", 2.2, 2.4, STUDENT),
+    Box("student output", "BN, ReLU,\nconv 3×3, tanh", 2.2, 3.6, STUDENT),
+    Box("discriminator", "discriminator D\ngiven y", 2.2, 4.8, "#e3f1df"),
+    Box("real images", "real images", 0.0, 4.8),
+    Box("teacher linear", "linear\nof z", 8.8, 0.0, TEACHER),
+    Box("teacher block 1", "block 1\ngiven z, y", 8.8, 1.2, TEACHER),
+    Box("teacher blocks", "blocks 2 to L\ngiven z, y", 8.8, 2.4, TEACHER),
+    Box("normalisation", "class-conditional BN\nof the next block; last:\nby class statistics", 6.6, 2.4, TEACHER),
+    Box("student maps", "attention maps", 4.4, 2.4),
+    Box("teacher maps", "attention maps", 6.6, 3.6),
+    Box("distillation", r"$\mathcal{L}_{\rm CD}$ (eqs. 4, 6)", 4.4, 3.6, LOSS),
+    Box("pruning", "$\\mathcal{L}_{\\rm PP}$ of the masks\n(eqs. 2, 5)", 0.0, 1.8, LOSS),
+    Box("loss of G", "$\\mathcal{L}_{\\rm ADV}$ of G\n(eq. 7, hinge)", 4.4, 4.8, LOSS),
+    Box("loss of D", "$\\mathcal{L}_{\\rm ADV}$ of D\n(eq. 7, hinge)", 2.2, 6.0, LOSS),
+)
+FRAMEWORK_ARROWS = (
+    ("student linear", "student block 1", "student blocks", "student output", "discriminator", "loss of D"),
+    ("real images", "discriminator", "loss of G"),
+    ("student block 1", "pruning"),
+    ("student blocks", "pruning"),
+    ("student blocks", "student maps", "distillation"),
+    ("teacher linear", "teacher block 1", "teacher blocks", "normalisation", "teacher maps", "distillation"),
+)
+EQUATION_8 = (
+    "Student and masks minimise\n"
+    r"$\mathcal{L} = \mathcal{L}_{\rm ADV} + \lambda_{\rm CD}\,\mathcal{L}_{\rm CD}"
+    r" + \lambda_{\rm PP}\,\mathcal{L}_{\rm PP}$ (eq. 8);"
+    "\nD minimises its own; the teacher is frozen."
+)
 
 
-def _our_function(frame: FrameType) -> str | None:
-    """The name of a loss, or "normalise#" for the teacher's normalisation, where the frame is of one."""
-    name = frame.f_code.co_name
-    if frame.f_globals.get("__name__") == losses.__name__ and name in vars(losses):
-        return name
-    return "normalise#" if frame.f_code.co_qualname == "Teacher._normalise" else None
+def draw(axes: Axes, boxes: Collection[Box], chains: Collection[Sequence[str]], bends: Collection[Bend] = ()) -> None:
+    """Boxes with their texts, straight arrows from each box of a chain to the next, and arrows with one corner."""
+    patches, centres = {}, {box.name: (box.x, box.y) for box in boxes}
+    for box in boxes:
+        patches[box.name] = FancyBboxPatch(
+            (box.x - box.width / 2, box.y - box.height / 2), box.width, box.height,
+            boxstyle="round,pad=0,rounding_size=0.12", facecolor=box.fill, edgecolor=box.ink,
+            linewidth=1.4 if box.ink == RED else 0.8, gid=box.name,
+        )  # fmt: skip
+        axes.add_patch(patches[box.name])
+        axes.text(box.x, box.y, box.text, ha="center", va="center", fontsize=6.5, color=box.ink, linespacing=1.15)
+    straight = [(*pair, "arc3") for chain in chains for pair in pairwise(chain)]
+    for start, end, way in (*straight, *bends):
+        arrow = FancyArrowPatch(
+            centres[start], centres[end], patchA=patches[start], patchB=patches[end], connectionstyle=way,
+            arrowstyle="-|>", mutation_scale=8, linewidth=0.8, color=INK, shrinkA=0, shrinkB=1, zorder=0.5,
+        )  # fmt: skip
+        axes.add_patch(arrow)
+    axes.set_axis_off()
+    axes.set_xlim(min(box.x - box.width / 2 for box in boxes) - 0.1, max(box.x + box.width / 2 for box in boxes) + 0.1)
+    axes.set_ylim(max(box.y for box in boxes) + 0.6, min(box.y for box in boxes) - 0.6)
+
+
+def draw_block(axes: Axes) -> None:
+    """The PP-Res block: the main path down the middle, the skip right of it, the class left of it."""
+    end = len(MAIN) + 1.0
+    boxes = [Box("x", "x", 0.0, 0.0, width=0.66), Box("+", "+", 0.0, end, width=0.66)]
+    boxes += [Box("y", "y", -1.9, 3.0, width=0.66)]
+    for row, (name, text) in enumerate(MAIN, 1):
+        boxes.append(Box(name, text, 0.0, row, ink=RED if name in REMOVED else INK))
+    boxes += [Box(name, text, 2.2, row) for row, (name, text) in zip((4.0, 7.0), SKIP, strict=True)]
+    main, skip = [name for name, _ in MAIN], [name for name, _ in SKIP]
+    bends = [("x", skip[0], OUT), (skip[-1], "+", IN), ("y", "bn1", IN), ("y", "bn2", IN)]
+    draw(axes, boxes, [["x", *main, "+"], skip], bends)
 
 
 def fig2(profile: str) -> Figure:
@@ -146,13 +200,24 @@ def fig2(profile: str) -> Figure:
     Raises:
         PpcdError: unknown profile.
     """
-    budget, student, teacher = get_profile(profile), get_recipe(RECIPE), get_recipe(TEACHER)
-    generator = masked_generator(profile)
-    headings = {
-        "student": f"student: {get_recipe(student.generator).title}, width {budget.student_width}, PP-Res blocks",
-        "teacher": f"{teacher.title}, frozen, width {budget.teacher_width}",
-    }
-    return draw(budget, framework_graph(profile), block_graph(generator), removed_nodes(generator), headings)
+    budget = get_profile(profile)
+    count = len(CHANNELS[budget.resolution]) - 1
+    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+        figure = new_figure(10.5, 6.2, constrained=False)
+        edges = {"left": 0.01, "right": 0.99, "top": 0.94, "bottom": 0.05, "wspace": 0.04}
+        left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": (2.3, 1), **edges})
+        left.set_title("Framework: one training step", fontsize=9)
+        right.set_title("Progressive pruning residual block", fontsize=9)
+        draw(left, FRAMEWORK, FRAMEWORK_ARROWS)
+        draw_block(right)
+        for text, x in ((f"student: SA-GAN, width {budget.student_width}", 2.2),
+                        (f"teacher: Big-GAN, frozen, width {budget.teacher_width}", 8.8)):  # fmt: skip
+            left.text(x, -0.48, text, ha="center", fontsize=7.5)
+        left.text(7.7, 5.4, EQUATION_8, ha="center", va="center", fontsize=7.5, linespacing=1.5)
+        right.text(1, 0, "red: removed after training", color=RED, fontsize=7, ha="right", transform=right.transAxes)
+        note = f"profile {budget.name}: L = {count} blocks, {budget.resolution} pixels"
+        figure.text(0.99, 0.012, note, fontsize=6, color="0.35", ha="right")
+    return figure
 
 
 def write_fig2(profile: str) -> list[Path]:

@@ -5,13 +5,12 @@ tensors in the state and become numbers only when a callback shows or writes the
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -111,66 +110,36 @@ class Callback:
         """After the last step, or the one that failed."""
 
 
-class _Pace:
-    """Time gone and time left, from the steps of this process."""
-
-    def __init__(self, state: TrainingState, clock: Clock) -> None:
-        self.clock, self.began, self.first = clock, clock(), state.iteration
-
-    def elapsed(self) -> float:
-        return self.clock() - self.began
-
-    def left(self, state: TrainingState) -> float | None:
-        done = state.iteration - self.first
-        return self.elapsed() / done * (state.total - state.iteration) if done else None
-
-
 class ProgressBar(Callback):
-    """Shows iteration, rate, losses and the pruned fraction of every layer where the user looks.
+    """Shows iterations, the time left, images per second, the losses and each mask layer's pruned fraction.
 
     Args:
         title: what is trained.
-        stream: where text goes; default: standard error.
-        display: how; default: what suits a notebook's kernel, a terminal or a log file.
-        clock: seconds of a steady clock.
     """
 
-    def __init__(
-        self,
-        title: str = "",
-        stream: TextIO | None = None,
-        display: Display | None = None,
-        clock: Clock = time.monotonic,
-    ) -> None:
-        self.title, self.clock = title, clock
-        self.display = display or choose_display(stream or sys.stderr)
-        self._pace: _Pace | None = None
+    def __init__(self, title: str = "") -> None:
+        self.title = title
+        self._progress: Progress | None = None
 
     def on_start(self, state: TrainingState) -> None:
-        self._pace = _Pace(state, self.clock)
-        self.display.due(self.clock(), state.iteration, state.total)
-        self.display.start(self._snapshot(state))
+        self._progress = Progress(state.total, state.iteration)
+        self._show(state)
 
     def on_step(self, state: TrainingState) -> None:
-        if self.display.due(self.clock(), state.iteration, state.total):
-            self.display.show(self._snapshot(state))
+        if self._progress is not None and self._progress.due():
+            self._show(state)
 
     def on_end(self, state: TrainingState) -> None:
-        self.display.end(self._snapshot(state))
+        self._show(state)
+        if self._progress is not None:
+            self._progress.close()
 
-    def _snapshot(self, state: TrainingState) -> Snapshot:
-        pace = self._pace or _Pace(state, self.clock)
-        return Snapshot(
-            title=self.title,
-            phase=state.phase,
-            iteration=state.iteration,
-            total=state.total,
-            rate=state.rate,
-            elapsed=pace.elapsed(),
-            left=pace.left(state),
-            losses=state.loss_values(),
-            masks=state.masks,
-        )
+    def _show(self, state: TrainingState) -> None:
+        losses = [f"{name} {value:.3f}" for name, value in state.loss_values().items()]
+        pruned = [f"{ratio:.2f}{'*' if frozen else ''}" for _, ratio, frozen in state.masks]  # * where it is final
+        details = [f"{state.rate:.0f} images/s", *losses, *([f"pruned {' '.join(pruned)}"] if pruned else [])]
+        if self._progress is not None:
+            self._progress.show(state.iteration, f"{self.title} {state.phase}".strip(), ", ".join(details))
 
 
 class HistoryLogger(Callback):
@@ -229,18 +198,18 @@ class ProgressFile(Callback):
 
     def __init__(self, directory: Path, interval: float = 1.0, clock: Clock = time.monotonic) -> None:
         self.path, self.clock = directory / "progress.json", clock
-        self._throttle = Throttle(interval)
-        self._pace: _Pace | None = None
+        self.interval = interval
+        self._written = 0.0
+        self._began, self._first = 0.0, 0  # the clock and the iteration at the start of this process
         self._checkpoint: int | None = None
 
     def on_start(self, state: TrainingState) -> None:
-        self._pace = _Pace(state, self.clock)
+        self._began, self._first = self.clock(), state.iteration
         self._checkpoint = state.iteration or None
-        self._throttle.due(self.clock())
         self._write(state)
 
     def on_step(self, state: TrainingState) -> None:
-        if self._throttle.due(self.clock()):
+        if self.clock() - self._written >= self.interval:
             self._write(state)
 
     def on_checkpoint(self, state: TrainingState) -> None:
@@ -251,13 +220,14 @@ class ProgressFile(Callback):
         self._write(state)
 
     def _write(self, state: TrainingState) -> None:
-        losses = state.loss_values()
+        self._written = self.clock()
+        losses, done = state.loss_values(), state.iteration - self._first
         content: dict[str, Any] = {
             "iteration": state.iteration,
             "total": state.total,
             "phase": state.phase,
             "rate": state.rate,
-            "eta": self._pace.left(state) if self._pace else None,
+            "eta": (self._written - self._began) / done * (state.total - state.iteration) if done else None,
             "losses": {name: value if isfinite(value) else None for name, value in losses.items()},
             "masks": state.masks,
             "checkpoint": self._checkpoint,

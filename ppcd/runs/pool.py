@@ -46,7 +46,7 @@ class Job:
         """How much of its training is done, in [0, 1]."""
         if self.done:
             return 1.0
-        progress = self.run.progress() if self.process is not None else None
+        progress = None if self.retrain and self.process is None else self.run.progress()
         try:
             return progress["iteration"] / progress["total"] if progress else 0.0
         except (KeyError, TypeError, ZeroDivisionError):  # edited by hand; it is written anew in a second
@@ -161,10 +161,16 @@ def _blocked(job: Job, jobs: Sequence[Job]) -> Job | None:
     return next((other for other in jobs if other.config.id == teacher.id and (not other.done or other.error)), None)
 
 
+def trained(jobs: Sequence[Job]) -> int:
+    """Iterations done, of all jobs together."""
+    return round(sum(job.iterations * job.fraction() for job in jobs))
+
+
 def _work(jobs: list[Job], device: str, workers: int) -> None:
     waiting: list[Job] = list(jobs)
     running: list[Job] = []
-    board = Board(jobs)
+    progress = Progress(sum(job.iterations for job in jobs), trained(jobs))
+    progress.say(f"to train: {', '.join(job.config.id for job in jobs)}")
     try:
         while waiting or running:
             for job in list(waiting):
@@ -176,19 +182,22 @@ def _work(jobs: list[Job], device: str, workers: int) -> None:
                     job.start(device)
                     waiting.remove(job)
                     running.append(job)
-                    board.started(job)
+                    progress.say(f"{job.config.id} started")
             time.sleep(0.2)
             for job in [job for job in running if job.collect()]:
                 running.remove(job)
-                board.finished(job)
-            board.show(running)
+                progress.say(f"{job.config.id} {'failed: ' + job.error if job.error else 'complete'}")
+            if progress.due() or not running:
+                each = [f"{job.config.id.rsplit('-', 1)[0]} {job.fraction():.0%}" for job in running]
+                done = f"{sum(job.done for job in jobs)} of {len(jobs)} runs"
+                progress.show(trained(jobs), done, ", ".join(each))
     finally:
         # An interrupt may have reached them as well; they keep their last checkpoint
         end_processes(job.process for job in jobs if job.process is not None)
         for job in running:
             if job.log is not None:
                 job.log.close()
-        board.close()
+        progress.close()
 
 
 def ensure_runs(

@@ -1,0 +1,47 @@
+"""Progress on standard error: tqdm's bar where a line can be overwritten, else its text now and then."""
+
+import io
+import sys
+import time
+
+from tqdm import tqdm
+
+FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+
+class Progress:
+    """A bar in a terminal or a notebook, every second; in a log file a line every 30 seconds.
+
+    It is text in notebooks too: tqdm's widget would be missing in the HTML of an executed notebook.
+
+    Args:
+        total: how much there is to do.
+        done: how much of it was done before; the time left is estimated without it.
+    """
+
+    def __init__(self, total: int, done: int = 0) -> None:
+        self.live = sys.stderr.isatty() or "ipykernel.zmqshell" in sys.modules
+        stream = sys.stderr if self.live else io.StringIO()
+        self.bar = tqdm(total=total, initial=done, bar_format=FORMAT, dynamic_ncols=self.live, file=stream)
+        self.shown = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time to show the progress again."""
+        return time.monotonic() - self.shown >= (1 if self.live else 30)
+
+    def show(self, done: int, description: str, details: str) -> None:
+        """Show how much is done, with text before and after the bar."""
+        self.shown = time.monotonic()
+        self.bar.n = done
+        self.bar.set_description_str(description, refresh=False)
+        self.bar.set_postfix_str(details)
+        if not self.live:
+            print(self.bar, file=sys.stderr, flush=True)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        tqdm.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self.bar.close()
