@@ -30,11 +30,11 @@ from ppcd.metrics.evaluate import DIVERSITY_SEED, check_fit, fewest_samples, mea
 from ppcd.metrics.fidelity import frechet_distance, is_splits
 from ppcd.metrics.gauges import Gauges, get_gauges
 from ppcd.networks.io import load_generator
+from ppcd.progress import Progress
 from ppcd.records import read_run
 from ppcd.runs import memory, provenance
 from ppcd.runs.config import RunConfig, runs_root
 from ppcd.runs.directory import Run
-from ppcd.runs.displays import Throttle, clock
 from ppcd.runs.pool import count_workers
 from ppcd.runs.train import GENERATOR, resolve_device
 from ppcd.stopping import end_processes, start_process, told

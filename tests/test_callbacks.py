@@ -18,15 +18,6 @@ import ppcd_papermill
 from ppcd import paths
 from ppcd.method.masks import ChannelMask
 from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile, TrainingState
-from ppcd.runs.displays import (
-    LogDisplay,
-    NotebookDisplay,
-    Snapshot,
-    TerminalDisplay,
-    choose_display,
-    clock,
-    pruned_text,
-)
 from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS
 
 LOSSES = {"loss_d": 1.25, "loss_adv": -0.5, "loss_cd": 0.125, "loss_pp": 8.0}

@@ -9,22 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch.overrides import TorchFunctionMode
 
-from paper.artifacts.diagram import RED, label
-from paper.artifacts.framework import (
-    block_graph,
-    fig2,
-    framework_graph,
-    masked_generator,
-    removed_modules,
-    removed_nodes,
-    write_fig2,
-)
-from paper.artifacts.trace import Graph, Tracer
-from ppcd.method.masks import ChannelMask
+from paper.artifacts import framework
+from paper.artifacts.framework import FRAMEWORK, FRAMEWORK_ARROWS, MAIN, RED, fig2, write_fig2
+from ppcd.method.slim import slim
 from ppcd.networks.blocks import GeneratorBlock
-
-# Section 3.2 and Figure 2 (right): masks on top of each convolutional layer and before the ReLU, transition on top.
-PP_RES = ["x", "CBN", "ReLU", "up ×2", "conv 3×3", "CBN", "mask", "ReLU", "conv 3×3", "mask", "conv 1×1", "+"]
+from ppcd.networks.generators import Generator, build_generator
+from ppcd.networks.resampling import straightforward
 
 
 def masked_generator() -> Generator:
@@ -60,16 +50,8 @@ def drawn(figure: Figure) -> list[str]:
     return [str(box.get_gid()).split("#")[0] for box in columns]
 
 
-def test_a_block_without_its_transition_is_drawn_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = masked_generator("smoke")
-    generator.residual_blocks()[0].transition = None
-    graph = block_graph(generator)
-    assert main_path(graph) == [name for name in PP_RES if name != "conv 1×1"]
-    assert graph.before("block.add#1") == ["block.mask2", "block.conv_sc"]
-    monkeypatch.setattr("paper.artifacts.framework.masked_generator", lambda profile: generator)
-    monkeypatch.setattr("paper.artifacts.framework.removed_nodes", lambda generator: set())
-    changed = fig2("smoke")
-    assert "block.transition" not in boxes(changed) and not red_boxes(changed)
+def test_the_drawn_order_is_the_order_of_the_calls() -> None:
+    assert drawn(fig2("smoke")) == called(masked_generator().residual_blocks()[0])
 
 
 @pytest.mark.parametrize("first", range(len(MAIN) - 1))

@@ -127,7 +127,6 @@ def test_every_file_and_module_named_exists() -> None:
     assert {
         "ppcd/method/masks.py",
         "paper/questions.py",
-        "ppcd/export/onnx.py",
         "docs/distillation.md",
         "CITATION.cff",
     } <= names

@@ -17,10 +17,10 @@ from reference import refused
 
 import paper.notebook
 import paper.reproduce
-import ppcd.runs.board
+import ppcd.base
+import ppcd.progress
 import ppcd.runs.pool
 import ppcd.runs.train
-import ppcd.training.distributed
 from paper import numbers
 from paper.artifacts import report
 from paper.claims import CLAIMS
@@ -40,10 +40,9 @@ from paper.reproduce import (
 )
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.runs.board import Board
 from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import Run
-from ppcd.runs.pool import Job, ensure_runs, run_all, with_teachers
+from ppcd.runs.pool import Job, ensure_runs, run_all, trained, with_teachers
 from ppcd.seeds import parse_seeds, write_seeds
 from ppcd.training.recipes import TEACHER, get_recipe
 
@@ -136,7 +135,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(ppcd.runs.pool, "start_process", result.start)
     clock = types.SimpleNamespace(sleep=result.sleep, monotonic=result.monotonic)
     monkeypatch.setattr(ppcd.runs.pool, "time", clock)
-    monkeypatch.setattr(ppcd.runs.board, "time", clock)
+    monkeypatch.setattr(ppcd.progress, "time", clock)
     return result
 
 
@@ -189,7 +188,7 @@ def test_children_get_a_command_that_trains_the_run(
 def test_without_workers_there_is_one_a_core_and_one_on_a_gpu(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ppcd.training.distributed.os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(ppcd.base.os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
     run_all([config_of("sagan", seed) for seed in range(5)])
     assert machine.most == 3
     machine.most = 0
@@ -204,7 +203,7 @@ def test_without_workers_there_is_one_a_core_and_one_on_a_gpu(
 
 def test_several_processes_may_train_each_run(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """accelerate starts them; side by side are so many runs as their processes fill the cores."""
-    monkeypatch.setattr(ppcd.training.distributed.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setattr(ppcd.base.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
     run_all([config_of("sagan", seed) for seed in range(5)], processes=2)
     assert machine.most == 3
     for command in machine.commands:
@@ -386,32 +385,8 @@ def test_a_terminal_has_one_bar_and_lines_above_it(machine: Machine, monkeypatch
     config = config_of("sagan")
     run_all([config], workers=1)
     shown = terminal.getvalue()
-    assert "2 runs to train" in shown and " 25%|" in shown and "0 of 2 runs" in shown
-    assert "sagan-s0 50%" in shown and f"{running.config.id} complete\n" in shown
-
-
-def test_a_notebook_has_one_output_that_changes(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[str] = []
-
-    class Handle:
-        def update(self, bundle: dict[str, str], raw: bool) -> None:
-            shown.append(bundle["text/plain"])
-
-    def display(bundle: dict[str, str], raw: bool, display_id: bool) -> Handle:
-        shown.append(bundle["text/plain"])
-        return Handle()
-
-    monkeypatch.setattr(ppcd.runs.board, "_in_notebook", lambda: True)
-    monkeypatch.setattr("IPython.display.display", display)
-    running = at(job("sagan"), 12)
-    board = Board([running])
-    for _ in range(2):
-        machine.now += 60
-        board.show([running])
-    running.done = True
-    board.close()
-    assert len(shown) == 3 and "50% of the training" in shown[0]
-    assert shown[-1] == "1 of 1 runs after 2:00"
+    assert f"\r{config.id} started\n" in shown and f"\r{config.id} complete\n" in shown
+    assert "0 of 1 runs:  50%|" in shown and "1 of 1 runs: 100%|" in shown.rsplit("\r", 1)[-1]
 
 
 # ------------------------------------------------------------ the plan of `make reproduce`

@@ -13,18 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from paper.artifacts.diagram import draw
-from paper.artifacts.figures import save
-from paper.artifacts.trace import Graph, Tracer
-from ppcd.data.sets import ImageSet
-from ppcd.method import losses
-from ppcd.method.slim import slim
-from ppcd.method.teacher import Teacher
-from ppcd.networks.generators import Generator, build_generator
-from ppcd.networks.resampling import straightforward
+from paper.artifacts.figures import STYLE, new_figure, save
+from ppcd.networks.generators import CHANNELS
 from ppcd.training.profiles import get_profile
-from ppcd.training.recipes import TEACHER, get_recipe
-from ppcd.training.trainer import Trainer
 
 Bend = tuple[str, str, str]  # from, to, and how the arrow turns
 
@@ -37,65 +28,10 @@ STUDENT, TEACHER, LOSS, PLAIN = "#dbe9f6", "#e8e8e8", "#fff3d6", "white"
 class Box:
     """A box of the drawing.
 
-    batch: tuple[Tensor, Tensor]
-
-    def _make_teacher(self, generator: Generator | None) -> Teacher | None:
-        return None if generator is None else Teacher(generator, self.recipe.normalisation, self.seed, 1)
-
-    def draw(self) -> tuple[Tensor, Tensor]:
-        return self.batch
-
-
-def masked_generator(profile: str) -> Generator:
-    """The profile's student as it is before training, with masks."""
-    budget, recipe = get_profile(profile), get_recipe(RECIPE)
-    return build_generator(
-        recipe.generator, budget.resolution, budget.num_classes, budget.student_width, True, dim_z=budget.dim_z
-    )
-
-
-def removed_modules(generator: Generator) -> set[str]:
-    """Names of the modules that `slim` removes from a generator: those of the masked one that the slim one lacks."""
-    masked = build_like(generator)
-    for mask in masked.masks().values():
-        mask.freeze(torch.ones(mask.channels, dtype=torch.bool))
-    after = {name for name, _ in slim(masked).named_modules()}
-    return {name for name, _ in masked.named_modules() if name not in after}
-
-
-def build_like(generator: Generator) -> Generator:
-    """Another generator of the same configuration and weights."""
-    other = Generator(generator.config)
-    other.load_state_dict(generator.state_dict())
-    return other
-
-
-def block_graph(generator: Generator, index: int = 0) -> Graph:
-    """One residual block in straightforward form: sources x and y, then its operations in their order."""
-    block = generator.residual_blocks()[index]
-    tracer = Tracer({"block": block}, {f"block.{name}" for name, _ in block.named_children()})
-    height = 4 * 2**index
-    x = torch.zeros(BATCH, block.conv_sc.in_channels, height, height)
-    y = torch.arange(BATCH) % generator.num_classes
-    _, conditions = generator.conditions(torch.zeros(BATCH, generator.dim_z), y)
-    tracer.source("x", x)
-    tracer.source("y", conditions[index])
-    with torch.no_grad(), straightforward(block), tracer:
-        block.eval()(x, conditions[index])
-    return tracer.graph()
-
-
-def removed_nodes(generator: Generator, index: int = 0) -> set[str]:
-    """Which nodes of `block_graph` are removed after training."""
-    prefix = f"blocks.{index}."
-    return {"block." + name.removeprefix(prefix) for name in removed_modules(generator) if name.startswith(prefix)}
-
-
-def framework_graph(profile: str) -> Graph:
-    """One training step of PPCD-GAN (the D step, the G step, the masks' step), down to its losses.
-
-    Sources z, y, "real images" and "real y"; the networks' parts are student.*, teacher.*, discriminator; a
-    function of `ppcd.method.losses` is a node, and every call of the teacher's normalisation, `normalise#<call>`.
+    Attributes:
+        name: unique in its panel; of a part of the block, the module or function that it stands for, before any "#".
+        text: what stands in it.
+        x, y: its centre; y grows downwards.
     """
 
     name: str

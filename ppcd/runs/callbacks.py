@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ppcd import paths
 from ppcd.method.masks import ChannelMask
-from ppcd.runs.displays import Display, Snapshot, Throttle, choose_display
+from ppcd.progress import Progress
 from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS, QUANTILES, HistoryWriter, Value
 from ppcd.runs.provenance import utc_now
 

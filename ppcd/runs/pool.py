@@ -10,8 +10,8 @@ from typing import IO
 
 from ppcd import paths
 from ppcd.base import PpcdError, cores
+from ppcd.progress import Progress
 from ppcd.runs import memory
-from ppcd.runs.board import Board
 from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import Run
 from ppcd.runs.train import resolve_device
