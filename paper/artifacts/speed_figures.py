@@ -1,6 +1,5 @@
-"""Figures of `make bench`: latency, training, and what share of the MACs reduction became time."""
+"""Figures of `make bench`: training, and what share of the MACs reduction became time."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -12,7 +11,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from paper import numbers as paper
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save_in
 from paper.artifacts.speed import FOLDER, machine, scene
-from paper.bench.latency import BATCHES, FORMS, PAPER_SCALE
+from paper.bench.latency import BATCHES, FORMS
 from paper.bench.results import Content
 from paper.bench.targets import TARGETS
 from paper.bench.training import PAIR, PRUNING
@@ -21,7 +20,7 @@ from ppcd import paths
 BEHIND_TEXT = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
 MARKERS = dict(zip(BATCHES, "os^", strict=True))  # of a profile
 COLORS = dict(zip(FORMS, (PALETTE[7], PALETTE[0], PALETTE[1]), strict=True))
-FASTEST = ("together", "frozen", "slim")  # beginnings of the names that are set off
+FASTEST = ("together", "frozen")  # beginnings of the names that are set off
 
 
 def groups(content: Content, part: str) -> list[Content]:
@@ -35,35 +34,21 @@ def sign(figure: Figure, content: Content, part: str, note: str) -> None:
     figure.supxlabel("\n".join(lines), fontsize=6, color="0.35", x=0.99, ha="right")
 
 
-def latency_figure(content: Content) -> Figure:
-    """How many times faster than the dense teacher each network draws at the paper's scale, on two threads."""
-    found = [
-        each for each in groups(content, "latency") if each["scene"] == PAPER_SCALE and each["about"]["threads"] == 2
-    ]
-    return _bars_figure(content, "latency", found, {PAPER_SCALE: "a batch of 128 px images"}, "inference")
-
-
 def training_figure(content: Content) -> Figure:
     """Training steps: each optimisation alone and all together, and joint PPCD-GAN with its masks open and frozen."""
     titles = {PAIR: "an iteration of the 32 px BigGAN pair", PRUNING: "a step of joint PPCD-GAN"}
-    return _bars_figure(content, "training", groups(content, "training"), titles, "training")
-
-
-def _bars_figure(content: Content, part: str, found: list[Content], titles: Mapping[str, str], target: str) -> Figure:
-    """A panel for each group: times faster than its baseline, and a line at the target."""
-    heights = [len(group["cases"]) + 0.5 for group in found] or [1]
-    asked = TARGETS[target]
+    measured = groups(content, "training")
+    heights = [len(group["cases"]) + 0.5 for group in measured] or [1]
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 1.0 + 0.24 * sum(heights) + 0.3 * len(heights))
         panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-        if not found:
+        if not measured:
             not_run(panels[0])
-        for axes, group in zip(panels, found, strict=False):
-            meant = group["scene"] == asked.scene and asked.about.items() <= group["about"].items()
-            _bars(axes, group, asked.at_least if meant else None)
+        for axes, group in zip(panels, measured, strict=False):
+            _bars(axes, group, TARGETS["training"].at_least if group["scene"] == PAIR else None)
             axes.set_title(f"{titles[group['scene']]} ({scene(group).split(', ', 1)[1]})", loc="left")
         note = "times faster than the first; whiskers: lowest to highest of the rounds; at the bars: images a second"
-        sign(figure, content, part, note)
+        sign(figure, content, "training", note)
     return figure
 
 
@@ -124,7 +109,7 @@ def share_figure(content: Content) -> Figure:
     return figure
 
 
-FIGURES = {"latency": latency_figure, "training": training_figure, "share": share_figure}
+FIGURES = {"training": training_figure, "share": share_figure}
 
 
 def write_figure(content: Content, name: str) -> list[Path]:

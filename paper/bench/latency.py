@@ -1,7 +1,6 @@
 """Latency of generators: dense against slim, straightforward against what this project runs."""
 
 import tempfile
-from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,12 @@ from typing import Any
 import torch
 
 from paper.bench.cases import Case, Group, Work
-from paper.size_model import KeptCost, count, kept_generator
+from paper.size_model import KeptCost, count, slim_config
 from ppcd.base import seeded
 from ppcd.export.onnx import export_onnx, onnx_session
-from ppcd.method.slim import slim
 from ppcd.networks.compute import STRAIGHTFORWARD
-from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
+from ppcd.networks.generators import ARCHITECTURES, Generator, GeneratorConfig
+from ppcd.networks.initialisation import initialise
 from ppcd.training.profiles import Profile, get_profile
 
 KEPT_AT_PAPER_SCALE = 0.17  # what the paper's parameters at alpha 0.7 imply
@@ -27,55 +26,39 @@ TEACHER, SLIM = "teacher", "slim-onnx"  # the baseline, and the fastest form
 FORMS = {"straightforward": "straightforward", "plain": "merged upsampling", "onnx": "ONNX file in onnxruntime"}
 
 
-@dataclass(frozen=True)
-class Network:
-    """A generator of a profile with fresh weights, the spectral norm worked in.
+def teacher(profile: Profile) -> GeneratorConfig:
+    """The profile's BigGAN."""
+    size = (profile.resolution, profile.num_classes, profile.teacher_width, profile.teacher_dim_z)
+    return GeneratorConfig("biggan", *size, spectral_norm=False)
 
-    Attributes:
-        kept: fraction of channels that every mask of PP-Res SA-GAN keeps; None: the plain architecture.
-    """
 
-    arch: str
-    resolution: int
-    num_classes: int
-    width: int
-    dim_z: int
-    kept: float | None = None
+def student(profile: Profile, kept: float | None = None) -> GeneratorConfig:
+    """The profile's SA-GAN, dense, or slim where every mask of PP-Res keeps this fraction of its channels."""
+    size = (profile.resolution, profile.num_classes, profile.student_width, profile.dim_z)
+    if kept is None:
+        return GeneratorConfig("sagan", *size, spectral_norm=False)
+    return slim_config(KeptCost.of(*size).hidden(kept), *size)
 
-    @staticmethod
-    def teacher(profile: Profile) -> "Network":
-        """The profile's BigGAN."""
-        size = (profile.resolution, profile.num_classes, profile.teacher_width, profile.teacher_dim_z)
-        return Network("biggan", *size)
 
-    @staticmethod
-    def student(profile: Profile, kept: float | None = None) -> "Network":
-        """The profile's SA-GAN, dense or as PP-Res student."""
-        return Network("sagan", profile.resolution, profile.num_classes, profile.student_width, profile.dim_z, kept)
-
-    def build(self, seed: int = 0) -> Generator:
-        """In evaluation mode."""
-        size = (self.resolution, self.num_classes, self.width)
-        if self.kept is None:
-            return slim(build_generator(self.arch, *size, dim_z=self.dim_z, seed=seed))
-        return kept_generator(self.kept, *size, dim_z=self.dim_z, seed=seed)
+def build(config: GeneratorConfig, seed: int = 0) -> Generator:
+    """The network with fresh weights."""
+    generator = Generator(config)
+    initialise(generator, ARCHITECTURES[config.arch].init, seed, "generator")
+    return generator.eval()
 
 
 @cache
-def macs(network: Network) -> int:
+def macs(config: GeneratorConfig) -> int:
     """Of one image, in the straightforward form (`ppcd.complexity`)."""
-    size = (network.resolution, network.num_classes, network.width, network.dim_z)
-    if network.kept is not None:
-        return KeptCost.of(*size).at(network.kept).macs
-    return count(GeneratorConfig(network.arch, *size, spectral_norm=False)).macs
+    return count(config).macs
 
 
 def draw(settings: dict[str, Any]) -> Work:
-    """One batch of images. Settings: network (of `Network`), form (one of FORMS), batch, seed."""
-    network, batch, seed = Network(**settings["network"]), settings["batch"], settings["seed"]
-    generator, noise = network.build(seed), seeded(seed)
-    z = torch.randn(batch, network.dim_z, generator=noise)
-    y = torch.randint(network.num_classes, (batch,), generator=noise)
+    """One batch of images. Settings: network (of GeneratorConfig), form (one of FORMS), batch, seed."""
+    batch, seed = settings["batch"], settings["seed"]
+    generator, noise = build(GeneratorConfig.from_dict(settings["network"]), seed), seeded(seed)
+    z = torch.randn(batch, generator.dim_z, generator=noise)
+    y = torch.randint(generator.num_classes, (batch,), generator=noise)
     if settings["form"] == "onnx":
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "generator.onnx"
@@ -91,12 +74,12 @@ def cases(profile: Profile, batch: int, threads: int) -> tuple[Case, ...]:
     """The networks and forms that are timed at a profile."""
     full = profile.name == PAPER_SCALE
     kept = KEPT_AT_PAPER_SCALE if full else KEPT
-    teacher, student, pruned = Network.teacher(profile), Network.student(profile), Network.student(profile, kept)
+    dense, pruned = teacher(profile), student(profile, kept)
     small = f"PPCD-GAN, {kept:g} kept"
     found = [
-        (TEACHER, "BigGAN, dense", teacher, "straightforward"),
-        ("teacher-onnx", "BigGAN, dense", teacher, "onnx"),
-        ("student", "SA-GAN, dense", student, "straightforward"),
+        (TEACHER, "BigGAN, dense", dense, "straightforward"),
+        ("teacher-onnx", "BigGAN, dense", dense, "onnx"),
+        ("student", "SA-GAN, dense", student(profile), "straightforward"),
         ("slim", small, pruned, "plain"),
         (SLIM, small, pruned, "onnx"),
     ]
@@ -106,7 +89,7 @@ def cases(profile: Profile, batch: int, threads: int) -> tuple[Case, ...]:
             name,
             f"{label}: {FORMS[form]}",
             draw,
-            {"network": asdict(network), "form": form, "batch": batch, "seed": 0},
+            {"network": network.to_dict(), "form": form, "batch": batch, "seed": 0},
             threads,
         )
         for name, label, network, form in found
@@ -138,7 +121,7 @@ def with_share(group: dict[str, Any]) -> dict[str, Any]:
     That share is the latency ratio over the MACs ratio, both against the dense teacher in straightforward form: 1 where
     n times fewer MACs take n times less time, and above where the form itself saves work.
     """
-    counted = {each["name"]: macs(Network(**each["settings"]["network"])) for each in group["cases"]}
+    counted = {each["name"]: macs(GeneratorConfig.from_dict(each["settings"]["network"])) for each in group["cases"]}
     cases = []
     for each in group["cases"]:
         own = counted[each["name"]]

@@ -17,7 +17,6 @@ from paper.training_cost import peak_memory, reset_peak
 from ppcd.base import PpcdError
 
 CONTEXT = multiprocessing.get_context("spawn")
-PATIENCE = 3600.0  # seconds for one answer; torch.compile takes minutes
 FAREWELL = 10.0  # seconds in which a process may end by itself
 WARM_UPS = 2  # works that are not timed, before the first round
 LONG = 5.0  # seconds: shorter work is done once before it is timed, since another case had the caches
@@ -86,7 +85,7 @@ class Worker:
         """Ask for "build" or "go" and wait for the answer of `Measured`.
 
         Raises:
-            PpcdError: it failed, died, or does not answer; with its name.
+            PpcdError: it failed or died; with its name.
         """
         with suppress(OSError):  # it has ended: `answer` says so
             self._connection.send(what)
@@ -95,8 +94,6 @@ class Worker:
     def answer(self) -> dict[str, Any]:
         """Its next answer; raises as `ask`."""
         name = self.case.name
-        if not self._connection.poll(PATIENCE):
-            raise PpcdError(f"case {name} has not answered for {PATIENCE:g} s")
         try:
             answer: dict[str, Any] = self._connection.recv()
         except (EOFError, OSError):
@@ -125,7 +122,7 @@ def take_turns(group: Group) -> dict[str, Any]:
         (a value a round), peak (bytes), and what `derived` adds}].
 
     Raises:
-        PpcdError: a case failed, died or does not answer.
+        PpcdError: a case failed or died.
     """
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from paper.bench.cases import Case, Group, Work
-from ppcd.base import seeded
-from ppcd.data.sets import ImageSet, image_hash
+from paper.training_cost import random_images
+from ppcd.data.sets import ImageSet
 from ppcd.method.schedule import channels_to_prune
 from ppcd.networks.compute import COMPILERS, EXACT, FAST, STRAIGHTFORWARD, Forms
 from ppcd.networks.generators import build_generator
@@ -26,16 +26,6 @@ WIDER = 32  # of a student that is most of its step; that of SMALL is a small pa
 STRAIGHT, ALLOCATOR, TOGETHER = "straightforward", "allocator", "together"
 
 
-def synthetic(profile: Profile, count: int, seed: int = 0) -> ImageSet:
-    """Random images of the profile's size, the classes taking turns: a step costs the same."""
-    noise = seeded(seed)
-    shape = (count, 3, profile.resolution, profile.resolution)
-    images = torch.randint(256, shape, generator=noise, dtype=torch.uint8)
-    labels = torch.arange(count) % profile.num_classes
-    classes = tuple(map(str, range(profile.num_classes)))
-    return ImageSet(images, labels, classes, "random", image_hash(images, labels), "random images")
-
-
 def pair(settings: dict[str, Any]) -> Work:
     """One iteration of the 32 px BigGAN pair.
 
@@ -46,7 +36,7 @@ def pair(settings: dict[str, Any]) -> Work:
         get_profile(SMALL), teacher_width=width, teacher_discriminator_width=width, teacher_dim_z=settings["dim_z"],
         batch_size=settings["batch"], flip=False, ema_start=0,
     )  # fmt: skip
-    data, forms = synthetic(profile, 4 * settings["batch"], seed), Forms(**settings["forms"])
+    data, forms = _images(profile, seed), Forms(**settings["forms"])
     recipe, precision = get_recipe(TEACHER), settings["precision"]
     trainer = Trainer(profile, recipe, seed, data, None, "cpu", precision=precision, forms=forms)
     if settings["keep_freed"]:
@@ -62,7 +52,7 @@ def pruning(settings: dict[str, Any]) -> Work:
     profile, seed = replace(get_profile(settings["profile"]), student_width=settings["width"]), settings["seed"]
     size = (profile.resolution, profile.num_classes, profile.teacher_width)
     teacher = build_generator(TEACHER, *size, dim_z=profile.teacher_dim_z, seed=seed)
-    data, forms = synthetic(profile, 4 * profile.batch_size, seed), Forms(**settings["forms"])
+    data, forms = _images(profile, seed), Forms(**settings["forms"])
     profile = replace(profile, iterations=max(profile.iterations, 10_000))  # no mask closes while it is timed
     trainer = Trainer(profile, get_recipe("ppcd"), seed, data, teacher, "cpu", forms=forms)
     if settings["frozen"]:
@@ -71,6 +61,11 @@ def pruning(settings: dict[str, Any]) -> Work:
             mask.freeze(torch.arange(mask.channels) >= gone)
         trainer.ema.follow_masks(trainer.generator)
     return trainer.step
+
+
+def _images(profile: Profile, seed: int) -> ImageSet:
+    """Four batches, the classes taking turns."""
+    return random_images(profile, torch.arange(4 * profile.batch_size) % profile.num_classes, seed)
 
 
 def pair_cases(quick: bool) -> tuple[Case, ...]:
