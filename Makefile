@@ -17,7 +17,6 @@ SCORES  ?=
 TESTS   ?=
 UPGRADE ?=
 PARTS   ?=
-ROUNDS  ?=
 QUICK   ?=
 
 VENV    := .venv
@@ -63,8 +62,7 @@ help: ## this list
 	  'DRY_RUN=$(DRY_RUN)' '1: show what would be trained, and do nothing' \
 	  'CELL=$(CELL)' 'for make why: table1.ppcd.fid, fig4.ppcd-a0.5.fid, claims.ID' \
 	  'SCORES=$(SCORES)' 'for make verify: 1 measures all scores again, half an hour' \
-	  'PARTS=$(PARTS)' 'for make bench: latency,training,evaluation,roofline,quality (empty: all)' \
-	  'ROUNDS=$(ROUNDS)' 'for make bench: of every group (empty: as many as fit into its time)' \
+	  'PARTS=$(PARTS)' 'for make bench: latency or training (empty: both)' \
 	  'QUICK=$(QUICK)' '1: make bench of tiny sizes, to try it, into .cache/bench-quick.json' \
 	  'TESTS=$(TESTS)' 'passed on to pytest: TESTS="-k masks"' \
 	  'PYTHON=$(PYTHON)' 'the interpreter that .venv is made from; empty: the first that fits'
@@ -94,7 +92,7 @@ paper-scale: $(READY) ## sizes, run times and cost of training at the paper's ow
 	$(PY) -m paper scale --device "$(DEVICE)"
 
 bench: $(READY) ## speed side by side, on a machine that does nothing else: results/bench.json
-	$(PY) -m paper bench$(if $(PARTS), --parts "$(PARTS)")$(if $(ROUNDS), --rounds "$(ROUNDS)")$(if $(QUICK), --quick --out .cache/bench-quick.json)
+	$(PY) -m paper bench$(if $(PARTS), --parts "$(PARTS)")$(if $(QUICK), --quick)
 
 lab: $(READY) ## JupyterLab on the notebooks
 	$(PY) -m jupyterlab notebooks/

@@ -14,7 +14,6 @@ COMMANDS = {
     "generations": ("paper.generations", ""),
     "timing": ("paper.timing", ""),
     "training-cost": ("paper.training_cost", ""),
-    "bench-worker": ("paper.bench.worker", ""),
 }
 
 if __name__ == "__main__":

@@ -227,7 +227,7 @@ def complete_records(runs: Sequence[RunConfig | Run | Record]) -> list[Record]:
 def _work(profile: str, missing: Mapping[str, Record], device: str, workers: int) -> None:
     """Share the runs out to processes, each on one thread, and show in one line how far they are."""
     ids = list(missing)
-    environment = {**memory.ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "paper", "generations", "--profile", profile, "--device", device, "--run"]
     processes = [
         start_process([*command, *ids[worker::workers]], stderr=subprocess.PIPE, text=True, env=environment)
@@ -257,6 +257,7 @@ def _show(progress: Progress, missing: Mapping[str, Record]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
+    memory.keep_freed()  # as a training
     parser = ArgumentParser(prog="python -m paper generations", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist")
     parser.add_argument("--run", nargs="+", required=True, metavar="ID", help="complete runs of the profile")

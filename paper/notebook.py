@@ -44,7 +44,6 @@ class Settings:
     alphas: tuple[float, ...] = ()  # of a notebook that compares several
     processes: int = 1  # that train a run together
     measure: str = "missing"  # what a notebook that measures does: that, "again" or "never"
-    quick: bool = False  # whether it measures tiny sizes, as a try
 
 
 def start(
@@ -59,7 +58,6 @@ def start(
     train_missing: Any = _ABSENT,
     processes: Any = _ABSENT,
     measure: Any = _ABSENT,
-    quick: Any = _ABSENT,
 ) -> Settings:
     """Check what a notebook was given, and print it. A notebook passes exactly the parameters that it has.
 
@@ -74,14 +72,13 @@ def start(
         train_missing: whether runs that are not there are trained.
         processes: how many train a run together; more than one are started by accelerate.
         measure: "missing", "again" or "never": what a notebook that measures does about what is there.
-        quick: whether it measures tiny sizes, as a try.
 
     Raises:
         PpcdError: papermill injected a parameter that the notebook does not have, or a value is impossible.
     """
     given = {"profile": profile, "seed": seed, "seeds": seeds, "recipe": recipe, "alpha": alpha}
     given |= {"alphas": alphas, "device": device, "train_missing": train_missing, "processes": processes}
-    given |= {"measure": measure, "quick": quick}
+    given["measure"] = measure
     _refuse_unknown(_injected_names(), [name for name, value in given.items() if value is not _ABSENT])
     name = get_profile(_text("profile", profile)).name
     first = _seed("seed", seed)
@@ -98,7 +95,6 @@ def start(
         alphas=() if alphas is _ABSENT else _alphas(alphas),
         processes=1 if processes is _ABSENT else _count("processes", processes),
         measure="missing" if measure is _ABSENT else _measure(measure),
-        quick=quick is not _ABSENT and _flag("quick", quick),
     )
     print(_line(settings))
     return settings

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ppcd import paths
 from ppcd.base import PpcdError, seeded
@@ -36,18 +37,21 @@ IMAGES = 8
 DAY = 86_400  # seconds
 
 
+def random_images(profile: Profile, labels: Tensor, seed: int = 0) -> ImageSet:
+    """Images of the profile's size that stand for its data: a step costs the same."""
+    shape = (len(labels), 3, profile.resolution, profile.resolution)
+    images = torch.randint(256, shape, generator=seeded(seed), dtype=torch.uint8)
+    classes = tuple(map(str, range(profile.num_classes)))
+    return ImageSet(images, labels, classes, "random", image_hash(images, labels), "random images")
+
+
 def step_trainer(profile: Profile, batch: int, device: str = "cpu", seed: int = 0) -> Trainer:
     """The trainer of joint PPCD-GAN at the profile's size, for batches of `batch` without accumulation.
 
     Its images are random and all of one class, and the teacher has fresh weights: a step costs the same, and the
     teacher measures the statistics of one class and not of a thousand.
     """
-    noise = seeded(seed)
-    shape = (IMAGES, 3, profile.resolution, profile.resolution)
-    images = torch.randint(256, shape, generator=noise, dtype=torch.uint8)
-    labels = torch.zeros(IMAGES, dtype=torch.int64)
-    classes = tuple(map(str, range(profile.num_classes)))
-    data = ImageSet(images, labels, classes, "random", image_hash(images, labels), "random images, one class")
+    data = random_images(profile, torch.zeros(IMAGES, dtype=torch.int64), seed)
     teacher = build_generator(
         TEACHER, profile.resolution, profile.num_classes, profile.teacher_width, dim_z=profile.teacher_dim_z, seed=seed
     )

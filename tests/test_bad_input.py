@@ -289,8 +289,6 @@ PARAMETERS = [
     Row("processes: more than share a batch",
         lambda _: run_all([run_config("smoke", "sagan", 0)], processes=100_000),
         "a batch of 8 cannot be shared by 100000 processes; take one of: 1, 2, 4, 8"),
-    Row("quick: a word", start(quick="yes"), "quick must be True or False; got 'yes'"),
-    Row("quick: a number", start(quick=1), "quick must be True or False; got 1"),
     Row("measure: a truth value", start(measure=True), "measure must be one of: missing, again, never; got True"),
     Row("measure: unknown", start(measure="agian"), "measure must be one of: missing, again, never; got 'agian'"),
     Row("a parameter that the notebook does not have",

@@ -10,7 +10,6 @@ from reference import largest_difference, noise_and_labels, randomise
 from torch import Tensor
 
 from ppcd.baselines import make_trainer
-from ppcd.export.inference import for_inference
 from ppcd.method.slim import slim
 from ppcd.networks.discriminators import build_discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
@@ -103,8 +102,6 @@ def test_such_a_network_slims_exactly() -> None:
     z, y = noise_and_labels(5, 16, 4, 1, torch.float64)
     with torch.no_grad():
         assert largest_difference(thin(z, y), generator(z, y)) < 1e-10
-        form = for_inference(thin)
-        assert largest_difference(form(z, y), thin(z, y)) < 1e-10
     again = Generator(GeneratorConfig.from_dict(thin.config.to_dict()))
     again.load_state_dict(thin.state_dict())
     assert sum(p.numel() for p in thin.parameters()) < sum(p.numel() for p in generator.parameters())

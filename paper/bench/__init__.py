@@ -1,5 +1,5 @@
-"""Speed, measured side by side: `make bench` (`python -m paper bench`), kept in `results/bench.json`.
+"""Speed, measured side by side: `make bench`, kept in `results/bench.json`.
 
-Contestants, each a process of its own, take turns (`turns`); a part of the bench is a module that says who they are
-and what their turns do: `latency`, `training`, `evaluation`, `roofline`. What was asked of the project is in `bars`.
+`latency` and `training` say what is compared, `runner` lets the cases take turns, each in a process of its own, and
+`targets` says what was asked of the project.
 """

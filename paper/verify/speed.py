@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paper import sums
 from paper.artifacts import speed, speed_figures
-from paper.bench import quality, results
+from paper.bench import results
 from paper.verify.compare import ROUNDING, Finding, differences
 from paper.verify.products import moved
 from paper.verify.verifying import (
@@ -27,12 +27,12 @@ NAME = speed.FOLDER  # beside the names of profiles
 
 def is_there() -> bool:
     """Whether speed was measured."""
-    return results.default_path().is_file()
+    return results.place().is_file()
 
 
 def adopt_speed() -> None:
     """Take what was written before there was a SHA256SUMS into those of the bench, as it is."""
-    for folder in (results.default_path().parent, paths.results(NAME), paths.figures(NAME)):
+    for folder in (results.place().parent, paths.results(NAME), paths.figures(NAME)):
         if folder.is_dir():
             sums.adopt(folder, summed(folder))
 
@@ -47,22 +47,22 @@ def verify_speed(say: Callable[[str], None] = lambda _: None) -> Report:
         PpcdError: speed was not measured.
     """
     if not is_there():
-        raise PpcdError(f"speed was not measured: there is no {results.default_path()}; make bench measures it")
+        raise PpcdError(f"speed was not measured: there is no {results.place()}; make bench measures it")
     report, shown = Report(NAME), f"results/{results.FILE}"
-    changed = hashes_differ(report, "results", results.default_path().parent) | check_sums(report)
-    for root in sorted(paths.results(quality.FOLDER).glob("*/runs")):
-        check_run_records(report, f"results/{quality.FOLDER}/{root.parent.name}", root.parent)
+    changed = hashes_differ(report, "results", results.place().parent) | check_sums(report)
+    for root in sorted(paths.results(speed.HALF_FOLDER).glob("*/runs")):
+        check_run_records(report, f"results/{speed.HALF_FOLDER}/{root.parent.name}", root.parent)
     try:
         content = results.read()
-        computed = results.computed(content)
+        computed = results.computed(content["parts"])
     except PpcdError as error:
         report.findings.append(Finding(shown, "", str(error)))
     else:
         made = json.dumps(computed, indent=1)
-        committed = results.default_path().read_text()
+        committed = results.place().read_text()
         report.add(shown, differences(shown, committed, made, 0.0 if shown in changed else ROUNDING))
         report.checked.append(f"{sum(len(part['groups']) for part in content['parts'].values())} measurements")
-        say(f"{NAME}: medians, ratios, floors and bars computed again")
+        say(f"{NAME}: medians, ratios and targets computed again")
         _check_products(report, content, changed)
     if paths.results(NAME).resolve() == (paths.repository() / "results" / NAME).resolve():
         check_pages(report, paths.repository())

@@ -59,7 +59,7 @@ class GeneratorBlock(PPResBlock, Resampling):
         h = self.bn2(h, condition, kept1)
         if self.mask1 is not None and kept1 is None:
             h = self.mask1(h)
-        h = self.same_conv(self.conv2, F.relu(h, inplace=True), kept2, kept1)
+        h = convolve(self.conv2, F.relu(h, inplace=True), kept2, kept1)
         if self.mask2 is not None and kept2 is None:
             h = self.mask2(h)
         if self.transition is not None:
@@ -102,7 +102,7 @@ class DiscriminatorBlock(Resampling):
     def forward(
         self, x: Float[Tensor, "batch channel height width"]
     ) -> Float[Tensor, "batch out_channel height2 width2"]:
-        h = self.same_conv(self.conv1, x if self.first else F.relu(x))
+        h = self.conv1(x if self.first else F.relu(x))
         h = F.relu(h, inplace=True)
-        h = self.conv_pool(self.conv2, h) if self.downsample else self.same_conv(self.conv2, h)
+        h = self.conv_pool(self.conv2, h) if self.downsample else self.conv2(h)
         return h + self.skip(x)

@@ -27,7 +27,6 @@ class Forms:
     Attributes:
         merged: a convolution next to a change of size is one convolution (`ppcd.networks.resampling`).
         boxed: such a convolution sums pixels instead of taps.
-        filtered: large convolutions that keep the size take half of their products (`ppcd.networks.winograd`).
         channels_last: weights of convolutions in channels-last layout, which the feature maps then follow.
         fused: one kernel updates all weights; False is one operation after another, None torch's own choice.
         shrink: channels that frozen masks have removed are not computed (`GeneratorBlock.shrink`).
@@ -39,7 +38,6 @@ class Forms:
 
     merged: bool = True
     boxed: bool = False
-    filtered: bool = False
     channels_last: bool = True
     fused: bool | None = None
     shrink: bool = False
@@ -61,7 +59,7 @@ class Forms:
         """Let the network compute in these forms; a compiled one compiles when it first runs."""
         for module in network.modules():
             if isinstance(module, Resampling):
-                module.merged, module.boxed, module.filtered = self.merged, self.boxed, self.filtered
+                module.merged, module.boxed = self.merged, self.boxed
                 if isinstance(module, GeneratorBlock):
                     module.shrink = self.shrink
                 if self.compiled:
@@ -74,7 +72,7 @@ class Forms:
 
 STRAIGHTFORWARD = Forms(merged=False, channels_last=False, fused=False)
 EXACT = Forms()  # of the profiles whose committed runs must come out again to the last bit
-FAST = Forms(boxed=True, filtered=True, fused=True, shrink=True, half_teacher=True)
+FAST = Forms(boxed=True, fused=True, shrink=True, half_teacher=True)
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -8,8 +8,6 @@
   transposed one, give the same two functions from 9 products a small pixel instead of 16 ("boxed": 4 times fewer MACs
   than the straightforward form, for one more pass over the larger feature map).
 
-A 3x3 convolution that keeps the size may take half of its products (`ppcd.networks.winograd`).
-
 Parameters stay the 3x3 weights. Published MACs count the straightforward form, and so does `ppcd.complexity`.
 """
 
@@ -22,7 +20,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ppcd.networks import winograd
 from ppcd.networks.layers import SpectralNorm
 
 
@@ -95,30 +92,15 @@ class Resampling(nn.Module):
     Attributes:
         merged: whether the two are one convolution; False is the straightforward form.
         boxed: whether a merged form sums pixels instead of taps. The results differ by rounding.
-        filtered: whether 3x3 convolutions that keep the size are `ppcd.networks.winograd`'s where those are faster. The
-            results differ by rounding.
     """
 
     merged = True
     boxed = False
-    filtered = False
 
     def as_new(self) -> None:
         """Compute as the class says: no option is set on this block."""
-        for option in ("merged", "boxed", "filtered", "shrink"):
+        for option in ("merged", "boxed", "shrink"):
             self.__dict__.pop(option, None)
-
-    def same_conv(
-        self,
-        conv: nn.Conv2d,
-        x: Float[Tensor, "batch channel height width"],
-        rows: Tensor | None = None,
-        columns: Tensor | None = None,
-    ) -> Float[Tensor, "batch out_channel height width"]:
-        """conv(x), with these output and input channels only, where they are given."""
-        if rows is None and columns is None and self.filtered and winograd.pays(x, conv.weight):
-            return winograd.convolve(x, weight_of(conv), conv.bias)
-        return convolve(conv, x, rows, columns)
 
     def upsample_conv(
         self, conv: nn.Conv2d, x: Float[Tensor, "batch channel height width"], rows: Tensor | None = None

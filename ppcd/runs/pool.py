@@ -11,7 +11,6 @@ from typing import IO
 from ppcd import paths
 from ppcd.base import PpcdError, cores
 from ppcd.progress import Progress
-from ppcd.runs import memory
 from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import Run
 from ppcd.runs.train import resolve_device
@@ -62,7 +61,7 @@ class Job:
         command = [*launcher(self.processes, self.config.precision), "ppcd", "train"]
         command += ["--profile", self.config.profile.name]
         command += ["--recipe", self.config.recipe.name, "--seed", str(self.config.seed), "--device", device]
-        environment = {**memory.ENVIRONMENT, **os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         self.process = start_process(command, stdout=self.log, stderr=subprocess.STDOUT, env=environment)
 
     def collect(self) -> bool:

@@ -1,0 +1,25 @@
+"""Work for a case in a process of its own: light to import, and some of it fails."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from ppcd.base import PpcdError
+
+
+def make(settings: dict[str, Any]) -> Callable[[], object]:
+    """Settings: fails (how), after (works that go well)."""
+    done: list[int] = []
+
+    def work() -> None:
+        done.append(1)
+        if len(done) <= settings["after"]:
+            return
+        if settings["fails"] == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if settings["fails"] == "exit":
+            os._exit(3)
+        raise PpcdError("the disk is full")
+
+    return work
