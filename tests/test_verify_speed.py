@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_bench import compute_quickly, fake_bench
+from fake_bench import fake_bench
 from matplotlib.figure import Figure
 
 from paper import sums
@@ -15,11 +15,10 @@ from paper.artifacts import figures as drawing
 from paper.artifacts import plotted
 from paper.artifacts import speed as shown
 from paper.artifacts import speed_figures as figures
-from paper.bench import latency, quality, results
+from paper.bench import latency, results
 from paper.verify.__main__ import main
 from paper.verify.speed import adopt_speed, verify_speed
 from ppcd.base import PpcdError
-from ppcd.runs.config import run_config
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +50,7 @@ def drawn(kind: str, figure: Figure) -> bytes:
 
 @pytest.fixture
 def copied(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where PPCD_RESULTS and PPCD_FIGURES of each test are; computing is quick."""
-    compute_quickly(monkeypatch)
+    """Where PPCD_RESULTS and PPCD_FIGURES of each test are."""
     for kind in DRAW:
         monkeypatch.setattr(drawing, kind, partial(drawn, kind))
     for part in ("results", "figures"):
@@ -67,7 +65,7 @@ def found() -> list[str]:
 def test_what_was_measured_passes(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0, "a bench that is there is verified with everything else"
     out = capsys.readouterr().out
-    assert out.count("\n") == 1 and "10 figures and summaries" in out and "bench: " in out
+    assert out.count("\n") == 1 and "7 figures and summaries" in out and "bench: " in out
     assert out.endswith("everything as the runs say\n")
     for name in ("results/bench.json", "results/bench/summary.md", "figures/bench/share.json"):
         assert Path(name).name in sums.read((copied / name).parent)
@@ -75,15 +73,15 @@ def test_what_was_measured_passes(copied: Path, capsys: pytest.CaptureFixture[st
 
 # file, what it has, what it has then, what is said of it
 DIGITS = [
-    ("results/bench.json", r'("median": \d\.\d)\d', r"\g<1>X", "contestants[0].median: says "),
+    ("results/bench.json", r'("median": \d\.\d)\d', r"\g<1>X", "cases[0].median: says "),
     ("results/bench.json", r'("seconds": \[\s+2\.\d\d)\d', r"\g<1>X", "].ratio."),
-    ("results/bench.json", r'("asked": )2(\.0)', r"\g<1>3\2", "bars.training.asked: says 3.0, the runs say 2.0"),
-    ("results/bench.json", r'("macs": \d+)\d', r"\g<1>X", "contestants[0].macs: says "),
+    ("results/bench.json", r'("at_least": )2(\.0)', r"\g<1>3\2", "targets.training.at_least: says 3.0, the runs say 2"),
+    ("results/bench.json", r'("macs": \d+)\d', r"\g<1>X", "cases[0].macs: says "),
     ("results/bench.json", r'("peak": \d+)\d', r"\g<1>X", "not the bytes that were written (SHA256SUMS)"),
     ("results/bench.json", r'("cpu": ".*)[a-zA-Z]', r"\g<1>7", "not the bytes that were written (SHA256SUMS)"),
     ("results/bench/summary.md", r"2( times)", r"3\1", "column at least: says 3 times, the runs say 2 times"),
     ("figures/bench/training.json", r"(\d\.\d\d)\d", r"\g<1>X", "says "),
-    ("figures/bench/latency.png", r"", "", "not the bytes that were written (SHA256SUMS)"),
+    ("figures/bench/share.png", r"", "", "not the bytes that were written (SHA256SUMS)"),
 ]
 
 
@@ -128,7 +126,7 @@ def test_a_bench_without_sums_can_be_adopted(copied: Path) -> None:
 def test_a_run_in_bf16_that_was_changed_is_named(copied: Path) -> None:
     root = Path(__file__).resolve().parent.parent / "results" / "bench" / "quality" / "mnist" / "runs"
     run = next(iter(sorted(root.glob("biggan-s0-*"))))
-    there = copied / "results" / quality.FOLDER / "mnist" / "runs" / run.name
+    there = copied / "results" / shown.HALF_FOLDER / "mnist" / "runs" / run.name
     shutil.copytree(run, there)
     assert found() == []
     record = json.loads((there / "run.json").read_text())
@@ -146,10 +144,3 @@ def test_without_a_bench_there_is_nothing_to_verify() -> None:
 def test_a_damaged_bench_takes_one_line(copied: Path) -> None:
     (copied / "results" / results.FILE).write_text("{")
     assert any("bench.json" in line and "cannot be read" in line for line in found())
-
-
-def test_scores_that_must_not_be_trained_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quality, "_train", lambda *given: pytest.fail("trained"))
-    missing = run_config(quality.PROFILE, quality.RECIPES[0], 0, precision="bf16").id
-    with pytest.raises(PpcdError, match=rf"^{missing} is not in bench/quality; make bench PARTS=quality trains it$"):
-        quality.compare(False, train=False)

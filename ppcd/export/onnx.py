@@ -7,8 +7,8 @@ holds the format, the configuration of the generator and the version of this pac
 """
 
 import importlib
-import io
 import json
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +53,10 @@ def export_onnx(generator: Generator, path: str | Path) -> None:
     if generator.config.masked:
         raise PpcdError("a generator with masks is not finished; export ppcd.slim(generator)")
     onnx = _package("onnx")
-    model = onnx.load_from_string(_traced(generator))
+    with tempfile.TemporaryDirectory() as folder:
+        traced = Path(folder) / "generator.onnx"
+        _trace(generator, traced)
+        model = onnx.load(traced)
     about = {"format": FORMAT, "config": generator.config.to_dict(), "version": ppcd.__version__}
     onnx.helper.set_model_props(model, {"ppcd": json.dumps(about, sort_keys=True)})
     write_atomic(path, model.SerializeToString(deterministic=True))
@@ -70,8 +73,8 @@ class _Images(nn.Module):
         return self.network(z, y)
 
 
-def _traced(generator: Generator) -> bytes:
-    """The graph as torch exports it.
+def _trace(generator: Generator, path: Path) -> None:
+    """Write the graph as torch exports it.
 
     By the exporter that traces: the newer one needs onnxscript, which is no dependency here.
     """
@@ -80,13 +83,12 @@ def _traced(generator: Generator) -> bytes:
         _merge_upsampling(block)
     images = _Images(network.float())
     z, y = torch.zeros(2, network.dim_z), torch.zeros(2, dtype=torch.long)
-    names, file = ["z", "y", "images"], io.BytesIO()
+    names = ["z", "y", "images"]
     with warnings.catch_warnings(action="ignore"):  # the checks of the input's shape are not part of the graph
         torch.onnx.export(
             images, (z, y), file, dynamo=False, opset_version=OPSET,  # type: ignore[arg-type]
             input_names=names[:2], output_names=names[2:], dynamic_axes={name: {0: "batch"} for name in names},
         )  # fmt: skip
-    return file.getvalue()
 
 
 @torch.no_grad()
@@ -147,7 +149,7 @@ def onnx_session(path: str | Path) -> Any:
     runtime = _package("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.enable_mem_pattern = False  # which takes 300 MiB more at 128 px and batch 8, and no less time
+    options.enable_mem_pattern = False  # a plan of memory takes 300 MiB more at 128 px and batch 8, and saves no time
     options.log_severity_level = 4  # what fails is raised as well
     return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
