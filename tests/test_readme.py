@@ -132,7 +132,7 @@ def test_every_file_and_module_named_exists() -> None:
     } <= names
     made = {"results/mnist/report.html"}  # by make reproduce
     assert {name for name in names - made if not (ROOT / name).exists()} == set()
-    assert named_files("`ppcd/nothing.py`, `-m ppcd.nowhere`") == {"ppcd/nothing.py", "ppcd/nowhere.py"}
+    assert named_files("`ppcd/nothing.py`, `python -m paper verify`") == {"ppcd/nothing.py", "paper/__main__.py"}
 
 
 def test_every_notebook_is_named_and_exists() -> None:

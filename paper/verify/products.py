@@ -200,7 +200,7 @@ def _reseal(record: Record, run: Path, directory: Path) -> None:
         if path.name != "run.json":
             (directory / path.name).symlink_to(path)
     content = {name: value for name, value in record.items() if name not in ("schema", "files", "sha256")}
-    write_record(directory, content, record["files"])
+    write_record(directory, content, [name for name in record["files"] if (directory / name).is_file()])
 
 
 @contextmanager

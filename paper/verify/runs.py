@@ -16,7 +16,7 @@ from paper.verify.compare import NOTHING, Difference, same
 from ppcd.base import PpcdError
 from ppcd.networks.generators import Generator, GeneratorConfig, table_channels
 from ppcd.networks.io import load_generator
-from ppcd.records import file_hash, read_run
+from ppcd.records import NOT_BROUGHT, file_hash, read_run
 from ppcd.runs.directory import MASK_FILE
 from ppcd.runs.finished import measure_complexity
 from ppcd.runs.train import GENERATOR
@@ -41,7 +41,8 @@ def files_are_whole(record: Record, directory: Path) -> bool:
     files = record.get("files")
     if not isinstance(files, dict) or GENERATOR not in files:
         return False
-    return all((directory / name).is_file() and file_hash(directory / name) == found for name, found in files.items())
+    there = {name: found for name, found in files.items() if name not in NOT_BROUGHT or (directory / name).is_file()}
+    return all((directory / name).is_file() and file_hash(directory / name) == found for name, found in there.items())
 
 
 def record_differences(record: Record, directory: Path, teachers: Mapping[str, Record]) -> Iterator[Difference]:
