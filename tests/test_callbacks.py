@@ -109,17 +109,17 @@ def test_a_log_has_a_whole_line_every_30_seconds(time: Time, capsys: pytest.Capt
     steps(state_at(0), [ProgressBar("ppcd-s0")], 200, time)  # 100 seconds
     said = capsys.readouterr()
     assert said.out == "" and "\r" not in said.err and "\x1b" not in said.err and said.err.endswith("\n")
-    lines = said.err.splitlines()
-    assert len(lines) == 5  # at the start, three between, at the end
-    assert [line.split("%")[0].split()[-1] for line in lines] == ["0", "30", "60", "90", "100"]
-    for part in ("ppcd-s0 train: ", "60/200", "256 images/s", "loss_d 1.250", "loss_adv -0.500", "pruned 0.50* 0.25"):
+    begun, *lines = said.err.splitlines()
+    assert begun == "ppcd-s0 started at iteration 0 of 200"
+    assert [line.split("%")[0].split()[-1] for line in lines] == ["30", "60", "90", "100"]
+    for part in ("ppcd-s0 train: ", "120/200", "256 images/s", "d 1.25, adv -0.50, cd", "pruned 50%* 25%"):
         assert part in lines[1]
 
 
 def test_a_log_says_where_it_resumed_and_stopped(time: Time, capsys: pytest.CaptureFixture[str]) -> None:
     steps(state_at(120), [ProgressBar("ppcd-s0")], 130)
     first, last = capsys.readouterr().err.splitlines()
-    assert "120/200" in first and "130/200" in last
+    assert first == "ppcd-s0 resumed at iteration 120 of 200" and "130/200" in last
 
 
 def test_losses_become_numbers_only_when_they_are_shown(time: Time) -> None:
@@ -155,7 +155,7 @@ def test_a_terminal_has_one_bar_that_is_overwritten(time: Time, monkeypatch: pyt
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     steps(state_at(0, 20), [ProgressBar("ppcd-s0")], 20, time)  # 10 seconds
-    assert terminal.getvalue().count("\n") == 1 and terminal.getvalue().endswith("\n")
+    assert terminal.getvalue().count("\n") == 2 and terminal.getvalue().endswith("\n")
     states = terminal.getvalue().split("\r")
     assert 10 <= len([state for state in states if "images/s" in state]) <= 13  # every second, the start and the end
     assert states[-1].startswith("ppcd-s0 train: 100%|") and "20/20" in states[-1]
@@ -188,8 +188,9 @@ def test_an_executed_notebook_and_its_page_have_the_last_state_as_a_line(tmp_pat
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), source)
     papermill.execute_notebook(source, executed, kernel_name="python3", cwd=paths.repository(), progress_bar=False)
     (output,) = nbformat.read(executed, as_version=4).cells[-1].outputs
-    (line,) = output["text"].splitlines()
-    assert line.startswith("ppcd & co train: 100%|") and "4/4" in line and "loss_d 2.000" in line
+    begun, line = output["text"].splitlines()
+    assert begun == "ppcd & co started at iteration 0 of 4"
+    assert line.startswith("ppcd & co train: 100%|") and "4/4" in line and ", d 2.00" in line
     page, _ = HTMLExporter(template_name="basic").from_filename(executed)
     assert page.count("images/s") == 1 and "HBox" not in page
 

@@ -86,7 +86,7 @@ def _trace(generator: Generator, path: Path) -> None:
     names = ["z", "y", "images"]
     with warnings.catch_warnings(action="ignore"):  # the checks of the input's shape are not part of the graph
         torch.onnx.export(
-            images, (z, y), file, dynamo=False, opset_version=OPSET,  # type: ignore[arg-type]
+            images, (z, y), path, dynamo=False, opset_version=OPSET,
             input_names=names[:2], output_names=names[2:], dynamic_axes={name: {0: "batch"} for name in names},
         )  # fmt: skip
 

@@ -117,29 +117,29 @@ class ProgressBar(Callback):
         title: what is trained.
     """
 
+    _progress: Progress
+
     def __init__(self, title: str = "") -> None:
         self.title = title
-        self._progress: Progress | None = None
 
     def on_start(self, state: TrainingState) -> None:
         self._progress = Progress(state.total, state.iteration)
-        self._show(state)
+        begun = "resumed" if state.iteration else "started"
+        self._progress.say(f"{self.title} {begun} at iteration {state.iteration} of {state.total}".strip())
 
     def on_step(self, state: TrainingState) -> None:
-        if self._progress is not None and self._progress.due():
+        if self._progress.due():
             self._show(state)
 
     def on_end(self, state: TrainingState) -> None:
         self._show(state)
-        if self._progress is not None:
-            self._progress.close()
+        self._progress.close()
 
     def _show(self, state: TrainingState) -> None:
-        losses = [f"{name} {value:.3f}" for name, value in state.loss_values().items()]
-        pruned = [f"{ratio:.2f}{'*' if frozen else ''}" for _, ratio, frozen in state.masks]  # * where it is final
+        losses = [f"{name.removeprefix('loss_')} {value:.2f}" for name, value in state.loss_values().items()]
+        pruned = [f"{ratio:.0%}{'*' if frozen else ''}" for _, ratio, frozen in state.masks]  # * where it is final
         details = [f"{state.rate:.0f} images/s", *losses, *([f"pruned {' '.join(pruned)}"] if pruned else [])]
-        if self._progress is not None:
-            self._progress.show(state.iteration, f"{self.title} {state.phase}".strip(), ", ".join(details))
+        self._progress.show(state.iteration, f"{self.title} {state.phase}".strip(), ", ".join(details))
 
 
 class HistoryLogger(Callback):
