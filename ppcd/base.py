@@ -2,9 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,11 +31,6 @@ def seeded(seed: int) -> torch.Generator:
     that a global seed changes nothing.
     """
     return torch.Generator().manual_seed(seed)
-
-
-def seeded_numpy(seed: int | Sequence[int]) -> np.random.Generator:
-    """The same of numpy's."""
-    return np.random.default_rng(seed)
 
 
 def named_generator(seed: int, name: str) -> torch.Generator:
