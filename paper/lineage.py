@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts import comparison, render, rows, tables
 from paper.artifacts.render import Column
 from paper.artifacts.runtimes import DEVICES, TOGETHER, run_times
@@ -40,9 +40,9 @@ class Table:
 
 
 TABLES = {
-    "table1": Table(tuple(paper.TABLE1_ROWS), paper.TABLE1_ALPHA, comparison.table1, comparison.columns),
-    "table2": Table(tuple(paper.TABLE2_ROWS), paper.TABLE2_ALPHA, comparison.table2, comparison.columns),
-    "table3": Table((*paper.TABLE3_ROWS, TEACHER), paper.TABLE3_ALPHA, tables.table3, tables.table3_columns),
+    "table1": Table(tuple(numbers.TABLE1_ROWS), numbers.TABLE1_ALPHA, comparison.table1, comparison.columns),
+    "table2": Table(tuple(numbers.TABLE2_ROWS), numbers.TABLE2_ALPHA, comparison.table2, comparison.columns),
+    "table3": Table((*numbers.TABLE3_ROWS, TEACHER), numbers.TABLE3_ALPHA, tables.table3, tables.table3_columns),
 }
 COLUMNS = {
     "table1": ("is", "fid", "precision", "recall", "accuracy", "lpips", "params", "macs", "gpu", "cpu"),
@@ -51,7 +51,9 @@ COLUMNS = {
     "fig4": ("fid",),
 }
 FIGURE4 = {  # l1-biggan-a0.5 -> (l1-biggan, 0.5)
-    get_recipe(method, alpha).name: (method, alpha) for method in paper.FIGURE4_ROWS for alpha in paper.FIGURE4_ALPHAS
+    get_recipe(method, alpha).name: (method, alpha)
+    for method in numbers.FIGURE4_ROWS
+    for alpha in numbers.FIGURE4_ALPHAS
 }
 
 
@@ -176,10 +178,10 @@ def _figure4(table: str, row: str, column: str, profile: str, seeds: tuple[int, 
     if unmeasured:
         notes.append(f"generations were not measured: {generations_command(profile, unmeasured)}")
     method, alpha = FIGURE4[row]
-    published = paper.FIGURE4_PRINTED.get((method, alpha))
+    published = numbers.FIGURE4_PRINTED.get((method, alpha))
     return Cell(
         name=f"{table}.{row}.{column}",
-        what=f"{rows.score_names(get_profile(profile).backbone)['fd']} of {paper.FIGURE4_ROWS[method]} at alpha "
+        what=f"{rows.score_names(get_profile(profile).backbone)['fd']} of {numbers.FIGURE4_ROWS[method]} at alpha "
         f"{alpha:g}, Figure 4: the mean over seeds and generations",
         shown=render.write_number(float(np.mean(list(distances.values()))), "number") if distances else NOT_RUN,
         profile=profile,
@@ -187,7 +189,7 @@ def _figure4(table: str, row: str, column: str, profile: str, seeds: tuple[int, 
         records=tuple(records),
         missing=_missing(profile, row, seeds),
         values=values | dict.fromkeys(unmeasured, NOT_RUN),
-        paper=paper.published(*published, "FID").text if published else None,
+        paper=numbers.published(*published, "FID").text if published else None,
         notes=tuple(notes),
     )
 

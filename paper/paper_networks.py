@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from paper import numbers as paper
+from paper import numbers
 from paper.size_model import GRID, KeptCost, count, kept_generator, masked_generator
 from ppcd.method.slim import slim
 from ppcd.metrics.complexity import CONVENTION, Complexity
@@ -27,13 +27,13 @@ class Point:
 
     @property
     def value(self) -> float:
-        return paper.published(self.table, self.row, self.column).value
+        return numbers.published(self.table, self.row, self.column).value
 
 
 POINTS = (
-    Point(1, "PPCD-GAN (alpha=0.7)", "#Par.", "params", paper.TABLE1_ALPHA),
-    Point(1, "PPCD-GAN (alpha=0.7)", "MACs", "macs", paper.TABLE1_ALPHA),
-    Point(3, "PPCD-GAN (complete)", "#Par.", "params", paper.TABLE3_ALPHA),
+    Point(1, "PPCD-GAN (alpha=0.7)", "#Par.", "params", numbers.TABLE1_ALPHA),
+    Point(1, "PPCD-GAN (alpha=0.7)", "MACs", "macs", numbers.TABLE1_ALPHA),
+    Point(3, "PPCD-GAN (complete)", "#Par.", "params", numbers.TABLE3_ALPHA),
 )
 PLAIN = {"biggan": "Big-GAN", "sagan": "SA-GAN", "sngan": "SN-GAN", "tinygan": "Tiny-GAN"}  # network -> row of Table 1
 MASKED, SLIM_MACS, SLIM_ALPHA = "ppcd-masked", "ppcd-slim-macs", "ppcd-slim-alpha"

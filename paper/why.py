@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts.sources import NOT_RUN, Context, Record, directory
 from paper.lineage import Cell, find_cell, train_command
 from ppcd.errors import ArgumentParser, run_command
@@ -33,7 +33,7 @@ def describe(cell: Cell) -> str:
     lines += _line("what", cell.what, HEADER)
     lines += _line("runs", f"{Context(cell.profile, cell.seeds).line}: {_how_many(cell)}", HEADER)
     if cell.paper is not None:
-        lines += _line("paper", f"{cell.paper} ({paper.SETTING}; {paper.RUNTIME_SETTING})", HEADER)
+        lines += _line("paper", f"{cell.paper} ({numbers.SETTING}; {numbers.RUNTIME_SETTING})", HEADER)
     lines += [f"  {'note':<{HEADER}}{note}" for note in cell.notes]  # with commands to be pasted: not wrapped
     for record in cell.records:
         lines += ["", *_describe_run(record, cell.values.get(record["id"]))]

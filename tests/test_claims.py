@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 from fake_runs import LAYERS, PROTOCOL, fake_run
 
-from paper import numbers as paper
-from paper import sums
+from paper import numbers, sums
 from paper.artifacts import claims_table
 from paper.artifacts.sources import Context
 from paper.claims import CLAIMS, STATUSES, Outcome, check_claims, combine, decide, judge, write_claims
@@ -170,23 +169,23 @@ def published_numbers() -> dict[tuple[str, str], float]:
 
 def test_the_papers_own_numbers_hold_its_claims() -> None:
     """Every part whose numbers the paper prints holds in the paper; with a worse PPCD-GAN many do not."""
-    numbers = published_numbers()
-    assert numbers["ppcd", "is"] == 83.13 and numbers["distill-only", "gpu"] == 0.46
+    printed = published_numbers()
+    assert printed["ppcd", "is"] == 83.13 and printed["distill-only", "gpu"] == 0.46
     checked = [part for claim in CLAIMS for part in claim.parts if part.published() is not None]
     assert len(checked) > 60
     for part in checked:
         value = part.published()
         assert value is not None and (value > part.bound if part.side == "above" else value < part.bound), part.text
     whole = [claim for claim in CLAIMS if all(part.published() is not None for part in claim.parts)]
-    assert {judged(claim.id, numbers).status for claim in whole} == {"reproduced"}
-    worse = numbers | {("ppcd", "is"): 1.0, ("ppcd", "fd"): 300.0}
+    assert {judged(claim.id, printed).status for claim in whole} == {"reproduced"}
+    worse = printed | {("ppcd", "is"): 1.0, ("ppcd", "fd"): 300.0}
     failed = {claim.id for claim in whole if judged(claim.id, worse).status == "not reproduced"}
     assert {"outperforms", "comparable-biggan", "beats-other-methods", "compress-further"} <= failed
 
 
 def test_paper_rows_exist_and_figure_4_has_no_printed_numbers() -> None:
     for recipe, (table, row) in PAPER_ROWS.items():
-        assert paper.published(table, row, "IS").value > 0 and get_recipe(recipe)
+        assert numbers.published(table, row, "IS").value > 0 and get_recipe(recipe)
     assert Quantity("ppcd", "cpu").published() == 2.05
     assert Quantity("distill-only", "cpu").published() is None
     assert Quantity("l1-sagan", "fd").published() is None and Quantity("ppcd", "leakage").published() is None

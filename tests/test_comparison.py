@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from fake_runs import fake_run
 
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts import comparison, render, runtimes
 from paper.artifacts.sources import find_record
 from ppcd import paths
@@ -58,9 +58,9 @@ def column(frame: pd.DataFrame, heading: str) -> list[str]:
 def test_rows_and_columns_are_the_papers_in_its_order() -> None:
     for number, make in ((1, comparison.table1), (2, comparison.table2)):
         frame = make("smoke", [0])
-        assert list(frame["model"]) == list(paper.TABLES[number])
+        assert list(frame["model"]) == list(numbers.TABLES[number])
         said = [entry.paper for entry in comparison.columns(frame) if entry.paper]
-        assert said == list(next(iter(paper.TABLES[number].values())))
+        assert said == list(next(iter(numbers.TABLES[number].values())))
     assert [entry.key for entry in comparison.columns(frame) if not entry.paper] == [
         "precision", "recall", "accuracy", "cpu",
     ], "ours beside the paper's"  # fmt: skip
@@ -144,7 +144,7 @@ def test_what_is_not_run_says_so_and_the_papers_number_stays() -> None:
     for model, row in shown(frame).items():
         ours = {cell for heading, cell in row.items() if heading != "Model" and "paper" not in heading}
         assert (ours == {"not run"}) == (model != "SA-GAN")
-        assert row["paper's FID"] == paper.published(1, model, "FID").text
+        assert row["paper's FID"] == numbers.published(1, model, "FID").text
     assert shown(frame)["SA-GAN"]["GPU (s) ↓"] == "not run", "there was no GPU"
     csv = comparison.write(frame)[0].read_text()
     assert ",," not in csv and ",\n" not in csv

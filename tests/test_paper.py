@@ -2,50 +2,50 @@
 
 import pytest
 
-from paper import numbers as paper
+from paper import numbers
 from ppcd.base import PpcdError
 from ppcd.training.recipes import ALPHA, RECIPES
 
 
-@pytest.mark.parametrize("row", paper.TABLES[1])
+@pytest.mark.parametrize("row", numbers.TABLES[1])
 @pytest.mark.parametrize("column", ["#Par.", "MACs"])
 def test_printed_factors_are_ratios_to_biggan(row: str, column: str) -> None:
     """A mistyped count would break its printed factor. One factor is wrong in the paper itself."""
-    cell = paper.published(1, row, column)
-    ratio = paper.published(1, "Big-GAN", column).value / cell.value
+    cell = numbers.published(1, row, column)
+    ratio = numbers.published(1, "Big-GAN", column).value / cell.value
     as_printed = f"{ratio:.1f}" == f"{cell.factor:.1f}"
     assert as_printed != ((row, column) == ("SN-GAN", "MACs"))
 
 
 def test_units() -> None:
-    assert paper.published(1, "Big-GAN", "#Par.").value == 70.4e6
-    assert paper.published(1, "Tiny-GAN", "MACs").value == 0.44e9
-    assert paper.published(1, "PPCD-GAN (alpha=0.7)", "CPU").value == 2.05
-    assert paper.published(3, "PPCD-GAN w/o L_CD", "FID").text == "18.23"
+    assert numbers.published(1, "Big-GAN", "#Par.").value == 70.4e6
+    assert numbers.published(1, "Tiny-GAN", "MACs").value == 0.44e9
+    assert numbers.published(1, "PPCD-GAN (alpha=0.7)", "CPU").value == 2.05
+    assert numbers.published(3, "PPCD-GAN w/o L_CD", "FID").text == "18.23"
 
 
 def test_sentences_about_the_tables() -> None:
     """Abstract: 5.2x, 81% of the parameters; section 4.3: 13.3x, 92% of the MACs; section 4.4: the best."""
-    ours, big = paper.TABLES[1]["PPCD-GAN (alpha=0.7)"], paper.TABLES[1]["Big-GAN"]
+    ours, big = numbers.TABLES[1]["PPCD-GAN (alpha=0.7)"], numbers.TABLES[1]["Big-GAN"]
     assert round(100 * (1 - ours["#Par."].value / big["#Par."].value)) == 81
     # 92.5% is printed as 92%
     assert int(100 * (1 - ours["MACs"].value / big["MACs"].value)) == 92
     for column in ("IS", "FID", "LPIPS", "#Par.", "GPU"):
-        assert paper.published(2, "PPCD-GAN (alpha=0.7)", column).value == ours[column].value
-    table3 = paper.TABLES[3]
+        assert numbers.published(2, "PPCD-GAN (alpha=0.7)", column).value == ours[column].value
+    table3 = numbers.TABLES[3]
     assert max(table3, key=lambda row: table3[row]["IS"].value) == "PPCD-GAN w/o L_PP"
     assert min(table3, key=lambda row: table3[row]["FID"].value) == "PPCD-GAN w/o L_PP"
 
 
 def test_rows_of_table_3_are_recipes() -> None:
-    assert list(paper.TABLE3_ROWS.values()) == list(paper.TABLES[3])
-    assert set(paper.TABLE3_ROWS) <= set(RECIPES)
+    assert list(numbers.TABLE3_ROWS.values()) == list(numbers.TABLES[3])
+    assert set(numbers.TABLE3_ROWS) <= set(RECIPES)
 
 
 def test_settings_are_the_recipes_defaults() -> None:
-    assert float(paper.setting("alpha").value) == ALPHA == RECIPES["ppcd"].alpha
-    assert float(paper.setting("weight of L_PP").value) == RECIPES["ppcd"].lambda_pp
-    assert float(paper.setting("weight of L_CD").value) == RECIPES["ppcd"].lambda_cd
+    assert float(numbers.setting("alpha").value) == ALPHA == RECIPES["ppcd"].alpha
+    assert float(numbers.setting("weight of L_PP").value) == RECIPES["ppcd"].lambda_pp
+    assert float(numbers.setting("weight of L_CD").value) == RECIPES["ppcd"].lambda_cd
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_settings_are_the_recipes_defaults() -> None:
 )
 def test_unknown_places(place: tuple[int, str, str], said: str) -> None:
     with pytest.raises(PpcdError, match=said):
-        paper.published(*place)
+        numbers.published(*place)
 
 
 def test_unknown_setting() -> None:
     with pytest.raises(PpcdError, match="expected one of: epochs"):
-        paper.setting("momentum")
+        numbers.setting("momentum")

@@ -18,8 +18,7 @@ from matplotlib.image import AxesImage
 from matplotlib.text import Text
 from scipy import stats
 
-from paper import failures, generations, judges
-from paper import numbers as paper
+from paper import failures, generations, judges, numbers
 from paper.artifacts import comparison_figures, compression, figures, interpolation, overview
 from paper.artifacts import failures as failure_figures
 from paper.artifacts.tiles import GAP, tiled
@@ -198,7 +197,7 @@ def test_figure_3_has_a_row_for_every_system_and_says_what_is_missing() -> None:
     figure = comparison_figures.fig3("smoke")
     assert [axes.get_ylabel() for axes in figure.axes][1:4] == ["SA-GAN", "SN-GAN", "Tiny-GAN"]
     assert empty_panels(figure) == 3 and len(pictures(figure)) == 2
-    assert len(comparison_figures.LABELS["mnist"]) == len(paper.FIGURE3_CLASSES) == 9
+    assert len(comparison_figures.LABELS["mnist"]) == len(numbers.FIGURE3_CLASSES) == 9
     assert "highest Inception score" in texts(figure) and "profile smoke · seed 0" in texts(figure)
     assert empty_panels(comparison_figures.fig3("smoke", seed=5)) == 5
 
@@ -309,9 +308,9 @@ def test_circles_have_areas_in_proportion_to_the_parameters() -> None:
     area = {circle.get_gid(): float(circle.get_sizes()[0]) for circle in ours.collections if circle.get_gid()}
     assert area["ppcd"] / area["biggan"] == pytest.approx(50 / 80)
     printed = {circle.get_gid(): float(circle.get_sizes()[0]) for circle in theirs.collections}
-    assert list(sorted(printed)) == sorted(paper.TABLE1_ROWS)
-    for recipe, row in paper.TABLE1_ROWS.items():
-        ratio = paper.published(1, row, "#Par.").value / paper.published(1, "Big-GAN", "#Par.").value
+    assert list(sorted(printed)) == sorted(numbers.TABLE1_ROWS)
+    for recipe, row in numbers.TABLE1_ROWS.items():
+        ratio = numbers.published(1, row, "#Par.").value / numbers.published(1, "Big-GAN", "#Par.").value
         assert printed[recipe] / printed["biggan"] == pytest.approx(ratio)
     assert all(circle.get_facecolor().size == 0 for circle in theirs.collections), "the paper's are hollow"
     assert all(circle.get_facecolor().size == 4 for circle in ours.collections if circle.get_gid())
@@ -387,7 +386,7 @@ def test_figure_4_is_also_drawn_over_what_the_networks_cost() -> None:
     for recipe, mean, params in (("ppcd", 4.0, 40_000), ("ppcd-a0.8", 9.0, 30_000), ("l1-sagan", 7.0, 20_000)):
         fake_generations(fake_run(recipe, params=params), ten(mean))
     frame = compression.fig4_frame("smoke")
-    sizes = compression.numbers("smoke").query("method == 'SA-GAN, l1 pruning' and alpha == '0.7'").iloc[0]
+    sizes = compression.fig4_table("smoke").query("method == 'SA-GAN, l1 pruning' and alpha == '0.7'").iloc[0]
     assert (sizes["#Par."], sizes["MACs"]) == ("20k", "200k")
     by_params, by_macs = compression.fig4_size("smoke", (0,), frame).axes
     drawn = {line.get_label(): line.get_xydata().tolist() for line in by_params.lines}

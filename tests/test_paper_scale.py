@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paper import notebook, paper_networks, paper_scale
-from paper import numbers as paper
+from paper import notebook, numbers, paper_networks, paper_scale
 from paper.artifacts import paper_scale as shown
 from paper.artifacts import paper_scale_figures as figures
 from paper.paper_networks import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content
@@ -61,7 +60,7 @@ def test_the_networks_of_table_1_have_the_published_sizes(
 ) -> None:
     assert full["networks"][name] == {"params": params, "macs": macs}
     for column, found in (("#Par.", params), ("MACs", macs)):
-        assert found == pytest.approx(paper.published(1, PLAIN[name], column).value, rel=within)
+        assert found == pytest.approx(numbers.published(1, PLAIN[name], column).value, rel=within)
 
 
 def test_power_iterations_would_put_sngan_beyond_a_percent(full: Content) -> None:

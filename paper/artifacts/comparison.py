@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts import render, rows
 from paper.artifacts.render import Column, Html
 from paper.artifacts.runtimes import DEVICES, run_times
@@ -13,8 +13,8 @@ from paper.artifacts.sources import NOT_RUN, Context, Record, find_records
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import TEACHER
 
-ROWS = {1: paper.TABLE1_ROWS, 2: paper.TABLE2_ROWS}
-ALPHAS = {1: paper.TABLE1_ALPHA, 2: paper.TABLE2_ALPHA}
+ROWS = {1: numbers.TABLE1_ROWS, 2: numbers.TABLE2_ROWS}
+ALPHAS = {1: numbers.TABLE1_ALPHA, 2: numbers.TABLE2_ALPHA}
 PUBLISHED = {  # what the paper's tables have
     1: ("is", "fd", "diversity", "params", "macs", "gpu", "cpu"),
     2: ("is", "fd", "diversity", "params", "gpu"),
@@ -108,7 +108,7 @@ def caption(frame: pd.DataFrame) -> str:
     return (
         f"{TITLES[table]}: {rows.settings_line(frame)}. Best in bold, second underlined.{rows.PRECISION_LINE}{factors}"
         f"{rows.floor_line(frame)} "
-        f"{times_line(frame)} Paper's numbers: {paper.SETTING}, alpha {alpha:g}; {paper.RUNTIME_SETTING}."
+        f"{times_line(frame)} Paper's numbers: {numbers.SETTING}, alpha {alpha:g}; {numbers.RUNTIME_SETTING}."
         f"{rows.mixed_line(frame)}"
     )
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
 from paper.artifacts.sources import Context, Record, find_record, generator_of
 from paper.artifacts.tiles import show_tiles
@@ -46,7 +46,7 @@ def fig3(profile: str, seed: int = 0) -> Figure:
     """
     budget = get_profile(profile)
     context = Context(budget.name, (seed,))
-    records = {recipe: find_record(profile, recipe, seed) for recipe in paper.TABLE1_ROWS}
+    records = {recipe: find_record(profile, recipe, seed) for recipe in numbers.TABLE1_ROWS}
     labels = LABELS[budget.dataset]
     names = class_names(profile, list(records.values()), labels)
     gauges = get_judges(profile)[1] if any(records.values()) else None

@@ -12,8 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper import numbers as paper
-from paper import sums
+from paper import numbers, sums
 from paper.artifacts import figures
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.render import write_number
@@ -33,13 +32,13 @@ MARKERS = ("o", "s", "^", "D")
 SIZES = {"params": "#Par.", "macs": "MACs"}
 
 
-def recipe_names(alphas: Sequence[float] = paper.FIGURE4_ALPHAS) -> list[str]:
+def recipe_names(alphas: Sequence[float] = numbers.FIGURE4_ALPHAS) -> list[str]:
     """The runs of Figure 4 by their full names: `ppcd-a0.5`, `ppcd-a0.6`, `ppcd` ..."""
-    return [get_recipe(method, check_alpha(alpha)).name for method in paper.FIGURE4_ROWS for alpha in alphas]
+    return [get_recipe(method, check_alpha(alpha)).name for method in numbers.FIGURE4_ROWS for alpha in alphas]
 
 
 def run_configs(
-    profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = paper.FIGURE4_ALPHAS
+    profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = numbers.FIGURE4_ALPHAS
 ) -> list[RunConfig]:
     """The same with their seeds, for `paper.generations.ensure_generations`."""
     return [run_config(profile, name, seed) for seed in seeds for name in recipe_names(alphas)]
@@ -62,7 +61,7 @@ def generations_fd(records: Sequence[Record]) -> tuple[list[Record], list[list[f
 
 
 def fig4_frame(
-    profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = paper.FIGURE4_ALPHAS
+    profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = numbers.FIGURE4_ALPHAS
 ) -> pd.DataFrame:
     """One row per method and alpha: mean and 95% interval of the Fréchet distance, and the paper's FID.
 
@@ -74,12 +73,12 @@ def fig4_frame(
     """
     name = get_profile(profile).name
     rows, everything = [], []
-    for method, title in paper.FIGURE4_ROWS.items():
+    for method, title in numbers.FIGURE4_ROWS.items():
         for alpha in alphas:
             records = find_records(profile, method, seeds, check_alpha(alpha))
             measured, values, samples = generations_fd(records)
             everything += measured
-            printed = paper.FIGURE4_PRINTED.get((method, alpha))
+            printed = numbers.FIGURE4_PRINTED.get((method, alpha))
             row: dict[str, Any] = {
                 "profile": name,
                 "method": title,
@@ -95,7 +94,7 @@ def fig4_frame(
                     for key in SIZES
                 },
                 "runs": "; ".join(record["id"] for record in measured) or NOT_RUN,
-                "paper FID": math.nan if printed is None else paper.published(*printed, "FID").value,
+                "paper FID": math.nan if printed is None else numbers.published(*printed, "FID").value,
                 "paper table": "" if printed is None else f"Table {printed[0]}",
             }
             rows.append(row)
@@ -107,7 +106,9 @@ def fig4_frame(
     return frame
 
 
-def numbers(profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = paper.FIGURE4_ALPHAS) -> pd.DataFrame:
+def fig4_table(
+    profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = numbers.FIGURE4_ALPHAS
+) -> pd.DataFrame:
     """The numbers of Figure 4 to be read: methods by alpha, mean and interval, the paper's FID where it has one."""
     heading = f"{score_names(get_profile(profile).backbone)['fd']}, mean ({100 * LEVEL:.0f}% interval)"
     rows = []
@@ -141,7 +142,7 @@ def _statistics(values: Sequence[Sequence[float]]) -> dict[str, float]:
 def fig4(
     profile: str,
     seeds: Sequence[int] = (0,),
-    alphas: Sequence[float] = paper.FIGURE4_ALPHAS,
+    alphas: Sequence[float] = numbers.FIGURE4_ALPHAS,
     frame: pd.DataFrame | None = None,
 ) -> Figure:
     """Figure 4: Fréchet distance over alpha, mean and interval; the paper's printed numbers beside it.
@@ -158,7 +159,7 @@ def fig4(
         figure = new_figure(7.2, 3.3)
         axes, beside = figure.subplots(1, 2, width_ratios=[3, 1])
         for index, (title, rows) in enumerate(frame.groupby("method", sort=False)):
-            _method(axes, rows, str(title), index, len(paper.FIGURE4_ROWS))
+            _method(axes, rows, str(title), index, len(numbers.FIGURE4_ROWS))
         means = frame["mean"].dropna()
         if means.empty:
             not_run(axes, " / ".join(frame["status"].unique()))
@@ -247,13 +248,15 @@ def _note(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def write_fig4(profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = paper.FIGURE4_ALPHAS) -> list[Path]:
+def write_fig4(
+    profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = numbers.FIGURE4_ALPHAS
+) -> list[Path]:
     """Write `figures/<profile>/fig4{,_size}.{png,pdf}` and their numbers, `results/<profile>/tables/fig4.csv`.
 
     Other alphas than the paper's go to files of their own, `fig4-a0.5-0.7`.
     """
     frame = fig4_frame(profile, seeds, alphas)
-    name = "fig4" if tuple(alphas) == paper.FIGURE4_ALPHAS else f"fig4-a{'-'.join(f'{alpha:g}' for alpha in alphas)}"
+    name = "fig4" if tuple(alphas) == numbers.FIGURE4_ALPHAS else f"fig4-a{'-'.join(f'{alpha:g}' for alpha in alphas)}"
     written = save(fig4(profile, seeds, alphas, frame), profile, name)
     if name == "fig4":
         written += save(fig4_size(profile, seeds, frame), profile, "fig4_size")

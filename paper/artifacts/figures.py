@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from torch import Tensor
 
-from paper import numbers as paper
-from paper import sums
+from paper import numbers, sums
 from paper.artifacts import plotted
 from paper.artifacts.sources import NOT_RUN, Context, Record, alpha_suffix, find_record, generator_of
 from ppcd import paths
@@ -129,7 +128,7 @@ def class_names(profile: str, records: Sequence[Record | None], labels: Sequence
     return [names[label] if label < len(names) else f"class {label}" for label in labels]
 
 
-def fig5(profile: str, seed: int = 0, alpha: float = paper.TABLE3_ALPHA) -> Figure:
+def fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> Figure:
     """Figure 5: the ablation models side by side, six classes, the same noise for every model.
 
     The teacher is the first row. Made with each run's slim EMA generator; a missing run is drawn as such.
@@ -138,7 +137,7 @@ def fig5(profile: str, seed: int = 0, alpha: float = paper.TABLE3_ALPHA) -> Figu
         PpcdError: unknown profile or impossible alpha.
     """
     context = Context(get_profile(profile).name, (seed,), check_alpha(alpha))
-    rows = {TEACHER: RECIPES[TEACHER].title} | paper.TABLE3_ROWS
+    rows = {TEACHER: RECIPES[TEACHER].title} | numbers.TABLE3_ROWS
     records = [find_record(profile, recipe, seed, alpha) for recipe in rows]
     labels = FIGURE5_LABELS[get_profile(profile).dataset]
     names, z = class_names(profile, records, labels), example_noise(profile, seed, len(labels))
@@ -167,6 +166,6 @@ def fig5(profile: str, seed: int = 0, alpha: float = paper.TABLE3_ALPHA) -> Figu
     return figure
 
 
-def write_fig5(profile: str, seed: int = 0, alpha: float = paper.TABLE3_ALPHA) -> list[Path]:
+def write_fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> list[Path]:
     """Write `figures/<profile>/fig5.{png,pdf}`; `fig5-a0.6` for an alpha that is not the paper's."""
-    return save(fig5(profile, seed, alpha), profile, "fig5" + alpha_suffix(alpha, paper.TABLE3_ALPHA))
+    return save(fig5(profile, seed, alpha), profile, "fig5" + alpha_suffix(alpha, numbers.TABLE3_ALPHA))

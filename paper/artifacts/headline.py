@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts.comparison_figures import LABELS
 from paper.artifacts.figures import STYLE, class_names, example_noise, examples, new_figure, not_run, save, sign
 from paper.artifacts.render import plain_markdown, write_number
@@ -107,7 +107,7 @@ def figure(profile: str, seed: int = 0) -> Figure:
     Raises:
         PpcdError: unknown profile.
     """
-    context = Context(get_profile(profile).name, (seed,), paper.TABLE1_ALPHA)
+    context = Context(get_profile(profile).name, (seed,), numbers.TABLE1_ALPHA)
     records = {recipe: find_record(profile, recipe, seed) for recipe in (TEACHER, "ppcd")}
     labels = LABELS[get_profile(profile).dataset]
     names, z = class_names(profile, list(records.values()), labels), example_noise(profile, seed, len(labels))

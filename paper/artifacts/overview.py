@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts import figures
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.render import write_number
@@ -47,7 +47,7 @@ def our_points(profile: str, seeds: Sequence[int]) -> list[Point]:
     """
     points: list[Point] = []
     everything = []
-    for recipe in paper.TABLE1_ROWS:
+    for recipe in numbers.TABLE1_ROWS:
         records = find_records(profile, recipe, seeds)
         everything += records
         if not records:
@@ -66,8 +66,8 @@ def paper_points() -> list[Point]:
     """The same systems in the paper's Table 1."""
     columns = ("IS", "FID", "#Par.")
     return [
-        Point(recipe, *(paper.published(1, row, column).value for column in columns))
-        for recipe, row in paper.TABLE1_ROWS.items()
+        Point(recipe, *(numbers.published(1, row, column).value for column in columns))
+        for recipe, row in numbers.TABLE1_ROWS.items()
     ]
 
 
@@ -98,7 +98,7 @@ def fig1(profile: str, seeds: Sequence[int] = (0,)) -> Figure:
             ylabel=f"{names['fd']} ↓ better",
         )
         _panel(right, theirs, hollow=True)
-        right.set(title=f"the paper's Table 1:\n{paper.SETTING}", xlabel="IS ↑ better", ylabel="FID ↓ better")
+        right.set(title=f"the paper's Table 1:\n{numbers.SETTING}", xlabel="IS ↑ better", ylabel="FID ↓ better")
         spread = "; bars: standard deviation over seeds" if len(seeds) > 1 else ""
         note = (
             "areas of circles are proportional to #Par. within a panel (half as wide in the legend); "
@@ -145,7 +145,7 @@ def _scale(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _colour(system: str) -> str:
-    return PALETTE[list(paper.TABLE1_ROWS).index(system)]
+    return PALETTE[list(numbers.TABLE1_ROWS).index(system)]
 
 
 def _handle(point: Point, area: float | None, hollow: bool) -> Line2D:

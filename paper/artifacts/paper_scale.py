@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from paper import numbers as paper
-from paper import sums
+from paper import numbers, sums
 from paper.artifacts import render, rows
 from paper.artifacts.render import Column, Html, write_number
 from paper.artifacts.sources import NOT_RUN, Context
@@ -20,7 +19,7 @@ from ppcd import paths
 from ppcd.training.profiles import get_profile
 
 KINDS = ("gpu", "cpu")
-PPCD_ROW = paper.TABLE1_ROWS["ppcd"]
+PPCD_ROW = numbers.TABLE1_ROWS["ppcd"]
 MODELS = {  # network -> its name here, and the paper's row beside it
     **{name: (row, row) for name, row in PLAIN.items()},
     MASKED: ("PP-Res SA-GAN, dense with masks", None),
@@ -81,10 +80,10 @@ def table(content: Content, seed: int = 0) -> pd.DataFrame:
             row[size] = float(networks[name][size])
             row[f"{size} factor"] = networks["biggan"][size] / networks[name][size]
         row |= {kind: times[kind][name] for kind in KINDS}
-        numbers = rows.paper_numbers(1, printed or PPCD_ROW, (*rows.SIZES, *KINDS))
+        published = rows.paper_numbers(1, printed or PPCD_ROW, (*rows.SIZES, *KINDS))
         if printed is None:
-            numbers |= {f"paper {each}": math.nan for each in (*rows.SIZES, *KINDS)}
-        found.append(row | numbers)
+            published |= {f"paper {each}": math.nan for each in (*rows.SIZES, *KINDS)}
+        found.append(row | published)
     frame = pd.DataFrame(found)
     frame["profile"] = content["profile"]
     for kind in KINDS:
@@ -123,7 +122,7 @@ def caption(frame: pd.DataFrame) -> str:
         f"{TITLE}{own}: profile {profile.name}, networks freshly built from the seed. Best in bold, second "
         "underlined; the reference, which has its spectral norm and its masks as in training, is not ranked. In "
         "brackets: how many times less than Big-GAN. Spectral norm worked into the weights. Median seconds per batch "
-        f"of 64, all networks in turns: {times}. Paper's numbers: {paper.SETTING}; {paper.RUNTIME_SETTING}."
+        f"of 64, all networks in turns: {times}. Paper's numbers: {numbers.SETTING}; {numbers.RUNTIME_SETTING}."
     )
 
 
@@ -137,7 +136,7 @@ def published_table(content: Content) -> pd.DataFrame:
     found = []
     for name, row in PLAIN.items():
         sizes, iterated = content["complexity"]["networks"][name], content["complexity"]["power_iterations"].get(name)
-        printed = {size: paper.published(1, row, rows.PAPER_COLUMNS[size]).value for size in rows.SIZES}
+        printed = {size: numbers.published(1, row, rows.PAPER_COLUMNS[size]).value for size in rows.SIZES}
         found.append(
             {
                 "model": row,
@@ -196,11 +195,11 @@ def agreement(content: Content) -> str:
             f"pruned (eq. 3), so a frozen one keeps less than {literal['kept']:g}: the implied fraction is "
             + ("**above** what any frozen layer keeps." if more else "below that, as it may be.")
         )
-    same = [point for point in content["complexity"]["points"] if point["alpha"] == paper.TABLE1_ALPHA]
+    same = [point for point in content["complexity"]["points"] if point["alpha"] == numbers.TABLE1_ALPHA]
     kept = [f"{point['implied']['kept']:.3f} by its {QUANTITIES[point['quantity']]}" for point in same]
     spread = max(point["implied"]["kept"] for point in same) / min(point["implied"]["kept"] for point in same)
     lines.append(
-        f"* At alpha {paper.TABLE1_ALPHA:g} one network has two numbers, and they imply {' and '.join(kept)}, "
+        f"* At alpha {numbers.TABLE1_ALPHA:g} one network has two numbers, and they imply {' and '.join(kept)}, "
         f"{spread:.1f} times apart: it did not keep the same fraction of every layer, and no single fraction, least "
         "of all 1 − alpha, stands for alpha."
     )
@@ -246,7 +245,7 @@ def estimates_table(content: Content) -> pd.DataFrame:
 
 def training_sentence(content: Content) -> str:
     """The estimates beside the paper's own words, in Markdown."""
-    said = paper.setting("hardware")
+    said = numbers.setting("hardware")
     lines = [f"The paper ({said.where}): “{said.sentence}”"]
     for part in steps_of(content):
         each = part["estimate"]

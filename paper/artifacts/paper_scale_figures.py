@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.paper_scale import (
     GIB,
@@ -83,7 +83,7 @@ def runtime_figure(content: Content, seed: int = 0) -> Figure:
         handles, labels = panels[1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2)
         machines = "; ".join(f"{kind.upper()} {machine_and_load(part_of(content, 'runtime', kind))}" for kind in KINDS)
-        note = f"medians, all networks in turns; here: {machines}\npaper: {paper.RUNTIME_SETTING}"
+        note = f"medians, all networks in turns; here: {machines}\npaper: {numbers.RUNTIME_SETTING}"
         sign(figure, Scale(content["profile"], (seed,)), note)
     return figure
 
@@ -91,7 +91,9 @@ def runtime_figure(content: Content, seed: int = 0) -> Figure:
 def _bars(axes: Axes, content: Content, kind: str) -> None:
     part, times = part_of(content, "runtime", kind), seconds(content, kind)
     ours = np.array([times[name] for name in MODELS])
-    published = [math.nan if row is None else paper.published(1, row, kind.upper()).value for _, row in MODELS.values()]
+    published = [
+        math.nan if row is None else numbers.published(1, row, kind.upper()).value for _, row in MODELS.values()
+    ]
     places = np.arange(len(MODELS))
     axes.barh(places - 0.19, np.nan_to_num(ours), height=0.38, color=PALETTE[0], label="here")
     axes.barh(places + 0.19, np.nan_to_num(published), height=0.38, color="0.75", label="paper, on its machine")

@@ -17,7 +17,7 @@ from typing import Literal
 
 import pandas as pd
 
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts.sources import NO_MODEL, NOT_RUN
 
 Notation = Literal["markdown", "latex", "html"]
@@ -133,7 +133,7 @@ def paper_cell(row: pd.Series, column: Column, notation: Notation = "markdown") 
     """The paper's number as the paper prints it, its factor only where ours has one."""
     if column.paper is None or pd.isna(row[f"paper {column.key}"]):
         return "–"
-    printed = paper.published(int(row["paper table"]), row["paper row"], column.paper).text
+    printed = numbers.published(int(row["paper table"]), row["paper row"], column.paper).text
     return _plain(printed.replace("x)", "×)") if column.factor else printed.split(" (")[0], notation)
 
 

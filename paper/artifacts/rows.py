@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from paper import numbers as paper
-from paper import sums
+from paper import numbers, sums
 from paper.artifacts import render
 from paper.artifacts.render import Column
 from paper.artifacts.sources import NO_MODEL, NOT_RUN, Context, Record, common_protocol, data_note, listed, own_networks
@@ -95,9 +94,9 @@ def floor_rows(table: int, context: Context, records: Sequence[Record]) -> list[
     floor, protocol = read_floor(context.profile), common_protocol(records)
     if floor is None or not protocol or not comparable(floor["protocol"], protocol):
         return []
-    numbers = {key: number(floor["scores"][key]) if key in SCORES else math.nan for key in (*SCORES, *SIZES)}
+    scores = {key: number(floor["scores"][key]) if key in SCORES else math.nan for key in (*SCORES, *SIZES)}
     row: dict[str, Any] = {"model": REAL, "recipe": NO_MODEL, "reference": True, "status": NO_MODEL}
-    row |= {"seeds": NO_MODEL, **numbers, "kept": NO_MODEL, "kept per layer": NO_MODEL, "runs": NO_MODEL}
+    row |= {"seeds": NO_MODEL, **scores, "kept": NO_MODEL, "kept per layer": NO_MODEL, "runs": NO_MODEL}
     row |= {"paper table": table, "paper row": NO_MODEL}
     counts = [floor["protocol"][key] for key in ("samples", "reference_images")]
     return [row | dict(zip(("real images", "other real images"), counts, strict=True))]
@@ -113,8 +112,8 @@ def floor_line(frame: pd.DataFrame) -> str:
 
 def paper_numbers(table: int, row: str, keys: Iterable[str]) -> dict[str, Any]:
     """The paper's numbers of a row in full, and their place."""
-    numbers: dict[str, Any] = {f"paper {key}": paper.published(table, row, PAPER_COLUMNS[key]).value for key in keys}
-    return {"paper table": table, "paper row": row} | numbers
+    printed: dict[str, Any] = {f"paper {key}": numbers.published(table, row, PAPER_COLUMNS[key]).value for key in keys}
+    return {"paper table": table, "paper row": row} | printed
 
 
 def assemble(rows: Sequence[dict[str, Any]], context: Context, records: Sequence[Record]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save_in
 from paper.artifacts.speed import FOLDER, machine, scene
 from paper.bench.latency import BATCHES, FORMS
@@ -73,9 +73,11 @@ def _bars(axes: Axes, group: Content, asked: float | None) -> None:
 
 def paper_points() -> dict[str, tuple[float, float]]:
     """The paper's PPCD-GAN: times fewer MACs than Big-GAN, and times faster, on its GPU and its CPU."""
-    row = paper.TABLE1_ROWS["ppcd"]
-    macs = paper.published(1, row, "MACs").factor or 1.0
-    dense, own = ({kind: paper.published(1, each, kind).value for kind in ("GPU", "CPU")} for each in ("Big-GAN", row))
+    row = numbers.TABLE1_ROWS["ppcd"]
+    macs = numbers.published(1, row, "MACs").factor or 1.0
+    dense, own = (
+        {kind: numbers.published(1, each, kind).value for kind in ("GPU", "CPU")} for each in ("Big-GAN", row)
+    )
     return {kind: (macs, dense[kind] / own[kind]) for kind in dense}
 
 

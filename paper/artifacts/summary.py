@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts.curves import RULES
 from paper.artifacts.render import write_number
 from paper.artifacts.rows import kept_channels, score_names
@@ -219,7 +219,7 @@ def settings(profile: str, seed: int) -> pd.DataFrame:
     }  # fmt: skip
     return pd.DataFrame(
         {"setting": entry.name, "paper": entry.value, "where": entry.where, "here": ours[entry.name]}
-        for entry in paper.SETTINGS
+        for entry in numbers.SETTINGS
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts import render, rows
 from paper.artifacts.render import Column
 from paper.artifacts.rows import score_names
@@ -16,7 +16,7 @@ from ppcd.training.recipes import RECIPES, TEACHER, check_alpha
 PUBLISHED = ("is", "fd", "params")  # what the paper's table has
 
 
-def table3(profile: str, seeds: Sequence[int], alpha: float = paper.TABLE3_ALPHA) -> pd.DataFrame:
+def table3(profile: str, seeds: Sequence[int], alpha: float = numbers.TABLE3_ALPHA) -> pd.DataFrame:
     """Table 3: the ablation, four rows in the paper's order, then the teacher as a reference.
 
     A build product of the run directories. Every number is the mean over the seeds that are complete; a row
@@ -31,10 +31,10 @@ def table3(profile: str, seeds: Sequence[int], alpha: float = paper.TABLE3_ALPHA
         PpcdError: unknown profile, impossible alpha, or runs that were measured in different ways.
     """
     context = Context(get_profile(profile).name, tuple(seeds), check_alpha(alpha))
-    found = {recipe: find_records(profile, recipe, seeds, alpha) for recipe in (*paper.TABLE3_ROWS, TEACHER)}
+    found = {recipe: find_records(profile, recipe, seeds, alpha) for recipe in (*numbers.TABLE3_ROWS, TEACHER)}
     models = [
         rows.model_row(model, recipe, found[recipe], seeds) | rows.paper_numbers(3, model, PUBLISHED)
-        for recipe, model in paper.TABLE3_ROWS.items()
+        for recipe, model in numbers.TABLE3_ROWS.items()
     ]
     teacher = rows.model_row(RECIPES[TEACHER].title, TEACHER, found[TEACHER], seeds, reference=True)
     models.append(teacher | rows.paper_numbers(1, "Big-GAN", PUBLISHED))
@@ -62,7 +62,7 @@ def table3_caption(frame: pd.DataFrame) -> str:
     return (
         f"Table 3, comparison of ablation models: {rows.settings_line(frame)}. Best in bold, second "
         f"underlined; references are not ranked.{rows.PRECISION_LINE}{rows.floor_line(frame)} "
-        f"Paper's numbers: {paper.SETTING}, alpha {paper.TABLE3_ALPHA:g}.{rows.mixed_line(frame)}"
+        f"Paper's numbers: {numbers.SETTING}, alpha {numbers.TABLE3_ALPHA:g}.{rows.mixed_line(frame)}"
     )
 
 
@@ -78,5 +78,5 @@ def html(frame: pd.DataFrame) -> render.Html:
 
 def write_table3(frame: pd.DataFrame) -> list[Path]:
     """Write `results/<profile>/tables/table3.{csv,md,tex}`; `table3-a0.6` where alpha is not the paper's."""
-    name = "table3" + alpha_suffix(float(frame["alpha"].iloc[0]), paper.TABLE3_ALPHA)
+    name = "table3" + alpha_suffix(float(frame["alpha"].iloc[0]), numbers.TABLE3_ALPHA)
     return rows.write(frame, name, table3_columns(frame), table3_caption(frame))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from paper import numbers as paper
+from paper import numbers
 from ppcd.base import PpcdError
 from ppcd.training.profiles import PROFILES
 from ppcd.training.recipes import get_recipe
@@ -73,7 +73,7 @@ class Quantity:
         if self.recipe not in PAPER_ROWS or self.key not in PAPER_COLUMNS:
             return None
         try:
-            return paper.published(*PAPER_ROWS[self.recipe], PAPER_COLUMNS[self.key]).value
+            return numbers.published(*PAPER_ROWS[self.recipe], PAPER_COLUMNS[self.key]).value
         except PpcdError:
             return None
 
