@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paper import numbers
-from paper.artifacts.sources import NOT_RUN, Context, Record, directory
+from paper.artifacts.sources import NOT_RUN, Record, Study, directory
 from paper.lineage import Cell, find_cell, train_command
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.records import file_hash, flatten
@@ -31,7 +31,7 @@ def describe(cell: Cell) -> str:
     """The cell and, for every run behind it, all that decided its value and the command that makes it again."""
     lines = [f"{cell.name} = {cell.shown}"]
     lines += _line("what", cell.what, HEADER)
-    lines += _line("runs", f"{Context(cell.profile, cell.seeds).line}: {_how_many(cell)}", HEADER)
+    lines += _line("runs", f"{Study(cell.profile, cell.seeds).line}: {_how_many(cell)}", HEADER)
     if cell.paper is not None:
         lines += _line("paper", f"{cell.paper} ({numbers.SETTING}; {numbers.RUNTIME_SETTING})", HEADER)
     lines += [f"  {'note':<{HEADER}}{note}" for note in cell.notes]  # with commands to be pasted: not wrapped

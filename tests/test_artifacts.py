@@ -449,15 +449,15 @@ def test_every_table_of_scores_and_every_figure_says_where_images_came_from_jpeg
     assert isinstance(made, pd.DataFrame)
     for said in (
         " ".join(made["data"]),
-        sources.Context("smoke", (0,), 0.5).line,
+        sources.Study("smoke", (0,), 0.5).line,
         tables.table3_caption(tables.table3("smoke", [0])),
         comparison.caption(comparison.table1("smoke", [0])),
         comparison.caption(comparison.table2("smoke", [0])),
         str(summary.settings("smoke", 0)["here"].tolist()),
-        claims_table.text([], sources.Context("smoke", (0,))),
+        claims_table.text([], sources.Study("smoke", (0,))),
     ):
         assert "JPEG source" in said, said
     fake_run("ppcd")
     record = sources.find_record("smoke", "ppcd", 0)
     assert record is not None and "data" not in summary.scores(record)
-    assert sources.Context("mnist", (0,)).line.count("data") == 0
+    assert sources.Study("mnist", (0,)).line.count("data") == 0

@@ -14,7 +14,7 @@ from fake_runs import LAYERS, PROTOCOL, fake_run
 
 from paper import numbers, sums
 from paper.artifacts import claims_table
-from paper.artifacts.sources import Context
+from paper.artifacts.sources import Study
 from paper.claims import CLAIMS, STATUSES, Outcome, check_claims, combine, decide, judge, write_claims
 from paper.claims import __main__ as claims_main
 from paper.claims.evidence import Evidence, Missing, at_chance, loss_spread, mask_step
@@ -26,7 +26,7 @@ from ppcd.base import PpcdError
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe
 
-SMOKE = Context("smoke", (0, 1, 2))
+SMOKE = Study("smoke", (0, 1, 2))
 BY_ID = {claim.id: claim for claim in CLAIMS}
 STATUS = ("reproduced", "not reproduced", "inconclusive", "not run")
 
@@ -654,7 +654,7 @@ def test_the_terminal_names_every_claim_and_every_part() -> None:
     assert "profile smoke · seeds 0, 1, 2 · backbone classifier" in shown
     assert claims_table.counted(outcomes) in shown and "seeds would decide it" in shown
     assert shown.count("  by design\n") == sum(claim.by_design for claim in CLAIMS)
-    alone = claims_table.text([], Context("smoke", (0,)))
+    alone = claims_table.text([], Study("smoke", (0,)))
     assert "one seed, 0, cannot decide" in alone and "one seed, 0" not in shown
 
 
@@ -685,7 +685,7 @@ def test_reasons_are_shown_while_they_are_needed() -> None:
         assert (f": because {status_}." in shown) == (status_ in ("not reproduced", "inconclusive"))
     failed = noted["not reproduced"]
     assert "no reason has been found yet" in claims_table.explanations([with_note(failed)], SMOKE)
-    assert "because" not in claims_table.explanations([failed], Context("mnist", (0,)))
+    assert "because" not in claims_table.explanations([failed], Study("mnist", (0,)))
     assert claims_table.explanations([noted["reproduced"]], SMOKE) == "Nothing that was run failed."
 
 
@@ -719,7 +719,7 @@ def test_open_claims_show_how_many_seeds_would_decide_them() -> None:
     shown = claims_table.markdown(some_outcomes(), SMOKE)
     (outcome,) = (each for each in some_outcomes() if each.claim.id == "too-small-at-08")
     assert f"too-small-at-08 ({'>50' if outcome.needed is None else outcome.needed})" in shown
-    assert "In brackets" in shown and "In brackets" not in claims_table.markdown([], Context("smoke", (0,)))
+    assert "In brackets" in shown and "In brackets" not in claims_table.markdown([], Study("smoke", (0,)))
 
 
 @pytest.mark.parametrize(

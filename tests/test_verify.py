@@ -13,7 +13,7 @@ from fake_runs import fake_run
 from paper import sums
 from paper.artifacts import claims_table, comparison, compression, headline, plotted
 from paper.artifacts.figures import new_figure
-from paper.artifacts.sources import Context
+from paper.artifacts.sources import Study
 from paper.claims import check_claims
 from paper.judges import get_judges
 from paper.verify import Finding, Report, adopt, verify, verifying
@@ -53,7 +53,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sums.write(root / "results" / "mnist", "runtime.json", json.dumps(timing, indent=1) + "\n")
         comparison.write(comparison.table1("mnist", [0]))
         compression.write_fig4("mnist", [0])
-        claims_table.write(check_claims("mnist", [0]), Context("mnist", (0,)))
+        claims_table.write(check_claims("mnist", [0]), Study("mnist", (0,)))
         adopt("mnist")
     return root
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from paper import sums
 from paper.artifacts.render import Html
-from paper.artifacts.sources import Context
+from paper.artifacts.sources import Study
 from paper.claims import CLAIMS, STATUSES, Outcome, PartOutcome, Status, number, spread_over, write_claims
 from paper.claims.predicates import UNCHECKED, Part
 from paper.intervals import MOST_SEEDS
@@ -42,9 +42,9 @@ def _paper(part: Part) -> str:
     return "–" if value is None else number(value)
 
 
-def text(outcomes: Sequence[Outcome], context: Context) -> str:
+def text(outcomes: Sequence[Outcome], study: Study) -> str:
     """The list for a terminal: every claim with its status, below it each part with the paper's own number."""
-    lines = [f"Claims of the paper: {context.line}", f"95% intervals over {spread_over(context)}", ""]
+    lines = [f"Claims of the paper: {study.line}", f"95% intervals over {spread_over(study)}", ""]
     for outcome in outcomes:
         designed = "  by design" * outcome.claim.by_design
         lines.append(f"{outcome.status:<14}  {outcome.claim.id:<23}  {outcome.claim.where}{designed}")
@@ -55,25 +55,25 @@ def text(outcomes: Sequence[Outcome], context: Context) -> str:
     return "\n".join([*lines, BY_DESIGN, "A part with + holds, with - does not, with ? may."])
 
 
-def summary(outcomes: Sequence[Outcome], context: Context) -> Html:
+def summary(outcomes: Sequence[Outcome], study: Study) -> Html:
     """How many claims came to which status, and what the statuses mean."""
     rows = "".join(
         f"<tr><td>{_status(status)}</td><td>{n}</td><td>{designed}</td>"
         f"<td style='text-align: left'>{markup.escape(STATUSES[status])}</td></tr>"
         for status, n, designed in _rows(outcomes)
     )
-    line = f"{context.line}; 95% intervals over {spread_over(context)}. {BY_DESIGN}"
+    line = f"{study.line}; 95% intervals over {spread_over(study)}. {BY_DESIGN}"
     headings = "".join(f"<th>{heading}</th>" for heading in ("status", "claims", "by design"))
     head = f"<thead><tr>{headings}<th style='text-align: left'>meaning</th></tr></thead>"
     return Html(f"<p>{markup.escape(line)}</p>\n<table>{head}<tbody>{rows}</tbody></table>")
 
 
-def html(outcomes: Sequence[Outcome], context: Context) -> Html:
+def html(outcomes: Sequence[Outcome], study: Study) -> Html:
     """The table for the report: sentence, reading, every part with its interval, the paper's number, the place."""
     headings = ("status", "what the paper says", "measured [95% interval], asked", "paper", "place")
     head = "".join(f"<th style='text-align: left'>{heading}</th>" for heading in headings)
     body = "\n".join(_html_row(outcome) for outcome in outcomes)
-    caption = f"Claims of the paper: {context.line}. {counted(outcomes)}."
+    caption = f"Claims of the paper: {study.line}. {counted(outcomes)}."
     return Html(
         f"<p>{markup.escape(caption)}</p>\n<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
     )
@@ -113,9 +113,9 @@ def _escaped(content: str) -> str:
     return escaped.replace("L_PP", "L<sub>PP</sub>").replace("L_CD", "L<sub>CD</sub>")
 
 
-def markdown(outcomes: Sequence[Outcome], context: Context) -> str:
+def markdown(outcomes: Sequence[Outcome], study: Study) -> str:
     """How many claims came to which status, and which: short enough for a page of docs/."""
-    lines = [f"Claims of the paper: {context.line}; 95% intervals over {spread_over(context)}. {BY_DESIGN}", ""]
+    lines = [f"Claims of the paper: {study.line}; 95% intervals over {spread_over(study)}. {BY_DESIGN}", ""]
     lines += ["| status | claims | by training | by design |", "| --- | ---: | --- | --- |"]
     for status, n in counts(outcomes).items():
         there = [outcome for outcome in outcomes if outcome.status == status]
@@ -124,7 +124,7 @@ def markdown(outcomes: Sequence[Outcome], context: Context) -> str:
             names = [_with_seeds(outcome) for outcome in there if outcome.claim.by_design == designed]
             cells.append(f"{len(names)}: {', '.join(names)}" if names else "–")
         lines.append(f"| {status} | {n} | {' | '.join(cells)} |")
-    if len(context.seeds) > 1:
+    if len(study.seeds) > 1:
         lines += [
             "",
             "In brackets: about how many seeds would decide an open claim, if mean and spread stay what they are.",
@@ -139,13 +139,13 @@ def _with_seeds(outcome: Outcome) -> str:
     return f"{outcome.claim.id} ({f'>{MOST_SEEDS}' if outcome.needed is None else outcome.needed})"
 
 
-def write(outcomes: Sequence[Outcome], context: Context) -> list[Path]:
+def write(outcomes: Sequence[Outcome], study: Study) -> list[Path]:
     """Write `results/<profile>/claims.json` and, short, `tables/claims.md`."""
-    short = sums.write(paths.results(context.profile), "tables/claims.md", markdown(outcomes, context))
-    return [write_claims(outcomes, context), short]
+    short = sums.write(paths.results(study.profile), "tables/claims.md", markdown(outcomes, study))
+    return [write_claims(outcomes, study), short]
 
 
-def explanations(outcomes: Sequence[Outcome], context: Context) -> str:
+def explanations(outcomes: Sequence[Outcome], study: Study) -> str:
     """Why what did not hold did not hold, in Markdown: a note per claim that failed or is undecided.
 
     A claim that is reproduced, or not run, shows none, whatever was written once. One that is not reproduced and has
@@ -155,7 +155,7 @@ def explanations(outcomes: Sequence[Outcome], context: Context) -> str:
     for outcome in outcomes:
         if outcome.status not in EXPLAINED:
             continue
-        note = outcome.claim.notes.get(context.profile)
+        note = outcome.claim.notes.get(study.profile)
         if note is None and outcome.status == "not reproduced":
             note = "no reason has been found yet."
         if note is not None:

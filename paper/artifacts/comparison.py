@@ -9,7 +9,7 @@ from paper import numbers
 from paper.artifacts import render, rows
 from paper.artifacts.render import Column, Html
 from paper.artifacts.runtimes import DEVICES, run_times
-from paper.artifacts.sources import NOT_RUN, Context, Record, find_records
+from paper.artifacts.sources import NOT_RUN, Record, Study, find_records
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import TEACHER
 
@@ -60,7 +60,7 @@ def find_all(table: int, profile: str, seeds: Sequence[int]) -> dict[str, list[R
 
 
 def _table(table: int, profile: str, seeds: Sequence[int]) -> pd.DataFrame:
-    context = Context(get_profile(profile).name, tuple(seeds), ALPHAS[table])
+    study = Study(get_profile(profile).name, tuple(seeds), ALPHAS[table])
     found = find_all(table, profile, seeds)
     everything = [record for records in found.values() for record in records]
     times = {device: run_times(everything, device) for device in DEVICES}
@@ -70,7 +70,7 @@ def _table(table: int, profile: str, seeds: Sequence[int]) -> pd.DataFrame:
         for device, timed in times.items():
             row |= rows.statistics(device, [timed.seconds[record["id"]] for record in found[recipe]])
         models.append(row | rows.paper_numbers(table, model, PUBLISHED[table]))
-    frame = rows.assemble([*models, *rows.floor_rows(table, context, everything)], context, everything)
+    frame = rows.assemble([*models, *rows.floor_rows(table, study, everything)], study, everything)
     for device, timed in times.items():
         frame[f"{device} timing"], frame[f"{device} device"] = timed.source, timed.device
     return frame

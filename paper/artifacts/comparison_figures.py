@@ -10,7 +10,7 @@ from torch import Tensor
 
 from paper import numbers
 from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
-from paper.artifacts.sources import Context, Record, find_record, generator_of
+from paper.artifacts.sources import Record, Study, find_record, generator_of
 from paper.artifacts.tiles import show_tiles
 from paper.judges import TIMES, best_of, get_judges
 from ppcd.metrics.gauges import Gauges
@@ -45,7 +45,7 @@ def fig3(profile: str, seed: int = 0) -> Figure:
         PpcdError: unknown profile, or its data or its backbone is not to be had.
     """
     budget = get_profile(profile)
-    context = Context(budget.name, (seed,))
+    study = Study(budget.name, (seed,))
     records = {recipe: find_record(profile, recipe, seed) for recipe in numbers.TABLE1_ROWS}
     labels = LABELS[budget.dataset]
     names = class_names(profile, list(records.values()), labels)
@@ -65,7 +65,7 @@ def fig3(profile: str, seed: int = 0) -> Figure:
             else:
                 show_tiles(axes, best_images(record, gauges, labels), [title], names)
                 axes.tick_params(labeltop=row == 0, labelsize=8)
-        sign(figure, context, NOTE)
+        sign(figure, study, NOTE)
     return figure
 
 

@@ -16,7 +16,7 @@ from paper import numbers, sums
 from paper.artifacts import figures
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.render import write_number
-from paper.artifacts.sources import NOT_RUN, Context, Record, common_protocol, data_note, find_records, listed
+from paper.artifacts.sources import NOT_RUN, Record, Study, common_protocol, data_note, find_records, listed
 from paper.artifacts.tables import score_names
 from paper.generations import read_generations
 from paper.intervals import LEVEL, t_interval
@@ -154,7 +154,7 @@ def fig4(
         PpcdError: as `fig4_frame`.
     """
     frame = fig4_frame(profile, seeds, alphas) if frame is None else frame
-    context = Context(get_profile(profile).name, tuple(seeds))
+    study = Study(get_profile(profile).name, tuple(seeds))
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 3.3)
         axes, beside = figure.subplots(1, 2, width_ratios=[3, 1])
@@ -171,14 +171,14 @@ def fig4(
             # An interval of three seeds can be wider than everything else; the axis ends where the means do.
             axes.set_ylim(means.min() / 2 if logarithmic else 0, 1.5 * means.max())
         axes.set(
-            xlabel=r"compression ratio threshold $\alpha$ (eq. 3)", ylabel=f"{score_names(context.backbone)['fd']} ↓"
+            xlabel=r"compression ratio threshold $\alpha$ (eq. 3)", ylabel=f"{score_names(study.backbone)['fd']} ↓"
         )
         handles, labels = axes.get_legend_handles_labels()
         beside.set_axis_off()
         if handles:
             beside.legend(handles, labels, loc="upper left", bbox_to_anchor=(0, 1), borderaxespad=0)
         beside.text(0, 0.42, _paper_text(frame), va="top", fontsize=7, linespacing=1.4, transform=beside.transAxes)
-        sign(figure, context, _note(frame))
+        sign(figure, study, _note(frame))
     return figure
 
 
@@ -188,7 +188,7 @@ def fig4_size(profile: str, seeds: Sequence[int], frame: pd.DataFrame) -> Figure
     Args:
         frame: what `fig4_frame` returned for the same profile and seeds.
     """
-    context = Context(get_profile(profile).name, tuple(seeds))
+    study = Study(get_profile(profile).name, tuple(seeds))
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 2.9)
         panels = figure.subplots(1, 2, sharey=True)
@@ -200,11 +200,11 @@ def fig4_size(profile: str, seeds: Sequence[int], frame: pd.DataFrame) -> Figure
             axes.xaxis.set_major_formatter(lambda value, _: write_number(value, "count"))
         if frame["mean"].notna().any():
             figures.log_scale(panels[0])
-            panels[0].set_ylabel(f"{score_names(context.backbone)['fd']} ↓")
+            panels[0].set_ylabel(f"{score_names(study.backbone)['fd']} ↓")
             panels[0].legend()
         else:
             not_run(panels[0], " / ".join(frame["status"].unique()))
-        sign(figure, context, "the means of Figure 4, each method's alphas joined; left and low is better")
+        sign(figure, study, "the means of Figure 4, each method's alphas joined; left and low is better")
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
-from paper.artifacts.sources import Context, Record, alpha_of, read_csv
+from paper.artifacts.sources import Record, Study, alpha_of, read_csv
 from ppcd.training.recipes import RECIPES
 
 FREEZE_BY = 2 / 3  # of the training: when every masked layer should have frozen
@@ -35,8 +35,8 @@ RULES = {
 }
 
 
-def _context(record: Record) -> Context:
-    return Context(record["profile"], (record["seed"],), alpha_of(record))
+def _context(record: Record) -> Study:
+    return Study(record["profile"], (record["seed"],), alpha_of(record))
 
 
 def _mark_two_thirds(axes: Axes, iterations: int) -> None:

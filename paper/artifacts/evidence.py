@@ -18,8 +18,8 @@ from paper.artifacts.render import plain_markdown, write_number
 from paper.artifacts.rows import kept_channels, score_names
 from paper.artifacts.sources import (
     NOT_RUN,
-    Context,
     Record,
+    Study,
     common_protocol,
     data_note,
     directory,
@@ -423,7 +423,7 @@ def answers_figure(profile: str, seeds: Sequence[int]) -> Figure:
         _bound(axes)
         note = "points: means; strokes: seeds; lines: 95% t intervals of paired differences; "
         note += "green: effect, orange: hint, grey: none seen, pale: too few seeds; intervals are not corrected"
-        sign(figure, Context(profile, tuple(seeds)), note)
+        sign(figure, Study(profile, tuple(seeds)), note)
     return figure
 
 
@@ -460,7 +460,7 @@ def curves_figure(profile: str, seeds: Sequence[int]) -> Figure:
         _following(right, profile, seeds)
         note = "left: averaged generator, masks still open in the first half; right: correlation of attention maps "
         note += "for the same noise, less the class means, mean of the blocks"
-        sign(figure, Context(profile, tuple(seeds)), note)
+        sign(figure, Study(profile, tuple(seeds)), note)
     return figure
 
 
@@ -500,10 +500,10 @@ def write(profile: str, seeds: Sequence[int]) -> list[Path]:
     ]
     texts = {
         "evidence": f"{verdict(profile, seeds)}\n\n{plain_markdown(answers_table(profile, seeds))}",
-        "evidence_settings": f"{Context(profile, tuple(seeds)).line}\n\n{plain_markdown(arms_table(profile, seeds))}",
+        "evidence_settings": f"{Study(profile, tuple(seeds)).line}\n\n{plain_markdown(arms_table(profile, seeds))}",
     }
     if has_more(profile, seeds):
-        texts["evidence_more"] = f"{Context(profile, ALL_SEEDS).line}\n\n{plain_markdown(more_table(profile))}"
+        texts["evidence_more"] = f"{Study(profile, ALL_SEEDS).line}\n\n{plain_markdown(more_table(profile))}"
     written += [sums.write(folder, f"tables/{name}.md", f"{text}\n") for name, text in texts.items()]
     written += save(answers_figure(profile, seeds), profile, "evidence")
     return written + save(curves_figure(profile, seeds), profile, "evidence_curves")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from paper import failures, sums
 from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
-from paper.artifacts.sources import NOT_RUN, Context, Record, data_notes, find_records, generator_of, listed
+from paper.artifacts.sources import NOT_RUN, Record, Study, data_notes, find_records, generator_of, listed
 from paper.artifacts.tiles import show_tiles
 from paper.failures import RULES, Judged
 from paper.judges import get_judges
@@ -112,7 +112,7 @@ def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | No
     budget = get_profile(profile)
     if not seeds:
         raise PpcdError("figure 8 needs at least one seed")
-    context = Context(budget.name, tuple(seeds), RECIPES["ppcd"].alpha)
+    study = Study(budget.name, tuple(seeds), RECIPES["ppcd"].alpha)
     found = judged(profile, seeds) if found is None else found
     said = {(row["system"], row["rule"]): _said(row) for row in shares(found, profile, seeds).to_dict("records")}
     names = class_names(profile, [], range(budget.num_classes))
@@ -130,7 +130,7 @@ def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | No
                 _worst(axes, what, rule, heads, label)
         either = ", ".join(f"{_title(system)} {said[_title(system), 'either']}" for system in found)
         note = PAPER if budget.dataset == "mnist" else PAPER_ELSEWHERE
-        sign(figure, context, f"failures under either rule: {either}\n{note}")
+        sign(figure, study, f"failures under either rule: {either}\n{note}")
     return figure
 
 

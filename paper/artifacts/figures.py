@@ -17,7 +17,7 @@ from torch import Tensor
 
 from paper import numbers, sums
 from paper.artifacts import plotted
-from paper.artifacts.sources import NOT_RUN, Context, Record, alpha_suffix, find_record, generator_of
+from paper.artifacts.sources import NOT_RUN, Record, Study, alpha_suffix, find_record, generator_of
 from ppcd import paths
 from ppcd.base import seeded
 from ppcd.training.profiles import get_profile
@@ -53,9 +53,9 @@ def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
     return figure
 
 
-def sign(figure: Figure, context: Context, note: str = "") -> None:
+def sign(figure: Figure, study: Study, note: str = "") -> None:
     """Print profile, seeds, backbone and alpha small below a figure, and what its lines mean."""
-    text = f"{note}\n{context.line}" if note else context.line
+    text = f"{note}\n{study.line}" if note else study.line
     figure.supxlabel(text, fontsize=6, color="0.35", x=0.99, ha="right")
 
 
@@ -136,7 +136,7 @@ def fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> Fi
     Raises:
         PpcdError: unknown profile or impossible alpha.
     """
-    context = Context(get_profile(profile).name, (seed,), check_alpha(alpha))
+    study = Study(get_profile(profile).name, (seed,), check_alpha(alpha))
     rows = {TEACHER: RECIPES[TEACHER].title} | numbers.TABLE3_ROWS
     records = [find_record(profile, recipe, seed, alpha) for recipe in rows]
     labels = FIGURE5_LABELS[get_profile(profile).dataset]
@@ -162,7 +162,7 @@ def fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> Fi
                     axes.imshow(images[column].permute(1, 2, 0).numpy(), interpolation="nearest")
         for axes, name in zip(grid[0], names, strict=True):
             axes.set_title(name)
-        sign(figure, context)
+        sign(figure, study)
     return figure
 
 

@@ -17,7 +17,7 @@ from paper.artifacts.comparison_figures import LABELS
 from paper.artifacts.figures import STYLE, class_names, example_noise, examples, new_figure, not_run, save, sign
 from paper.artifacts.render import plain_markdown, write_number
 from paper.artifacts.rows import score_names
-from paper.artifacts.sources import NOT_RUN, Context, Record, data_note, find_record
+from paper.artifacts.sources import NOT_RUN, Record, Study, data_note, find_record
 from paper.artifacts.tiles import show_tiles
 from paper.intervals import t_interval
 from ppcd.training.profiles import get_profile
@@ -107,7 +107,7 @@ def figure(profile: str, seed: int = 0) -> Figure:
     Raises:
         PpcdError: unknown profile.
     """
-    context = Context(get_profile(profile).name, (seed,), numbers.TABLE1_ALPHA)
+    study = Study(get_profile(profile).name, (seed,), numbers.TABLE1_ALPHA)
     records = {recipe: find_record(profile, recipe, seed) for recipe in (TEACHER, "ppcd")}
     labels = LABELS[get_profile(profile).dataset]
     names, z = class_names(profile, list(records.values()), labels), example_noise(profile, seed, len(labels))
@@ -122,7 +122,7 @@ def figure(profile: str, seed: int = 0) -> Figure:
             title = f"{name}\n{write_number(record['complexity']['params'], 'count')} parameters"
             show_tiles(axes, examples(record, z, labels), [title], names)
             axes.tick_params(labeltop=recipe == TEACHER)
-        sign(drawn, context, "a column: one class, one noise vector")
+        sign(drawn, study, "a column: one class, one noise vector")
     return drawn
 
 

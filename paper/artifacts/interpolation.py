@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from paper.artifacts.figures import STYLE, class_names, examples, new_figure, not_run, save, sign
-from paper.artifacts.sources import Context, Record, find_record, generator_of
+from paper.artifacts.sources import Record, Study, find_record, generator_of
 from paper.artifacts.tiles import show_tiles
 from paper.interpolation import between_classes, slerp
 from ppcd.metrics.sampling import draw_noise
@@ -75,7 +75,7 @@ def fig6(profile: str, seed: int = 0) -> Figure:
         PpcdError: unknown profile.
     """
     budget = get_profile(profile)
-    context = Context(budget.name, (seed,), RECIPES["ppcd"].alpha)
+    study = Study(budget.name, (seed,), RECIPES["ppcd"].alpha)
     records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
     z, pairs = noise(profile, seed, NOISES), PAIRS[budget.dataset]
     classes = list(range(min(budget.num_classes, 10)))
@@ -94,7 +94,7 @@ def fig6(profile: str, seed: int = 0) -> Figure:
     )
     rows = [f"$z_{index + 1}$" for index in range(NOISES)]
     note = "a row has one noise vector; class embeddings are interpolated linearly, t = 0 and 1 are the classes"
-    return _draw(records, context, blocks, rows, note)
+    return _draw(records, study, blocks, rows, note)
 
 
 def fig7(profile: str, seed: int = 0) -> Figure:
@@ -104,7 +104,7 @@ def fig7(profile: str, seed: int = 0) -> Figure:
         PpcdError: unknown profile.
     """
     budget = get_profile(profile)
-    context = Context(budget.name, (seed,), RECIPES["ppcd"].alpha)
+    study = Study(budget.name, (seed,), RECIPES["ppcd"].alpha)
     records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
     labels = FIXED[budget.dataset]
     names = class_names(profile, list(records.values()), labels)
@@ -120,7 +120,7 @@ def fig7(profile: str, seed: int = 0) -> Figure:
         note = "a row has one class; its noise goes from t = 0 to t = 1 by spherical interpolation;\n"
         sign(
             figure,
-            context,
+            study,
             note + "how much the ends differ is the mean absolute difference of the pixels, which are in [0, 1]",
         )
     return figure
@@ -147,7 +147,7 @@ def _panel(axes: Axes, images: Tensor | None, rows: Sequence[str], columns: Sequ
 
 def _draw(
     records: dict[str, Record | None],
-    context: Context,
+    study: Study,
     blocks: Sequence[tuple[str, list[str], Callable[[Record], Tensor]]],
     rows: Sequence[str],
     note: str,
@@ -162,7 +162,7 @@ def _draw(
             for axes, (title, columns, make) in zip(band, blocks, strict=True):
                 _panel(axes, None if record is None else make(record), rows, columns, title)
             band[0].set_ylabel(RECIPES[recipe].title.replace(" (", "\n("), fontsize=9)
-        sign(figure, context, note)
+        sign(figure, study, note)
     return figure
 
 

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
-from paper.artifacts.sources import Context, Record, find_record, find_records, generator_of, read_csv
+from paper.artifacts.sources import Record, Study, find_record, find_records, generator_of, read_csv
 from ppcd.base import seeded
 from ppcd.method.losses import class_aware_distillation
 from ppcd.method.teacher import Teacher
@@ -61,7 +61,7 @@ def lcd_range_figure(profile: str, seeds: Sequence[int]) -> Figure:
         axes.set_ylim(bottom=-0.02)
         axes.set_ylabel(r"$\mathcal{L}_{\rm CD}$ (eq. 6)")
         axes.grid(axis="x", visible=False)
-        sign(figure, Context(profile, tuple(seeds)), NOTE)
+        sign(figure, Study(profile, tuple(seeds)), NOTE)
     return figure
 
 

@@ -15,7 +15,7 @@ from paper import numbers
 from paper.artifacts import figures
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.render import write_number
-from paper.artifacts.sources import NOT_RUN, Context, common_protocol, find_records
+from paper.artifacts.sources import NOT_RUN, Study, common_protocol, find_records
 from paper.artifacts.tables import score_names
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import RECIPES
@@ -86,14 +86,14 @@ def fig1(profile: str, seeds: Sequence[int] = (0,)) -> Figure:
     Raises:
         PpcdError: as `our_points`.
     """
-    context = Context(get_profile(profile).name, tuple(seeds))
-    names, ours, theirs = score_names(context.backbone), our_points(profile, seeds), paper_points()
+    study = Study(get_profile(profile).name, tuple(seeds))
+    names, ours, theirs = score_names(study.backbone), our_points(profile, seeds), paper_points()
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.4, 4.2)
         left, right = figure.subplots(1, 2)
         _panel(left, ours, hollow=False)
         left.set(
-            title=f"ours: profile {profile},\nbackbone {context.backbone}",
+            title=f"ours: profile {profile},\nbackbone {study.backbone}",
             xlabel=f"{names['is']} ↑ better",
             ylabel=f"{names['fd']} ↓ better",
         )
@@ -105,7 +105,7 @@ def fig1(profile: str, seeds: Sequence[int] = (0,)) -> Figure:
             f"the panels share no scale{spread}"
         )
         missing = ", ".join(RECIPES[point.system].title for point in ours if not point.there)
-        sign(figure, context, note + (f"\n{NOT_RUN}: {missing}" if missing else ""))
+        sign(figure, study, note + (f"\n{NOT_RUN}: {missing}" if missing else ""))
     return figure
 
 

@@ -12,7 +12,7 @@ import torch
 from paper import numbers, sums
 from paper.artifacts import render, rows
 from paper.artifacts.render import Column, Html, write_number
-from paper.artifacts.sources import NOT_RUN, Context
+from paper.artifacts.sources import NOT_RUN, Study
 from paper.paper_networks import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content, is_paper_size
 from paper.paper_scale import here, key
 from ppcd import paths
@@ -32,7 +32,7 @@ GIB = 2**30
 
 
 @dataclass(frozen=True)
-class Scale(Context):
+class Scale(Study):
     """What stands on these figures: no score is in them, so no backbone."""
 
     @property

@@ -11,7 +11,7 @@ import pandas as pd
 from paper import numbers, sums
 from paper.artifacts import render
 from paper.artifacts.render import Column
-from paper.artifacts.sources import NO_MODEL, NOT_RUN, Context, Record, common_protocol, data_note, listed, own_networks
+from paper.artifacts.sources import NO_MODEL, NOT_RUN, Record, Study, common_protocol, data_note, listed, own_networks
 from paper.real_images import comparable, read_floor
 from ppcd import paths
 
@@ -83,15 +83,15 @@ def model_row(
     return row
 
 
-def floor_rows(table: int, context: Context, records: Sequence[Record]) -> list[dict[str, Any]]:
+def floor_rows(table: int, study: Study, records: Sequence[Record]) -> list[dict[str, Any]]:
     """The row of real images measured as a generator's; none where they were not, or not as these runs were.
 
     Args:
         table: number of the paper's table, which has no such row.
-        context: of the table.
+        study: of the table.
         records: behind its other rows.
     """
-    floor, protocol = read_floor(context.profile), common_protocol(records)
+    floor, protocol = read_floor(study.profile), common_protocol(records)
     if floor is None or not protocol or not comparable(floor["protocol"], protocol):
         return []
     scores = {key: number(floor["scores"][key]) if key in SCORES else math.nan for key in (*SCORES, *SIZES)}
@@ -116,7 +116,7 @@ def paper_numbers(table: int, row: str, keys: Iterable[str]) -> dict[str, Any]:
     return {"paper table": table, "paper row": row} | printed
 
 
-def assemble(rows: Sequence[dict[str, Any]], context: Context, records: Sequence[Record]) -> pd.DataFrame:
+def assemble(rows: Sequence[dict[str, Any]], study: Study, records: Sequence[Record]) -> pd.DataFrame:
     """The rows as a frame that says of every row what it was measured with.
 
     Raises:
@@ -124,10 +124,10 @@ def assemble(rows: Sequence[dict[str, Any]], context: Context, records: Sequence
     """
     protocol = common_protocol(records)
     frame = pd.DataFrame(rows)
-    frame["profile"], frame["asked seeds"] = context.profile, listed(context.seeds)
-    frame["backbone"], frame["alpha"] = context.backbone, context.alpha
+    frame["profile"], frame["asked seeds"] = study.profile, listed(study.seeds)
+    frame["backbone"], frame["alpha"] = study.backbone, study.alpha
     frame["weights"], frame["samples"] = "EMA", protocol.get("samples", math.nan)
-    frame["diversity distance"] = protocol.get("diversity", context.backbone)
+    frame["diversity distance"] = protocol.get("diversity", study.backbone)
     frame["copies of the backbone"] = own_networks(records)
     if note := data_note(records):
         frame["data note"] = note

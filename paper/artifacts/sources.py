@@ -1,4 +1,4 @@
-"""What artifacts are made of: the records (`run.json`) of complete runs."""
+"""The complete runs that artifacts are made of: a study, and their records (`run.json`)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ from ppcd.records import read_unsealed
 from ppcd.runs.config import run_config, runs_root
 from ppcd.runs.directory import Run
 from ppcd.runs.finished import sample_grid
-from ppcd.training.profiles import get_profile
+from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.recipes import check_alpha
 
 Record = dict[str, Any]  # a run.json, schema 1
 NOT_RUN = "not run"
@@ -118,21 +119,42 @@ def data_notes(profile: str) -> str:
 
 
 @dataclass(frozen=True)
-class Context:
-    """What stands on every table and figure, so that a small result cannot pass as the paper's."""
+class Study:
+    """The runs that a product is made of; its line stands on every table and figure.
+
+    Raises:
+        PpcdError: unknown profile or impossible alpha.
+    """
 
     profile: str
-    seeds: tuple[int, ...]
-    alpha: float | None = None
+    seeds: Sequence[int]
+    alpha: float | None = None  # of the recipes that prune; None: each recipe's default
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", tuple(self.seeds))
+        get_profile(self.profile)
+        if self.alpha is not None:
+            check_alpha(self.alpha)
+
+    @property
+    def settings(self) -> Profile:
+        return get_profile(self.profile)
 
     @property
     def backbone(self) -> str:
-        return get_profile(self.profile).backbone
+        return self.settings.backbone
+
+    def record(self, recipe: str) -> Record | None:
+        """The record of the first seed's run, or None when it is not complete."""
+        return find_record(self.profile, recipe, self.seeds[0], self.alpha)
+
+    def records(self, recipe: str) -> list[Record]:
+        """The records of the complete runs."""
+        return find_records(self.profile, recipe, self.seeds, self.alpha)
 
     @property
     def line(self) -> str:
-        """For example `profile mnist · seeds 0, 1 · backbone classifier · alpha 0.5`, and what is to be known of the
-        images: `data: JPEG source`."""
+        """For example `profile mnist · seeds 0, 1 · backbone classifier · alpha 0.5 · data: JPEG source`."""
         parts = [f"profile {self.profile}", f"seed{'s' * (len(self.seeds) != 1)} {listed(self.seeds)}"]
         parts.append(f"backbone {self.backbone}")
         if self.alpha is not None:

@@ -9,7 +9,7 @@ from paper import numbers
 from paper.artifacts import render, rows
 from paper.artifacts.render import Column
 from paper.artifacts.rows import score_names
-from paper.artifacts.sources import Context, alpha_suffix, find_records
+from paper.artifacts.sources import Study, alpha_suffix, find_records
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import RECIPES, TEACHER, check_alpha
 
@@ -30,7 +30,7 @@ def table3(profile: str, seeds: Sequence[int], alpha: float = numbers.TABLE3_ALP
     Raises:
         PpcdError: unknown profile, impossible alpha, or runs that were measured in different ways.
     """
-    context = Context(get_profile(profile).name, tuple(seeds), check_alpha(alpha))
+    study = Study(get_profile(profile).name, tuple(seeds), check_alpha(alpha))
     found = {recipe: find_records(profile, recipe, seeds, alpha) for recipe in (*numbers.TABLE3_ROWS, TEACHER)}
     models = [
         rows.model_row(model, recipe, found[recipe], seeds) | rows.paper_numbers(3, model, PUBLISHED)
@@ -39,7 +39,7 @@ def table3(profile: str, seeds: Sequence[int], alpha: float = numbers.TABLE3_ALP
     teacher = rows.model_row(RECIPES[TEACHER].title, TEACHER, found[TEACHER], seeds, reference=True)
     models.append(teacher | rows.paper_numbers(1, "Big-GAN", PUBLISHED))
     everything = [record for records in found.values() for record in records]
-    return rows.assemble([*models, *rows.floor_rows(3, context, everything)], context, everything)
+    return rows.assemble([*models, *rows.floor_rows(3, study, everything)], study, everything)
 
 
 def table3_columns(frame: pd.DataFrame) -> list[Column]:

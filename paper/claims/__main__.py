@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 
 from paper.artifacts.claims_table import text, write
-from paper.artifacts.sources import Context
+from paper.artifacts.sources import Study
 from paper.claims import check_claims
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.seeds import parse_seeds
@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    context = Context(get_profile(options.profile).name, tuple(parse_seeds(options.seeds)))
-    outcomes = check_claims(context.profile, context.seeds)
-    written = write(outcomes, context)
-    print(text(outcomes, context))
+    study = Study(get_profile(options.profile).name, tuple(parse_seeds(options.seeds)))
+    outcomes = check_claims(study.profile, study.seeds)
+    written = write(outcomes, study)
+    print(text(outcomes, study))
     print("\nwritten: " + ", ".join(map(str, written)))

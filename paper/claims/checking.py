@@ -21,7 +21,7 @@ import numpy as np
 
 from paper import sums
 from paper.artifacts.render import write_number
-from paper.artifacts.sources import Context, listed
+from paper.artifacts.sources import Study, listed
 from paper.claims.evidence import Evidence, Missing
 from paper.claims.predicates import (
     CLAIMS,
@@ -264,7 +264,7 @@ def check_claims(profile: str, seeds: Sequence[int]) -> list[Outcome]:
     return [judge(claim, evidence, evidence.seeds) for claim in CLAIMS]
 
 
-def as_json(outcome: Outcome, context: Context) -> dict[str, Any]:
+def as_json(outcome: Outcome, study: Study) -> dict[str, Any]:
     """An outcome for `claims.json`: plain values, nothing that is not finite."""
     claim = outcome.claim
     parts = [
@@ -275,8 +275,8 @@ def as_json(outcome: Outcome, context: Context) -> dict[str, Any]:
         "measured": outcome.measured, "runs": list(outcome.runs), "by_design": claim.by_design,
         "seeds_to_decide": outcome.needed if outcome.open else None, "reading": claim.reading,
         "tolerance": claim.tolerance, "recipes": list(claim.recipes), "missing": list(outcome.missing),
-        "parts": parts, "profile": context.profile, "seeds": list(context.seeds), "backbone": context.backbone,
-        "interval_over": spread_over(context),
+        "parts": parts, "profile": study.profile, "seeds": list(study.seeds), "backbone": study.backbone,
+        "interval_over": spread_over(study),
     }  # fmt: skip
 
 
@@ -300,18 +300,18 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def spread_over(context: Context) -> str:
+def spread_over(study: Study) -> str:
     """What the intervals are over, and of how many images the scores are."""
-    profile = get_profile(context.profile)
+    profile = get_profile(study.profile)
     few = samples_per_generation(profile.evaluation_samples, profile.num_classes)
     scores = f"scores of {profile.evaluation_samples} images a run, as in the tables; leakage of ten times {few}"
-    if len(context.seeds) > 1:
-        return f"seeds {listed(context.seeds)} (paired t; ratios by their logarithms); {scores}"
-    return f"nothing: one seed, {listed(context.seeds)}, cannot decide what a training decides; {scores}"
+    if len(study.seeds) > 1:
+        return f"seeds {listed(study.seeds)} (paired t; ratios by their logarithms); {scores}"
+    return f"nothing: one seed, {listed(study.seeds)}, cannot decide what a training decides; {scores}"
 
 
-def write_claims(outcomes: Sequence[Outcome], context: Context) -> Path:
+def write_claims(outcomes: Sequence[Outcome], study: Study) -> Path:
     """Write `results/<profile>/claims.json`, atomically."""
-    entries = [as_json(outcome, context) for outcome in outcomes]
+    entries = [as_json(outcome, study) for outcome in outcomes]
     content = json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    return sums.write(paths.results(context.profile), "claims.json", content)
+    return sums.write(paths.results(study.profile), "claims.json", content)

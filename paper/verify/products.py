@@ -30,7 +30,7 @@ from paper.artifacts import (
     paper_scale_figures,
     tables,
 )
-from paper.artifacts.sources import Context, Record, find_record
+from paper.artifacts.sources import Record, Study, find_record
 from paper.attention_agreement import FILE as FOLLOWING
 from paper.paper_scale import FILE as PAPER_SCALE
 from paper.questions import SMALL_NOISE
@@ -61,7 +61,7 @@ def _alpha(match: re.Match[str]) -> list[float]:
 
 
 def _claims(profile: str, seeds: Seeds, _: re.Match[str]) -> object:
-    return claims_table.write(claims.check_claims(profile, seeds), Context(profile, seeds))
+    return claims_table.write(claims.check_claims(profile, seeds), Study(profile, seeds))
 
 
 def _fig4(profile: str, seeds: Seeds, match: re.Match[str]) -> object:
