@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from paper import numbers
-from paper.artifacts import comparison, render, rows, tables
+from paper.artifacts import render, rows, tables
 from paper.artifacts.render import Column
 from paper.artifacts.runtimes import DEVICES, TOGETHER, run_times
-from paper.artifacts.sources import NOT_RUN, Record, find_records
+from paper.artifacts.sources import NOT_RUN, Record, Study, find_records
 from paper.generations import read_generations
 from ppcd import paths
 from ppcd.base import PpcdError
@@ -40,9 +40,9 @@ class Table:
 
 
 TABLES = {
-    "table1": Table(tuple(numbers.TABLE1_ROWS), numbers.TABLE1_ALPHA, comparison.table1, comparison.columns),
-    "table2": Table(tuple(numbers.TABLE2_ROWS), numbers.TABLE2_ALPHA, comparison.table2, comparison.columns),
-    "table3": Table((*numbers.TABLE3_ROWS, TEACHER), numbers.TABLE3_ALPHA, tables.table3, tables.table3_columns),
+    "table1": Table(tuple(numbers.TABLE1_ROWS), numbers.TABLE1_ALPHA, tables.table1, tables.columns),
+    "table2": Table(tuple(numbers.TABLE2_ROWS), numbers.TABLE2_ALPHA, tables.table2, tables.columns),
+    "table3": Table((*numbers.TABLE3_ROWS, TEACHER), numbers.TABLE3_ALPHA, tables.table3, tables.columns),
 }
 COLUMNS = {
     "table1": ("is", "fid", "precision", "recall", "accuracy", "lpips", "params", "macs", "gpu", "cpu"),
@@ -152,7 +152,7 @@ def _values(
         return {run: "{}/{}".format(*pair) if pair[1] else "all" for run, pair in kept.items()}, ()
     if key not in DEVICES:
         return {record["id"]: format(rows.value_of(record, key), FULL) for record in records}, ()
-    together = comparison.find_all(int(table.removeprefix("table")), profile, seeds)
+    together = tables.find_all(int(table.removeprefix("table")), Study(profile, seeds, TABLES[table].alpha))
     times = run_times([record for found in together.values() for record in found], key)
     values = {record["id"]: times.seconds[record["id"]] for record in records}
     shown = {run: NOT_RUN if np.isnan(seconds) else f"{seconds:{FULL}} s" for run, seconds in values.items()}

@@ -72,7 +72,7 @@ def work() -> int:
     """Data, teacher, student, evaluation, a table: the exit status of the command."""
     code = ppcd.runs.train.main(COMMAND)
     if code == 0:
-        tables.write_table3(tables.table3("smoke", [0]))
+        tables.write(tables.table3("smoke", [0]))
     return code
 
 

@@ -16,7 +16,7 @@ from fake_runs import LAYERS, fake_run
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from paper.artifacts import claims_table, comparison, curves, figures, render, report, rows, sources, summary, tables
+from paper.artifacts import claims_table, curves, figures, render, report, rows, sources, summary, tables
 from ppcd.base import PpcdError
 from ppcd.training.recipes import Recipe
 
@@ -56,7 +56,7 @@ def test_missing_runs_are_not_run_and_never_blank() -> None:
     for row in markdown_rows(frame).values():
         ours = {cell for heading, cell in row.items() if heading != "Model" and "paper" not in heading}
         assert ours == {"not run"}
-    csv, markdown, latex = (path.read_text() for path in tables.write_table3(frame))
+    csv, markdown, latex = (path.read_text() for path in tables.write(frame))
     assert ",," not in csv and ",\n" not in csv
     assert "**" not in markdown and "<ins>" not in markdown
     assert r"\textbf" not in latex and latex.count("not run") == 5 * 9
@@ -88,7 +88,7 @@ def test_best_is_bold_second_underlined_and_the_teacher_is_not_ranked() -> None:
         r"PPCD-GAN\*": ("6.00", "<ins>4.00</ins>"),  # as good as the other second, so marked like it
         "Big-GAN (teacher) (reference)": ("9.00", "1.00"),
     }
-    latex = tables.write_table3(tables.table3("smoke", [0]))[2].read_text()
+    latex = tables.write(tables.table3("smoke", [0]))[2].read_text()
     assert r"\textbf{8.50}" in latex and r"\underline{7.00}" in latex and r"\textbf{9.00}" not in latex
     assert latex.count(r"\midrule") == 2, "the reference is set apart"
     assert r"$\mathcal{L}_{\rm PP}$" in latex and "L_PP" not in latex
@@ -104,9 +104,9 @@ def test_what_is_shown_as_equal_is_ranked_as_equal() -> None:
 
 def test_precision_is_ranked_where_recall_says_that_there_is_some_variety() -> None:
     frame = pd.DataFrame({"precision": [0.9, 0.6, 0.5], "recall": [0.0196, 0.02, 0.3], "reference": False})
-    assert render.ranks(frame, rows.PRECISION) == {1: 1, 2: 2}
+    assert render.ranks(frame, tables.PRECISION) == {1: 1, 2: 2}
     assert render.ranks(frame, render.Column("precision", "precision", "high")) == {0: 1, 1: 2}
-    caption = tables.table3_caption(tables.table3("smoke", [0]))
+    caption = tables.caption(tables.table3("smoke", [0]))
     assert "Precision is ranked where recall is at least 0.02." in caption
 
 
@@ -126,10 +126,10 @@ def test_the_papers_numbers_stand_beside_ours_as_printed() -> None:
 def test_caption_says_profile_seeds_backbone_and_alpha() -> None:
     ablation()
     frame = tables.table3("smoke", [0, 3])
-    for path in tables.write_table3(frame)[1:]:
+    for path in tables.write(frame)[1:]:
         for said in ("profile smoke", "seeds 0, 3", "backbone classifier", "alpha 0.5", "100 samples"):
             assert said in path.read_text(), (said, path.suffix)
-    read = pd.read_csv(tables.write_table3(frame)[0], keep_default_na=False)
+    read = pd.read_csv(tables.write(frame)[0], keep_default_na=False)
     assert set(read["profile"]) == {"smoke"} and set(read["asked seeds"]) == {"0, 3"}
     assert set(read["backbone"]) == {"classifier"} and set(read["alpha"]) == {0.5}
 
@@ -150,9 +150,9 @@ def test_ways_of_measuring_are_never_mixed() -> None:
 def test_networks_trained_elsewhere_are_named_in_the_caption() -> None:
     fake_run("ppcd-a0.5", protocol={"backbone_sha256": "a"})
     fake_run("ppcd-no-pp", protocol={"backbone_sha256": "a", "seed": 5, "accuracy_classifier": 0.98})
-    assert "separately trained" not in tables.table3_caption(tables.table3("smoke", [0]))
+    assert "separately trained" not in tables.caption(tables.table3("smoke", [0]))
     fake_run("ppcd-no-cd-a0.5", protocol={"backbone_sha256": "b"})
-    assert "2 separately trained copies" in tables.table3_caption(tables.table3("smoke", [0]))
+    assert "2 separately trained copies" in tables.caption(tables.table3("smoke", [0]))
     fake_run("ppcd-two-step-a0.5", protocol={"kid_seed": 7})
     with pytest.raises(PpcdError, match="measured with kid_seed 7"):
         tables.table3("smoke", [0])
@@ -160,10 +160,10 @@ def test_networks_trained_elsewhere_are_named_in_the_caption() -> None:
 
 def test_another_alpha_has_its_own_runs_and_its_own_files() -> None:
     ablation()
-    first = {path: path.read_bytes() for path in tables.write_table3(tables.table3("smoke", [0]))}
+    first = {path: path.read_bytes() for path in tables.write(tables.table3("smoke", [0]))}
     other = tables.table3("smoke", [0], alpha=0.6)
     assert list(other["status"]) == ["not run", "complete", "not run", "not run", "complete"]
-    names = [path.name for path in tables.write_table3(other)]
+    names = [path.name for path in tables.write(other)]
     assert names == ["table3-a0.6.csv", "table3-a0.6.md", "table3-a0.6.tex"]
     assert {path: path.read_bytes() for path in first} == first
     with pytest.raises(PpcdError, match="alpha must be a number in"):
@@ -175,7 +175,7 @@ def test_another_alpha_has_its_own_runs_and_its_own_files() -> None:
 def test_the_csv_has_every_number_in_full() -> None:
     third = 1 / 3
     fake_run("ppcd-a0.5", 0, **{"is": 10 * third})
-    read = pd.read_csv(tables.write_table3(tables.table3("smoke", [0]))[0], keep_default_na=False)
+    read = pd.read_csv(tables.write(tables.table3("smoke", [0]))[0], keep_default_na=False)
     assert float(read.loc[0, "is"]) == 10 * third
     assert read.loc[0, "kept"] == "18/48" and read.loc[0, "kept per layer"] == " ".join(["3/8"] * 6)
     assert read.loc[0, "runs"].startswith("ppcd-a0.5-s0-")
@@ -450,9 +450,9 @@ def test_every_table_of_scores_and_every_figure_says_where_images_came_from_jpeg
     for said in (
         " ".join(made["data"]),
         sources.Study("smoke", (0,), 0.5).line,
-        tables.table3_caption(tables.table3("smoke", [0])),
-        comparison.caption(comparison.table1("smoke", [0])),
-        comparison.caption(comparison.table2("smoke", [0])),
+        tables.caption(tables.table3("smoke", [0])),
+        tables.caption(tables.table1("smoke", [0])),
+        tables.caption(tables.table2("smoke", [0])),
         str(summary.settings("smoke", 0)["here"].tolist()),
         claims_table.text([], sources.Study("smoke", (0,))),
     ):

@@ -10,7 +10,7 @@ import pytest
 from fake_runs import fake_run
 
 from paper import numbers
-from paper.artifacts import comparison, render, runtimes
+from paper.artifacts import render, runtimes, tables
 from paper.artifacts.sources import find_record
 from ppcd import paths
 from ppcd.base import PpcdError
@@ -43,7 +43,7 @@ def cells(line: str) -> list[str]:
 
 def shown(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Model -> heading -> cell of the Markdown table."""
-    head, _, *body = [line for line in comparison.markdown(frame).splitlines() if line.startswith("|")]
+    head, _, *body = [line for line in tables.markdown(frame).splitlines() if line.startswith("|")]
     table = [dict(zip(cells(head), cells(line), strict=True)) for line in body]
     return {row["Model"]: row for row in table}
 
@@ -56,12 +56,12 @@ def column(frame: pd.DataFrame, heading: str) -> list[str]:
 
 
 def test_rows_and_columns_are_the_papers_in_its_order() -> None:
-    for number, make in ((1, comparison.table1), (2, comparison.table2)):
+    for number, make in ((1, tables.table1), (2, tables.table2)):
         frame = make("smoke", [0])
         assert list(frame["model"]) == list(numbers.TABLES[number])
-        said = [entry.paper for entry in comparison.columns(frame) if entry.paper]
+        said = [entry.paper for entry in tables.columns(frame) if entry.paper]
         assert said == list(next(iter(numbers.TABLES[number].values())))
-    assert [entry.key for entry in comparison.columns(frame) if not entry.paper] == [
+    assert [entry.key for entry in tables.columns(frame) if not entry.paper] == [
         "precision", "recall", "accuracy", "cpu",
     ], "ours beside the paper's"  # fmt: skip
 
@@ -69,42 +69,42 @@ def test_rows_and_columns_are_the_papers_in_its_order() -> None:
 def test_numbers_are_the_means_and_spreads_of_the_records() -> None:
     for seed, better in enumerate((0.0, 1.0, 5.0)):
         run("ppcd", seed, better, seconds=0.02 + 0.01 * seed)
-    row = comparison.table1("smoke", [0, 1, 2]).set_index("recipe").loc["ppcd"]
+    row = tables.table1("smoke", [0, 1, 2]).set_index("recipe").loc["ppcd"]
     records = [find_record("smoke", "ppcd", seed) for seed in (0, 1, 2)]
     scores = [record["metrics"]["ema"]["is"] for record in records if record]
     assert row["is"] == pytest.approx(sum(scores) / 3) == pytest.approx(10.0)
     assert row["is sd"] == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert row["cpu"] == pytest.approx(0.03) and row["cpu sd"] == pytest.approx(0.01)
     assert row["runs"] == "; ".join(record["id"] for record in records if record)
-    cell = shown(comparison.table1("smoke", [0, 1, 2]))["PPCD-GAN (alpha=0.7)"]
+    cell = shown(tables.table1("smoke", [0, 1, 2]))["PPCD-GAN (alpha=0.7)"]
     assert cell["IS (classifier) ↑"] == "**10.00** ± 2.65" and cell["CPU (s) ↓"] == "**0.0300** ± 0.0100"
     assert cell["#Par. ↓"] == "**13k** (n/a)", "no Big-GAN, no factor; no spread of nothing"
 
 
 def test_alpha_of_the_pruned_row_is_the_papers() -> None:
     run("ppcd-a0.5")
-    assert list(comparison.table1("smoke", [0])["status"]) == ["not run"] * 5
+    assert list(tables.table1("smoke", [0])["status"]) == ["not run"] * 5
     run("ppcd")
-    assert comparison.table1("smoke", [0]).iloc[-1]["status"] == "complete"
-    assert comparison.table2("smoke", [0]).iloc[-1]["status"] == "complete"
+    assert tables.table1("smoke", [0]).iloc[-1]["status"] == "complete"
+    assert tables.table2("smoke", [0]).iloc[-1]["status"] == "complete"
 
 
 def test_factors_are_against_biggan_and_stand_behind_ours_and_the_papers() -> None:
     everything()
-    frame = comparison.table1("smoke", [0])
+    frame = tables.table1("smoke", [0])
     assert list(frame["params factor"]) == pytest.approx([1.0, 2.0, 120 / 55, 24.0, 120 / 13])
     assert list(frame["macs factor"]) == pytest.approx(list(frame["params factor"]))
     assert column(frame, "#Par. ↓") == ["120k (1.0×)", "60k (2.0×)", "55k (2.2×)", "**5k** (24.0×)",
                                         "<ins>13k</ins> (9.2×)"]  # fmt: skip
     assert column(frame, "paper's #Par.")[-1] == "13.6M (5.2×)"
     assert column(frame, "paper's MACs")[3] == "0.44B (48.4×)"
-    table2 = comparison.table2("smoke", [0])
+    table2 = tables.table2("smoke", [0])
     assert column(table2, "#Par. ↓")[-1] == "**13k**" and column(table2, "paper's #Par.")[-1] == "13.6M"
 
 
 def test_best_and_second_in_every_column_big_gan_among_them() -> None:
     everything()
-    rows = shown(comparison.table1("smoke", [0]))
+    rows = shown(tables.table1("smoke", [0]))
     marks = {
         heading: tuple(
             next(model for model, row in rows.items() if row[heading].startswith(mark)) for mark in ("**", "<ins>")
@@ -129,26 +129,26 @@ def test_best_and_second_in_every_column_big_gan_among_them() -> None:
 
 def test_swapped_numbers_swap_the_marks() -> None:
     everything()
-    before = column(comparison.table1("smoke", [0]), "IS (classifier) ↑")
+    before = column(tables.table1("smoke", [0]), "IS (classifier) ↑")
     assert before == ["**9.00**", "7.00", "6.00", "3.00", "<ins>8.00</ins>"]
     run("biggan", **{"is": 8.0})
     run("ppcd", **{"is": 9.0})
-    after = column(comparison.table1("smoke", [0]), "IS (classifier) ↑")
+    after = column(tables.table1("smoke", [0]), "IS (classifier) ↑")
     assert after == ["<ins>8.00</ins>", "7.00", "6.00", "3.00", "**9.00**"]
 
 
 def test_what_is_not_run_says_so_and_the_papers_number_stays() -> None:
     run("sagan")
-    frame = comparison.table1("smoke", [0])
+    frame = tables.table1("smoke", [0])
     assert list(frame["status"]) == ["not run", "complete", "not run", "not run", "not run"]
     for model, row in shown(frame).items():
         ours = {cell for heading, cell in row.items() if heading != "Model" and "paper" not in heading}
         assert (ours == {"not run"}) == (model != "SA-GAN")
         assert row["paper's FID"] == numbers.published(1, model, "FID").text
     assert shown(frame)["SA-GAN"]["GPU (s) ↓"] == "not run", "there was no GPU"
-    csv = comparison.write(frame)[0].read_text()
+    csv = tables.write(frame)[0].read_text()
     assert ",," not in csv and ",\n" not in csv
-    read = pd.read_csv(comparison.write(frame)[0], keep_default_na=False).set_index("recipe")
+    read = pd.read_csv(tables.write(frame)[0], keep_default_na=False).set_index("recipe")
     assert read.loc["sagan", "gpu"] == "not run" and float(read.loc["sagan", "is"]) == 7.0
     assert read.loc["sagan", "params factor"] == "n/a", "there is no Big-GAN to compare with"
 
@@ -157,9 +157,9 @@ def test_ways_of_measuring_are_never_mixed() -> None:
     run("biggan")
     run("ppcd", protocol={"backbone": "efficientnet-lite0"})
     with pytest.raises(PpcdError, match="they cannot stand in one table"):
-        comparison.table1("smoke", [0])
+        tables.table1("smoke", [0])
     with pytest.raises(PpcdError, match="unknown profile"):
-        comparison.table2("mnits", [0])
+        tables.table2("mnits", [0])
 
 
 # --- run times ---
@@ -184,12 +184,12 @@ def write_runtime(records: list[dict[str, Any]], gpu: bool = False, **wrong: str
 def test_times_side_by_side_are_taken_where_all_networks_have_them() -> None:
     records = [run("biggan"), run("ppcd")]
     write_runtime(records, gpu=True)
-    frame = comparison.table1("smoke", [0])
+    frame = tables.table1("smoke", [0])
     assert list(frame["cpu"].dropna()) == [1.0, 2.0], "the median over rounds"
     assert list(frame["gpu"].dropna()) == [0.1, 0.2]
     assert column(frame, "GPU (s) ↓") == ["**0.100**", "not run", "not run", "not run", "<ins>0.200</ins>"]
-    assert f"GPU a GPU, {runtimes.TOGETHER}; CPU CPU_1 (R), 1 thread, {runtimes.TOGETHER}" in comparison.caption(frame)
-    assert r"CPU\_1 (R)" in comparison.write(frame)[2].read_text()
+    assert f"GPU a GPU, {runtimes.TOGETHER}; CPU CPU_1 (R), 1 thread, {runtimes.TOGETHER}" in tables.caption(frame)
+    assert r"CPU\_1 (R)" in tables.write(frame)[2].read_text()
 
 
 @pytest.mark.parametrize("what", ["nothing", "one of two", "other weights"])
@@ -199,19 +199,19 @@ def test_times_of_two_measurements_are_never_in_one_column(what: str) -> None:
         write_runtime(records[1:])
     if what == "other weights":
         write_runtime(records, generator_sha256="0" * 64)
-    frame = comparison.table1("smoke", [0])
+    frame = tables.table1("smoke", [0])
     assert list(frame["cpu"].dropna()) == [0.069, 0.02], "those of the records, for both"
-    assert "GPU not run" in comparison.caption(frame)
-    assert f"CPU a processor (AVX2), 1 thread, {runtimes.ALONE}" in comparison.caption(frame)
+    assert "GPU not run" in tables.caption(frame)
+    assert f"CPU a processor (AVX2), 1 thread, {runtimes.ALONE}" in tables.caption(frame)
 
 
 def test_a_gpu_that_only_some_runs_had() -> None:
     run("biggan", gpu_seconds=0.005)
     run("ppcd")
-    frame = comparison.table1("smoke", [0])
+    frame = tables.table1("smoke", [0])
     assert column(frame, "GPU (s) ↓") == ["**0.00500**", "not run", "not run", "not run", "not run"]
     write_runtime([find_record("smoke", name, 0) or {} for name in ("biggan", "ppcd")])
-    frame = comparison.table1("smoke", [0])
+    frame = tables.table1("smoke", [0])
     assert list(frame["cpu"].dropna()) == [1.0, 2.0] and frame["gpu"].iloc[0] == 0.005, "each device for itself"
 
 
@@ -225,17 +225,17 @@ def test_seconds_are_written_with_three_digits() -> None:
 
 def test_captions_say_everything_a_small_result_could_hide() -> None:
     everything()
-    for frame in (comparison.table1("smoke", [0, 3]), comparison.table2("smoke", [0, 3])):
+    for frame in (tables.table1("smoke", [0, 3]), tables.table2("smoke", [0, 3])):
         said = ("profile smoke", "seeds 0, 3", "backbone classifier", "100 samples", "EMA weights", "alpha 0.7")
         said += ("ImageNet 128x128", "batch of 64", "a processor")
-        for path in comparison.write(frame)[1:]:
+        for path in tables.write(frame)[1:]:
             assert [word for word in said if word not in path.read_text()] == [], path.name
-        assert all(word in comparison.html(frame) for word in said)
-    chosen = comparison.SELECTED
-    assert chosen in comparison.caption(frame) and chosen not in comparison.caption(comparison.table1("smoke", [0]))
-    names = [path.name for path in comparison.write(frame)]
+        assert all(word in tables.html(frame) for word in said)
+    chosen = tables.TABLES[2].note
+    assert chosen in tables.caption(frame) and chosen not in tables.caption(tables.table1("smoke", [0]))
+    names = [path.name for path in tables.write(frame)]
     assert names == ["table2.csv", "table2.md", "table2.tex"]
-    assert comparison.write(comparison.table1("smoke", [0]))[0].parent == paths.results("smoke") / "tables"
+    assert tables.write(tables.table1("smoke", [0]))[0].parent == paths.results("smoke") / "tables"
 
 
 def balanced(latex: str) -> None:
@@ -263,8 +263,8 @@ def balanced(latex: str) -> None:
 def test_latex_is_whole() -> None:
     everything()
     run("distill-nas", better=-1.0)
-    for make, size in ((comparison.table1, 5), (comparison.table2, 3)):
-        latex = comparison.write(make("smoke", [0]))[2].read_text()
+    for make, size in ((tables.table1, 5), (tables.table2, 3)):
+        latex = tables.write(make("smoke", [0]))[2].read_text()
         balanced(latex)
         assert latex.count(r"\\" + "\n") == size + 1
         assert r"\textbf{" in latex and r"\underline{" in latex and "×" not in latex and "↑" not in latex

@@ -11,7 +11,7 @@ from reference import refused
 
 from paper import real_images as floor
 from paper import sums
-from paper.artifacts import comparison, tables
+from paper.artifacts import tables
 from paper.judges import get_judges
 from paper.real_images import comparable, draw, ensure_floor, measure_floor, read_floor
 from paper.verify.scores import floor_differences
@@ -171,8 +171,8 @@ def test_tables_end_with_real_images_which_are_not_ranked() -> None:
     fake_run("ppcd-a0.5")
     write()
     for frame, markdown in (
-        (comparison.table1("smoke", [0]), comparison.markdown),
-        (comparison.table2("smoke", [0]), comparison.markdown),
+        (tables.table1("smoke", [0]), tables.markdown),
+        (tables.table2("smoke", [0]), tables.markdown),
         (tables.table3("smoke", [0]), tables.markdown),
     ):
         text = markdown(frame)
@@ -189,7 +189,7 @@ def test_tables_end_with_real_images_which_are_not_ranked() -> None:
 def test_files_have_no_empty_cell_and_the_papers_table_stays_a_whole_number() -> None:
     fake_run("ppcd")
     write()
-    csv = comparison.write(comparison.table1("smoke", [0]))[0]
+    csv = tables.write(tables.table1("smoke", [0]))[0]
     read = pd.read_csv(csv, keep_default_na=False)
     assert not (read == "").any().any() and set(read["paper table"].astype(str)) == {"1"}
     assert read.iloc[-1]["params"] == "–" and read.iloc[-1]["cpu"] == "–" and read.iloc[-1]["paper is"] == "n/a"
@@ -197,15 +197,15 @@ def test_files_have_no_empty_cell_and_the_papers_table_stays_a_whole_number() ->
 
 def test_no_row_where_it_was_not_measured_or_otherwise() -> None:
     fake_run("ppcd")
-    assert "Real images" not in comparison.markdown(comparison.table1("smoke", [0]))
+    assert "Real images" not in tables.markdown(tables.table1("smoke", [0]))
     write(backbone="inception")
-    assert "Real images" not in comparison.markdown(comparison.table1("smoke", [0]))
+    assert "Real images" not in tables.markdown(tables.table1("smoke", [0]))
 
 
 def test_verify_makes_the_row_anew_and_names_a_changed_digit() -> None:
     fake_run("ppcd")
     write("smoke")
-    comparison.write(comparison.table1("smoke", [0]))
+    tables.write(tables.table1("smoke", [0]))
     assert not [found for found in verify("smoke").findings if "table1" in found.file]
     path = paths.results("smoke") / floor.FILE
     path.write_text(path.read_text().replace("0.8", "0.7"))

@@ -11,7 +11,7 @@ import pytest
 from fake_runs import PROVENANCE, TEACHER, fake_run
 
 from paper import generations, why
-from paper.artifacts import comparison, tables
+from paper.artifacts import tables
 from paper.artifacts.sources import directory, find_record
 from paper.lineage import COLUMNS, FIGURE4, TABLES, find_cell
 from ppcd import paths
@@ -50,8 +50,8 @@ def test_the_value_of_every_cell_is_the_tables() -> None:
         for index, recipe in enumerate(("biggan", "tinygan", "ppcd", "distill-only", "ppcd-a0.5", "ppcd-no-pp")):
             fake_run(recipe, seed, params=1000 * (index + 1), seconds=0.01 * (index + 1), **{"is": 5.0 + index + seed})
     for table, make, text in (
-        ("table1", comparison.table1, comparison.markdown),
-        ("table2", comparison.table2, comparison.markdown),
+        ("table1", tables.table1, tables.markdown),
+        ("table2", tables.table2, tables.markdown),
         ("table3", tables.table3, tables.markdown),
     ):
         frame = make("smoke", [0, 1])
@@ -262,5 +262,5 @@ def test_a_claim_has_the_runs_that_it_was_judged_by(capsys: pytest.CaptureFixtur
 
 def test_the_tables_carry_their_lineage_themselves() -> None:
     record = fake_run("ppcd")
-    csv = comparison.write(comparison.table1("smoke", [0]))[0].read_text()
+    csv = tables.write(tables.table1("smoke", [0]))[0].read_text()
     assert record["id"] in csv and find_record("smoke", "ppcd", 0) == record

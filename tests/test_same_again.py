@@ -34,7 +34,7 @@ for recipe in {RECIPES}:
 frame = tables.table3("smoke", [0])
 if disturbed:
     disturber.disturb()
-tables.write_table3(frame)
+tables.write(frame)
 if disturbed:
     disturber.disturb()
     print(disturber.times)

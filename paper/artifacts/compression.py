@@ -16,8 +16,8 @@ from paper import numbers, sums
 from paper.artifacts import figures
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.render import write_number
+from paper.artifacts.rows import score_names
 from paper.artifacts.sources import NOT_RUN, Record, Study, common_protocol, data_note, find_records, listed
-from paper.artifacts.tables import score_names
 from paper.generations import read_generations
 from paper.intervals import LEVEL, t_interval
 from ppcd import paths

@@ -15,8 +15,8 @@ from paper import numbers
 from paper.artifacts import figures
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.render import write_number
+from paper.artifacts.rows import score_names
 from paper.artifacts.sources import NOT_RUN, Study, common_protocol, find_records
-from paper.artifacts.tables import score_names
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import RECIPES
 

@@ -1,4 +1,4 @@
-"""What the paper's tables have in common: a row of means over seeds, the paper's numbers, the caption, the files."""
+"""What the paper's tables have in common: a row of means over seeds, the paper's numbers, the files."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -18,9 +18,6 @@ from ppcd import paths
 SCORES = ("is", "fd", "precision", "recall", "accuracy", "diversity")
 SIZES = ("params", "macs")
 REAL = "Real images"
-LEAST_RECALL = 0.02  # images that are all alike may lie where the real ones do: precision alone says little then
-PRECISION = Column("precision", "precision ↑", "high", ranked_from=("recall", LEAST_RECALL))
-PRECISION_LINE = f" Precision is ranked where recall is at least {LEAST_RECALL:g}."
 PAPER_COLUMNS = {"is": "IS", "fd": "FID", "diversity": "LPIPS", "params": "#Par.", "macs": "MACs"}
 PAPER_COLUMNS |= {"gpu": "GPU", "cpu": "CPU"}
 
@@ -31,12 +28,7 @@ def kept_channels(record: Record) -> tuple[int, int]:
 
 
 def value_of(record: Record, key: str) -> float:
-    """A score of the EMA generator or a size, NaN where the record has none.
-
-    Args:
-        record: of a complete run.
-        key: of SCORES or SIZES.
-    """
+    """A score of the EMA generator (of SCORES) or a size (of SIZES); NaN where the record has none."""
     return number((record["metrics"]["ema"] if key in SCORES else record["complexity"])[key])
 
 
@@ -45,22 +37,10 @@ def number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def statistics(key: str, values: Sequence[float]) -> dict[str, float]:
-    """Mean over seeds and the standard deviation between them (n - 1; NaN for one seed)."""
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    return {key: float(np.mean(values)) if len(values) else math.nan, f"{key} sd": spread}
-
-
-def _kept(records: Sequence[Record]) -> str:
-    pairs = [kept_channels(record) for record in records if record["masks"]]
-    return f"{np.mean([kept for kept, _ in pairs]):g}/{pairs[0][1]}" if pairs else "all"
-
-
-def _kept_per_layer(records: Sequence[Record]) -> str:
-    per_seed = []
-    for record in records:
-        per_seed.append(" ".join(f"{mask['kept']}/{mask['channels']}" for mask in record["masks"]))
-    return "; ".join(filter(None, per_seed)) or "all"
+def statistics(values: pd.DataFrame) -> dict[str, float]:
+    """Of every column the mean over seeds and the standard deviation between them (n - 1; NaN for one seed)."""
+    means, spreads = values.mean(skipna=False), values.std(skipna=False)
+    return {name: each for key in values for name, each in ((key, means[key]), (f"{key} sd", spreads[key]))}
 
 
 def model_row(
@@ -68,46 +48,26 @@ def model_row(
 ) -> dict[str, Any]:
     """One row of a table: means and spreads of the EMA generator's scores over the seeds that there are."""
     status = "complete" if len(records) == len(seeds) else f"{len(records)} of {len(seeds)} seeds"
-    row: dict[str, Any] = {
+    keys = (*SCORES, *SIZES)
+    values = [[value_of(record, key) for key in keys] for record in records]
+    masked = [record for record in records if record["masks"]]
+    kept, kept_per_layer = "all", "all"
+    if masked:
+        kept = f"{np.mean([kept_channels(record)[0] for record in masked]):g}/{kept_channels(masked[0])[1]}"
+        kept_per_layer = "; ".join(
+            " ".join(f"{mask['kept']}/{mask['channels']}" for mask in record["masks"]) for record in masked
+        )
+    return {
         "model": model,
         "recipe": recipe,
         "reference": reference,
         "status": status if records else NOT_RUN,
         "seeds": listed([record["seed"] for record in records]),
+        **statistics(pd.DataFrame(values, columns=keys, dtype=float)),
+        "kept": kept if records else NOT_RUN,
+        "kept per layer": kept_per_layer if records else NOT_RUN,
+        "runs": "; ".join(record["id"] for record in records) or NOT_RUN,
     }
-    for key in (*SCORES, *SIZES):
-        row |= statistics(key, [value_of(record, key) for record in records])
-    row["kept"] = _kept(records) if records else NOT_RUN
-    row["kept per layer"] = _kept_per_layer(records) if records else NOT_RUN
-    row["runs"] = "; ".join(record["id"] for record in records) or NOT_RUN
-    return row
-
-
-def floor_rows(table: int, study: Study, records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The row of real images measured as a generator's; none where they were not, or not as these runs were.
-
-    Args:
-        table: number of the paper's table, which has no such row.
-        study: of the table.
-        records: behind its other rows.
-    """
-    floor, protocol = read_floor(study.profile), common_protocol(records)
-    if floor is None or not protocol or not comparable(floor["protocol"], protocol):
-        return []
-    scores = {key: number(floor["scores"][key]) if key in SCORES else math.nan for key in (*SCORES, *SIZES)}
-    row: dict[str, Any] = {"model": REAL, "recipe": NO_MODEL, "reference": True, "status": NO_MODEL}
-    row |= {"seeds": NO_MODEL, **scores, "kept": NO_MODEL, "kept per layer": NO_MODEL, "runs": NO_MODEL}
-    row |= {"paper table": table, "paper row": NO_MODEL}
-    counts = [floor["protocol"][key] for key in ("samples", "reference_images")]
-    return [row | dict(zip(("real images", "other real images"), counts, strict=True))]
-
-
-def floor_line(frame: pd.DataFrame) -> str:
-    """What the row of real images is, where there is one."""
-    if "real images" not in frame:
-        return ""
-    counts = [f"{frame[key].dropna().iloc[0]:.0f}" for key in ("real images", "other real images")]
-    return " {}: {} of them measured as a generator's are, against the {} others.".format(REAL, *counts)
 
 
 def paper_numbers(table: int, row: str, keys: Iterable[str]) -> dict[str, Any]:
@@ -116,22 +76,43 @@ def paper_numbers(table: int, row: str, keys: Iterable[str]) -> dict[str, Any]:
     return {"paper table": table, "paper row": row} | printed
 
 
-def assemble(rows: Sequence[dict[str, Any]], study: Study, records: Sequence[Record]) -> pd.DataFrame:
-    """The rows as a frame that says of every row what it was measured with.
+def assemble(table: int, rows: Sequence[dict[str, Any]], study: Study, records: Sequence[Record]) -> pd.DataFrame:
+    """The rows, and one of real images, as a frame that says of every row what it was measured with.
+
+    Args:
+        table: number of the paper's table.
+        rows: of `model_row` and `paper_numbers`.
+        study: of the table.
+        records: of all rows.
 
     Raises:
         PpcdError: the records were measured in different ways.
     """
-    protocol = common_protocol(records)
-    frame = pd.DataFrame(rows)
-    frame["profile"], frame["asked seeds"] = study.profile, listed(study.seeds)
-    frame["backbone"], frame["alpha"] = study.backbone, study.alpha
-    frame["weights"], frame["samples"] = "EMA", protocol.get("samples", math.nan)
-    frame["diversity distance"] = protocol.get("diversity", study.backbone)
-    frame["copies of the backbone"] = own_networks(records)
-    if note := data_note(records):
-        frame["data note"] = note
-    return frame
+    protocol, note = common_protocol(records), data_note(records)
+    settings = {
+        "profile": study.profile,
+        "asked seeds": listed(study.seeds),
+        "backbone": study.backbone,
+        "alpha": study.alpha,
+        "weights": "EMA",
+        "samples": protocol.get("samples", math.nan),
+        "diversity distance": protocol.get("diversity", study.backbone),
+        "copies of the backbone": own_networks(records),
+        **({"data note": note} if note else {}),
+    }
+    return pd.DataFrame([*rows, *_real_images(table, study.profile, protocol)]).assign(**settings)
+
+
+def _real_images(table: int, profile: str, protocol: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row of real images measured as a generator's; none where they were not, or not as these runs were."""
+    measured = read_floor(profile)
+    if measured is None or not protocol or not comparable(measured["protocol"], protocol):
+        return []
+    texts = ("recipe", "status", "seeds", "kept", "kept per layer", "runs", "paper row")
+    row = {"model": REAL, "reference": True, "paper table": table, **dict.fromkeys(texts, NO_MODEL)}
+    row |= {key: number(measured["scores"][key]) for key in SCORES}
+    row["real images"] = measured["protocol"]["samples"]
+    return [row | {"other real images": measured["protocol"]["reference_images"]}]
 
 
 def score_names(backbone: str) -> dict[str, str]:
@@ -141,39 +122,12 @@ def score_names(backbone: str) -> dict[str, str]:
     return {"is": f"IS ({backbone})", "fd": f"FD ({backbone})"}
 
 
-def settings_line(frame: pd.DataFrame, spread: bool = True) -> str:
-    """Profile, seeds, backbone, samples, alpha and weights: what a caption says of our numbers.
-
-    Args:
-        frame: of `assemble`.
-        spread: say of several seeds what is shown of them.
-    """
-    first = frame.iloc[0]
-    seeds = first["asked seeds"]
-    shown = " (mean ± standard deviation over seeds)" if spread and "," in seeds else ""
-    samples = "" if pd.isna(first["samples"]) else f", {first['samples']:.0f} samples"
-    data = f", data: {first['data note']}" if "data note" in frame else ""
-    return (
-        f"profile {first['profile']}, seed{'s' * (',' in seeds)} {seeds}{shown}, "
-        f"backbone {first['backbone']}{samples}, alpha {first['alpha']:g}, EMA weights{data}"
-    )
-
-
-def mixed_line(frame: pd.DataFrame) -> str:
-    """A warning where several copies of the backbone measured the scores, else nothing."""
-    copies = int(frame["copies of the backbone"].iloc[0])
-    return f" Scores come from {copies} separately trained copies of the backbone." if copies > 1 else ""
-
-
 def write(frame: pd.DataFrame, name: str, columns: Sequence[Column], caption: str) -> list[Path]:
     """Write `results/<profile>/tables/<name>.{csv,md,tex}`."""
+    folder = paths.results(frame["profile"].iloc[0])
     contents = {
         "csv": render.csv(frame, columns),
         "md": render.markdown(frame, columns, caption),
         "tex": render.latex(frame, columns, caption, f"tab:{name}"),
     }
-    written = []
-    for extension, content in contents.items():
-        folder = paths.results(frame["profile"].iloc[0])
-        written.append(sums.write(folder, f"tables/{name}.{extension}", content))
-    return written
+    return [sums.write(folder, f"tables/{name}.{extension}", content) for extension, content in contents.items()]

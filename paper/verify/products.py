@@ -15,7 +15,6 @@ from pathlib import Path
 from paper import claims, sums, timing
 from paper.artifacts import (
     claims_table,
-    comparison,
     comparison_figures,
     compression,
     curves,
@@ -82,11 +81,9 @@ def _rules(profile: str, seeds: Seeds, _: re.Match[str]) -> object:
 
 # Stem of the files -> what makes them, as the notebooks do.
 MAKERS: dict[str, Maker] = {
-    r"table1": lambda profile, seeds, _: comparison.write(comparison.table1(profile, seeds)),
-    r"table2": lambda profile, seeds, _: comparison.write(comparison.table2(profile, seeds)),
-    r"table3(?:-a([\d.]+))?": lambda profile, seeds, match: tables.write_table3(
-        tables.table3(profile, seeds, *_alpha(match))
-    ),
+    r"table1": lambda profile, seeds, _: tables.write(tables.table1(profile, seeds)),
+    r"table2": lambda profile, seeds, _: tables.write(tables.table2(profile, seeds)),
+    r"table3(?:-a([\d.]+))?": lambda profile, seeds, match: tables.write(tables.table3(profile, seeds, *_alpha(match))),
     r"claims": _claims,
     r"fig1": lambda profile, seeds, _: overview.write_fig1(profile, seeds),
     r"fig2": lambda profile, _, __: framework.write_fig2(profile),
