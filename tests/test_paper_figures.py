@@ -21,6 +21,7 @@ from scipy import stats
 from paper import failures, generations, judges, numbers
 from paper.artifacts import comparison_figures, compression, figures, interpolation, overview
 from paper.artifacts import failures as failure_figures
+from paper.artifacts.sources import Study
 from paper.artifacts.tiles import GAP, tiled
 from paper.interpolation import between_classes, slerp
 from paper.intervals import t_interval
@@ -353,7 +354,7 @@ def test_figure_4_has_means_and_intervals_of_ten_generations() -> None:
     fake_generations(fake_run("ppcd-a0.5"), ten(4.0))
     fake_generations(fake_run("ppcd"), ten(6.0, 0.4))
     fake_run("ppcd-a0.6")  # complete, but not measured
-    frame = compression.fig4_frame("smoke").set_index("recipe")
+    frame = compression.fig4_frame(Study("smoke", [0])).set_index("recipe")
     assert list(frame.index) == compression.recipe_names() and len(frame) == 16
     row = frame.loc["ppcd-a0.5"]
     assert row["mean"] == pytest.approx(4.0) and row["generations"] == 10
@@ -370,25 +371,27 @@ def test_figure_4_has_means_and_intervals_of_ten_generations() -> None:
 def test_with_several_seeds_the_interval_is_over_them() -> None:
     for seed in (0, 1, 2):
         fake_generations(fake_run("ppcd", seed), ten(4.0 + seed))
-    several = compression.fig4_frame("smoke", (0, 1, 2)).set_index("recipe").loc["ppcd"]
-    one = compression.fig4_frame("smoke", (1,)).set_index("recipe").loc["ppcd"]
+    several = compression.fig4_frame(Study("smoke", (0, 1, 2))).set_index("recipe").loc["ppcd"]
+    one = compression.fig4_frame(Study("smoke", (1,))).set_index("recipe").loc["ppcd"]
     assert several["mean"] == pytest.approx(one["mean"]) and several["generations"] == 30
     assert several["high"] - several["low"] > 5 * (one["high"] - one["low"])
     assert (several["low"], several["high"]) == pytest.approx(t_interval([4.0, 5.0, 6.0]))
     assert (several["interval over"], one["interval over"]) == ("seeds", "generations")
     for seed, mean in enumerate((1.0, 2.0, 9.0)):
         fake_generations(fake_run("ppcd-a0.5", seed), ten(mean, 0.01))
-    apart = compression.fig4_frame("smoke", (0, 1, 2)).set_index("recipe").loc["ppcd-a0.5"]
+    apart = compression.fig4_frame(Study("smoke", (0, 1, 2))).set_index("recipe").loc["ppcd-a0.5"]
     assert apart["low"] == 0, "no distance is less"
 
 
 def test_figure_4_is_also_drawn_over_what_the_networks_cost() -> None:
     for recipe, mean, params in (("ppcd", 4.0, 40_000), ("ppcd-a0.8", 9.0, 30_000), ("l1-sagan", 7.0, 20_000)):
         fake_generations(fake_run(recipe, params=params), ten(mean))
-    frame = compression.fig4_frame("smoke")
-    sizes = compression.fig4_table("smoke").query("method == 'SA-GAN, l1 pruning' and alpha == '0.7'").iloc[0]
-    assert (sizes["#Par."], sizes["MACs"]) == ("20k", "200k")
-    by_params, by_macs = compression.fig4_size("smoke", (0,), frame).axes
+    study = Study("smoke", [0])
+    frame = compression.fig4_frame(study)
+    table = compression.fig4_table(study, frame).query("method == 'SA-GAN, l1 pruning'").set_index("alpha")
+    assert table.loc["0.7", ["#Par.", "MACs", "generations"]].tolist() == ["20k", "200k", 10]
+    assert table.loc["0.6", ["#Par.", "MACs", "paper's FID"]].tolist() == ["not run", "not run", "–"]
+    by_params, by_macs = compression.fig4_size(study, frame).axes
     drawn = {line.get_label(): line.get_xydata().tolist() for line in by_params.lines}
     assert drawn["PPCD-GAN"] == [[40_000, 4.0], [30_000, 9.0]] and drawn["SA-GAN, l1 pruning"] == [[20_000, 7.0]]
     assert by_macs.lines[0].get_xdata().tolist() == [400_000, 300_000]
@@ -404,7 +407,8 @@ def test_figure_4_writes_its_numbers_and_says_what_is_missing() -> None:
     read = pd.read_csv(written[2], keep_default_na=False).set_index("recipe")
     assert float(read.loc["ppcd-a0.5", "mean"]) == 4.0 and read.loc["l1-biggan", "mean"] == "not run"
     assert read.loc["ppcd-a0.5", "runs"].startswith("ppcd-a0.5-s0-") and "" not in read.to_numpy()
-    figure = compression.fig4("smoke")
+    study = Study("smoke", [0])
+    figure = compression.fig4(study, compression.fig4_frame(study))
     said = texts(figure)
     assert figure.axes[0].get_yscale() == "log", "a tenfold range"
     assert "not run: PPCD-GAN at 0.6, 0.7; PPCD-GAN* at 0.5, 0.6, 0.7, 0.8" in said.replace("\n", " ")
@@ -413,7 +417,8 @@ def test_figure_4_writes_its_numbers_and_says_what_is_missing() -> None:
     assert "PPCD-GAN, α 0.5: 14.26 (Table 3)" in said and "backbone classifier" in said
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2 and line.get_marker() == "o"]
     assert lines and list(lines[0].get_ydata()) == [4.0, 40.0], "none of the paper's numbers is on our axis"
-    assert texts(compression.fig4("smoke", (3,))).count("not run") >= 5
+    other = Study("smoke", [3])
+    assert texts(compression.fig4(other, compression.fig4_frame(other))).count("not run") >= 5
 
 
 def test_other_alphas_have_files_of_their_own() -> None:
@@ -421,7 +426,7 @@ def test_other_alphas_have_files_of_their_own() -> None:
         "fig4-a0.5-0.7.png", "fig4-a0.5-0.7.pdf", "fig4-a0.5-0.7.csv",
     ]  # fmt: skip
     with pytest.raises(PpcdError, match="alpha must be a number in"):
-        compression.fig4_frame("smoke", (0,), (1.5,))
+        compression.fig4_frame(Study("smoke", [0]), (1.5,))
 
 
 # --- All of them ---

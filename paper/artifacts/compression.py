@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper import numbers, sums
-from paper.artifacts import figures
+from paper.artifacts import figures, render
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.render import write_number
 from paper.artifacts.rows import score_names
-from paper.artifacts.sources import NOT_RUN, Record, Study, common_protocol, data_note, find_records, listed
+from paper.artifacts.sources import NOT_RUN, Record, Study, common_protocol, data_note, listed
 from paper.generations import read_generations
 from paper.intervals import LEVEL, t_interval
 from ppcd import paths
-from ppcd.base import PpcdError
 from ppcd.runs.config import RunConfig, run_config
-from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import check_alpha, get_recipe
 
 NOT_MEASURED = "no generations"  # a complete run whose ten generations are not there
@@ -37,134 +36,97 @@ def recipe_names(alphas: Sequence[float] = numbers.FIGURE4_ALPHAS) -> list[str]:
     return [get_recipe(method, check_alpha(alpha)).name for method in numbers.FIGURE4_ROWS for alpha in alphas]
 
 
-def run_configs(
-    profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = numbers.FIGURE4_ALPHAS
-) -> list[RunConfig]:
+def run_configs(profile: str, seeds: Sequence[int], alphas: Sequence[float]) -> list[RunConfig]:
     """The same with their seeds, for `paper.generations.ensure_generations`."""
     return [run_config(profile, name, seed) for seed in seeds for name in recipe_names(alphas)]
 
 
-def generations_fd(records: Sequence[Record]) -> tuple[list[Record], list[list[float]], int | None]:
-    """The runs whose generations are there, their Fréchet distances [seed][generation], and samples of each.
-
-    Raises:
-        PpcdError: generations that were measured in different ways.
-    """
-    measured = [(record, found) for record in records if (found := read_generations(record)) is not None]
-    protocols = [{**found["protocol"]} for _, found in measured]
-    ways = {(each["backbone"], each["samples"], len(each["seeds"])) for each in protocols}
-    if len(ways) > 1:
-        names = ", ".join(record["id"] for record, _ in measured)
-        raise PpcdError(f"the generations of {names} were measured in different ways; measure them again")
-    values = [[float(each["fd"]) for each in found["generations"]] for _, found in measured]
-    return [record for record, _ in measured], values, protocols[0]["samples"] if protocols else None
-
-
-def fig4_frame(
-    profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = numbers.FIGURE4_ALPHAS
-) -> pd.DataFrame:
+def fig4_frame(study: Study, alphas: Sequence[float] = numbers.FIGURE4_ALPHAS) -> pd.DataFrame:
     """One row per method and alpha: mean and 95% interval of the Fréchet distance, and the paper's FID.
 
     The interval is `paper.intervals`': over the seeds' means; with one seed it is over its generations and says nothing
     of the spread between trainings.
 
     Raises:
-        PpcdError: unknown profile, impossible alpha, or runs that were measured in different ways.
+        PpcdError: impossible alpha, or runs that were measured in different ways.
     """
-    name = get_profile(profile).name
-    rows, everything = [], []
+    rows: list[dict[str, Any]] = []
+    everything: list[Record] = []
     for method, title in numbers.FIGURE4_ROWS.items():
         for alpha in alphas:
-            records = find_records(profile, method, seeds, check_alpha(alpha))
-            measured, values, samples = generations_fd(records)
-            everything += measured
-            printed = numbers.FIGURE4_PRINTED.get((method, alpha))
-            row: dict[str, Any] = {
-                "profile": name,
-                "method": title,
-                "recipe": get_recipe(method, alpha).name,
-                "alpha": alpha,
-                "status": "complete" if measured else NOT_MEASURED if records else NOT_RUN,
-                **_statistics(values),
-                "seeds": listed([record["seed"] for record in measured]),
-                "generations": sum(map(len, values)),
-                "samples per generation": samples or 0,
-                **{
-                    key: float(np.mean([record["complexity"][key] for record in measured])) if measured else math.nan
-                    for key in SIZES
-                },
-                "runs": "; ".join(record["id"] for record in measured) or NOT_RUN,
-                "paper FID": math.nan if printed is None else numbers.published(*printed, "FID").value,
-                "paper table": "" if printed is None else f"Table {printed[0]}",
-            }
-            rows.append(row)
+            records = replace(study, alpha=alpha).records(method)
+            found = [(record, read_generations(record)) for record in records]
+            measured = [(record, each) for record, each in found if each is not None]
+            runs = [record for record, _ in measured]
+            distances = [[float(each["fd"]) for each in made["generations"]] for _, made in measured]
+            sizes = pd.DataFrame([record["complexity"] for record in runs], columns=list(SIZES), dtype=float)
+            table, row = numbers.FIGURE4_PRINTED.get((method, alpha), (None, ""))
+            rows.append(
+                {
+                    "profile": study.profile,
+                    "method": title,
+                    "recipe": get_recipe(method, alpha).name,
+                    "alpha": alpha,
+                    "status": "complete" if runs else NOT_MEASURED if records else NOT_RUN,
+                    **_mean_and_interval(distances),
+                    "seeds": listed([record["seed"] for record in runs]),
+                    "generations": sum(map(len, distances)),
+                    "samples per generation": measured[0][1]["protocol"]["samples"] if measured else 0,
+                    **sizes.mean(),
+                    "runs": "; ".join(record["id"] for record in runs) or NOT_RUN,
+                    "paper FID": math.nan if table is None else numbers.published(table, row, "FID").value,
+                    "paper table": None if table is None else f"Table {table}",
+                }
+            )
+            everything += runs
     common_protocol(everything)
     frame = pd.DataFrame(rows)
     if note := data_note(everything):
         frame["data note"] = note
-    frame["interval over"] = ["seeds" if "," in row["seeds"] else "generations" for row in rows]
-    return frame
+    return frame.assign(**{"interval over": np.where(frame["seeds"].str.contains(","), "seeds", "generations")})
 
 
-def fig4_table(
-    profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = numbers.FIGURE4_ALPHAS
-) -> pd.DataFrame:
-    """The numbers of Figure 4 to be read: methods by alpha, mean and interval, the paper's FID where it has one."""
-    heading = f"{score_names(get_profile(profile).backbone)['fd']}, mean ({100 * LEVEL:.0f}% interval)"
-    rows = []
-    for row in fig4_frame(profile, seeds, alphas).to_dict("records"):
-        ours = f"{row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
-        rows.append(
-            {
-                "method": row["method"],
-                "alpha": f"{row['alpha']:g}",
-                heading: row["status"] if math.isnan(row["mean"]) else ours,
-                "seeds": row["seeds"],
-                "generations": row["generations"],
-                **{
-                    heading: row["status"] if math.isnan(row[key]) else write_number(row[key], "count")
-                    for key, heading in SIZES.items()
-                },
-                "paper's FID": "–" if math.isnan(row["paper FID"]) else f"{row['paper FID']:.2f}",
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _statistics(values: Sequence[Sequence[float]]) -> dict[str, float]:
-    if not values:
+def _mean_and_interval(distances: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Of [seed][generation]; no distance is below zero, so no interval begins there."""
+    if not distances:
         return {"mean": math.nan, "low": math.nan, "high": math.nan}
-    means = np.mean(values, axis=1)
-    low, high = t_interval(means if len(means) > 1 else values[0])
+    means = np.mean(distances, axis=1)
+    low, high = t_interval(means if len(means) > 1 else distances[0])
     return {"mean": float(means.mean()), "low": max(0.0, low), "high": high}
 
 
-def fig4(
-    profile: str,
-    seeds: Sequence[int] = (0,),
-    alphas: Sequence[float] = numbers.FIGURE4_ALPHAS,
-    frame: pd.DataFrame | None = None,
-) -> Figure:
-    """Figure 4: Fréchet distance over alpha, mean and interval; the paper's printed numbers beside it.
+def fig4_table(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of Figure 4 to be read: methods by alpha, mean and interval, the paper's FID where it has one."""
+    heading = f"{score_names(study.backbone)['fd']}, mean ({100 * LEVEL:.0f}% interval)"
+    table = pd.DataFrame({"method": frame["method"], "alpha": frame["alpha"].map("{:g}".format)})
+    table[heading] = [f"{each.mean:.2f} ({each.low:.2f} to {each.high:.2f})" for each in frame.itertuples()]
+    table[["seeds", "generations"]] = frame[["seeds", "generations"]]
+    for key, name in SIZES.items():
+        table[name] = [write_number(size, "count") for size in frame[key]]
+    for name in (heading, *SIZES.values()):
+        table[name] = table[name].where(frame["mean"].notna(), frame["status"])
+    table["paper's FID"] = frame["paper FID"].map("{:.2f}".format, na_action="ignore").fillna("–")
+    return table
+
+
+def fig4(study: Study, frame: pd.DataFrame) -> Figure:
+    """Figure 4: Fréchet distance over alpha, mean and interval; the paper's printed numbers as text.
 
     Args:
-        frame: what `fig4_frame` returned for the same arguments, so that it is not computed twice.
-
-    Raises:
-        PpcdError: as `fig4_frame`.
+        study: which runs.
+        frame: what `fig4_frame` returned for them.
     """
-    frame = fig4_frame(profile, seeds, alphas) if frame is None else frame
-    study = Study(get_profile(profile).name, tuple(seeds))
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 3.3)
-        axes, beside = figure.subplots(1, 2, width_ratios=[3, 1])
+        axes, right = figure.subplots(1, 2, width_ratios=[3, 1])
         for index, (title, rows) in enumerate(frame.groupby("method", sort=False)):
-            _method(axes, rows, str(title), index, len(numbers.FIGURE4_ROWS))
+            _method(axes, rows, str(title), index)
         means = frame["mean"].dropna()
         if means.empty:
             not_run(axes, " / ".join(frame["status"].unique()))
         else:
-            axes.set_xticks(list(alphas), [f"{alpha:g}" for alpha in alphas])
+            alphas = frame["alpha"].unique()
+            axes.set_xticks(alphas, [f"{alpha:g}" for alpha in alphas])
             logarithmic = means.max() > LOG_FROM * means.min() > 0
             if logarithmic:
                 figures.log_scale(axes)
@@ -173,51 +135,46 @@ def fig4(
         axes.set(
             xlabel=r"compression ratio threshold $\alpha$ (eq. 3)", ylabel=f"{score_names(study.backbone)['fd']} ↓"
         )
-        handles, labels = axes.get_legend_handles_labels()
-        beside.set_axis_off()
-        if handles:
-            beside.legend(handles, labels, loc="upper left", bbox_to_anchor=(0, 1), borderaxespad=0)
-        beside.text(0, 0.42, _paper_text(frame), va="top", fontsize=7, linespacing=1.4, transform=beside.transAxes)
+        right.set_axis_off()
+        if not means.empty:
+            handles, labels = axes.get_legend_handles_labels()
+            right.legend(handles, labels, loc="upper left", bbox_to_anchor=(0, 1), borderaxespad=0)
+        right.text(0, 0.42, _paper_text(frame), va="top", fontsize=7, linespacing=1.4, transform=right.transAxes)
         sign(figure, study, _note(frame))
     return figure
 
 
-def fig4_size(profile: str, seeds: Sequence[int], frame: pd.DataFrame) -> Figure:
-    """The means of Figure 4 over parameters and over MACs: the same channels a layer are not the same size.
-
-    Args:
-        frame: what `fig4_frame` returned for the same profile and seeds.
-    """
-    study = Study(get_profile(profile).name, tuple(seeds))
+def fig4_size(study: Study, frame: pd.DataFrame) -> Figure:
+    """The means of Figure 4 over parameters and over MACs: the same channels a layer are not the same size."""
+    measured = frame[frame["mean"].notna()]
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 2.9)
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (key, heading) in zip(panels, SIZES.items(), strict=True):
-            for index, (title, rows) in enumerate(frame.groupby("method", sort=False)):
-                there = rows[rows["mean"].notna()]
-                axes.plot(there[key], there["mean"], color=PALETTE[index], marker=MARKERS[index], label=title)
+            for title, color, marker in zip(numbers.FIGURE4_ROWS.values(), PALETTE, MARKERS, strict=False):
+                rows = measured[measured["method"] == title]
+                axes.plot(rows[key], rows["mean"], color=color, marker=marker, label=title)
             axes.set_xlabel(heading)
             axes.xaxis.set_major_formatter(lambda value, _: write_number(value, "count"))
-        if frame["mean"].notna().any():
+        if measured.empty:
+            not_run(panels[0], " / ".join(frame["status"].unique()))
+        else:
             figures.log_scale(panels[0])
             panels[0].set_ylabel(f"{score_names(study.backbone)['fd']} ↓")
             panels[0].legend()
-        else:
-            not_run(panels[0], " / ".join(frame["status"].unique()))
         sign(figure, study, "the means of Figure 4, each method's alphas joined; left and low is better")
     return figure
 
 
-def _method(axes: Axes, rows: pd.DataFrame, title: str, index: int, methods: int) -> None:
-    """One method's line; a little aside of the others, so that intervals do not hide each other."""
-    there = rows[rows["mean"].notna()]
-    state = "" if len(there) else f" ({rows['status'].iloc[0]})"
-    alphas = there["alpha"].to_numpy(dtype=float) + 0.004 * (index - (methods - 1) / 2)
-    mean = there["mean"].to_numpy(dtype=float)
-    spread = np.stack([mean - there["low"].to_numpy(dtype=float), there["high"].to_numpy(dtype=float) - mean])
+def _method(axes: Axes, rows: pd.DataFrame, title: str, index: int) -> None:
+    """One method's line; shifted a little from the others, so that intervals do not hide each other."""
+    shown = rows[rows["mean"].notna()]
+    state = f" ({rows['status'].iloc[0]})" if shown.empty else ""
+    shift = 0.004 * (index - (len(numbers.FIGURE4_ROWS) - 1) / 2)
     axes.errorbar(
-        alphas, mean, yerr=spread, label=title + state, color=PALETTE[index], marker=MARKERS[index], markersize=4,
-        linewidth=1.2, capsize=2.5, elinewidth=1,
+        shown["alpha"] + shift, shown["mean"], yerr=[shown["mean"] - shown["low"], shown["high"] - shown["mean"]],
+        label=title + state, color=PALETTE[index], marker=MARKERS[index], markersize=4, linewidth=1.2, capsize=2.5,
+        elinewidth=1,
     )  # fmt: skip
 
 
@@ -230,19 +187,18 @@ def _paper_text(frame: pd.DataFrame) -> str:
 
 
 def _note(frame: pd.DataFrame) -> str:
-    """Of what the means and intervals are, and what is missing."""
-    there = frame[frame["mean"].notna()]
-    over = " / ".join(dict.fromkeys(there["interval over"])) or "generations"
-    samples = int(there["samples per generation"].max()) if len(there) else 0
-    size = f" of {samples} samples" if samples else ""
+    """What the means and intervals are of, and what is missing."""
+    measured = frame[frame["mean"].notna()]
+    over = " / ".join(measured["interval over"].unique()) or "generations"
+    size = "" if measured.empty else f" of {measured['samples per generation'].max()} samples"
     lines = [
         f"mean of ten generations{size} a run; bars: {100 * LEVEL:.0f}% t interval of the mean over {over}, cut where "
         "the axis ends"
     ]
     for status, rows in frame[frame["mean"].isna()].groupby("status", sort=False):
         methods = [
-            f"{method} at {', '.join(f'{alpha:g}' for alpha in group['alpha'])}"
-            for method, group in rows.groupby("method", sort=False)
+            f"{method} at {', '.join(f'{alpha:g}' for alpha in alphas)}"
+            for method, alphas in rows.groupby("method", sort=False)["alpha"]
         ]
         lines += textwrap.wrap(f"{status}: {'; '.join(methods)}", 130)
     return "\n".join(lines)
@@ -253,21 +209,12 @@ def write_fig4(
 ) -> list[Path]:
     """Write `figures/<profile>/fig4{,_size}.{png,pdf}` and their numbers, `results/<profile>/tables/fig4.csv`.
 
-    Other alphas than the paper's go to files of their own, `fig4-a0.5-0.7`.
+    Other alphas than the paper's go to separate files, `fig4-a0.5-0.7`.
     """
-    frame = fig4_frame(profile, seeds, alphas)
+    study = Study(profile, seeds)
+    frame = fig4_frame(study, alphas)
     name = "fig4" if tuple(alphas) == numbers.FIGURE4_ALPHAS else f"fig4-a{'-'.join(f'{alpha:g}' for alpha in alphas)}"
-    written = save(fig4(profile, seeds, alphas, frame), profile, name)
+    written = save(fig4(study, frame), profile, name)
     if name == "fig4":
-        written += save(fig4_size(profile, seeds, frame), profile, "fig4_size")
-    return [*written, sums.write(paths.results(get_profile(profile).name), f"tables/{name}.csv", _csv(frame))]
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    """Every number in full; the status where there is none of ours, `n/a` where the paper prints none."""
-    table = frame.astype(object)
-    for column in ("mean", "low", "high", "seeds", "generations", "samples per generation", "interval over", *SIZES):
-        table.loc[frame["mean"].isna(), column] = frame["status"]
-    table["paper FID"] = table["paper FID"].where(frame["paper FID"].notna(), "n/a")
-    table["paper table"] = table["paper table"].replace("", "n/a")
-    return table.to_csv(index=False, lineterminator="\n")
+        written += save(fig4_size(study, frame), profile, "fig4_size")
+    return [*written, sums.write(paths.results(profile), f"tables/{name}.csv", render.csv(frame))]
