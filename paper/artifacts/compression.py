@@ -136,9 +136,7 @@ def fig4(study: Study, frame: pd.DataFrame) -> Figure:
             xlabel=r"compression ratio threshold $\alpha$ (eq. 3)", ylabel=f"{score_names(study.backbone)['fd']} ↓"
         )
         right.set_axis_off()
-        if not means.empty:
-            handles, labels = axes.get_legend_handles_labels()
-            right.legend(handles, labels, loc="upper left", bbox_to_anchor=(0, 1), borderaxespad=0)
+        right.legend(*axes.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0, 1), borderaxespad=0)
         right.text(0, 0.42, _paper_text(frame), va="top", fontsize=7, linespacing=1.4, transform=right.transAxes)
         sign(figure, study, _note(frame))
     return figure

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -35,33 +37,22 @@ RULES = {
 }
 
 
-def _context(record: Record) -> Study:
-    return Study(record["profile"], (record["seed"],), alpha_of(record))
-
-
-def _mark_two_thirds(axes: Axes, iterations: int) -> None:
-    axes.axvline(FREEZE_BY * iterations, color="0.3", linestyle=":", linewidth=1)
-
-
-def _last_iteration(record: Record) -> int:
-    return int(record["training"]["iterations"])
+def _study(record: Record) -> Study:
+    return Study(record["profile"], [record["seed"]], alpha_of(record))
 
 
 def masks_figure(record: Record) -> Figure:
     """Every masked layer of a run: its channels, each until it closes, above; its pruned fraction below.
 
     Above stand quantiles of w where the run does not say which channel closed when (another rule than "gradual").
-    The dotted vertical line is two thirds of the training, the dashed horizontal one is alpha, the diamond
-    marks where the layer froze (eq. 3).
 
     Raises:
         PpcdError: the run was not masked.
     """
-    history, alpha, last = read_csv(record, "masks.csv"), alpha_of(record), _last_iteration(record)
-    frozen_at = {mask["layer"]: mask["frozen_at"] for mask in record["masks"]}
-    layers = list(dict.fromkeys(history["layer"]))
+    history = read_csv(record, "masks.csv")
+    layers = [name for name, _ in history.groupby("layer", sort=False)]
     channels = {mask["layer"]: mask["channels"] for mask in record["masks"]}
-    single = "closed" in history and history["closed"].notna().any()
+    by_channel = "closed" in history and history["closed"].notna().any()
     columns = len(layers) if len(layers) <= 6 else math.ceil(len(layers) / 2)
     bands = math.ceil(len(layers) / columns)
     with matplotlib.rc_context(STYLE):
@@ -72,38 +63,27 @@ def masks_figure(record: Record) -> Figure:
         for index, layer in enumerate(layers):
             upper, lower = grid[2 * (index // columns) : 2 * (index // columns) + 2, index % columns]
             rows = history[history["layer"] == layer]
-            if single:
-                _channels(upper, rows, channels[layer], last)
+            if by_channel:
+                _channels(upper, rows, channels[layer], record["training"]["iterations"])
             else:
                 _weights(upper, rows)
-            lower.plot(rows["iteration"], rows["ratio"], color=PALETTE[1])
-            _alpha_and_freeze(lower, rows, alpha, frozen_at.get(layer), PALETTE[1], "D")
+            _pruned_fraction(lower, rows, record, color=PALETTE[1])
             upper.set_title(layer)
-            lower.set(ylim=(-0.03, 1.03), xlim=(0, last))
-            for axes in (upper, lower):
-                _mark_two_thirds(axes, last)
+            _finish(upper, lower, record)
             if index % columns == 0:
-                upper.set_ylabel("channels" if single else r"$w$")
+                upper.set_ylabel("channels" if by_channel else r"$w$")
                 lower.set_ylabel("pruned fraction")
         for axes in grid[-1]:
             axes.set_xlabel("iteration")
         figure.suptitle(f"{record['title']}: the masks", fontsize=9)
-        sign(figure, _context(record), LEGEND_OF_CHANNELS if single else LEGEND)
+        sign(figure, _study(record), LEGEND_OF_CHANNELS if by_channel else LEGEND)
     return figure
 
 
-def closing_times(rows: pd.DataFrame) -> list[int]:
-    """The logged iterations by which the channels of a layer had closed, first to last.
-
-    Args:
-        rows: of one layer of masks.csv; a cell of `closed` lists the channels that closed since the row before.
-    """
-    listed = rows.dropna(subset="closed")
-    return [at for at, cell in zip(listed["iteration"], listed["closed"], strict=True) for _ in str(cell).split()]
-
-
 def _channels(axes: Axes, rows: pd.DataFrame, channels: int, last: int) -> None:
-    ends = closing_times(rows)
+    """A line for each channel of a layer, first to last to close; `closed` lists those since the row before."""
+    closed = rows.dropna(subset="closed")
+    ends = closed["iteration"].repeat(closed["closed"].astype(str).str.split().str.len()).tolist()
     axes.hlines(range(channels), 0, [*ends, *[last] * (channels - len(ends))], color=PALETTE[0], linewidth=1)
     axes.plot(ends, range(len(ends)), "|", color=PALETTE[0], markersize=4)
     axes.set_yticks([])
@@ -116,68 +96,70 @@ def _weights(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axhline(0, color="0.3", linewidth=0.5)
 
 
-def _alpha_and_freeze(
-    axes: Axes, rows: pd.DataFrame, alpha: float | None, frozen_at: int | None, colour: str, marker: str
-) -> None:
-    if alpha is not None:
+def _pruned_fraction(axes: Axes, rows: pd.DataFrame, record: Record, color: str, end: str = "D", **style: Any) -> None:
+    """The pruned fraction of a layer, alpha, and a marker where the layer froze (eq. 3)."""
+    axes.plot(rows["iteration"], rows["ratio"], color=color, **style)
+    if (alpha := alpha_of(record)) is not None:
         axes.axhline(alpha, color="0.3", linestyle="--", linewidth=1)
+    frozen_at = {mask["layer"]: mask["frozen_at"] for mask in record["masks"]}[rows["layer"].iloc[0]]
     if frozen_at is not None:
-        axes.plot([frozen_at], [rows["ratio"].iloc[-1]], marker, color=colour, markersize=5, clip_on=False)
+        axes.plot([frozen_at], [rows["ratio"].iloc[-1]], end, color=color, markersize=5, clip_on=False)
 
 
-def mask_rules_figure(records: Mapping[str, Record | None]) -> Figure:
+def _finish(upper: Axes, lower: Axes, record: Record) -> None:
+    """Limits, and a dotted line at two thirds of the training."""
+    last = record["training"]["iterations"]
+    lower.set_ylim(-0.03, 1.03)
+    for axes in (upper, lower):
+        axes.set_xlim(0, last)
+        axes.axvline(FREEZE_BY * last, color="0.3", linestyle=":", linewidth=1)
+
+
+def mask_rules(records: Mapping[str, Record | None]) -> Figure:
     """Rules for the masks side by side: median and middle half of w above, pruned fractions below.
 
-    One column per rule, one colour and marker per layer; a rule without a run is drawn as not run.
-
-    Args:
-        records: title of the rule -> the run, or None where there is none.
+    One column per recipe, one color and marker per layer; a recipe without a run is drawn as not run.
 
     Raises:
         PpcdError: a run was not masked.
     """
-    present = [record for record in records.values() if record is not None]
     with matplotlib.rc_context(STYLE):
         figure = new_figure(3.1 * len(records) + 1.4, 4.6)
         grid = figure.subplots(2, len(records), squeeze=False)
-        for (title, record), (upper, lower) in zip(records.items(), grid.T, strict=True):
-            upper.set_title(title)
+        for (recipe, record), (upper, lower) in zip(records.items(), grid.T, strict=True):
+            upper.set_title(RULES.get(recipe, RECIPES[recipe].title))
             if record is None:
                 not_run(upper)
                 not_run(lower)
-                continue
-            _rule(upper, lower, record)
+            else:
+                _rule(upper, lower, record)
         grid[0][0].set_ylabel(r"$w$")
         grid[1][0].set_ylabel("pruned fraction")
+        present = [record for record in records.values() if record is not None]
         if present:
             handles, labels = next(axes for axes in grid[1] if axes.lines).get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside right center", fontsize=7)
-            sign(figure, _context(present[0]), LEGEND)
+            sign(figure, _study(present[0]), LEGEND)
     return figure
 
 
 def _rule(upper: Axes, lower: Axes, record: Record) -> None:
-    history, last = read_csv(record, "masks.csv"), _last_iteration(record)
-    frozen_at = {mask["layer"]: mask["frozen_at"] for mask in record["masks"]}
-    for index, layer in enumerate(dict.fromkeys(history["layer"])):
-        colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
-        rows = history[history["layer"] == layer]
-        upper.fill_between(rows["iteration"], rows["w_q25"], rows["w_q75"], color=colour, alpha=0.15, linewidth=0)
-        upper.plot(rows["iteration"], rows["w_median"], color=colour)
-        lower.plot(rows["iteration"], rows["ratio"], color=colour, label=layer, marker=marker, markersize=3,
-                   markevery=max(1, len(rows) // 8))  # fmt: skip
-        _alpha_and_freeze(lower, rows, alpha_of(record), frozen_at.get(layer), colour, marker)
+    layers = read_csv(record, "masks.csv").groupby("layer", sort=False)
+    for (layer, rows), color, marker in zip(layers, cycle(PALETTE), cycle(MARKERS)):
+        upper.fill_between(rows["iteration"], rows["w_q25"], rows["w_q75"], color=color, alpha=0.15, linewidth=0)
+        upper.plot(rows["iteration"], rows["w_median"], color=color)
+        style = {"label": layer, "marker": marker, "markersize": 3, "markevery": max(1, len(rows) // 8)}
+        _pruned_fraction(lower, rows, record, color, marker, **style)
     upper.axhline(0, color="0.3", linewidth=0.5)
-    lower.set(ylim=(-0.03, 1.03), xlabel="iteration")
-    for axes in (upper, lower):
-        axes.set_xlim(0, last)
-        _mark_two_thirds(axes, last)
+    lower.set_xlabel("iteration")
+    _finish(upper, lower, record)
 
 
 def curves_figure(record: Record) -> Figure:
     """The losses of a run over its iterations: every logged value thin, the running median thick."""
-    history, last = read_csv(record, "history.csv"), _last_iteration(record)
+    history = read_csv(record, "history.csv")
     shown = [name for name in LOSSES if (history[name].fillna(0) != 0).any()]  # 0: the recipe lacks it
+    phase_starts = history["iteration"][history["phase"] != history["phase"].shift()].iloc[1:]
     with matplotlib.rc_context(STYLE):
         figure = new_figure(2.4 * len(shown) + 0.4, 2.2)
         for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
@@ -187,24 +169,12 @@ def curves_figure(record: Record) -> Figure:
             smooth = rows[name].rolling(max(1, len(rows) // 20), min_periods=1, center=True).median()
             axes.plot(rows["iteration"], rows[name], color=PALETTE[0], alpha=0.35, linewidth=0.6)
             axes.plot(rows["iteration"], smooth, color=PALETTE[0])
-            for start in _phase_starts(history):
+            for start in phase_starts:
                 axes.axvline(start, color="0.3", linestyle="-.", linewidth=1)
-            axes.set(title=LOSSES[name], xlabel="iteration", xlim=(0, last))
+            axes.set(title=LOSSES[name], xlabel="iteration", xlim=(0, record["training"]["iterations"]))
         figure.suptitle(f"{record['title']}: the losses", fontsize=9)
-        sign(figure, _context(record))
+        sign(figure, _study(record))
     return figure
-
-
-def _phase_starts(history: pd.DataFrame) -> list[int]:
-    """Where a phase of the training begins, the first one left out (the two-step recipe has two)."""
-    changed = history["phase"] != history["phase"].shift()
-    return [int(iteration) for iteration in history.loc[changed, "iteration"][1:]]
-
-
-def mask_rules(records: Mapping[str, Record | None]) -> Figure:
-    """`mask_rules_figure` of recipe -> run, with the rules' titles."""
-    titles = {name: RULES.get(name, RECIPES[name].title) for name in records}
-    return mask_rules_figure({titles[name]: record for name, record in records.items()})
 
 
 def write_masks(record: Record) -> list[Path]:
