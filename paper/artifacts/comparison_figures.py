@@ -1,20 +1,19 @@
 """Figure 3: the compared systems side by side, the best of ten images of every class."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
-import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from paper import numbers
 from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
-from paper.artifacts.sources import Record, Study, find_record, generator_of
+from paper.artifacts.sources import Record, Study, generator_of
 from paper.artifacts.tiles import show_tiles
 from paper.judges import TIMES, best_of, get_judges
 from ppcd.metrics.gauges import Gauges
-from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import RECIPES
 
 # Nine fixed classes for each data set, as the paper has nine of ImageNet's.
@@ -29,11 +28,10 @@ NOTE = (
 )
 
 
-def best_images(record: Record, gauges: Gauges, labels: tuple[int, ...]) -> Float[Tensor, "labels 3 height width"]:
+def best_images(record: Record, gauges: Gauges, labels: Sequence[int]) -> Float[Tensor, "labels 3 height width"]:
     """The best of ten images in [0, 1] of each of these classes."""
-    generator = generator_of(record)
-    best = best_of(generator, gauges.network, record["seed"])
-    return best.images[torch.tensor(labels)].float() / 255
+    best = best_of(generator_of(record), gauges.network, record["seed"])
+    return best.images[list(labels)].float() / 255
 
 
 def fig3(profile: str, seed: int = 0) -> Figure:
@@ -44,19 +42,17 @@ def fig3(profile: str, seed: int = 0) -> Figure:
     Raises:
         PpcdError: unknown profile, or its data or its backbone is not to be had.
     """
-    budget = get_profile(profile)
-    study = Study(budget.name, (seed,))
-    records = {recipe: find_record(profile, recipe, seed) for recipe in numbers.TABLE1_ROWS}
-    labels = LABELS[budget.dataset]
+    study = Study(profile, [seed])
+    records = {recipe: study.record(recipe) for recipe in numbers.TABLE1_ROWS}
+    labels = LABELS[study.settings.dataset]
     names = class_names(profile, list(records.values()), labels)
     gauges = get_judges(profile)[1] if any(records.values()) else None
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         height = 0.6 * len(records) + 0.55
         edges = {"left": 0.13, "right": 0.99, "bottom": 0.34 / height, "top": 1 - 0.2 / height, "hspace": 0.04}
         figure = new_figure(6.4, height, constrained=False)
-        for row, (axes, (recipe, record)) in enumerate(
-            zip(figure.subplots(len(records), 1, gridspec_kw=edges), records.items(), strict=True)
-        ):
+        panels = figure.subplots(len(records), 1, gridspec_kw=edges)
+        for axes, (recipe, record) in zip(panels, records.items(), strict=True):
             title = RECIPES[recipe].title.replace(" (", "\n(")
             if record is None or gauges is None:
                 not_run(axes)
@@ -64,7 +60,7 @@ def fig3(profile: str, seed: int = 0) -> Figure:
                 axes.set_ylabel(title, rotation=0, ha="right", va="center")
             else:
                 show_tiles(axes, best_images(record, gauges, labels), [title], names)
-                axes.tick_params(labeltop=row == 0, labelsize=8)
+                axes.tick_params(labeltop=axes is panels[0], labelsize=8)
         sign(figure, study, NOTE)
     return figure
 

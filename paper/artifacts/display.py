@@ -28,7 +28,7 @@ def show(*things: Any, alt: str = "") -> None:
         if isinstance(thing, pd.DataFrame):
             display(HTML(thing.to_html(index=False, border=0, na_rep="n/a")))
         elif isinstance(thing, Figure):
-            display(Image(data=figures.png(thing), alt=alt))
+            display(Image(data=figures.encoded(thing), alt=alt))
         elif isinstance(thing, Path):
             display(Image(data=thing.read_bytes(), alt=alt))
         elif isinstance(thing, Html):

@@ -1,6 +1,7 @@
 """Figure 5 of the paper from our runs, and how every figure is drawn and saved."""
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from torch import Tensor
 
 from paper import numbers, sums
 from paper.artifacts import plotted
-from paper.artifacts.sources import NOT_RUN, Record, Study, alpha_suffix, find_record, generator_of
+from paper.artifacts.sources import NOT_RUN, Record, Study, alpha_suffix, generator_of
 from ppcd import paths
 from ppcd.base import seeded
 from ppcd.training.profiles import get_profile
-from ppcd.training.recipes import RECIPES, TEACHER, check_alpha
+from ppcd.training.recipes import RECIPES, TEACHER
 
 DPI = 150
 PALETTE = tuple(seaborn.color_palette("colorblind").as_hex())
@@ -59,31 +60,24 @@ def sign(figure: Figure, study: Study, note: str = "") -> None:
     figure.supxlabel(text, fontsize=6, color="0.35", x=0.99, ha="right")
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG; the same figure gives the same bytes."""
+def encoded(figure: Figure, kind: str = "png") -> bytes:
+    """The figure as PNG or PDF, without a date or a version: the same figure gives the same bytes."""
+    unset = {"png": ("Software",), "pdf": ("CreationDate", "ModDate")}[kind]
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def pdf(figure: Figure) -> bytes:
-    """The figure as PDF, without the date that would make every file another."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format="pdf", dpi=DPI, metadata={"CreationDate": None, "ModDate": None})
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=dict.fromkeys(unset))
     return buffer.getvalue()
 
 
 def save(figure: Figure, profile: str, name: str) -> list[Path]:
     """Write `figures/<profile>/<name>.png` and `.pdf`, each at once or not at all; what they show in `<name>.json`."""
-    return save_in(paths.figures(get_profile(profile).name), figure, name)
+    return save_in(paths.figures(profile), figure, name)
 
 
 def save_in(folder: Path, figure: Figure, name: str) -> list[Path]:
     """As `save`, for a folder of figures that is no profile's."""
     sums.write(folder, f"{name}.json", plotted.to_json(plotted.describe(figure)))
-    return [sums.write(folder, f"{name}.{kind}", draw(figure)) for kind, draw in (("png", png), ("pdf", pdf))]
+    return [sums.write(folder, f"{name}.{kind}", encoded(figure, kind)) for kind in ("png", "pdf")]
 
 
 def not_run(axes: Axes, text: str = NOT_RUN) -> None:
@@ -96,9 +90,8 @@ def not_run(axes: Axes, text: str = NOT_RUN) -> None:
 
 def example_noise(profile: str, seed: int, count: int) -> Float[Tensor, "count noise"]:
     """One noise vector per column, the same for every model: each takes its first `dim_z` entries."""
-    budget = get_profile(profile)
-    generator = seeded(seed)
-    return torch.randn(count, max(budget.dim_z, budget.teacher_dim_z), generator=generator)
+    settings = get_profile(profile)
+    return torch.randn(count, max(settings.dim_z, settings.teacher_dim_z), generator=seeded(seed))
 
 
 def log_scale(axes: Axes) -> None:
@@ -136,10 +129,10 @@ def fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> Fi
     Raises:
         PpcdError: unknown profile or impossible alpha.
     """
-    study = Study(get_profile(profile).name, (seed,), check_alpha(alpha))
+    study = Study(profile, [seed], alpha)
     rows = {TEACHER: RECIPES[TEACHER].title} | numbers.TABLE3_ROWS
-    records = [find_record(profile, recipe, seed, alpha) for recipe in rows]
-    labels = FIGURE5_LABELS[get_profile(profile).dataset]
+    records = [study.record(recipe) for recipe in rows]
+    labels = FIGURE5_LABELS[study.settings.dataset]
     names, z = class_names(profile, records, labels), example_noise(profile, seed, len(labels))
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         height = 0.85 * len(rows) + 0.5
@@ -148,9 +141,8 @@ def fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> Fi
         grid = figure.subplots(len(rows), len(labels), squeeze=False, gridspec_kw=edges)
         for axes_row, record, title in zip(grid, records, rows.values(), strict=True):
             images = None if record is None else examples(record, z, labels)
-            label = title.replace("PPCD-GAN ", "PPCD-GAN\n").replace("Big-GAN ", "Big-GAN\n")
-            label = label.replace("L_PP", r"$\mathcal{L}_{\rm PP}$")
-            label = label.replace("L_CD", r"$\mathcal{L}_{\rm CD}$")
+            label = re.sub("(PPCD-GAN|Big-GAN) ", "\\1\n", title)
+            label = re.sub("L_(PP|CD)", r"$\\mathcal{L}_{\\rm \1}$", label)
             axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center")
             for column, axes in enumerate(axes_row):
                 axes.set_box_aspect(1)
