@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from ppcd.base import PpcdError
 
-CITATION = "Vo, Sugimoto and Nakayama, PPCD-GAN, WACV 2022 (arXiv 2203.08456)"
 SETTING = "ImageNet 128x128, Inception features"
 
 
@@ -18,21 +17,14 @@ SETTING = "ImageNet 128x128, Inception features"
 class Published:
     """One cell of one of the paper's tables."""
 
-    table: int
-    row: str
-    column: str
     text: str  # as printed, "70.4M (1.0x)"
     value: float  # in units: parameters, multiply-accumulates, seconds per batch of 64
-    factor: float | None = None  # the reduction against Big-GAN that is printed beside it
-
-    @property
-    def where(self) -> str:
-        return f"Table {self.table}, row {self.row!r}, column {self.column!r}"
+    factor: float | None  # the reduction against Big-GAN that is printed with it
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of the paper's experiments, in its own words."""
+    """One setting of the paper's experiments, and the paper's own words."""
 
     name: str
     value: str
@@ -43,44 +35,30 @@ class Setting:
 _UNITS = {"M": 1e6, "B": 1e9, "": 1.0}
 
 
-def _cell(table: int, row: str, column: str, text: str) -> Published:
+def _cell(text: str) -> Published:
     match = re.fullmatch(r"([0-9.]+)([MB]?)(?: \(([0-9.]+)x\))?", text)
-    if match is None:
-        raise ValueError(f"table {table}, row {row}, column {column}: cannot read {text!r}")
+    assert match is not None, text
     factor = float(match[3]) if match[3] else None
-    return Published(table, row, column, text, round(float(match[1]) * _UNITS[match[2]], 6), factor)
+    return Published(text, round(float(match[1]) * _UNITS[match[2]], 6), factor)
 
 
-def _table(number: int, columns: tuple[str, ...], rows: dict[str, tuple[str, ...]]) -> dict[str, dict[str, Published]]:
-    return {
-        row: {column: _cell(number, row, column, text) for column, text in zip(columns, texts, strict=True)}
-        for row, texts in rows.items()
-    }
+def _table(columns: tuple[str, ...], rows: dict[str, tuple[str, ...]]) -> dict[str, dict[str, Published]]:
+    return {row: dict(zip(columns, map(_cell, texts), strict=True)) for row, texts in rows.items()}
 
 
 TABLES: dict[int, dict[str, dict[str, Published]]] = {
     # SN-GAN's MACs are printed as 2.2x, yet 21.3B / 9.1B is 2.3; kept as printed.
     1: _table(
-        1,
         ("IS", "FID", "LPIPS", "#Par.", "MACs", "GPU", "CPU"),
         {
             "Big-GAN": ("98.8", "8.70", "0.58", "70.4M (1.0x)", "21.3B (1.0x)", "2.42", "4.59"),
             "SA-GAN": ("52.52", "18.65", "0.63", "42M (1.7x)", "9.6B (2.2x)", "1.63", "2.65"),
             "SN-GAN": ("36.80", "27.62", "0.62", "42M (1.7x)", "9.1B (2.2x)", "1.47", "2.35"),
             "Tiny-GAN": ("15.66", "76.74", "0.40", "3.1M (22.7x)", "0.44B (48.4x)", "0.45", "3.62"),
-            "PPCD-GAN (alpha=0.7)": (
-                "83.13",
-                "12.76",
-                "0.62",
-                "13.6M (5.2x)",
-                "1.6B (13.3x)",
-                "1.19",
-                "2.05",
-            ),
+            "PPCD-GAN (alpha=0.7)": ("83.13", "12.76", "0.62", "13.6M (5.2x)", "1.6B (13.3x)", "1.19", "2.05"),
         },
     ),
     2: _table(
-        2,
         ("IS", "FID", "LPIPS", "#Par.", "GPU"),
         {
             "Distill + NAS": ("6.98", "217", "0.13", "37M", "1.41"),
@@ -89,7 +67,6 @@ TABLES: dict[int, dict[str, dict[str, Published]]] = {
         },
     ),
     3: _table(
-        3,
         ("IS", "FID", "#Par."),
         {
             "PPCD-GAN (complete)": ("81.47", "14.26", "25M"),
@@ -121,9 +98,6 @@ TABLE3_ROWS: dict[str, str] = {  # recipe -> row, in the paper's order
     "ppcd-no-cd": "PPCD-GAN w/o L_CD",
     "ppcd-two-step": "PPCD-GAN*",
 }
-FIGURE3_CLASSES = (
-    "black swan", "German shepherd", "bell cote", "bow", "canoe", "teddy", "promontory", "rapeseed", "daisy",
-)  # fmt: skip
 FIGURE4_ALPHAS = (0.5, 0.6, 0.7, 0.8)
 FIGURE4_ROWS: dict[str, str] = {  # recipe -> method, in the order of our legend
     "ppcd": "PPCD-GAN",
@@ -137,8 +111,6 @@ FIGURE4_PRINTED: dict[tuple[str, float], tuple[int, str]] = {
     ("ppcd", 0.7): (1, "PPCD-GAN (alpha=0.7)"),
     ("ppcd-two-step", 0.5): (3, "PPCD-GAN*"),
 }
-FIGURE5_CLASSES = ("brambling", "jellyfish", "ladybug", "bearskin", "catamaran", "pizza")
-FIGURE5_CAPTION = "Example results by the ablation models."
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("epochs", "100", "section 4.2",
@@ -179,24 +151,12 @@ def published(table: int, row: str, column: str) -> Published:
     Raises:
         PpcdError: the paper has no such table, row or column.
     """
-    if table not in TABLES:
-        raise PpcdError(f"the paper has no table {table!r}; expected one of: {', '.join(map(str, TABLES))}")
-    if row not in TABLES[table]:
-        rows = ", ".join(TABLES[table])
-        raise PpcdError(f"Table {table} of the paper has no row {row!r}; expected one of: {rows}")
-    if column not in TABLES[table][row]:
-        columns = ", ".join(TABLES[table][row])
-        raise PpcdError(f"Table {table} of the paper has no column {column!r}; expected one of: {columns}")
-    return TABLES[table][row][column]
+    try:
+        return TABLES[table][row][column]
+    except KeyError:
+        raise PpcdError(f"the paper has no table {table}, row {row!r}, column {column!r}") from None
 
 
 def setting(name: str) -> Setting:
-    """The paper's setting of that name.
-
-    Raises:
-        PpcdError: none is recorded.
-    """
-    for candidate in SETTINGS:
-        if candidate.name == name:
-            return candidate
-    raise PpcdError(f"no setting {name!r}; expected one of: {', '.join(entry.name for entry in SETTINGS)}")
+    """The paper's setting of that name."""
+    return next(each for each in SETTINGS if each.name == name)

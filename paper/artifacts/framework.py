@@ -26,15 +26,9 @@ STUDENT, TEACHER, LOSS, PLAIN = "#dbe9f6", "#e8e8e8", "#fff3d6", "white"
 
 @dataclass(frozen=True)
 class Box:
-    """A box of the drawing.
+    """A box of the drawing, its text, and its centre; y grows downwards."""
 
-    Attributes:
-        name: unique in its panel; of a part of the block, the module or function that it stands for, before any "#".
-        text: what stands in it.
-        x, y: its centre; y grows downwards.
-    """
-
-    name: str
+    name: str  # unique in its panel; of a part of the block, its module or function, before any "#"
     text: str
     x: float
     y: float
@@ -136,8 +130,8 @@ def fig2(profile: str) -> Figure:
     Raises:
         PpcdError: unknown profile.
     """
-    budget = get_profile(profile)
-    count = len(CHANNELS[budget.resolution]) - 1
+    settings = get_profile(profile)
+    blocks = len(CHANNELS[settings.resolution]) - 1
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = new_figure(10.5, 6.2, constrained=False)
         edges = {"left": 0.01, "right": 0.99, "top": 0.94, "bottom": 0.05, "wspace": 0.04}
@@ -146,12 +140,12 @@ def fig2(profile: str) -> Figure:
         right.set_title("Progressive pruning residual block", fontsize=9)
         draw(left, FRAMEWORK, FRAMEWORK_ARROWS)
         draw_block(right)
-        for text, x in ((f"student: SA-GAN, width {budget.student_width}", 2.2),
-                        (f"teacher: Big-GAN, frozen, width {budget.teacher_width}", 8.8)):  # fmt: skip
+        for text, x in ((f"student: SA-GAN, width {settings.student_width}", 2.2),
+                        (f"teacher: Big-GAN, frozen, width {settings.teacher_width}", 8.8)):  # fmt: skip
             left.text(x, -0.48, text, ha="center", fontsize=7.5)
         left.text(7.7, 5.4, EQUATION_8, ha="center", va="center", fontsize=7.5, linespacing=1.5)
         right.text(1, 0, "red: removed after training", color=RED, fontsize=7, ha="right", transform=right.transAxes)
-        note = f"profile {budget.name}: L = {count} blocks, {budget.resolution} pixels"
+        note = f"profile {profile}: L = {blocks} blocks, {settings.resolution} pixels"
         figure.text(0.99, 0.012, note, fontsize=6, color="0.35", ha="right")
     return figure
 

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import Collection
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter
@@ -29,28 +29,15 @@ def describe(figure: Figure) -> Shown:
     the last, the extremes and the mean. Of an image there are its size, and the mean and the standard deviation of
     its values in [0, 1]. Ticks that matplotlib chooses, layout and colours are left out.
     """
-    return {
-        "words": _words(
-            [*figure.texts, *_legend_texts(figure), *(text for sub in _bands(figure) for text in sub.texts)]
-        ),
-        "panels": [_panel(axes) for axes in figure.axes],
-    }
+    legends = [text for legend in figure.legends for text in legend.get_texts()]
+    bands = [text for band in figure.subfigs for text in band.texts]
+    return {"words": _words([*figure.texts, *legends, *bands]), "panels": [_panel(axes) for axes in figure.axes]}
 
 
 def to_json(shown: Shown) -> str:
     """As JSON with one list of numbers a line."""
     text = json.dumps(shown, indent=1, ensure_ascii=False, allow_nan=False)
     return re.sub(r"\[[^\[\]{}\"]*\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n"
-
-
-def _bands(figure: Figure | SubFigure) -> Iterable[SubFigure]:
-    for band in figure.subfigs:
-        yield band
-        yield from _bands(band)
-
-
-def _legend_texts(owner: Figure) -> list[Text]:
-    return [text for legend in owner.legends for text in legend.get_texts()]
 
 
 def _words(texts: Iterable[Text]) -> list[str]:
@@ -106,13 +93,8 @@ def _numbers(values: Any) -> list[float | None] | Shown:
     if len(array) <= LONG:
         return [_number(value) for value in array]
     finite = array[np.isfinite(array)]
-    shown = {
-        "first": array[0],
-        "last": array[-1],
-        "least": finite.min(),
-        "greatest": finite.max(),
-        "mean": finite.mean(),
-    }
+    shown = {"first": array[0], "last": array[-1], "least": finite.min(), "greatest": finite.max()}
+    shown["mean"] = finite.mean()
     return {"count": len(array), **{name: _number(value) for name, value in shown.items()}}
 
 

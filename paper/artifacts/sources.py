@@ -27,8 +27,6 @@ NO_MODEL = "–"  # what a row of real images says of runs, sizes and times
 def find_record(profile: str, recipe: str, seed: int, alpha: float | None = None) -> Record | None:
     """The record of a run, or None when it is not complete.
 
-    A run that was trained with other settings than the code has now is another run.
-
     Raises:
         PpcdError: unknown profile or recipe, impossible seed or alpha, or a run directory that was changed.
     """
@@ -60,7 +58,7 @@ def read_csv(record: Record, name: str) -> pd.DataFrame:
 
 
 def second_half(history: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a log that are of the second half of its training."""
+    """The rows of a log from the second half of its training."""
     return history.loc[history["iteration"] > history["iteration"].max() / 2]
 
 
@@ -70,7 +68,7 @@ def generator_of(record: Record) -> Generator:
 
 
 def samples(record: Record) -> Path:
-    """The sample grid of a run, made again from its generator where the repository does not bring it."""
+    """The sample grid of a run, made from its generator where the repository does not hold it."""
     path = directory(record) / "samples.png"
     if not path.is_file():
         paths.write_atomic(path, sample_grid(generator_of(record), record["seed"], "cpu"))
