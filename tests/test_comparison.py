@@ -1,8 +1,9 @@
-"""Tables 1 and 2: means of the records, factors, ranks, what was not run, and the three files."""
+"""Tables 1, 2 and 3: means of the records, factors, ranks, what was not run, run times, and the three files."""
 
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -10,8 +11,9 @@ import pytest
 from fake_runs import fake_run
 
 from paper import numbers
-from paper.artifacts import render, runtimes, tables
+from paper.artifacts import render, rows, runtimes, tables
 from paper.artifacts.sources import find_record
+from paper.artifacts.tables import table1, table2, table3
 from ppcd import paths
 from ppcd.base import PpcdError
 
@@ -23,6 +25,8 @@ SYSTEMS: dict[str, tuple[float, float, float, int, float]] = {
     "tinygan": (3.0, 40.0, 0.10, 5_000, 0.0100),
     "ppcd": (8.0, 6.0, 0.42, 13_000, 0.0200),
 }
+ALL = pytest.mark.parametrize("make", [table1, table2, table3])
+Make = Callable[..., pd.DataFrame]
 
 
 def run(recipe: str, seed: int = 0, better: float = 0.0, **other: Any) -> dict[str, Any]:
@@ -32,9 +36,18 @@ def run(recipe: str, seed: int = 0, better: float = 0.0, **other: Any) -> dict[s
     return fake_run(recipe, seed, **{"params": params, "seconds": seconds} | scores | other)
 
 
-def everything(seed: int = 0) -> None:
+def everything() -> None:
     for recipe in SYSTEMS:
-        run(recipe, seed)
+        run(recipe)
+
+
+def ablation() -> None:
+    """The runs of Table 3 with scores that are easy to rank."""
+    fake_run("biggan", **{"is": 9.0, "fd": 1.0})
+    fake_run("ppcd-a0.5", **{"is": 7.0, "fd": 4.0})
+    fake_run("ppcd-no-pp", **{"is": 8.5, "fd": 3.0})
+    fake_run("ppcd-no-cd-a0.5", **{"is": 5.0, "fd": 9.0})
+    fake_run("ppcd-two-step-a0.5", **{"is": 6.0, "fd": 4.0})
 
 
 def cells(line: str) -> list[str]:
@@ -55,61 +68,74 @@ def column(frame: pd.DataFrame, heading: str) -> list[str]:
 # --- what is in them ---
 
 
-def test_rows_and_columns_are_the_papers_in_its_order() -> None:
-    for number, make in ((1, tables.table1), (2, tables.table2)):
-        frame = make("smoke", [0])
-        assert list(frame["model"]) == list(numbers.TABLES[number])
-        said = [entry.paper for entry in tables.columns(frame) if entry.paper]
-        assert said == list(next(iter(numbers.TABLES[number].values())))
-    assert [entry.key for entry in tables.columns(frame) if not entry.paper] == [
-        "precision", "recall", "accuracy", "cpu",
-    ], "ours beside the paper's"  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "number", "ours_alone"),
+    [
+        (table1, 1, {"precision", "recall", "accuracy"}),
+        (table2, 2, {"precision", "recall", "accuracy", "cpu"}),
+        (table3, 3, {"precision", "recall", "accuracy", "diversity", "kept"}),
+    ],
+)
+def test_rows_and_columns_are_the_papers_in_its_order(make: Make, number: int, ours_alone: set[str]) -> None:
+    frame = make("smoke", [0])
+    models = [model for model in frame["model"] if model != "Big-GAN (teacher)"]
+    assert models == list(numbers.TABLES[number])
+    said = [entry.paper for entry in tables.columns(frame) if entry.paper]
+    assert said == list(next(iter(numbers.TABLES[number].values())))
+    assert {entry.key for entry in tables.columns(frame) if not entry.paper} == ours_alone
+    for model in models:
+        for name, cell in numbers.TABLES[number][model].items():
+            beside = shown(frame)[model.replace("L_PP", "L<sub>PP</sub>").replace("L_CD", "L<sub>CD</sub>")
+                                  .replace("*", r"\*")][f"paper's {name}"]  # fmt: skip
+            assert beside in (cell.text, cell.text.replace("x)", "×)"), cell.text.split(" (")[0])
+
+
+def test_the_teacher_in_table_3_has_the_papers_numbers_of_table_1() -> None:
+    row = shown(table3("smoke", [0]))["Big-GAN (teacher) (reference)"]
+    assert (row["paper's IS"], row["paper's FID"], row["paper's #Par."]) == ("98.8", "8.70", "70.4M")
 
 
 def test_numbers_are_the_means_and_spreads_of_the_records() -> None:
     for seed, better in enumerate((0.0, 1.0, 5.0)):
         run("ppcd", seed, better, seconds=0.02 + 0.01 * seed)
-    row = tables.table1("smoke", [0, 1, 2]).set_index("recipe").loc["ppcd"]
+    run("sagan", 1)
+    frame = table1("smoke", [0, 1, 2]).set_index("recipe")
+    row = frame.loc["ppcd"]
     records = [find_record("smoke", "ppcd", seed) for seed in (0, 1, 2)]
     scores = [record["metrics"]["ema"]["is"] for record in records if record]
     assert row["is"] == pytest.approx(sum(scores) / 3) == pytest.approx(10.0)
     assert row["is sd"] == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert row["cpu"] == pytest.approx(0.03) and row["cpu sd"] == pytest.approx(0.01)
-    assert row["runs"] == "; ".join(record["id"] for record in records if record)
-    cell = shown(tables.table1("smoke", [0, 1, 2]))["PPCD-GAN (alpha=0.7)"]
+    assert row["runs"] == "; ".join(record["id"] for record in records if record) and row["status"] == "complete"
+    assert (frame.loc["sagan", "status"], frame.loc["sagan", "seeds"]) == ("1 of 3 seeds", "1")
+    assert math.isnan(frame.loc["sagan", "is sd"])
+    rows_shown = shown(table1("smoke", [0, 1, 2]))
+    assert rows_shown["SA-GAN"]["IS (classifier) ↑"] == "<ins>7.00</ins>"
+    cell = rows_shown["PPCD-GAN (alpha=0.7)"]
     assert cell["IS (classifier) ↑"] == "**10.00** ± 2.65" and cell["CPU (s) ↓"] == "**0.0300** ± 0.0100"
     assert cell["#Par. ↓"] == "**13k** (n/a)", "no Big-GAN, no factor; no spread of nothing"
 
 
-def test_alpha_of_the_pruned_row_is_the_papers() -> None:
-    run("ppcd-a0.5")
-    assert list(tables.table1("smoke", [0])["status"]) == ["not run"] * 5
-    run("ppcd")
-    assert tables.table1("smoke", [0]).iloc[-1]["status"] == "complete"
-    assert tables.table2("smoke", [0]).iloc[-1]["status"] == "complete"
-
-
-def test_factors_are_against_biggan_and_stand_behind_ours_and_the_papers() -> None:
+def test_factors_are_against_biggan_and_stand_after_ours_and_the_papers() -> None:
     everything()
-    frame = tables.table1("smoke", [0])
+    frame = table1("smoke", [0])
     assert list(frame["params factor"]) == pytest.approx([1.0, 2.0, 120 / 55, 24.0, 120 / 13])
     assert list(frame["macs factor"]) == pytest.approx(list(frame["params factor"]))
     assert column(frame, "#Par. ↓") == ["120k (1.0×)", "60k (2.0×)", "55k (2.2×)", "**5k** (24.0×)",
                                         "<ins>13k</ins> (9.2×)"]  # fmt: skip
     assert column(frame, "paper's #Par.")[-1] == "13.6M (5.2×)"
-    assert column(frame, "paper's MACs")[3] == "0.44B (48.4×)"
-    table2 = tables.table2("smoke", [0])
-    assert column(table2, "#Par. ↓")[-1] == "**13k**" and column(table2, "paper's #Par.")[-1] == "13.6M"
+    second = table2("smoke", [0])
+    assert column(second, "#Par. ↓")[-1] == "**13k**" and column(second, "paper's #Par.")[-1] == "13.6M"
 
 
-def test_best_and_second_in_every_column_big_gan_among_them() -> None:
+def test_best_is_bold_and_second_underlined_in_every_column() -> None:
     everything()
-    rows = shown(tables.table1("smoke", [0]))
+    table = shown(table1("smoke", [0]))
     marks = {
         heading: tuple(
-            next(model for model, row in rows.items() if row[heading].startswith(mark)) for mark in ("**", "<ins>")
+            next(model for model, row in table.items() if row[heading].startswith(mark)) for mark in ("**", "<ins>")
         )
-        for heading in next(iter(rows.values()))
+        for heading in next(iter(table.values()))
         if heading.endswith(("↑", "↓")) and heading != "GPU (s) ↓"
     }
     biggan, small = ("Big-GAN", "PPCD-GAN (alpha=0.7)"), ("Tiny-GAN", "PPCD-GAN (alpha=0.7)")
@@ -124,42 +150,91 @@ def test_best_and_second_in_every_column_big_gan_among_them() -> None:
         "MACs ↓": small,
         "CPU (s) ↓": small,
     }
-    assert "**" not in "".join(cell for row in rows.values() for name, cell in row.items() if "paper" in name)
+    assert "**" not in "".join(cell for row in table.values() for name, cell in row.items() if "paper" in name)
 
 
-def test_swapped_numbers_swap_the_marks() -> None:
-    everything()
-    before = column(tables.table1("smoke", [0]), "IS (classifier) ↑")
-    assert before == ["**9.00**", "7.00", "6.00", "3.00", "<ins>8.00</ins>"]
-    run("biggan", **{"is": 8.0})
-    run("ppcd", **{"is": 9.0})
-    after = column(tables.table1("smoke", [0]), "IS (classifier) ↑")
-    assert after == ["<ins>8.00</ins>", "7.00", "6.00", "3.00", "**9.00**"]
+def test_the_teacher_of_table_3_is_not_ranked_and_is_set_apart() -> None:
+    ablation()
+    scores = {name: (row["IS (classifier) ↑"], row["FD (classifier) ↓"])
+              for name, row in shown(table3("smoke", [0])).items()}  # fmt: skip
+    assert scores == {
+        "PPCD-GAN (complete)": ("<ins>7.00</ins>", "<ins>4.00</ins>"),
+        "PPCD-GAN w/o L<sub>PP</sub>": ("**8.50**", "**3.00**"),
+        "PPCD-GAN w/o L<sub>CD</sub>": ("5.00", "9.00"),
+        r"PPCD-GAN\*": ("6.00", "<ins>4.00</ins>"),  # as good as the other second, so marked like it
+        "Big-GAN (teacher) (reference)": ("9.00", "1.00"),
+    }
+    latex = tables.write(table3("smoke", [0]))[2].read_text()
+    assert r"\textbf{8.50}" in latex and r"\underline{7.00}" in latex and r"\textbf{9.00}" not in latex
+    assert latex.count(r"\midrule") == 2 and r"$\mathcal{L}_{\rm PP}$" in latex and "L_PP" not in latex
 
 
-def test_what_is_not_run_says_so_and_the_papers_number_stays() -> None:
-    run("sagan")
-    frame = tables.table1("smoke", [0])
-    assert list(frame["status"]) == ["not run", "complete", "not run", "not run", "not run"]
-    for model, row in shown(frame).items():
-        ours = {cell for heading, cell in row.items() if heading != "Model" and "paper" not in heading}
-        assert (ours == {"not run"}) == (model != "SA-GAN")
-        assert row["paper's FID"] == numbers.published(1, model, "FID").text
-    assert shown(frame)["SA-GAN"]["GPU (s) ↓"] == "not run", "there was no GPU"
-    csv = tables.write(frame)[0].read_text()
+def test_what_is_shown_as_equal_is_ranked_as_equal() -> None:
+    frame = pd.DataFrame({"is": [7.001, 7.004, 6.0, math.nan], "reference": False})
+    assert render.ranks(frame, render.Column("is", "IS", "high")) == {0: 1, 1: 1, 2: 2}
+    frame["is"] = [7.001, 7.014, 6.0, math.nan]
+    assert render.ranks(frame, render.Column("is", "IS", "high")) == {1: 1, 0: 2}
+
+
+def test_precision_is_ranked_where_recall_says_that_there_is_some_variety() -> None:
+    frame = pd.DataFrame({"precision": [0.9, 0.6, 0.5], "recall": [0.0196, 0.02, 0.3], "reference": False})
+    assert render.ranks(frame, tables.PRECISION) == {1: 1, 2: 2}
+    assert render.ranks(frame, render.Column("precision", "precision", "high")) == {0: 1, 1: 2}
+    assert "Precision is ranked where recall is at least 0.02." in tables.caption(table3("smoke", [0]))
+
+
+@ALL
+def test_what_is_not_run_says_so_and_the_papers_number_stays(make: Make) -> None:
+    frame = make("smoke", [0])
+    assert set(frame["status"]) == {"not run"}
+    for row in shown(frame).values():
+        assert {cell for name, cell in row.items() if name != "Model" and "paper" not in name} == {"not run"}
+    csv, markdown, latex = (path.read_text() for path in tables.write(frame))
     assert ",," not in csv and ",\n" not in csv
+    assert "**" not in markdown and "<ins>" not in markdown and r"\textbf" not in latex
+
+
+def test_a_complete_run_among_others_that_are_not() -> None:
+    run("sagan")
+    frame = table1("smoke", [0])
+    assert list(frame["status"]) == ["not run", "complete", "not run", "not run", "not run"]
+    assert shown(frame)["SA-GAN"]["GPU (s) ↓"] == "not run", "there was no GPU"
     read = pd.read_csv(tables.write(frame)[0], keep_default_na=False).set_index("recipe")
     assert read.loc["sagan", "gpu"] == "not run" and float(read.loc["sagan", "is"]) == 7.0
     assert read.loc["sagan", "params factor"] == "n/a", "there is no Big-GAN to compare with"
 
 
-def test_ways_of_measuring_are_never_mixed() -> None:
-    run("biggan")
-    run("ppcd", protocol={"backbone": "efficientnet-lite0"})
-    with pytest.raises(PpcdError, match="they cannot stand in one table"):
-        tables.table1("smoke", [0])
-    with pytest.raises(PpcdError, match="unknown profile"):
-        tables.table2("mnits", [0])
+def test_pruned_rows_are_of_the_papers_alpha_and_another_has_its_own_files() -> None:
+    run("ppcd-a0.5")
+    assert set(table1("smoke", [0])["status"]) == {"not run"}
+    assert table3("smoke", [0])["status"].iloc[0] == "complete"
+    first = {path: path.read_bytes() for path in tables.write(table3("smoke", [0]))}
+    other = table3("smoke", [0], alpha=0.7)
+    assert set(other["status"]) == {"not run"}
+    assert [path.name for path in tables.write(other)] == ["table3-a0.7.csv", "table3-a0.7.md", "table3-a0.7.tex"]
+    assert {path: path.read_bytes() for path in first} == first
+    with pytest.raises(PpcdError, match="alpha must be a number in"):
+        table3("smoke", [0], alpha=1.2)
+    with pytest.raises(PpcdError, match="unknown profile 'mnits'"):
+        table2("mnits", [0])
+
+
+def test_ways_of_measuring_are_never_mixed_and_own_networks_are_named() -> None:
+    fake_run("ppcd-a0.5", protocol={"backbone_sha256": "a"})
+    fake_run("ppcd-no-pp", protocol={"backbone_sha256": "a", "seed": 5, "accuracy_classifier": 0.98})
+    assert "separately trained" not in tables.caption(table3("smoke", [0]))
+    fake_run("ppcd-no-cd-a0.5", protocol={"backbone_sha256": "b"})
+    assert "2 separately trained copies" in tables.caption(table3("smoke", [0]))
+    for protocol, said in (({"kid_seed": 7}, "kid_seed 7"), ({"backbone": "inception"}, "backbone 'inception'")):
+        fake_run("ppcd-two-step-a0.5", protocol=protocol)
+        with pytest.raises(PpcdError, match=f"measured with {said} .*cannot stand in one table"):
+            table3("smoke", [0])
+
+
+def test_a_frechet_distance_is_called_fid_with_the_papers_network_only() -> None:
+    assert rows.score_names("classifier")["fd"] == "FD (classifier)"
+    assert rows.score_names("efficientnet-lite0")["is"] == "IS (efficientnet-lite0)"
+    assert rows.score_names("inception")["fd"] == "FID"
 
 
 # --- run times ---
@@ -182,11 +257,9 @@ def write_runtime(records: list[dict[str, Any]], gpu: bool = False, **wrong: str
 
 
 def test_times_side_by_side_are_taken_where_all_networks_have_them() -> None:
-    records = [run("biggan"), run("ppcd")]
-    write_runtime(records, gpu=True)
-    frame = tables.table1("smoke", [0])
+    write_runtime([run("biggan"), run("ppcd")], gpu=True)
+    frame = table1("smoke", [0])
     assert list(frame["cpu"].dropna()) == [1.0, 2.0], "the median over rounds"
-    assert list(frame["gpu"].dropna()) == [0.1, 0.2]
     assert column(frame, "GPU (s) ↓") == ["**0.100**", "not run", "not run", "not run", "<ins>0.200</ins>"]
     assert f"GPU a GPU, {runtimes.TOGETHER}; CPU CPU_1 (R), 1 thread, {runtimes.TOGETHER}" in tables.caption(frame)
     assert r"CPU\_1 (R)" in tables.write(frame)[2].read_text()
@@ -199,20 +272,18 @@ def test_times_of_two_measurements_are_never_in_one_column(what: str) -> None:
         write_runtime(records[1:])
     if what == "other weights":
         write_runtime(records, generator_sha256="0" * 64)
-    frame = tables.table1("smoke", [0])
+    frame = table1("smoke", [0])
     assert list(frame["cpu"].dropna()) == [0.069, 0.02], "those of the records, for both"
     assert "GPU not run" in tables.caption(frame)
     assert f"CPU a processor (AVX2), 1 thread, {runtimes.ALONE}" in tables.caption(frame)
 
 
 def test_a_gpu_that_only_some_runs_had() -> None:
-    run("biggan", gpu_seconds=0.005)
-    run("ppcd")
-    frame = tables.table1("smoke", [0])
+    records = [run("biggan", gpu_seconds=0.005), run("ppcd")]
+    write_runtime(records)
+    frame = table1("smoke", [0])
     assert column(frame, "GPU (s) ↓") == ["**0.00500**", "not run", "not run", "not run", "not run"]
-    write_runtime([find_record("smoke", name, 0) or {} for name in ("biggan", "ppcd")])
-    frame = tables.table1("smoke", [0])
-    assert list(frame["cpu"].dropna()) == [1.0, 2.0] and frame["gpu"].iloc[0] == 0.005, "each device for itself"
+    assert list(frame["cpu"].dropna()) == [1.0, 2.0], "each device for itself"
 
 
 def test_seconds_are_written_with_three_digits() -> None:
@@ -223,19 +294,27 @@ def test_seconds_are_written_with_three_digits() -> None:
 # --- files ---
 
 
-def test_captions_say_everything_a_small_result_could_hide() -> None:
+@ALL
+def test_captions_say_everything_a_small_result_could_hide(make: Make) -> None:
     everything()
-    for frame in (tables.table1("smoke", [0, 3]), tables.table2("smoke", [0, 3])):
-        said = ("profile smoke", "seeds 0, 3", "backbone classifier", "100 samples", "EMA weights", "alpha 0.7")
-        said += ("ImageNet 128x128", "batch of 64", "a processor")
-        for path in tables.write(frame)[1:]:
-            assert [word for word in said if word not in path.read_text()] == [], path.name
-        assert all(word in tables.html(frame) for word in said)
-    chosen = tables.TABLES[2].note
-    assert chosen in tables.caption(frame) and chosen not in tables.caption(tables.table1("smoke", [0]))
-    names = [path.name for path in tables.write(frame)]
-    assert names == ["table2.csv", "table2.md", "table2.tex"]
-    assert tables.write(tables.table1("smoke", [0]))[0].parent == paths.results("smoke") / "tables"
+    ablation()
+    frame = make("smoke", [0, 3])
+    said = ["profile smoke", "seeds 0, 3", "backbone classifier", "100 samples", "EMA weights", "ImageNet 128x128"]
+    said += [f"alpha {frame['alpha'].iloc[0]:g}"] + (["batch of 64", "a processor"] if make != table3 else [])
+    number = tables.number_of(frame)
+    written = tables.write(frame)
+    assert [path.name for path in written] == [f"table{number}.{kind}" for kind in ("csv", "md", "tex")]
+    for text in (written[1].read_text(), written[2].read_text(), tables.html(frame)):
+        assert [word for word in said if word not in text] == []
+    assert ("chose its sub-network by the Fréchet distance" in tables.caption(frame)) == (number == 2)
+
+
+def test_the_csv_has_every_number_in_full() -> None:
+    fake_run("ppcd-a0.5", 0, **{"is": 10 / 3})
+    read = pd.read_csv(tables.write(table3("smoke", [0]))[0], keep_default_na=False)
+    assert float(read.loc[0, "is"]) == 10 / 3 and read.loc[0, "runs"].startswith("ppcd-a0.5-s0-")
+    assert read.loc[0, "kept"] == "18/48" and read.loc[0, "kept per layer"] == " ".join(["3/8"] * 6)
+    assert set(read["profile"]) == {"smoke"} and set(read["asked seeds"].astype(str)) == {"0"}
 
 
 def balanced(latex: str) -> None:
@@ -260,17 +339,14 @@ def balanced(latex: str) -> None:
     assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in lines} == {len(layout)}
 
 
-def test_latex_is_whole() -> None:
+@ALL
+def test_latex_is_whole(make: Make) -> None:
     everything()
+    ablation()
     run("distill-nas", better=-1.0)
-    for make, size in ((tables.table1, 5), (tables.table2, 3)):
-        latex = tables.write(make("smoke", [0]))[2].read_text()
-        balanced(latex)
-        assert latex.count(r"\\" + "\n") == size + 1
-        assert r"\textbf{" in latex and r"\underline{" in latex and "×" not in latex and "↑" not in latex
+    latex = tables.write(make("smoke", [0]))[2].read_text()
+    balanced(latex)
+    assert r"\textbf{" in latex and r"\underline{" in latex and "×" not in latex and "↑" not in latex
+    for whole, broken in ((r"\end{tabular}", ""), (" & ", " "), (r"\#", "#")):
         with pytest.raises(AssertionError):
-            balanced(latex.replace(r"\end{tabular}", "", 1))
-        with pytest.raises(AssertionError):
-            balanced(latex.replace(" & ", " ", 1))
-        with pytest.raises(AssertionError):
-            balanced(latex.replace(r"\#", "#", 1))
+            balanced(latex.replace(whole, broken, 1))
