@@ -83,7 +83,7 @@ def masks_figure(record: Record) -> Figure:
 def _channels(axes: Axes, rows: pd.DataFrame, channels: int, last: int) -> None:
     """A line for each channel of a layer, first to last to close; `closed` lists those since the row before."""
     closed = rows.dropna(subset="closed")
-    ends = closed["iteration"].repeat(closed["closed"].astype(str).str.split().str.len()).tolist()
+    ends = closed.assign(channel=closed["closed"].astype(str).str.split()).explode("channel")["iteration"].tolist()
     axes.hlines(range(channels), 0, [*ends, *[last] * (channels - len(ends))], color=PALETTE[0], linewidth=1)
     axes.plot(ends, range(len(ends)), "|", color=PALETTE[0], markersize=4)
     axes.set_yticks([])

@@ -39,8 +39,10 @@ def number(value: Any) -> float:
 
 def statistics(values: pd.DataFrame) -> dict[str, float]:
     """Of every column the mean over seeds and the standard deviation between them (n - 1; NaN for one seed)."""
-    means, spreads = values.mean(skipna=False), values.std(skipna=False)
-    return {name: each for key in values for name, each in ((key, means[key]), (f"{key} sd", spreads[key]))}
+    found: dict[str, float] = {}
+    for key, column in values.items():
+        found |= {str(key): column.mean(skipna=False), f"{key} sd": column.std(skipna=False)}
+    return found
 
 
 def model_row(
