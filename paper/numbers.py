@@ -2,7 +2,7 @@
 
 Vo, Sugimoto and Nakayama, "PPCD-GAN: Progressive Pruning and Class-Aware Distillation for Large-Scale
 Conditional GANs Compression", WACV 2022, arXiv 2203.08456. All numbers are for ImageNet at 128x128 with
-the Inception network; they stand beside ours to be compared in direction, never in size.
+the Inception network; they stand next to ours to be compared in direction, never in size.
 """
 
 import re
