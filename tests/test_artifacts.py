@@ -77,11 +77,8 @@ def test_masks_figure_marks_alpha_the_freeze_and_two_thirds() -> None:
     assert (list(freeze.get_xdata()), list(freeze.get_ydata())) == ([13], [0.625])
     assert list(dotted.get_xdata()) == [pytest.approx(16.0)] * 2
     assert "profile smoke · seed 0 · backbone classifier · alpha 0.7" in texts(figure)
-
-
-def test_a_layer_that_never_froze_has_no_mark() -> None:
-    figure = curves.masks_figure(fake_run("ppcd-literal-sgd", kept=8, frozen_at=None))
-    assert len(figure.axes[6].lines) == 3
+    never = curves.masks_figure(fake_run("ppcd-literal-sgd", kept=8, frozen_at=None))
+    assert len(never.axes[6].lines) == 3, "no mark"
 
 
 @pytest.mark.parametrize(("layers", "columns", "hidden"), [(10, 5, 0), (7, 4, 2), (2, 2, 0)])
@@ -93,11 +90,6 @@ def test_masks_figure_of_any_number_of_layers(
     visible = [axes for axes in figure.axes if axes.get_visible()]
     assert len(figure.axes) % (2 * columns) == 0 and len(figure.axes) - len(visible) == hidden
     assert [axes.get_title() for axes in visible if axes.get_title()] == [f"layer {n}" for n in range(layers)]
-
-
-def test_masks_of_a_run_without_masks_are_refused_in_one_line() -> None:
-    with pytest.raises(PpcdError, match=r"has no masks\.csv"):
-        curves.masks_figure(fake_run("ppcd-no-pp"))
 
 
 def test_mask_rules_side_by_side_with_one_missing() -> None:
@@ -127,6 +119,8 @@ def test_masks_are_written_under_the_recipes_name() -> None:
     assert [path.name for path in curves.write_masks(fake_run("ppcd"))] == ["masks.png", "masks.pdf"]
     names = [path.name for path in curves.write_masks(fake_run("ppcd-no-cd"))]
     assert names == ["masks-ppcd-no-cd.png", "masks-ppcd-no-cd.pdf"]
+    with pytest.raises(PpcdError, match=r"has no masks\.csv"):
+        curves.write_masks(fake_run("ppcd-no-pp"))
 
 
 # --- Small tables ---
@@ -148,13 +142,11 @@ def test_layers_and_size_and_scores() -> None:
     assert layers.loc[0, ["kept", "pruned", "of the training"]].tolist() == [2, "75.0%", "25.0%"]
     assert summary.size(record)["left"].tolist() == ["62.5%"] * 3
     assert summary.scores(record)["weights"].tolist() == ["ema", "raw"]
-    assert summary.scores(fake_run("biggan")).iloc[1, 1] == "not measured"
-
-
-def test_absent_and_unmasked_runs_are_said_to_be_so() -> None:
+    biggan = fake_run("biggan")
+    assert summary.scores(biggan).iloc[1, 1] == "not measured"
     assert summary.when_run(None, summary.scores) == "**not run**"
-    assert "Nothing was pruned" in summary.when_masked(fake_run("biggan"), summary.layers)
-    assert len(summary.when_masked(fake_run("ppcd"), summary.layers)) == 6
+    assert "Nothing was pruned" in summary.when_masked(biggan, summary.layers)
+    assert len(summary.when_masked(record, summary.layers)) == 6
 
 
 def test_the_papers_settings_stand_beside_ours() -> None:

@@ -50,40 +50,40 @@ def fig4_frame(study: Study, alphas: Sequence[float] = numbers.FIGURE4_ALPHAS) -
     Raises:
         PpcdError: impossible alpha, or runs that were measured in different ways.
     """
-    rows: list[dict[str, Any]] = []
-    everything: list[Record] = []
-    for method, title in numbers.FIGURE4_ROWS.items():
-        for alpha in alphas:
-            records = replace(study, alpha=alpha).records(method)
-            found = [(record, read_generations(record)) for record in records]
-            measured = [(record, each) for record, each in found if each is not None]
-            runs = [record for record, _ in measured]
-            distances = [[float(each["fd"]) for each in made["generations"]] for _, made in measured]
-            sizes = pd.DataFrame([record["complexity"] for record in runs], columns=list(SIZES), dtype=float)
-            table, row = numbers.FIGURE4_PRINTED.get((method, alpha), (None, ""))
-            rows.append(
-                {
-                    "profile": study.profile,
-                    "method": title,
-                    "recipe": get_recipe(method, alpha).name,
-                    "alpha": alpha,
-                    "status": "complete" if runs else NOT_MEASURED if records else NOT_RUN,
-                    **_mean_and_interval(distances),
-                    "seeds": listed([record["seed"] for record in runs]),
-                    "generations": sum(map(len, distances)),
-                    "samples per generation": measured[0][1]["protocol"]["samples"] if measured else 0,
-                    **sizes.mean(),
-                    "runs": "; ".join(record["id"] for record in runs) or NOT_RUN,
-                    "paper FID": math.nan if table is None else numbers.published(table, row, "FID").value,
-                    "paper table": None if table is None else f"Table {table}",
-                }
-            )
-            everything += runs
+    points = [_point(study, method, alpha) for method in numbers.FIGURE4_ROWS for alpha in alphas]
+    everything = [record for _, runs in points for record in runs]
     common_protocol(everything)
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame([row for row, _ in points])
     if note := data_note(everything):
         frame["data note"] = note
     return frame.assign(**{"interval over": np.where(frame["seeds"].str.contains(","), "seeds", "generations")})
+
+
+def _point(study: Study, method: str, alpha: float) -> tuple[dict[str, Any], list[Record]]:
+    """A row of the frame, and the runs whose generations were measured."""
+    records = replace(study, alpha=alpha).records(method)
+    found = [(record, read_generations(record)) for record in records]
+    measured = [(record, each) for record, each in found if each is not None]
+    runs = [record for record, _ in measured]
+    distances = [[float(each["fd"]) for each in made["generations"]] for _, made in measured]
+    sizes = pd.DataFrame([record["complexity"] for record in runs], columns=list(SIZES), dtype=float)
+    table, printed_row = numbers.FIGURE4_PRINTED.get((method, alpha), (None, ""))
+    row = {
+        "profile": study.profile,
+        "method": numbers.FIGURE4_ROWS[method],
+        "recipe": get_recipe(method, alpha).name,
+        "alpha": alpha,
+        "status": "complete" if runs else NOT_MEASURED if records else NOT_RUN,
+        **_mean_and_interval(distances),
+        "seeds": listed([record["seed"] for record in runs]),
+        "generations": sum(map(len, distances)),
+        "samples per generation": measured[0][1]["protocol"]["samples"] if measured else 0,
+        **sizes.mean(),
+        "runs": "; ".join(record["id"] for record in runs) or NOT_RUN,
+        "paper FID": math.nan if table is None else numbers.published(table, printed_row, "FID").value,
+        "paper table": None if table is None else f"Table {table}",
+    }
+    return row, runs
 
 
 def _mean_and_interval(distances: Sequence[Sequence[float]]) -> dict[str, float]:
