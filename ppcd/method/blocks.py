@@ -16,8 +16,7 @@ class PPResBlock(nn.Module):
 
     The parts in brackets make a residual block of BigGAN a PP-Res block. The first mask follows the CBN, so that a
     pruned channel is exactly zero: conv1's filter, its CBN entries and conv2's input channel can go. The transition
-    brings what is left of conv2's channels back to the width of the block, so that slimming changes nothing outside
-    of the block.
+    brings conv2's remaining channels back to the width of the block, so that slimming changes nothing outside it.
 
     Args:
         bn1, bn2: class-conditional batch norms, called with a feature map and the block's condition.
@@ -66,16 +65,12 @@ class PPResBlock(nn.Module):
         return h + self.conv_sc(up(x))
 
     def slim(self, name: str, **options: Any) -> None:
-        """Drop the masks and the channels that they have pruned.
-
-        Args:
-            name: of the block, for the error.
-            options: of `narrow`.
+        """Drop the masks and the channels that they have pruned (`name` is for the error, `options` of `narrow`).
 
         Raises:
             PpcdError: a mask has not frozen.
         """
-        k1, k2 = kept(self.mask1, f"{name}.mask1"), kept(self.mask2, f"{name}.mask2")
+        k1, k2 = remaining(self.mask1, f"{name}.mask1"), remaining(self.mask2, f"{name}.mask2")
         self.conv1 = narrow(self.conv1, k1, None, **options)
         self.bn2 = narrow(self.bn2, k1, None, **options)
         self.conv2 = narrow(self.conv2, k2, k1, **options)
@@ -89,7 +84,7 @@ def up(x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch c
     return F.interpolate(x, scale_factor=2)
 
 
-def kept(mask: ChannelMask | None, name: str) -> Tensor | None:
+def remaining(mask: ChannelMask | None, name: str) -> Tensor | None:
     """Indices of the channels that a frozen mask keeps; None without a mask: all.
 
     Raises:
