@@ -39,9 +39,9 @@ def l1_norms(conv: nn.Conv2d) -> Tensor:
 class GradualSchedule:
     """How many channels are closed when. Times are fractions of the training.
 
-    The closed fraction of a layer follows 1 - (1 - x)^power, x from 0 at `begin` to 1 at `end`: gradual pruning (Zhu and
-    Gupta, "To prune, or not to prune", 2018), whose power is 3. At 1.5 at most 2% of a layer's channels close in 1% of
-    the training, for alpha up to 0.7.
+    The closed fraction of a layer follows 1 - (1 - x)^power, x from 0 at `begin` to 1 at `end`. Zhu and Gupta ("To
+    prune, or not to prune", 2018) take the power 3; at 1.5 at most 2% of a layer's channels close in 1% of the
+    training, for alpha up to 0.7.
     """
 
     begin: float = 0.05
