@@ -6,7 +6,6 @@ BigGAN-PyTorch's `BigGAN.py` and `layers.py`. What the tests share besides stand
 
 import ctypes
 import gc
-import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -322,36 +321,6 @@ def discriminator(state: State, arch: str, resolution: int, images: Tensor, y: T
     h = h.clamp(min=0).sum(dim=(2, 3))
     linear = (h @ sn_weight(state, "linear", eps).T + state["linear.bias"])[:, 0]
     return linear + (sn_weight(state, "embed", eps)[y] * h).sum(dim=1)
-
-
-def generator_parameters(
-    arch: str,
-    resolution: int,
-    classes: int,
-    width: int,
-    dim_z: int,
-    hidden: list[tuple[int, int]] | None = None,
-    transition: bool = False,
-    masks: bool = False,
-) -> int:
-    """The number of a generator's parameters, by counting on paper."""
-    channels = [multiple * width for multiple in G_CHANNELS[resolution]]
-    blocks = len(channels) - 1
-    chunk = dim_z // (blocks + 1) if arch == "biggan" else dim_z
-
-    def cbn(c: int) -> int:
-        return 2 * c * (128 + chunk) if arch == "biggan" else 2 * c * classes
-
-    total = classes * 128 if arch == "biggan" else 0
-    total += (chunk + 1) * 16 * channels[0]
-    for i, (c_in, c_out) in enumerate(itertools.pairwise(channels)):
-        h1, h2 = hidden[i] if hidden else (c_out, c_out)
-        total += cbn(c_in) + (9 * c_in + 1) * h1 + cbn(h1) + (9 * h1 + 1) * h2 + (c_in + 1) * c_out
-        total += (h2 + 1) * c_out if transition else 0
-        total += h1 + h2 if masks else 0
-        if 8 * 2**i == 64:
-            total += 2 * c_out * max(1, c_out // 8) + 2 * c_out * max(1, c_out // 2) + 1
-    return total + 2 * channels[-1] + (9 * channels[-1] + 1) * 3
 
 
 # ------------------------------------------------------------ shared by the tests

@@ -1,4 +1,4 @@
-"""The forms of a training: the same steps but for rounding, without waiting for a GPU, compiled where that is asked."""
+"""Compute options: the same steps except for rounding, no waiting for a GPU, torch.compile where that is asked."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch import Tensor
 from paper.inventory import find_runs
 from ppcd.baselines import make_trainer
 from ppcd.method.losses import class_aware_distillation
-from ppcd.method.masks import ChannelMask, channels_to_prune
+from ppcd.method.masks import channels_to_prune
 from ppcd.method.slim import slim
 from ppcd.method.teacher import Teacher
 from ppcd.networks.compute import EXACT, FAST, STRAIGHTFORWARD, ComputeOptions
@@ -119,7 +119,7 @@ def reads_of(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return reads
 
 
-@pytest.mark.parametrize("recipe", ["biggan", "sagan", "tinygan", "l1-sagan", "distill-only"])
+@pytest.mark.parametrize("recipe", ["biggan", "tinygan"])
 def test_a_step_waits_for_nothing(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = trainer_of(recipe, FAST)
     trainer.step()
@@ -140,12 +140,6 @@ def test_masks_are_read_where_a_channel_has_to_go_and_in_no_other_step(monkeypat
         mask.freeze(torch.arange(mask.channels) >= channels_to_prune(mask.channels, 0.7))
     trainer.step()  # finds the indices of the kept channels
     assert reads_of(trainer, monkeypatch) == []
-
-
-def test_the_closed_channels_of_all_masks_are_counted() -> None:
-    mask = ChannelMask(5)
-    mask.weight.data[:2] = -1
-    assert int(mask.pruned()) == 2 and mask.pruned_ratio() == 0.4
 
 
 # ------------------------------------------------------------ torch.compile
