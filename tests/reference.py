@@ -161,34 +161,6 @@ def batch_norm(x: Tensor, gain: Tensor, bias: Tensor, mean: Tensor, var: Tensor,
     return result
 
 
-def self_attention(x: Tensor, theta: Tensor, phi: Tensor, g: Tensor, o: Tensor, gamma: float) -> Tensor:
-    """x_q + gamma o(sum_k beta_qk g_k), beta_qk = softmax_k(theta_q . phi_k); q a pixel, k a 2x2-pooled cell.
-
-    theta, phi, g and o are matrices [channels out, channels in].
-    """
-    batch, _, height, width = x.shape
-    result = x.clone()
-    for b in range(batch):
-
-        def project(matrix: Tensor, r: int, c: int, image: Tensor = x[b]) -> Tensor:
-            return matrix @ image[:, r, c]
-
-        cells = []
-        for r in range(0, height, 2):
-            for c in range(0, width, 2):
-                window = [(r + i, c + j) for i in (0, 1) for j in (0, 1)]
-                pooled = [torch.stack([project(matrix, *pixel) for pixel in window]).amax(dim=0) for matrix in (phi, g)]
-                cells.append(pooled)
-        for r in range(height):
-            for c in range(width):
-                query = project(theta, r, c)
-                logits = [float(query @ key) for key, _ in cells]
-                exps = [math.exp(logit - max(logits)) for logit in logits]
-                seen = sum(e / sum(exps) * value for e, (_, value) in zip(exps, cells, strict=True))
-                result[b, :, r, c] += gamma * (o @ seen)
-    return result
-
-
 # ------------------------------------------------------------ networks
 
 G_CHANNELS = {32: [4, 4, 4, 4], 64: [16, 16, 8, 4, 2], 128: [16, 16, 8, 4, 2, 1]}

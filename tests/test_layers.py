@@ -230,23 +230,6 @@ def test_eps_of_the_norm() -> None:
 # ------------------------------------------------------------ self-attention
 
 
-def attention(channels: int, seed: int = 0) -> SelfAttention:
-    return reference.randomise(SelfAttention(channels, LayerMaker(True, 1e-8)).double(), seed).eval()
-
-
-@pytest.mark.parametrize(("channels", "height", "width"), [(8, 4, 4), (16, 2, 6), (3, 4, 2), (1, 2, 2)])
-def test_self_attention_is_the_loop_over_pixels_and_cells(channels: int, height: int, width: int) -> None:
-    layer = attention(channels)
-    matrices = []
-    for part in (layer.theta, layer.phi, layer.g, layer.o):
-        sigma, _, _ = reference.spectral_norm(part.weight, part.u, 1e-8)
-        matrices.append((part.weight / sigma).flatten(1).detach())
-    x = 2 * random((2, channels, height, width), 5)
-    expected = reference.self_attention(x, *matrices, gamma=0.7)
-    assert largest_difference(layer(x), expected) < 1e-12
-    assert largest_difference(expected, x) > 1e-2
-
-
 def test_fresh_self_attention_is_the_identity_and_can_learn() -> None:
     layer = SelfAttention(8, LayerMaker(True, 1e-8))
     x = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ppcd.method.slim import slim
 from ppcd.networks.generators import Generator, build_generator
-from ppcd.networks.layers import SpectralNorm, effective_weight
+from ppcd.networks.layers import SpectralNorm
 
 RESOLUTIONS = [32, 64, 128]
 ARCHS = ["biggan", "sagan"]
@@ -147,7 +147,7 @@ def test_other_mistakes_are_seen(mistake: str) -> None:
     with torch.no_grad():
         for source, target in zip(generator.blocks, result.blocks, strict=True):
             k1, k2 = (mask.kept.nonzero().squeeze(1) for mask in (source.mask1, source.mask2))
-            conv2, transition = effective_weight(source.conv2), effective_weight(source.transition)
+            conv2, transition = source.conv2.normalized_weight(), source.transition.normalized_weight()
             if mistake == "conv1 bias":
                 target.conv1.bias.copy_(source.conv1.bias[: len(k1)])
             elif mistake == "norm":

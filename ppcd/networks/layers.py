@@ -117,7 +117,8 @@ class SpectralNorm(nn.Module):
         For training the layer stays under spectral norm, with a scale that makes W / sigma(W) * scale the effective
         weight. Else it is torch's own layer.
         """
-        effective = select(effective_weight(self), rows, columns)
+        sigma, _ = power_iteration(self.weight.detach(), self.u, self.eps)
+        effective = select(self.weight.detach() * (self.scale / sigma), rows, columns)
         result: Any = copy.deepcopy(self)
         if getattr(self, "bias", None) is not None:
             replace(result, "bias", select(self.bias, rows))  # type: ignore[arg-type]
@@ -134,16 +135,6 @@ class SpectralNorm(nn.Module):
         replace(result, "u", left[:, :1].t().to(weight))
         result.scale.copy_(singular[0] * (effective.norm() / weight.norm().clamp_min(torch.finfo(weight.dtype).tiny)))
         return result
-
-
-@torch.no_grad()
-def effective_weight(layer: nn.Conv2d | nn.Linear | nn.Embedding | SpectralNorm) -> Tensor:
-    """The weight that the layer uses at evaluation: normalised if it is under spectral norm."""
-    weight: Tensor = layer.weight.detach()
-    if isinstance(layer, SpectralNorm):
-        sigma, _ = power_iteration(weight, layer.u, layer.eps)
-        weight = weight * (layer.scale / sigma)
-    return weight
 
 
 class SNConv2d(nn.Conv2d, SpectralNorm):
