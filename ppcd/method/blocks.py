@@ -70,7 +70,7 @@ class PPResBlock(nn.Module):
         Raises:
             PpcdError: a mask has not frozen.
         """
-        k1, k2 = remaining(self.mask1, f"{name}.mask1"), remaining(self.mask2, f"{name}.mask2")
+        k1, k2 = kept(self.mask1, f"{name}.mask1"), kept(self.mask2, f"{name}.mask2")
         self.conv1 = narrow(self.conv1, k1, None, **options)
         self.bn2 = narrow(self.bn2, k1, None, **options)
         self.conv2 = narrow(self.conv2, k2, k1, **options)
@@ -84,7 +84,7 @@ def up(x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch c
     return F.interpolate(x, scale_factor=2)
 
 
-def remaining(mask: ChannelMask | None, name: str) -> Tensor | None:
+def kept(mask: ChannelMask | None, name: str) -> Tensor | None:
     """Indices of the channels that a frozen mask keeps; None without a mask: all.
 
     Raises:

@@ -50,8 +50,7 @@ def class_aware_distillation(teacher_features: Sequence[Tensor], student_feature
     for k, (o_t, o_s) in enumerate(zip(teacher_features, student_features, strict=True)):
         if o_t.shape[0] != o_s.shape[0] or o_t.shape[2:] != o_s.shape[2:]:
             raise PpcdError(f"features {k} differ in batch or size: {tuple(o_t.shape)} and {tuple(o_s.shape)}")
-        distance = torch.linalg.vector_norm(normalized_map(o_t) - normalized_map(o_s), dim=1)  # eq. 4
-        distances.append(distance.mean())
+        distances.append(torch.linalg.vector_norm(normalized_map(o_t) - normalized_map(o_s), dim=1).mean())  # eq. 4
     return torch.stack(distances).mean()  # eq. 6
 
 

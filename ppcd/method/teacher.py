@@ -3,15 +3,16 @@
 The paper normalises the teacher's features class-conditionally "to avoid class leakage" and does not say how. A
 normalisation that L_CD trained alone would collapse to flat maps, so nothing here learns:
 
-- "teacher": the teacher's own class-conditional BN that follows the block. After the last block no norm knows the
-  class; there, statistics of each class are measured from the teacher's own samples when the class first occurs.
+- "teacher": the teacher's own class-conditional BN that follows the block. After its last block it has none
+  that knows the class; there, statistics of each class are measured from the teacher's own samples, once, when the
+  class first occurs.
   (At 64 and 128 px self-attention stands between one block and the next; the features are those before it, the BN's
   statistics those after it. The two are the same while gamma is 0.)
 - "statistics": such statistics after every block.
 - "none": the features as they are, the class-leakage ablation.
-- "both": teacher and student alike, each side by its own norm that follows the block (after the last block the output
-  norm, which knows no class), with its running statistics. The student's norms are constants of L_CD: its gradient
-  reaches the features alone, so that it cannot flatten the maps through a norm.
+- "both": the student's features are normalised as the teacher's are, each side by its own norm that follows the block
+  (after the last block the output norm, which knows no class), with its running statistics. The student's norms are
+  constants of L_CD: its gradient reaches the features alone, so that it cannot flatten the maps through a norm.
 
 Under "teacher" and "statistics" the student's features stay as they are, and a student equal to its teacher has an L_CD
 above 0; under "both" and "none" it is 0 (`figures/<profile>/lcd_range`).
@@ -58,7 +59,9 @@ class Teacher:
         self.normalisation, self.half = normalisation, half
         self.statistics: dict[int, tuple[Tensor, Tensor]] = {}  # block -> mean and variance, [class, channel]
         last = len(generator.blocks) - 1
-        self._measured = {"teacher": [last], "statistics": list(range(1, last + 1))}.get(normalisation, [])
+        self._measured = {"teacher": [last], "statistics": list(range(1, last + 1)), "none": [], "both": []}[
+            normalisation
+        ]
         self._missing = set(range(generator.num_classes)) if self._measured else set[int]()  # classes
         noise = named_generator(seed, "teacher statistics")
         self._noise = [torch.randn(samples_per_class, self.dim_z, generator=noise) for _ in sorted(self._missing)]
@@ -68,45 +71,9 @@ class Teacher:
         return self.generator.dim_z
 
     @torch.no_grad()
-    def features(
-        self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
-    ) -> list[Float[Tensor, "batch channel height width"]]:
-        """Normalised features of the second to the last block, for the student's noise z.
-
-        The teacher takes the first of the student's noise entries where it has fewer (BigGAN 120, SA-GAN 128).
-        """
-        self._measure(y)
-        z = z[:, : self.dim_z]
-        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.half):
-            _, features = self.generator(z, y, return_features=True)
-            if self.normalisation == "both":
-                return after_norms(self.generator, features, z, y)
-            _, conditions = self.generator.conditions(z, y)
-            normalised = features[1:]
-            for index in range(1, len(features)):
-                if index in self.statistics:
-                    mean, var = (moment[y][:, :, None, None] for moment in self.statistics[index])
-                    normalised[index - 1] = (features[index] - mean) * torch.rsqrt(var + 1e-5)
-                elif self.normalisation == "teacher":
-                    next_block = self.generator.residual_blocks()[index + 1]
-                    normalised[index - 1] = next_block.bn1(features[index], conditions[index + 1])
-            return normalised
-
-    def of_student(
-        self, generator: Any, features: list[Tensor], z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
-    ) -> list[Float[Tensor, "batch channel height width"]]:
-        """A student's features of the second to the last block, as L_CD compares them with `features`.
-
-        Args:
-            generator: the student.
-            features: of all of its blocks, for z and y.
-        """
-        return after_norms(generator, features, z, y) if self.normalisation == "both" else features[1:]
-
-    @torch.no_grad()
     def _measure(self, y: Tensor) -> None:
-        """Measure the statistics of those of these classes that have none yet."""
-        if not self._missing:  # do not wait for a GPU
+        """The statistics of those of these classes that have none yet."""
+        if not self._missing:
             return
         for label in sorted(self._missing.intersection(y.tolist())):
             z = self._noise[label].to(y.device)
@@ -121,15 +88,57 @@ class Teacher:
                     moment[label] = value
             self._missing.discard(label)
 
+    def _normalise(self, block: int, features: Tensor, condition: Tensor, y: Tensor) -> Tensor:
+        if block in self.statistics:
+            mean, var = (moment[y][:, :, None, None] for moment in self.statistics[block])
+            return (features - mean) * torch.rsqrt(var + 1e-5)
+        if self.normalisation == "teacher":
+            following = self.generator.residual_blocks()[block + 1]
+            return following.bn1(features, condition)
+        return features
 
-def after_norms(
+    def of_student(
+        self, generator: Any, features: list[Tensor], z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
+    ) -> list[Float[Tensor, "batch channel height width"]]:
+        """A student's features of the second to the last block, as L_CD compares them with `features`.
+
+        Args:
+            generator: the student.
+            features: of all of its blocks, for z and y.
+        """
+        if self.normalisation != "both":
+            return features[1:]
+        return following_norms(generator, features, z, y)
+
+    @torch.no_grad()
+    def features(
+        self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
+    ) -> list[Float[Tensor, "batch channel height width"]]:
+        """Normalised features of the second to the last block, for the student's noise z.
+
+        The teacher takes the first of the student's noise entries where it has fewer (BigGAN 120, SA-GAN 128).
+        """
+        self._measure(y)
+        z = z[:, : self.dim_z]
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.half):
+            _, features = self.generator(z, y, return_features=True)
+            if self.normalisation == "both":
+                return following_norms(self.generator, features, z, y)
+            _, conditions = self.generator.conditions(z, y)
+            return [
+                self._normalise(block, features[block], conditions[min(block + 1, len(conditions) - 1)], y)
+                for block in range(1, len(features))
+            ]
+
+
+def following_norms(
     generator: Any, features: list[Tensor], z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
 ) -> list[Float[Tensor, "batch channel height width"]]:
     """Features of the second to the last block after the norm that follows each, as a constant function of them."""
     with torch.no_grad():
         _, conditions = generator.conditions(z, y)
-    found = [
-        block.bn1.as_constant(x, condition)
-        for block, x, condition in zip(generator.residual_blocks()[2:], features[1:-1], conditions[2:], strict=True)
+    blocks = generator.residual_blocks()
+    inner = [
+        blocks[index + 1].bn1.as_constant(features[index], conditions[index + 1]) for index in range(1, len(blocks) - 1)
     ]
-    return [*found, generator.output_norm.as_constant(features[-1])]
+    return [*inner, generator.output_norm.as_constant(features[-1])]
