@@ -11,7 +11,7 @@ from paper.bench.cases import Case, Group, Work
 from paper.training_cost import random_images
 from ppcd.data.sets import ImageSet
 from ppcd.method.schedule import channels_to_prune
-from ppcd.networks.compute import COMPILERS, EXACT, FAST, STRAIGHTFORWARD, ComputeOptions
+from ppcd.networks.compute import COMPILERS, EXACT, FAST, STRAIGHTFORWARD, Forms
 from ppcd.networks.generators import build_generator
 from ppcd.runs import memory
 from ppcd.training.profiles import Profile, get_profile
@@ -36,7 +36,7 @@ def pair(settings: dict[str, Any]) -> Work:
         get_profile(SMALL), teacher_width=width, teacher_discriminator_width=width, teacher_dim_z=settings["dim_z"],
         batch_size=settings["batch"], flip=False, ema_start=0,
     )  # fmt: skip
-    data, forms = _images(profile, seed), ComputeOptions(**settings["forms"])
+    data, forms = _images(profile, seed), Forms(**settings["forms"])
     recipe, precision = get_recipe(TEACHER), settings["precision"]
     trainer = Trainer(profile, recipe, seed, data, None, "cpu", precision=precision, forms=forms)
     if settings["keep_freed"]:
@@ -52,7 +52,7 @@ def pruning(settings: dict[str, Any]) -> Work:
     profile, seed = replace(get_profile(settings["profile"]), student_width=settings["width"]), settings["seed"]
     size = (profile.resolution, profile.num_classes, profile.teacher_width)
     teacher = build_generator(TEACHER, *size, dim_z=profile.teacher_dim_z, seed=seed)
-    data, forms = _images(profile, seed), ComputeOptions(**settings["forms"])
+    data, forms = _images(profile, seed), Forms(**settings["forms"])
     profile = replace(profile, iterations=max(profile.iterations, 10_000))  # no mask closes while it is timed
     trainer = Trainer(profile, get_recipe("ppcd"), seed, data, teacher, "cpu", forms=forms)
     if settings["frozen"]:
@@ -74,7 +74,7 @@ def pair_cases(quick: bool) -> tuple[Case, ...]:
     Without a C++ compiler those with torch.compile are left out.
     """
     alone, fast = STRAIGHTFORWARD, replace(FAST, shrink=False)  # the pair has no masks
-    found: list[tuple[str, str, ComputeOptions, str, bool]] = [
+    found: list[tuple[str, str, Forms, str, bool]] = [
         (STRAIGHT, "straightforward", alone, "no", False),
         ("merged", "merged convolutions", replace(alone, merged=True), "no", False),
         ("boxed", "merged and boxed", replace(alone, merged=True, boxed=True), "no", False),

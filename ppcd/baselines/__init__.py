@@ -5,7 +5,7 @@ from ppcd.baselines.nas import NasTrainer
 from ppcd.baselines.output import OutputTrainer
 from ppcd.baselines.tinygan import TinyGanTrainer
 from ppcd.data.sets import ImageSet
-from ppcd.networks.compute import ComputeOptions
+from ppcd.networks.compute import Forms
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import LastState
 from ppcd.training.distributed import ALONE, Processes
@@ -30,7 +30,7 @@ def make_trainer(
     device: str,
     processes: Processes = ALONE,
     precision: str = "no",
-    forms: ComputeOptions | None = None,
+    forms: Forms | None = None,
     origin: LastState | None = None,
 ) -> Trainer:
     """The trainer of a recipe. Arguments and errors as `ppcd.training.trainer.Trainer`."""

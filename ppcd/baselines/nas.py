@@ -30,7 +30,7 @@ from ppcd.baselines.supernet import (
 )
 from ppcd.data.sets import ImageSet
 from ppcd.method.teacher import Teacher
-from ppcd.networks.compute import ComputeOptions
+from ppcd.networks.compute import Forms
 from ppcd.networks.generators import ARCHITECTURES, Generator
 from ppcd.networks.initialisation import initialise
 from ppcd.networks.io import LastState
@@ -67,7 +67,7 @@ class NasTrainer(Trainer):
         device: str,
         processes: Processes = ALONE,
         precision: str = "no",
-        forms: ComputeOptions | None = None,
+        forms: Forms | None = None,
         origin: LastState | None = None,
     ) -> None:
         if not isinstance(recipe.baseline, DistillNas) or recipe.alpha is None:

@@ -22,7 +22,7 @@ from ppcd.method.schedule import GradualRule, GradualSchedule, Importance, l1_no
 from ppcd.method.slim import slim
 from ppcd.method.step import Objective, Step
 from ppcd.method.teacher import Teacher
-from ppcd.networks.compute import EXACT, FAST, ComputeOptions, has_bf16, prepare_compiler
+from ppcd.networks.compute import EXACT, FAST, Forms, has_bf16, prepare_compiler
 from ppcd.networks.discriminators import Discriminator, build_discriminator
 from ppcd.networks.generators import CHANNELS, Generator, GeneratorConfig, build_generator
 from ppcd.networks.io import LastState, adam_moments, load_adam_moments
@@ -90,7 +90,7 @@ class Trainer(Step):
         device: str,
         processes: Processes = ALONE,
         precision: str = "no",
-        forms: ComputeOptions | None = None,
+        forms: Forms | None = None,
         origin: LastState | None = None,
     ) -> None:
         if recipe.needs_training_state and origin is None:
