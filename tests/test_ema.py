@@ -1,4 +1,4 @@
-"""The average of a generator's weights, and its batch statistics measured anew."""
+"""The average of a generator's weights, and its batch statistics measured again."""
 
 import copy
 import math
@@ -116,11 +116,11 @@ def track(ema: Ema, values: list[float]) -> float:
 
 @pytest.mark.parametrize("name", ["1%", "2.5%", "ema", "10%"])
 def test_the_mean_age_is_what_the_name_says(name: str) -> None:
-    """An average of weights that grow by 1 an iteration is behind by its mean age, at the end of the training."""
+    """An average of weights that grow by 1 an iteration lags by its mean age, at the end of the training."""
     total, ages = 400, {"1%": 0.01, "2.5%": 0.025, "ema": 0.05, "10%": 0.1}
     averages = make_averages(student(), 0.05, total, 0, others=True)
-    behind = total - track(averages[name], [float(value) for value in range(1, total + 1)])
-    assert behind == pytest.approx(ages[name] * total, rel=0.01 if name != "10%" else 0.05)  # a warm-up of 90%
+    lag = total - track(averages[name], [float(value) for value in range(1, total + 1)])
+    assert lag == pytest.approx(ages[name] * total, rel=0.01 if name != "10%" else 0.05)  # a warm-up of 90%
 
 
 def test_an_average_does_not_hold_the_initial_weights() -> None:

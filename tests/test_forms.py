@@ -43,7 +43,7 @@ def double() -> Iterator[None]:
 
 @pytest.mark.parametrize("recipe", ["biggan", "ppcd", "sngan", "tinygan"])
 def test_every_form_takes_the_same_steps(recipe: str, double: None) -> None:
-    """Losses and weights behind three steps, against the straightforward form, in float64."""
+    """Losses and weights after three steps, against the straightforward form, in float64."""
     switches = ("merged", "channels_last", "fused", "shrink")
     single = [replace(STRAIGHTFORWARD, **{name: True}) for name in switches]
     found = []
@@ -146,7 +146,7 @@ def test_masks_are_read_where_a_channel_has_to_go_and_in_no_other_step(monkeypat
 def test_compiled_blocks_take_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through a mask that freezes, whose block then has other shapes; average and checkpoints know nothing of it.
 
-    One block, with torch's own kernels behind the traced graph: all of them take minutes. `make bench` waits for them.
+    One block, with torch's own kernels after the tracing: all of them take minutes. `make bench` waits for them.
     """
     compile_block, asked = torch.nn.Module.compile, []
 

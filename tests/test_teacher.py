@@ -16,22 +16,22 @@ CLASSES = 3
 
 
 def generator(arch: str = "biggan", dim_z: int = 8, resolution: int = 32, seed: int = 0) -> Generator:
-    """Random everywhere, with running statistics of its own, and every parameter learning."""
+    """Random everywhere, running statistics included, and every parameter learning."""
     network = build_generator(arch, resolution, CLASSES, width=2, dim_z=dim_z, seed=seed)
     randomise(network, seed)
     return network.train()
 
 
 def block_outputs(network: Generator, z: Tensor, y: Tensor) -> list[Tensor]:
-    """What each block puts out at evaluation, heard from the blocks themselves."""
-    heard: list[Tensor] = []
+    """What each block puts out at evaluation, by forward hooks."""
+    outputs: list[Tensor] = []
     blocks = [module for module in network.modules() if isinstance(module, GeneratorBlock)]
-    hooks = [block.register_forward_hook(lambda _, __, output: heard.append(output)) for block in blocks]
+    hooks = [block.register_forward_hook(lambda _, __, output: outputs.append(output)) for block in blocks]
     with torch.no_grad():
         network.eval()(z, y)
     for hook in hooks:
         hook.remove()
-    return heard
+    return outputs
 
 
 # ------------------------------------------------------------ frozen
@@ -101,7 +101,7 @@ def test_the_next_cbn_normalises(arch: str) -> None:
     outputs = block_outputs(network, z, y)
     norm = network.get_submodule("blocks.2.bn1")
     with torch.no_grad():
-        # BigGAN: cat[class embedding, third chunk of the noise behind the first layer's]; SA-GAN: the label
+        # BigGAN: cat[class embedding, third chunk of the noise, after the first layer's]; SA-GAN: the label
         condition = torch.cat([network.shared(y), z[:, 6:8]], 1) if arch == "biggan" else y
         gain, bias = 1 + norm.gain(condition), norm.bias(condition)
     right = batch_norm(outputs[1], gain, bias, norm.running_mean, norm.running_var)
@@ -142,7 +142,7 @@ def test_each_class_has_its_own_statistics(
         patch.setattr(Generator, "forward", listen)
         teacher = Teacher(network, normalisation, samples_per_class=5)
         teacher.features(*noise_and_labels(CLASSES, 8, CLASSES, seed=5))
-    measurements = seen[:CLASSES]  # what comes behind them are the features that were asked for
+    measurements = seen[:CLASSES]  # what follows are the features that were asked for
     z, y = torch.cat([z for z, _ in measurements]), torch.cat([y for _, y in measurements])
     assert y.bincount().tolist() == [5] * CLASSES
     assert len(z.unique(dim=0)) == 5 * CLASSES

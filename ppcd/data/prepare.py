@@ -1,7 +1,7 @@
 """Prepare ImageNet, or any folder of class folders, for training: `python -m ppcd prepare FOLDER`.
 
-Training does it by itself where it was not done. Done by hand, it can be done beforehand and be checked. PPCD_DATA may
-then point at the prepared images, and the originals can go. ImageNet takes 63 GB at 128 px.
+A training does it where it has not been done. This command does it beforehand and can check it. PPCD_DATA may then
+point at the prepared images, and the originals can go. ImageNet takes 63 GB at 128 px.
 """
 
 import argparse

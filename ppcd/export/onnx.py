@@ -173,7 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("onnx", type=Path, metavar="OUT.onnx", help="what to write")
     parser.add_argument("--check", action="store_true", help="run it with onnxruntime and compare the images")
     options = parser.parse_args(arguments)
-    return run_command(lambda: _command(options.generator, options.onnx, options.check), "the same command starts anew")
+    return run_command(
+        lambda: _command(options.generator, options.onnx, options.check), "the same command starts again"
+    )
 
 
 def _command(source: Path, target: Path, check: bool) -> None:
