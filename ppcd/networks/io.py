@@ -56,10 +56,11 @@ def load_generator(path: str | Path) -> Generator:
         raise PpcdError(f"{path} is not a readable safetensors file ({error}); {WANTED}") from None
     try:
         about = json.loads(metadata.get("ppcd", "{}"))
-    except json.JSONDecodeError:
-        about = {}
-    if about.get("format") != FORMAT:
-        raise PpcdError(f"{path} is not a generator of ppcd ({FORMAT}); got format {about.get('format')!r}; {WANTED}")
+        found_format = about.get("format")
+    except (AttributeError, json.JSONDecodeError):
+        about, found_format = {}, None
+    if found_format != FORMAT:
+        raise PpcdError(f"{path} is not a generator of ppcd ({FORMAT}); got format {found_format!r}; {WANTED}")
     try:
         config = GeneratorConfig.from_dict(about.get("config"))
     except PpcdError as error:
