@@ -17,7 +17,7 @@ from ppcd.method.masks import ChannelMask
 def attention_map(
     features: Float[Tensor, "batch channel height width"],
 ) -> Float[Tensor, "batch height width"]:
-    """F = sum_i |O(i, :, :)|^2 over the channels (section 3.3, after Zagoruyko and Komodakis)."""
+    """F = sum_i |O(i, :, :)|^2 over the channels (section 3.3; Zagoruyko and Komodakis 2017)."""
     return full(features).square().sum(dim=1)
 
 
@@ -50,8 +50,8 @@ def class_aware_distillation(teacher_features: Sequence[Tensor], student_feature
     for k, (o_t, o_s) in enumerate(zip(teacher_features, student_features, strict=True)):
         if o_t.shape[0] != o_s.shape[0] or o_t.shape[2:] != o_s.shape[2:]:
             raise PpcdError(f"features {k} differ in batch or size: {tuple(o_t.shape)} and {tuple(o_s.shape)}")
-        distances.append(torch.linalg.vector_norm(normalized_map(o_t) - normalized_map(o_s), dim=1).mean())
-    return torch.stack(distances).mean()
+        distances.append(torch.linalg.vector_norm(normalized_map(o_t) - normalized_map(o_s), dim=1).mean())  # eq. 4
+    return torch.stack(distances).mean()  # eq. 6
 
 
 def progressive_pruning(masks: Sequence[ChannelMask], weights: Sequence[float] | None = None) -> Tensor:
@@ -62,16 +62,14 @@ def progressive_pruning(masks: Sequence[ChannelMask], weights: Sequence[float] |
         weights: one factor for each l_PP_k; None is the paper's form, 1 for all.
 
     Raises:
-        PpcdError: no masks, or another number of weights.
+        PpcdError: no masks.
     """
     if not masks:
         raise PpcdError("the progressive pruning loss needs at least one mask; this generator has none")
-    if weights is not None and len(weights) != len(masks):
-        raise PpcdError(f"{len(masks)} masks need as many weights; got {len(weights)}")
-    terms = [mask.sparsity() for mask in masks]
+    terms = [mask.sparsity() for mask in masks]  # eq. 2
     if weights is not None:
         terms = [weight * term for weight, term in zip(weights, terms, strict=True)]
-    return torch.stack(terms).sum() / len(masks)
+    return torch.stack(terms).sum() / len(masks)  # eq. 5
 
 
 def discriminator_hinge(real: Float[Tensor, " batch"], fake: Float[Tensor, " fake_batch"]) -> Float[Tensor, ""]:

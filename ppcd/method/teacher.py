@@ -84,8 +84,8 @@ class Teacher:
                 if block not in self.statistics:
                     empty = mean.new_full((self.generator.num_classes, len(mean)), torch.nan)
                     self.statistics[block] = (empty, empty.clone())
-                for kept, value in zip(self.statistics[block], (mean, var), strict=True):
-                    kept[label] = value
+                for moment, value in zip(self.statistics[block], (mean, var), strict=True):
+                    moment[label] = value
             self._missing.discard(label)
 
     def _normalise(self, block: int, features: Tensor, condition: Tensor, y: Tensor) -> Tensor:

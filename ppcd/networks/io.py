@@ -109,7 +109,7 @@ def adam_moments(optimizer: torch.optim.Adam, network: nn.Module, name: str) -> 
 
 
 def load_adam_moments(optimizer: torch.optim.Adam, network: nn.Module, name: str, moments: dict[str, Tensor]) -> None:
-    """Take over `adam_moments` for the parameters that have some; the others begin anew."""
+    """Take over `adam_moments` for the parameters that have some; the others begin without."""
     held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
     for parameter, weight in network.named_parameters():
         square = moments.get(f"{name}.{parameter}.exp_avg_sq")
