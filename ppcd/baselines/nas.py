@@ -28,23 +28,17 @@ from ppcd.baselines.supernet import (
     make_supernet,
     search_space,
 )
-from ppcd.data.sets import ImageSet
 from ppcd.method.teacher import Teacher
-from ppcd.networks.compute import Forms
 from ppcd.networks.generators import ARCHITECTURES, Generator
 from ppcd.networks.initialisation import initialise
-from ppcd.networks.io import LastState
-from ppcd.training.distributed import ALONE, Processes
 from ppcd.training.methods import DistillNas
-from ppcd.training.profiles import Profile
-from ppcd.training.recipes import Recipe
 from ppcd.training.trainer import Trainer
 
 FINETUNE = "finetune"
 
 
 class NasTrainer(Trainer):
-    """The trainer of Distill + NAS; arguments as `Trainer`.
+    """The trainer of Distill + NAS.
 
     Attributes:
         macs: the sub-network's budget.
@@ -57,28 +51,15 @@ class NasTrainer(Trainer):
 
     remappings: Remappings
 
-    def __init__(
-        self,
-        profile: Profile,
-        recipe: Recipe,
-        seed: int,
-        data: ImageSet,
-        teacher: Generator | None,
-        device: str,
-        processes: Processes = ALONE,
-        precision: str = "no",
-        forms: Forms | None = None,
-        origin: LastState | None = None,
-    ) -> None:
-        if not isinstance(recipe.baseline, DistillNas) or recipe.alpha is None:
-            raise ValueError(f"{recipe.name} is not a recipe of Distill + NAS")
-        self.method, self.data, self.search = recipe.baseline, data, list[dict[str, Any]]()
-        super().__init__(profile, recipe, seed, data, teacher, device, processes, precision, forms, origin)
-        config = self.generator.config
-        self.macs = macs_budget(config, recipe.alpha)
+    def _prepare(self) -> None:
+        if not isinstance(self.recipe.baseline, DistillNas) or self.recipe.alpha is None:
+            raise ValueError(f"{self.recipe.name} is not a recipe of Distill + NAS")
+        config, self.method = self.generator.config, self.recipe.baseline
+        self.macs = macs_budget(config, self.recipe.alpha)
         check_budget(config, self.method, self.macs)
         self.space = search_space(config, self.method.fractions)
-        self.choices = named_generator(seed, "sub-networks")
+        self.choices = named_generator(self.seed, "sub-networks")
+        self.search: list[dict[str, Any]] = []
 
     def _make_generator(self) -> Generator:
         return make_supernet(super()._make_generator())

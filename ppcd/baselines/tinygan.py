@@ -130,8 +130,7 @@ class TinyGanTrainer(Trainer):
     the other recipes'; every fifth step's extra noise has a generator of its own.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def _prepare(self) -> None:
         self.extra_noise = named_generator(self.seed, "tinygan noise")
         self.pairs: list[Pair] = []
         taught = self._teacher().shared

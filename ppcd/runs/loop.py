@@ -104,7 +104,7 @@ def fit(
             if trainer.iteration % 10 == 0 or trainer.iteration == end or now - saved > checkpoint_every:
                 check_finite(trainer, current, checkpoint)
             if trainer.iteration % CHECKED_EVERY == 0 or trainer.iteration == end:
-                trainer.check_same()
+                processes.check_same(trainer.networks)
             for watcher in watchers:
                 watcher.on_step(state)
 
@@ -126,9 +126,8 @@ def fit(
 def check_finite(trainer: Trainer, current: dict[str, Tensor], checkpoint: Path) -> None:
     """Raise NonFiniteLoss, naming what it is, if a loss or a network's weights are not finite."""
     values = {name: loss.float() for name, loss in current.items()}
-    for name, network in (("generator", trainer.generator), ("discriminator", trainer.discriminator)):
-        if network is not None:
-            values[f"the {name}"] = torch.stack(torch._foreach_norm(list(network.parameters()))).sum()
+    for name, network in trainer.networks.items():
+        values[f"the {name}"] = torch.stack(torch._foreach_norm(list(network.parameters()))).sum()
     finite = torch.isfinite(torch.stack(list(values.values()))).tolist()
     if not all(finite):
         bad = ", ".join(name for name, good in zip(values, finite, strict=True) if not good)

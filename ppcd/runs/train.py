@@ -12,7 +12,7 @@ import torch
 
 from ppcd import paths
 from ppcd.base import PpcdError, TrainingStopped
-from ppcd.baselines import make_trainer
+from ppcd.baselines import trainer_class
 from ppcd.data.sets import ImageSet
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.method.slim import slim
@@ -143,9 +143,7 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     if together.is_main and profile.backbone != "classifier":
         get_backbone(profile.backbone, data)  # what has to be downloaded is missed now, not behind days of training
     teacher, teacher_record, origin = _load_teacher(config)
-    trainer = make_trainer(
-        profile, recipe, config.seed, data, teacher, device, together, config.precision, config.forms, origin
-    )
+    trainer = trainer_class(recipe)(config, data, teacher, device, together, origin=origin)
     trainer.provenance = provenance.collect(device)
     if trainer.teacher is not None and trainer.half_teacher:
         trainer.provenance["teacher_precision"] = "bf16"

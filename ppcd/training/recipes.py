@@ -81,6 +81,28 @@ class Recipe:
         return self.teacher_size and self.start is None
 
 
+@dataclass(frozen=True)
+class Optimisation:
+    """Reference settings of a network's training (BigGAN-PyTorch's launch scripts; Tiny-GAN's own code)."""
+
+    lr_g: float
+    lr_d: float
+    betas: tuple[float, float]
+    eps: float
+    discriminator_steps: int = 1  # for each step of G
+    averaged: bool = True  # whether an average of G's weights is the result, where the profile declares none
+
+
+SAGAN = Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8)
+OPTIMISATION = {
+    "biggan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-6),
+    "sagan": SAGAN,
+    "sagan-hier": SAGAN,
+    "sagan-shared": SAGAN,
+    "sngan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, discriminator_steps=5, averaged=False),
+    "tinygan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, averaged=False),
+}
+
 TEACHER = "biggan"
 CHOICES = {
     "start": ("teacher",),
