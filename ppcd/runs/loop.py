@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ppcd.base import PpcdError, TrainingStopped
-from ppcd.method.schedule import GradualRule
 from ppcd.networks.io import file_on_cpu
 from ppcd.paths import write_atomic
 from ppcd.runs.callbacks import Callback, TrainingState
@@ -75,30 +74,24 @@ def fit(
             "where all machines see them (PPCD_RESULTS on a shared disk)"
         )
     end = trainer.total if stop_at is None else min(stop_at, trainer.total)
-    state = TrainingState(iteration=trainer.iteration, total=trainer.total, phase=trainer.phase)
-    state.generator = trainer.generator
+    state = TrainingState(trainer.iteration, trainer.total, trainer.phase, trainer.seconds)
+    state.images = trainer.budget.images
+    state.rule = trainer.rule if trainer.phase != "distil" else None
     began, before = time.perf_counter(), trainer.seconds
     first, saved = trainer.iteration, began
-    state.images = trainer.budget.images
-    state.seconds = trainer.seconds
     for watcher in watchers:
         watcher.on_start(state)
     try:
         while trainer.iteration < end:
+            state.rule = trainer.rule if trainer.phase != "distil" else None
             current = trainer.step()
             now = time.perf_counter()
 
             # What the callbacks see
             trainer.seconds = before + now - began
-            state.iteration, state.phase, state.generator = (
-                trainer.iteration,
-                trainer.phase,
-                trainer.generator,
-            )
+            state.iteration, state.phase = trainer.iteration, trainer.phase
             state.losses, state.seconds = dict(current), trainer.seconds
             state.rate = (trainer.iteration - first) * state.images / max(now - began, 1e-9)
-            state.lambdas = {} if trainer.rule is None else trainer.rule.lambdas
-            state.closed_at = trainer.rule.closed_at if isinstance(trainer.rule, GradualRule) else {}
 
             # A loss or a network that is not finite ends the run before it is saved
             if trainer.iteration % 10 == 0 or trainer.iteration == end or now - saved > checkpoint_every:
