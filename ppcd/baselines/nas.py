@@ -10,7 +10,7 @@ recipe's alpha, so that both rows of a table cost the same.
 
 import csv
 import io
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -50,12 +50,15 @@ class NasTrainer(Trainer):
     """
 
     remappings: Remappings
+    teacher: Teacher
+
+    @property
+    def method(self) -> DistillNas:
+        return cast(DistillNas, self.recipe.baseline)
 
     def _prepare(self) -> None:
-        if not isinstance(self.recipe.baseline, DistillNas) or self.recipe.alpha is None:
-            raise ValueError(f"{self.recipe.name} is not a recipe of Distill + NAS")
-        config, self.method = self.generator.config, self.recipe.baseline
-        self.macs = macs_budget(config, self.recipe.alpha)
+        config = self.generator.config
+        self.macs = macs_budget(config, cast(float, self.recipe.alpha))
         check_budget(config, self.method, self.macs)
         self.space = search_space(config, self.method.fractions)
         self.choices = named_generator(self.seed, "sub-networks")
@@ -87,8 +90,6 @@ class NasTrainer(Trainer):
         The teacher's image stands for the ground truth, as in their unpaired case; absolute and squared
         distances are means over images, channels and pixels.
         """
-        if self.teacher is None:
-            raise ValueError(f"{self.recipe.name} has no teacher")
         fakes, features = self.generator(z, y, return_features=True)
         with torch.no_grad():
             wanted, theirs = self.teacher.generator(z[:, : self.teacher.dim_z], y, return_features=True)
@@ -147,7 +148,7 @@ def _report(whole: Widths, kept: Widths) -> list[dict[str, Any]]:
     layers = ["linear"]
     for block in range(len(whole) // 2):
         layers += [f"blocks.{block}.conv1", f"blocks.{block}.conv2"]
-    nothing = {"frozen_at": None, "forced": 0, "spared": 0, "rescued": 0}
+    nothing = {"frozen_at": None, "forced": 0, "rescued": 0}
     return [
         {"layer": layer, "channels": before, "kept": after, **nothing}
         for layer, before, after in zip(layers, whole, kept, strict=True)

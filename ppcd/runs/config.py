@@ -143,7 +143,7 @@ def run_config(
     was trained elsewhere, PPCD_PRECISION the precision, PPCD_COMPILE=1 torch.compile.
 
     Args:
-        profile, recipe: names, or objects of one's own.
+        profile, recipe: names, or objects.
         seed: 0 to `seeds.MOST_SEED`.
         alpha: for a recipe given by name, instead of its default.
         precision: of the training's forward passes, "no" or "bf16"; None: PPCD_PRECISION, or "no".

@@ -46,7 +46,7 @@ def fit(
         checkpoint: file to resume from and to save to.
         callbacks: what watches.
         checkpoint_every: seconds between two checkpoints.
-        stop_at: stop (with a checkpoint) behind this iteration.
+        stop_at: stop (with a checkpoint) after this iteration.
 
     Raises:
         NonFiniteLoss: a loss is NaN or infinite; the last checkpoint is kept.

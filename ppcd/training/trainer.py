@@ -278,7 +278,7 @@ class Trainer(Step):
         return LastState(self.generator, self.discriminator, moments)
 
     def extra_files(self) -> dict[str, str]:
-        """What a method leaves in the run's directory beside the generator: file name -> text."""
+        """What a method leaves in the run's directory besides the generator: file name -> text."""
         return {}
 
     def extra_state(self) -> dict[str, Any]:
