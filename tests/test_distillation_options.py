@@ -9,7 +9,6 @@ import torch
 from reference import largest_difference, noise_and_labels, randomise
 from torch import Tensor
 
-from ppcd.baselines import make_trainer
 from ppcd.method.slim import slim
 from ppcd.networks.discriminators import build_discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
@@ -26,7 +25,7 @@ def double() -> Iterator[None]:
 
 def trainer_of(recipe: Recipe) -> Trainer:
     teacher = build_generator("biggan", 32, 10, 2, dim_z=16, seed=5)
-    return make_trainer(together.PROFILE, recipe, 0, together.images(), teacher, "cpu")
+    return together.make_trainer(together.PROFILE, recipe, 0, together.images(), teacher)
 
 
 def gradients(recipe: Recipe) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -27,7 +27,7 @@ watchers = ()
 if disturbed:
     disturber = Disturber()
     watchers = (disturber,)
-    for name in ("make_trainer", "finish_generator", "sample_grid", "evaluate", "measure_complexity"):
+    for name in ("trainer_class", "finish_generator", "sample_grid", "evaluate", "measure_complexity"):
         setattr(train, name, disturber.around(getattr(train, name)))
 for recipe in {RECIPES}:
     train.train_run(run_config("smoke", recipe, 0), callbacks=watchers)
