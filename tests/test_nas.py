@@ -19,7 +19,6 @@ import ppcd.baselines.nas
 from ppcd.baselines.nas import NasTrainer
 from ppcd.baselines.search import Candidate, check_budget, frechet_score, macs_budget, ranking, search
 from ppcd.baselines.supernet import (
-    Remappings,
     Supernet,
     Widths,
     count_macs,
@@ -97,17 +96,6 @@ def test_a_sub_network_is_the_extracted_generator(resolution: int, width: int, f
 
     network.train()  # the same batch statistics too
     assert largest_difference(extracted.train()(*batch()), network(*batch())) < (1e-3 if for_training else 2e-5)
-
-
-def test_slicing_before_the_norm_is_another_function() -> None:
-    """The broken case: sigma of the slice is smaller than sigma of the whole."""
-    network = whole()
-    network.widths = SMALL
-    wrong = extract(network, SMALL, for_training=True)
-    for layer in wrong.modules():
-        if isinstance(layer, SpectralNorm):
-            layer.scale.fill_(1)
-    assert largest_difference(wrong(*batch()), network(*batch())) > 1e-3
 
 
 # ------------------------------------------------------------ the space and its cost
@@ -190,17 +178,6 @@ def test_evolution_finds_more_than_chance() -> None:
     pairs = [(evolve(seed), evolve(seed, population=32, generations=1)) for seed in range(5)]
     best = [(ranking(bred)[0].distance, ranking(random)[0].distance) for bred, random in pairs]
     assert sum(bred for bred, _ in best) < sum(random for _, random in best)
-
-
-def test_children_come_from_the_best() -> None:
-    """Without mutation's redraws, every layer of a child is a layer of one of the two parents."""
-    found = evolve(mutations=0.0, generations=2)
-    parents = ranking(found[: EVOLUTION.population])[:2]
-    children = found[EVOLUTION.population :]
-    assert len(children) == EVOLUTION.population
-    for child in children:
-        layers = zip(child.widths, *(parent.widths for parent in parents), strict=True)
-        assert all(channels in options for channels, *options in layers)
 
 
 def test_a_small_space_is_searched_whole() -> None:
@@ -298,13 +275,6 @@ def test_the_remappings_learn_and_are_sliced() -> None:
         assert source.bias is not None and target.bias is not None and torch.equal(target.bias, source.bias)
 
 
-def test_remappings_draw_nothing_global() -> None:
-    torch.manual_seed(0)
-    state = torch.get_rng_state()
-    Remappings([2], [3])
-    assert torch.equal(torch.get_rng_state(), state)
-
-
 def test_the_search_decides_the_second_half(quick_search: None) -> None:
     trainer = trainer_of()
     drawn_widths = set()
@@ -373,15 +343,6 @@ def test_resuming_equals_not_stopping(stop: int, tmp_path: Path, straight: dict[
     found = everything(resumed)
     for part, value in straight.items():
         assert found[part] == value, part
-
-
-def test_the_choices_are_part_of_the_state(tmp_path: Path, straight: dict[str, Any]) -> None:
-    """The broken case: another sub-network in one iteration ends elsewhere."""
-    trainer = trainer_of()
-    fit(trainer, tmp_path / "checkpoint.pt", stop_at=3)
-    draw_widths(trainer.space, trainer.choices)
-    fit(trainer, tmp_path / "nothing.pt")
-    assert everything(trainer)["averages"] != straight["averages"]
 
 
 def test_a_run_from_nothing_to_its_directory() -> None:

@@ -256,23 +256,6 @@ def test_a_gradient_is_bounded_for_each_channel_by_itself() -> None:
 # ------------------------------------------------------------ lambda of each layer
 
 
-def test_lambda_is_the_layers_own() -> None:
-    """It grows where the channels hold out, and not where they go by themselves."""
-
-    def loss(masks: dict[str, ChannelMask], iteration: int) -> Tensor:
-        return 1e6 * (masks["layer1"].weight.sum() - masks["layer0"].weight.sum())
-
-    rule = MaskRule(mask_layers((8, 8)), "scheduled", 0.7, LAMBDA, 120)
-    for iteration in range(120):
-        go_on(rule, loss, iteration, iteration + 1)
-        if rule.masks["layer1"].frozen:
-            break
-    assert not rule.masks["layer0"].frozen
-    for later in range(iteration + 1, round(120 * rule.schedule.target)):
-        go_on(rule, loss, later, later + 1)
-    assert rule.lambdas["layer0"] > 100 * rule.lambdas["layer1"]
-
-
 @pytest.mark.parametrize("rule_name", RULES)
 def test_the_loss_is_eq_5_and_its_gradient_has_the_layers_lambdas(rule_name: str) -> None:
     rule = MaskRule(mask_layers((2, 5)), rule_name, 0.7, LAMBDA, 100)
@@ -337,24 +320,6 @@ def test_literal_sgd_is_a_plain_step_down_the_gradient_of_all_losses() -> None:
     expected = start - 0.1 * (gradient + LAMBDA / 2)
     assert torch.allclose(after_one_step("paper-sgd"), expected, rtol=1e-6, atol=1e-7)
     assert not torch.allclose(after_one_step("scheduled"), expected, atol=1e-3)
-
-
-def test_by_literal_adam_all_channels_of_a_layer_cross_in_lock_step() -> None:
-    """What the scheduled rule is there for. The gradients differ by a factor of 1,000; the steps do not."""
-
-    def loss(masks: dict[str, ChannelMask], iteration: int) -> Tensor:
-        return (masks["layer0"].weight * torch.logspace(-4, -1, 16)).sum()
-
-    rule = MaskRule(mask_layers((16,)), "paper-adam", 0.5, LAMBDA, 1000)
-    mask = rule.masks["layer0"]
-    ratios = [0.0]
-    while not mask.frozen and len(ratios) < 1000:
-        ratios.append(mask.pruned_ratio())
-        go_on(rule, loss, len(ratios), len(ratios) + 1)
-    assert set(ratios) == {0.0}  # from none to all at once
-    assert (mask.rescued, int(mask.kept.sum())) == (1, 1)
-    assert len(ratios) < 10
-    assert rule.forced == {"layer0": 0}  # nothing is forced by the literal rules
 
 
 def test_an_unknown_rule_is_refused() -> None:

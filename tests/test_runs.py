@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import logging
 import math
 import os
 import subprocess
-import threading
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -253,18 +251,6 @@ def test_a_run_goes_from_absent_to_partial_to_complete_and_back() -> None:
     assert all(path.name.startswith(".lock") for path in run.directory.iterdir())
 
 
-def test_the_record_says_what_and_what_of() -> None:
-    run = Run(config("ppcd-a0.5", 4))
-    written = finished(run)
-    assert written["schema"] == 1 and written["status"] == "complete"
-    assert (written["profile"], written["recipe"], written["seed"]) == ("smoke", "ppcd-a0.5", 4)
-    assert (written["id"], written["config_hash"]) == (run.config.id, run.config.hash)
-    assert written["config"] == run.config.resolved() and written["title"] == "PPCD-GAN"
-    assert list(written["files"]) == ["generator.safetensors", "history.csv", "samples.png", "masks.csv"]
-    for name, digest in written["files"].items():
-        assert digest == hashlib.sha256(run.path(name).read_bytes()).hexdigest()
-
-
 def test_scores_that_are_not_finite_become_null() -> None:
     run = Run(config())
     finished(run, metrics={"protocol": {}, "ema": {"fd": np.float32(2.5), "kid": torch.tensor(0.5), "is": math.nan}})
@@ -389,32 +375,6 @@ def test_a_resealed_record_must_still_agree_with_itself_and_its_directory() -> N
 
 
 # The lock
-
-
-def test_a_second_process_waits_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    order: list[str] = []
-    held, waiting = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with Run(config()).lock():
-            held.set()
-            waiting.wait(10)
-            order.append("first")
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert held.wait(10)
-    handler = logging.Handler()
-    handler.emit = lambda _: waiting.set()  # type: ignore[method-assign]
-    logging.getLogger("ppcd.locks").addHandler(handler)
-    try:
-        with caplog.at_level(logging.WARNING), Run(config()).lock():
-            order.append("second")
-    finally:
-        logging.getLogger("ppcd.locks").removeHandler(handler)
-        thread.join()
-    assert order == ["first", "second"]
-    assert [entry.getMessage().endswith("waiting for it") for entry in caplog.records] == [True]
 
 
 # Finding runs

@@ -25,7 +25,7 @@ from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import Run
 from ppcd.runs.finished import finish_generator, sample_grid
-from ppcd.runs.loop import NonFiniteLoss, fit
+from ppcd.runs.loop import fit
 from ppcd.runs.train import main, resolve_device, train_run
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe
@@ -172,32 +172,6 @@ def test_the_teacher_was_trained_before(run: Run) -> None:
     assert of_teacher["complexity"]["params"] == of_teacher["complexity"]["params_dense"]
 
 
-def test_a_teacher_keeps_what_another_training_goes_on_from(run: Run) -> None:
-    """Its last weights and its discriminator: the same images and scores as the trainer's, and both can be trained."""
-    config = run.config.teacher()
-    assert config is not None
-    kept = Run(config)
-    trainer = together.make_trainer(config.profile, config.recipe, config.seed, config.load_data())
-    trainer.load_state_dict(checkpoints.file_on_cpu(kept.path("checkpoint.pt")))
-    assert trainer.iteration == trainer.total and trainer.discriminator is not None
-    state = checkpoints.load_last_state(kept.directory)
-    generator, discriminator = state.generator, state.discriminator
-    z, y = noise_and_labels(5, generator.dim_z, generator.num_classes, 3)
-    with torch.no_grad():
-        mine, images = generator(z, y), trainer.generator.eval()(z, y)
-        assert largest_difference(mine, images) < 1e-6
-        assert largest_difference(discriminator(images, y), trainer.discriminator.eval()(images, y)) < 1e-6
-        averaged = checkpoints.load_generator(kept.path("generator.safetensors"))
-        assert largest_difference(averaged(z, y), images) > 1e-4  # the broken case
-    for network, trained in ((generator, trainer.generator), (discriminator, trainer.discriminator)):
-        tensors, state = network.state_dict(), trained.state_dict()
-        assert tensors.keys() == state.keys() and any(name.endswith(".u") for name in state)
-        assert all(torch.equal(tensors[name], value) for name, value in state.items())
-        assert not network.training and all(each.requires_grad for each in network.parameters())
-    assert set(checkpoints.LAST_STATE) <= set(kept.read()["files"])
-    assert not set(checkpoints.LAST_STATE) & set(run.read()["files"])
-
-
 def test_training_on_from_a_teachers_last_state_is_as_if_it_had_not_ended(run: Run) -> None:
     """The same step of D and of G, to the bit: weights, spectral norms and Adam's moments."""
     config = run.config.teacher()
@@ -301,18 +275,6 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     assert record["provenance"]["finished"] > starts[-1]
     assert pd.read_csv(again.path("history.csv"))["iteration"].tolist() == list(range(1, SMOKE.iterations + 1))
     assert len(quick) == 2 and torch.get_num_threads() == threads
-
-
-def test_a_training_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def fails(*_: Any, **__: Any) -> None:
-        raise NonFiniteLoss("training stopped at iteration 7: loss_d is not finite (no checkpoint yet)")
-
-    monkeypatch.setattr(ppcd.runs.train, "_train", fails)
-    assert main(["--profile", "smoke", "--recipe", "sagan", "--device", "cpu"]) == 2
-    captured = capsys.readouterr()
-    assert captured.err == "ppcd: training stopped at iteration 7: loss_d is not finite (no checkpoint yet)\n"
-    assert captured.out == ""
-    assert Run(run_config("smoke", "sagan", 0)).state == "absent"
 
 
 # ------------------------------------------------------------ the other recipes
