@@ -60,7 +60,7 @@ class Course:
 
     def __init__(self, recipe: str | Recipe = "sagan", **changes: Any) -> None:
         self.trainer = trainer_of(recipe, replace(PROFILE, iterations=1000), **changes)
-        self.watch = Watch(self.trainer, image_set(), "own-s0-0")
+        self.watch = Watch(self.trainer, "own-s0-0")
         self.state = TrainingState(0, 1000, "train")
         self.watch.on_start(self.state)
 
@@ -91,7 +91,7 @@ def test_a_watched_training_is_the_same_to_the_bit(
     profile, ends = replace(PROFILE, iterations=12), []
     for watched in (False, True):
         trainer = trainer_of(recipe, profile)
-        watchers = [Watch(trainer, image_set(), "own")] if watched else []
+        watchers = [Watch(trainer, "own")] if watched else []
         before = torch.get_rng_state()
         fit(trainer, tmp_path / f"{watched}.pt", watchers)
         assert torch.equal(torch.get_rng_state(), before)
@@ -174,7 +174,7 @@ def dead(recipe: str | Recipe = "sagan", profile: Profile = PROFILE, **changes: 
 
 
 def watched_fit(trainer: Trainer, checkpoint: Path, stop_at: int | None = None) -> None:
-    fit(trainer, checkpoint, [Watch(trainer, image_set(), "own")], stop_at=stop_at)
+    fit(trainer, checkpoint, [Watch(trainer, "own")], stop_at=stop_at)
 
 
 def test_a_training_in_which_nothing_can_change_ends_and_keeps_its_checkpoint(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_training_in_which_something_can_change_goes_on(change: str, tmp_path:
     if change == "a gradient of D":
         trainer.discriminator.win = 0.0
     end = 45 if change == "a second phase" else 35
-    fit(trainer, tmp_path / "checkpoint.pt", [Watch(trainer, image_set(), "own")], stop_at=end)
+    fit(trainer, tmp_path / "checkpoint.pt", [Watch(trainer, "own")], stop_at=end)
     assert trainer.iteration == end
     assert not any(mask.frozen for mask in trainer.generator.masks().values())
 

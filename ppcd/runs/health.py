@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ppcd.base import TrainingStopped, named_generator
-from ppcd.data.sets import ImageSet, to_float
+from ppcd.data.sets import to_float
 from ppcd.metrics.modes import eval_mode
 from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.training.trainer import SECOND_PHASES, Trainer
@@ -67,15 +67,14 @@ class Watch(Callback):
 
     Args:
         trainer: what is watched.
-        data: the real images.
         title: of the training, for the log.
 
     Raises:
         Standstill: while training, where no further step can change anything.
     """
 
-    def __init__(self, trainer: Trainer, data: ImageSet, title: str) -> None:
-        self.trainer, self.data, self.title = trainer, data, title
+    def __init__(self, trainer: Trainer, title: str) -> None:
+        self.trainer, self.title = trainer, title
         self.every = check_interval(trainer.total)
         classes, noise = trainer.profile.num_classes, named_generator(trainer.seed, "watch")
         self.z = torch.randn(min(CLASSES, classes) * SAMPLES, trainer.generator.dim_z, generator=noise)
@@ -88,8 +87,9 @@ class Watch(Callback):
         return self.trainer.watched["watch"]
 
     def on_start(self, state: TrainingState) -> None:
-        some = torch.linspace(0, len(self.data) - 1, min(REAL, len(self.data))).long()
-        self.real = max(ROUNDING, spread(to_float(self.data.images[some])).item())
+        data = self.trainer.data
+        some = torch.linspace(0, len(data) - 1, min(REAL, len(data))).long()
+        self.real = max(ROUNDING, spread(to_float(data.images[some])).item())
         self.z, self.y = self.z.to(self.trainer.device), self.y.to(self.trainer.device)
         self.trainer.watched.setdefault("warnings", [])
         empty = {"checked": state.iteration, "won": torch.zeros((), dtype=torch.int64), "steps": [],

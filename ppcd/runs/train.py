@@ -148,7 +148,7 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     # Train, from the checkpoint if there is one
     shown = [ProgressBar(config.id)] if callbacks is None else list(callbacks)
     history = HistoryLogger(run.directory, every=max(1, trainer.total // HISTORY_ROWS))
-    watchers: list[Callback] = [history, ProgressFile(run.directory), *shown, Watch(trainer, data, config.id)]
+    watchers: list[Callback] = [history, ProgressFile(run.directory), *shown, Watch(trainer, config.id)]
     samples = profile.best_samples
     if samples is not None:
         check_samples(samples, data)
