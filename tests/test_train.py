@@ -310,7 +310,7 @@ def test_masks_that_stay_open_are_reported_as_what_they_became(
                     mask.weight.data = torch.where(torch.arange(mask.channels) < 3, -1.0, 1.0)
 
     trainers: list[Any] = []
-    monkeypatch.setattr(Trainer, "_prepare", trainers.append)
+    monkeypatch.setattr(Trainer, "_prepare", lambda self: trainers.append(self))
     monkeypatch.setattr("ppcd.method.earlier_rules.MaskRule.step", lambda self, iteration: None)
     run = train_run(run_config("smoke", "ppcd-literal-sgd", 0), callbacks=[Half()])
     masks = run.read()["masks"]
