@@ -37,7 +37,7 @@ class Teacher:
         normalisation: one of NORMALISATIONS.
         seed: of the samples from which the statistics of the classes are measured.
         samples_per_class: how many.
-        half: compute the features in bf16; statistics of classes are measured in float32 all the same.
+        half: compute in bf16; statistics of classes are measured in float32 all the same.
 
     Raises:
         PpcdError: unknown normalisation, or a generator of one block (L_CD starts at the second).
@@ -110,22 +110,28 @@ class Teacher:
             return features[1:]
         return following_norms(generator, features, z, y)
 
-    @torch.no_grad()
     def features(
         self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
     ) -> list[Float[Tensor, "batch channel height width"]]:
-        """Normalised features of the second to the last block, for the student's noise z.
+        """Normalised features of the second to the last block, for the student's noise z."""
+        return self.images_and_features(z, y)[1]
+
+    @torch.no_grad()
+    def images_and_features(
+        self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
+    ) -> tuple[Tensor, list[Float[Tensor, "batch channel height width"]]]:
+        """The teacher's images and its normalised features, of one forward pass.
 
         The teacher takes the first of the student's noise entries where it has fewer (BigGAN 120, SA-GAN 128).
         """
         self._measure(y)
         z = z[:, : self.dim_z]
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.half):
-            _, features = self.generator(z, y, return_features=True)
+            images, features = self.generator(z, y, return_features=True)
             if self.normalisation == "both":
-                return following_norms(self.generator, features, z, y)
+                return images, following_norms(self.generator, features, z, y)
             _, conditions = self.generator.conditions(z, y)
-            return [
+            return images, [
                 self._normalise(block, features[block], conditions[min(block + 1, len(conditions) - 1)], y)
                 for block in range(1, len(features))
             ]
