@@ -3,8 +3,8 @@
 from ppcd.metrics.classifier import Classifier, agreement, train_or_load_classifier
 from ppcd.metrics.complexity import CONVENTION, Complexity, block_params, complexity, count_params
 from ppcd.metrics.diversity import Diversity
-from ppcd.metrics.features import BACKBONES, Backbone, Features, classifier_backbone, get_backbone
-from ppcd.metrics.fidelity import fidelity_scores, reference_statistics
+from ppcd.metrics.features import BACKBONES, Backbone, Features, get_backbone
+from ppcd.metrics.fidelity import reference_statistics
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.metrics.statistics_files import StatisticsFile, read_statistics
 
@@ -19,10 +19,8 @@ __all__ = [
     "StatisticsFile",
     "agreement",
     "block_params",
-    "classifier_backbone",
     "complexity",
     "count_params",
-    "fidelity_scores",
     "get_backbone",
     "read_statistics",
     "reference_statistics",

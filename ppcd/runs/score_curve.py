@@ -20,10 +20,9 @@ import torch
 from ppcd.base import named_generator
 from ppcd.data.sets import ImageSet
 from ppcd.method.ema import DECLARED, recompute_batch_statistics
+from ppcd.metrics.evaluate import frechet_and_inception
 from ppcd.metrics.features import get_backbone
-from ppcd.metrics.fidelity import RunningInceptionScore, frechet_distance, reference_statistics
-from ppcd.metrics.moments import RunningStatistics
-from ppcd.metrics.sampling import BATCH, sample_portions
+from ppcd.metrics.fidelity import reference_statistics
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import save_generator
 from ppcd.records import file_hash
@@ -57,14 +56,9 @@ def make_score(data: ImageSet, profile: Profile, samples: int, seed: int, device
 
     def score(generator: Generator) -> tuple[float, float]:
         backbone = get_backbone(profile.backbone, data, classifier_epochs=profile.classifier_epochs, device=device)
-        statistics, inception = RunningStatistics(), RunningInceptionScore(samples)
-        portion = math.lcm(BATCH, backbone.batch)
-        for images, _ in sample_portions(generator, samples, noise, portion=portion, device=device):
-            found = backbone.extract(images)
-            statistics.add(found.features)
-            inception.add(found.logits)
         real = reference_statistics(data, backbone)
-        return frechet_distance(statistics.result(), real), inception.result()[0]
+        distance, inception = frechet_and_inception(generator, backbone, real, samples, noise, device)
+        return distance, inception[0]
 
     return score
 
