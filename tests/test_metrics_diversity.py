@@ -72,7 +72,7 @@ def test_alex_offline_names_the_offline_backbone(monkeypatch: pytest.MonkeyPatch
         raise urllib.error.URLError("Name or service not known")
 
     monkeypatch.setattr(lpips.pretrained_networks.tv, "alexnet", no_internet)
-    with pytest.raises(PpcdError, match="lpips' AlexNet.*offline") as caught:
+    with pytest.raises(PpcdError, match=r"lpips' AlexNet.*offline") as caught:
         lpips_alex(CPU)
     assert "\n" not in str(caught.value)
 

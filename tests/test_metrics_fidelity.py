@@ -25,7 +25,7 @@ from ppcd.metrics.fidelity import (
     protocol,
     reference_statistics,
 )
-from ppcd.metrics.moments import Moments, Statistics, statistics
+from ppcd.metrics.moments import Statistics, statistics
 
 
 def fidelity_scores(generated: Features, real: Statistics) -> dict[str, float]:
@@ -140,28 +140,6 @@ def test_mode_collapse_is_precise_and_recalls_nothing() -> None:
     assert precision_recall(real + 100, real) == (0, 0)
 
 
-def test_real_against_real_is_near_zero() -> None:
-    data = load_data("mnist", 32, images_per_class=100)
-    backbone = get_backbone("classifier", data, classifier_epochs=4)
-    order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
-    halves = [backbone.extract(data.images[order[:500]]), backbone.extract(data.images[order[500:]])]
-    other_half = statistics(halves[1].features)
-    real = fidelity_scores(halves[0], other_half)
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (500, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    noise = fidelity_scores(backbone.extract(pixels), other_half)
-    scale = float(other_half.sigma.trace())
-    assert real["fd"] < 0.05 * scale < 0.5 * scale < noise["fd"]
-    assert abs(real["kid"]) < 0.02 < 0.2 < noise["kid"]
-    assert min(real["precision"], real["recall"]) > 0.6 > 0.1 > max(noise["precision"], noise["recall"])
-    assert real["is"] > 2.5 > 1.5 > noise["is"]
-    # One digit only, however real, is far away.
-    ones = data.images[data.labels == 1].repeat(5, 1, 1, 1)
-    collapsed = fidelity_scores(backbone.extract(ones), other_half)
-    assert collapsed["fd"] > 0.05 * scale and collapsed["kid"] > 0.02
-    assert collapsed["recall"] < 0.3 and collapsed["is"] < 1.5
-
-
 class Images(Dataset[Tensor]):
     def __init__(self, images: Tensor) -> None:
         self.images = images
@@ -270,14 +248,8 @@ def test_reference_is_computed_once(
     retrained = get_backbone("classifier", data, classifier_epochs=2)
     assert not torch.equal(reference_statistics(data, retrained).mu, first.mu)
     assert len(calls) == 1
-    other = replace(data, sha256="0" * 64)
-    reference_statistics(other, backbone)
+    reference_statistics(replace(data, sha256="0" * 64), backbone)
     assert len(calls) == 2
-    monkeypatch.setattr(module, "VERSION", 0)
-    reference_statistics(other, backbone)
-    assert len(calls) == 3
-    reference_statistics(other, backbone)
-    assert len(calls) == 3
 
 
 def test_reference_is_of_all_classes_from_the_start(
@@ -303,12 +275,6 @@ def test_statistics_of_more_images_than_are_compared(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(found.sigma, np.cov(expected, rowvar=False), rtol=1e-12)
     assert found.images == 300 and torch.equal(found.features, features[:50])
     assert np.abs(features.numpy().mean(0) - expected.mean(0)).max() > 1e-12 * 1e4
-
-
-def test_distance_to_moments_alone() -> None:
-    one, other = statistics(normal(100, 4, 1).float()), statistics(normal(100, 4, 2))
-    alone = Moments(other.mu, other.sigma)
-    assert frechet_distance(one, alone) == frechet_distance(one, other) > 0
 
 
 def test_protocol_says_what_small_sets_change() -> None:

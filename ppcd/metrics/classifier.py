@@ -30,7 +30,7 @@ BROUGHT = "results/judges"  # of the repository: the classifiers that measured t
 class TrainedClassifier(nn.Module):
     """A classifier that the data train; a subclass has features(images), logits(features) and stages(images).
 
-    It takes images as they are kept, in 0..255, so that nobody can feed it another scale.
+    It takes images as they are stored, in 0..255, so that nobody can feed it another scale.
 
     Attributes:
         accuracy: on the held-out images, in [0, 1]; NaN before training.

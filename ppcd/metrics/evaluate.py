@@ -192,7 +192,7 @@ def observe(
 
 
 def check_fit(G: nn.Module, data: ImageSet) -> None:
-    """One line where the generator makes other classes or another resolution than the data have.
+    """Refuse a generator that makes other classes or another resolution than the data have.
 
     Raises:
         PpcdError: it does.
@@ -211,7 +211,7 @@ def fewest_samples(num_classes: int) -> int:
 
 
 def check_samples(samples: int, data: ImageSet) -> None:
-    """One line where there are too few.
+    """Refuse too few samples.
 
     Raises:
         PpcdError: there are.

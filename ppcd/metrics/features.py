@@ -2,7 +2,7 @@
 
 | backbone | network | features / logits | input | weights |
 |---|---|---|---|---|
-| classifier | `ppcd.metrics.classifier` | 64 / classes | as it is | trained on the data, kept |
+| classifier | `ppcd.metrics.classifier` | 64 / classes | as it is | trained on the data, cached |
 | efficientnet-lite0 | EfficientNet-Lite0 | 1280 / 1000 | bicubic to 224 px, (x - 127) / 128 | a pip package |
 | inception | torch-fidelity's inception-v3 | 2048 / 1008 | bilinear to 299 px, (x - 128) / 128 | download |
 

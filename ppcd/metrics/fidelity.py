@@ -1,22 +1,14 @@
 """IS, Fréchet distance, KID, precision and recall, each computed by torch-fidelity from features.
 
 Features of a set are computed once and serve all five. Functions take (generated, real), in this order.
-Nothing here draws from a global random state: torch-fidelity uses a numpy RandomState of its own, whose seed
-is part of the protocol.
+Nothing here draws from a global random state: torch-fidelity uses a separate numpy RandomState, whose seed is
+part of the protocol.
 """
 
 import torch
+import torch_fidelity as names
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch_fidelity import (
-    KEY_METRIC_FID,
-    KEY_METRIC_ISC_MEAN,
-    KEY_METRIC_ISC_STD,
-    KEY_METRIC_KID_MEAN,
-    KEY_METRIC_KID_STD,
-    KEY_METRIC_PRECISION,
-    KEY_METRIC_RECALL,
-)
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
@@ -68,7 +60,7 @@ def frechet_distance(generated: Moments, real: Moments) -> float:
     """|mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)): "FID" where the backbone is inception."""
     mean = torch.promote_types(generated.mu.dtype, real.mu.dtype)
     pair = [{"mu": each.mu.to(mean).numpy(), "sigma": each.sigma.numpy()} for each in (generated, real)]
-    return float(fid_statistics_to_metric(*pair, verbose=False)[KEY_METRIC_FID])
+    return float(fid_statistics_to_metric(*pair, verbose=False)[names.KEY_METRIC_FID])
 
 
 def kernel_distance(generated: Float[Tensor, "n feature"], real: Float[Tensor, "m feature"]) -> tuple[float, float]:
@@ -81,7 +73,7 @@ def kernel_distance(generated: Float[Tensor, "n feature"], real: Float[Tensor, "
         rng_seed=KID_SEED,
         verbose=False,
     )
-    return float(found[KEY_METRIC_KID_MEAN]), float(found[KEY_METRIC_KID_STD])
+    return float(found[names.KEY_METRIC_KID_MEAN]), float(found[names.KEY_METRIC_KID_STD])
 
 
 def kid_subset_size(generated: int, real: int) -> int:
@@ -103,7 +95,7 @@ def precision_recall(generated: Float[Tensor, "n feature"], real: Float[Tensor, 
         save_cpu_ram=True,
         verbose=False,
     )
-    return float(found[KEY_METRIC_PRECISION]), float(found[KEY_METRIC_RECALL])
+    return float(found[names.KEY_METRIC_PRECISION]), float(found[names.KEY_METRIC_RECALL])
 
 
 def inception_score(logits: Float[Tensor, "n klass"]) -> tuple[float, float]:
@@ -113,7 +105,7 @@ def inception_score(logits: Float[Tensor, "n klass"]) -> tuple[float, float]:
     them in equal shares.
     """
     found = isc_features_to_metric(logits, splits=is_splits(len(logits)), shuffle=False)
-    return float(found[KEY_METRIC_ISC_MEAN]), float(found[KEY_METRIC_ISC_STD])
+    return float(found[names.KEY_METRIC_ISC_MEAN]), float(found[names.KEY_METRIC_ISC_STD])
 
 
 def is_splits(samples: int) -> int:

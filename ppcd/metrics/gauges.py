@@ -1,4 +1,4 @@
-"""With what a profile's images are measured: backbone, judge of the labels, statistics of the real images."""
+"""What a profile's images are measured with: backbone, judge of the labels, statistics of the real images."""
 
 import logging
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ VERSION = 1  # raised when the trial of a judge changes
 
 @dataclass(frozen=True)
 class Gauges:
-    """What generated images are measured with: all of it is of the real images only.
+    """What generated images are measured with; none of it depends on a generator.
 
     Attributes:
         network: the backbone.
@@ -74,7 +74,7 @@ def get_gauges(
 
 
 def check_judge(name: str, data: ImageSet) -> None:
-    """One line where a judge that was trained elsewhere cannot judge these data.
+    """Refuse a judge that cannot judge these data.
 
     Raises:
         PpcdError: it is unknown, or knows ImageNet's 1000 classes, which the data have not.
@@ -93,8 +93,8 @@ def check_judge(name: str, data: ImageSet) -> None:
 def real_accuracy(data: ImageSet, judge: Backbone) -> float:
     """The share of real images, in [0, 1], that the judge puts into their class: of 5,000 fixed random ones at most.
 
-    It stands with every accuracy that the judge measures, as its upper end; where it is near chance, the classes of
-    the data have another order than the judge's, and a warning says so. From the cache where it is there.
+    The protocol names it as the upper bound of the accuracies that the judge measures. Near chance, the classes of the
+    data have another order than the judge's, and a warning says so. Read from the cache if possible.
     """
     order = torch.randperm(len(data), generator=seeded(0))[:JUDGED_IMAGES]
     key: Key = {

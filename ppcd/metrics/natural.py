@@ -92,7 +92,7 @@ class Member(TrainedClassifier):
         return found
 
     def stages(self, images: UInt8[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch c h w"]]:
-        """As `maps`, of images as they are kept."""
+        """As `maps`, of images in 0..255."""
         return self.maps(to_float(images))
 
     def pooled(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch feature"]:
@@ -155,7 +155,7 @@ def train_or_load_natural_classifier(
 
 
 def whitening(images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "filter 3 patch patch"]:
-    """Filters whose answers to the images' patches are uncorrelated and of variance 1, and their negatives."""
+    """Filters whose outputs on the images' patches are uncorrelated and of variance 1, and their negatives."""
     patches = F.unfold(images.double(), PATCH).transpose(1, 2).flatten(0, 1)
     values, vectors = torch.linalg.eigh(torch.cov(patches.t()))
     filters = (vectors / torch.sqrt(values + 1e-4)).t().reshape(-1, 3, PATCH, PATCH)
@@ -233,9 +233,9 @@ def _rate(step: int, total: int) -> float:
     return START + (1 - START) * step / peak if step < peak else 1 + (END - 1) * (step - peak) / (total - peak)
 
 
-def _draw_back(classifier: Member, average: dict[str, Tensor], kept: float) -> None:
-    """Weights become the average of what it was and what they are now."""
+def _draw_back(classifier: Member, average: dict[str, Tensor], share: float) -> None:
+    """Move the average towards the weights, keeping `share` of it, and set the weights to it."""
     for name, tensor in classifier.state_dict().items():
         if tensor.is_floating_point():
-            average[name].lerp_(tensor, 1 - kept)
+            average[name].lerp_(tensor, 1 - share)
             tensor.copy_(average[name])
