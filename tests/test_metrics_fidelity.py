@@ -20,7 +20,6 @@ from ppcd.metrics.fidelity import (
     compare,
     frechet_distance,
     inception_score,
-    kernel_distance,
     precision_recall,
     protocol,
     reference_statistics,
@@ -78,37 +77,6 @@ def test_frechet_distance_of_known_gaussians(dtype: torch.dtype) -> None:
     moved = closed_form(means[0] + 0.01, covariances[0], means[1], covariances[1])
     assert found != pytest.approx(moved, rel=tolerance)
     assert found != pytest.approx(float((means[0] - means[1]).square().sum()), rel=tolerance)
-
-
-def naive_mmd2(x: Tensor, y: Tensor, unbiased: bool = True) -> float:
-    """Gretton et al. 2012, eq. 3, with the kernel (x.y / d + 1)^3 of Binkowski et al. 2018."""
-
-    def kernel(a: Tensor, b: Tensor) -> float:
-        return (float(a @ b) / len(a) + 1) ** 3
-
-    m = len(x)
-    within, between = 0.0, 0.0
-    for i in range(m):
-        for j in range(m):
-            if i != j or not unbiased:
-                within += kernel(x[i], x[j]) + kernel(y[i], y[j])
-            between += kernel(x[i], y[j])
-    return within / (m * (m - 1 if unbiased else m)) - 2 * between / m**2
-
-
-def test_kid_against_a_naive_loop() -> None:
-    generated, real = normal(20, 5, 1), normal(17, 5, 2) + 0.3
-    found, deviation = kernel_distance(generated, real)
-    draws = np.random.RandomState(module.KID_SEED)
-    exact, biased = [], []
-    for _ in range(module.KID_SUBSETS):
-        x = generated[draws.choice(20, 8, replace=False)]
-        y = real[draws.choice(17, 8, replace=False)]
-        exact.append(naive_mmd2(x, y))
-        biased.append(naive_mmd2(x, y, unbiased=False))
-    assert found == pytest.approx(np.mean(exact), rel=1e-9)
-    assert deviation == pytest.approx(np.std(exact), rel=1e-9)
-    assert found != pytest.approx(np.mean(biased), rel=1e-2)
 
 
 def test_inception_score_of_known_predictions() -> None:

@@ -129,7 +129,7 @@ def test_only_statistics_of_as_many_features_are_compared_with() -> None:
     with pytest.raises(PpcdError, match="classifier backbone is trained on the data"):
         check_features(file(DIMENSIONS["classifier"]), "classifier")
     with pytest.raises(PpcdError, match="unknown feature backbone 'vgg'"):
-        check_features(file(4), "vgg")
+        evaluate_against(Small(), file(4), backbone="vgg", samples=16, seed=0)
 
 
 class Small(nn.Module):
