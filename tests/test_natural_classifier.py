@@ -69,7 +69,7 @@ def test_it_is_the_judge_wherever_results_and_cache_are(tmp_path: Path, monkeypa
 
 
 def test_mirror_images_are_the_same_to_it() -> None:
-    network = NaturalClassifier([natural._untrained(pictures(8, 4), seed) for seed in (0, 1)]).eval()
+    network = NaturalClassifier([natural._untrained(pictures(8), seed) for seed in (0, 1)]).eval()
     images = pictures(8).images
     with torch.no_grad():
         assert largest_difference(network(images), network(images.flip(3))) < 1e-5
