@@ -125,7 +125,7 @@ def measure_generations(run: Run | Record, device: str = "cpu") -> dict[str, Any
             "diversity_pairs_per_class": spread.pairs_per_class,
             "diversity_seed": DIVERSITY_SEED,
             "classifier_sha256": gauges.judge.sha256,
-            "accuracy_classifier": gauges.judge.accuracy,
+            "accuracy_classifier": gauges.accuracy,
         },
         "generations": generations,
         "provenance": provenance.finish(began),

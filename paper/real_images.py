@@ -20,9 +20,10 @@ from ppcd import paths
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.classifier import split
-from ppcd.metrics.evaluate import describe, is_free, observe, portion_size
+from ppcd.metrics.evaluate import describe, is_free, observe
+from ppcd.metrics.features import Backbone
 from ppcd.metrics.fidelity import compare, reference_order
-from ppcd.metrics.gauges import Gauges, Judge, asked_probability
+from ppcd.metrics.gauges import Gauges, asked_probability
 from ppcd.metrics.moments import without
 from ppcd.runs import provenance
 from ppcd.training.profiles import get_profile
@@ -70,24 +71,23 @@ def measure_floor(data: ImageSet, gauges: Gauges, samples: int, classifier_epoch
     """
     places = draw(data, samples)
     chosen = reference_order(len(data))[places]
-    parts = ((data.images[some], data.labels[some]) for some in chosen.split(portion_size(gauges)))
-    found = observe(parts, data.labels[chosen], len(data.classes), gauges)
+    found = observe(data.images[chosen], data.labels[chosen], len(data.classes), gauges)
     others = without(gauges.real, found.statistics, places)
     return {
         "protocol": describe(data, gauges, found, others.images, len(chosen), None, classifier_epochs),
         "scores": {
             **compare(found.statistics, found.score, others),
             "diversity": found.diversity.value,
-            "accuracy": gauges.judge.accuracy,
+            "accuracy": gauges.accuracy,
             "leakage": leakage(data, gauges.judge),
         },
     }
 
 
-def leakage(data: ImageSet, judge: Judge) -> float:
+def leakage(data: ImageSet, judge: Backbone) -> float:
     """The mean of 1 - p(y | x), as of generated images, of the real ones that a judge of the data has not learnt."""
     held_out, _ = split(data.labels, len(data.classes), seeded(0))
-    logits = judge.backbone.extract(data.images[held_out]).logits
+    logits = judge.extract(data.images[held_out]).logits
     return 1 - asked_probability(logits, data.labels[held_out]).mean().item()
 
 

@@ -34,8 +34,8 @@ from paper import sums
 from paper.artifacts import tables
 from ppcd import stopping
 from ppcd.method.masks import ChannelMask
-from ppcd.metrics import block_params
 from ppcd.metrics.cache import _read
+from ppcd.metrics.complexity import block_params
 from ppcd.networks.io import DISCRIMINATOR, LAST, MOMENTS, file_on_cpu, load_generator
 from ppcd.records import read_run
 from ppcd.runs.config import run_config

@@ -41,9 +41,10 @@ from paper.inventory import find_runs
 from ppcd.data import sets as data
 from ppcd.data.sets import load_data
 from ppcd.errors import run_command
-from ppcd.metrics import features, moments, read_statistics
+from ppcd.metrics import features, moments
 from ppcd.metrics.evaluate import check_fit, evaluate
 from ppcd.metrics.gauges import get_gauges
+from ppcd.metrics.statistics_files import read_statistics
 from ppcd.networks.biggan_pytorch import load_biggan_pytorch, load_biggan_pytorch_discriminator, save_biggan_pytorch
 from ppcd.networks.generators import build_generator
 from ppcd.networks.io import load_generator, save_generator

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ppcd.base import PpcdError
-from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
+from ppcd.metrics.cache import Entry, Key, cached
 
 KEY: Key = {"data": "abc", "version": 1}
 
@@ -67,17 +67,10 @@ def test_what_came_with_the_repository_is_not_computed(fresh_cache: Path, tmp_pa
     entry = cached("things", KEY, compute, brought)
     assert compute.calls == 1 and entry.notes == {"accuracy": "0.5"}
     assert not list(fresh_cache.rglob("*.safetensors"))  # nor copied
-    cached("things", {**KEY, "version": 2}, compute, brought)
-    assert compute.calls == 2
-
-
-def test_what_came_with_the_repository_and_is_damaged_is_computed(fresh_cache: Path, tmp_path: Path) -> None:
-    compute = Counting()
-    cached("things", KEY, compute)
-    path = the_file(fresh_cache).rename(tmp_path / the_file(fresh_cache).name)
+    (path,) = brought.iterdir()
     path.write_bytes(flip_a_bit(path.read_bytes()))
-    assert torch.equal(cached("things", KEY, compute, tmp_path).tensors["n"], torch.tensor(7))
-    assert compute.calls == 2
+    assert torch.equal(cached("things", KEY, compute, brought).tensors["n"], torch.tensor(7))
+    assert compute.calls == 2  # a damaged one is not taken
 
 
 def test_two_at_once_compute_once(fresh_cache: Path) -> None:
@@ -95,20 +88,3 @@ def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PPCD_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(PpcdError, match="PPCD_CACHE"):
         cached("things", KEY, Counting())
-
-
-def test_hash_sees_names_shapes_types_and_values() -> None:
-    tensor = torch.arange(6.0)
-    hashes = [
-        tensors_hash(each)
-        for each in (
-            {"a": tensor},
-            {"b": tensor},
-            {"a": tensor.view(2, 3)},
-            {"a": tensor.double()},
-            {"a": tensor + 1},
-        )
-    ]
-    assert len(set(hashes)) == 5
-    assert tensors_hash({"a": tensor, "b": tensor + 1}) == tensors_hash({"b": tensor + 1, "a": tensor})
-    assert tensors_hash({"a": tensor.view(2, 3).t()}) == tensors_hash({"a": tensor.view(2, 3).t().contiguous()})

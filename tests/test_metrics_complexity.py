@@ -6,12 +6,12 @@ import time
 import pytest
 import torch
 import torch.nn.functional as F
-import torchprofile
 from torch import Tensor, nn
 
 from ppcd.base import PpcdError
 from ppcd.method.masks import ChannelMask
-from ppcd.metrics import block_params, complexity, seconds_per_batch
+from ppcd.metrics.complexity import block_params, complexity
+from ppcd.metrics.runtime import seconds, seconds_per_batch
 
 
 class Tiny(nn.Module):
@@ -54,14 +54,6 @@ def test_counted_by_hand() -> None:
     assert block_params(Tiny()) == BLOCK
     everything = sum(each.numel() for each in Tiny().parameters())
     assert everything == PARAMS + 4  # what counting the mask as well would give
-
-
-# torchprofile traces Tiny, which looks at its batch: complexity() itself silences that, profile_macs does not.
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-def test_the_count_is_torchprofile_s() -> None:
-    G = Tiny().eval()
-    z, y = torch.zeros(1, 5), torch.zeros(1, dtype=torch.int64)
-    assert complexity(G).macs == torchprofile.profile_macs(G, (z, y)) == MACS
 
 
 def test_product_and_sum_in_one_counts_like_a_product() -> None:
@@ -118,3 +110,9 @@ def test_seconds_are_seconds() -> None:
 def test_timing_mistakes(wrong: dict[str, int]) -> None:
     with pytest.raises(PpcdError, match="at least 1"):
         seconds_per_batch(Tiny(), **wrong)
+
+
+def test_a_call_is_timed_after_warming_up() -> None:
+    naps = iter((0.1, 0.01, 0.02))
+    first, second = seconds(lambda: time.sleep(next(naps)), repeats=2, warmup=1)
+    assert 0.01 <= first < 0.1 and 0.02 <= second < 0.1

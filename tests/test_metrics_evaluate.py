@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ppcd.base import PpcdError
 from ppcd.data.sets import ImageSet, load_data, to_float, to_uint8
 from ppcd.metrics import diversity, features, fidelity
-from ppcd.metrics.evaluate import draw_noise, evaluate, sample_images
+from ppcd.metrics.evaluate import evaluate
+from ppcd.metrics.sampling import draw_noise, sample_images
 
 SCORES = {"is", "is_std", "fd", "kid", "kid_std", "precision", "recall", "diversity", "accuracy"}
 

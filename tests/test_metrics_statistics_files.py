@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from ppcd.base import PpcdError
 from ppcd.data.sets import load_data
 from ppcd.metrics import evaluate as module
-from ppcd.metrics import read_statistics
 from ppcd.metrics.evaluate import evaluate_against
 from ppcd.metrics.features import DIMENSIONS, Backbone, get_backbone
 from ppcd.metrics.fidelity import frechet_distance, inception_score
 from ppcd.metrics.moments import statistics
 from ppcd.metrics.sampling import sample_images
-from ppcd.metrics.statistics_files import StatisticsFile, check_features
+from ppcd.metrics.statistics_files import StatisticsFile, check_features, read_statistics
 from ppcd.networks.generators import build_generator
 from ppcd.networks.io import save_generator
 from ppcd.runs.config import run_config
@@ -130,7 +129,7 @@ def test_only_statistics_of_as_many_features_are_compared_with() -> None:
     with pytest.raises(PpcdError, match="classifier backbone is trained on the data"):
         check_features(file(DIMENSIONS["classifier"]), "classifier")
     with pytest.raises(PpcdError, match="unknown feature backbone 'vgg'"):
-        check_features(file(4), "vgg")
+        evaluate_against(Small(), file(4), backbone="vgg", samples=16, seed=0)
 
 
 class Small(nn.Module):
@@ -199,7 +198,7 @@ def test_a_generator_is_measured_against_a_file(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ppcd.runs.evaluate.load_images", None)  # no image of the profile is asked for
+    monkeypatch.setattr("ppcd.runs.evaluate.run_config", None)  # no image of the profile is asked for
     save_generator(build_generator("sagan", 32, num_classes=10, width=2), tmp_path / "g.safetensors")
     file = written(tmp_path / "stats.npz", mu=np.zeros(64), sigma=np.eye(64))
     arguments = [str(tmp_path / "g.safetensors"), "--statistics", str(file), "--device", "cpu", "--samples", "20"]

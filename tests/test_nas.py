@@ -28,7 +28,7 @@ from ppcd.baselines.supernet import (
     make_supernet,
     search_space,
 )
-from ppcd.metrics import complexity
+from ppcd.metrics.complexity import complexity
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 from ppcd.networks.layers import SpectralNorm
 from ppcd.runs.config import run_config

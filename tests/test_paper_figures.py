@@ -28,9 +28,9 @@ from paper.intervals import t_interval
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.method.slim import slim
-from ppcd.metrics.evaluate import get_gauges
 from ppcd.metrics.features import Features
 from ppcd.metrics.fidelity import inception_score
+from ppcd.metrics.gauges import get_gauges
 from ppcd.networks.generators import Generator, build_generator
 
 

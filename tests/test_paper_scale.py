@@ -22,7 +22,7 @@ from paper.size_model import GRID, KeptCost, count, kept_channels, kept_generato
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.method.slim import slim
-from ppcd.metrics import complexity
+from ppcd.metrics.complexity import complexity
 from ppcd.networks.generators import GeneratorConfig, build_generator
 from ppcd.runs import provenance
 from ppcd.training.profiles import get_profile

@@ -15,7 +15,7 @@ from ppcd.baselines.output import student_width
 from ppcd.data.sets import ImageSet
 from ppcd.method.masks import channels_to_prune
 from ppcd.method.slim import slim
-from ppcd.metrics import complexity
+from ppcd.metrics.complexity import complexity
 from ppcd.networks.generators import Generator, build_generator
 from ppcd.networks.io import load_generator, save_generator
 from ppcd.runs.loop import fit, save_checkpoint

@@ -25,7 +25,6 @@ from ppcd.runs.finished import finish_generator
 from ppcd.runs.loop import fit
 from ppcd.runs.score_curve import Best, make_score, scored_at
 from ppcd.runs.train import train_run
-from ppcd.training.profiles import PROFILES
 from ppcd.training.trainer import Trainer
 
 SHORT = replace(PROFILE, iterations=30)
@@ -76,17 +75,6 @@ def curve(directory: Path) -> list[dict[str, str]]:
 )
 def test_a_training_is_scored_at_its_tenths_where_numbers_were_checked(total: int, points: list[int]) -> None:
     assert scored_at(total) == points
-
-
-def test_the_profiles_of_hours_keep_the_best_and_those_of_minutes_do_not() -> None:
-    asked = {name: profile.best_samples for name, profile in PROFILES.items()}
-    assert {name for name, samples in asked.items() if samples} == {
-        "cifar10-lite", "cifar10-lite-z24", "cifar10", "imagenet128"
-    }  # fmt: skip
-    assert (run_config("mnist", "biggan", 0).id, run_config("mnist", "ppcd", 0).id) == (
-        "biggan-s0-2960d577",
-        "ppcd-s0-a4ad6268",
-    )
 
 
 # ------------------------------------------------------------ which is kept
@@ -177,7 +165,7 @@ class Killed(Exception):
 
 
 class Kill(Callback):
-    """Ends the training as a power failure would: at a step, or right behind the writing of a checkpoint."""
+    """Ends the training as a power failure would: at a step, or right after the writing of a checkpoint."""
 
     def __init__(self, iteration: int, at_checkpoint: bool = False) -> None:
         self.iteration, self.at_checkpoint = iteration, at_checkpoint
@@ -221,7 +209,7 @@ def test_scoring_changes_nothing(straight: Any, tmp_path: Path) -> None:
 def test_a_training_that_was_killed_keeps_the_same_best(
     saved: int | None, killed: int, at_checkpoint: bool, straight: Any, tmp_path: Path
 ) -> None:
-    """Before and after it was found; behind a checkpoint that knows of a file which has not got its name yet."""
+    """Before and after it was found; after a checkpoint that knows of a file which has not got its name yet."""
     checkpoint = tmp_path / "checkpoint.pt"
 
     def train(*watchers: Callback, stop_at: int | None = None) -> Trainer:
@@ -241,7 +229,7 @@ def test_a_training_that_was_killed_keeps_the_same_best(
 def test_what_is_not_of_the_checkpoint_is_not_taken_for_the_best(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A best generator of a training that was begun anew, and one that was deleted while the training stood."""
+    """A best generator of a training that was started again, and one that was deleted while the training stood."""
     (tmp_path / "best.safetensors").write_bytes(b"of another training")
     trainer = trainer_of("sagan")
     fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path, fixed(2.0))], stop_at=5)

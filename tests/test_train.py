@@ -18,7 +18,7 @@ from reference import largest_difference, noise_and_labels, refused
 from torch import Tensor, nn
 
 import ppcd.runs.train
-from ppcd.metrics import block_params, complexity
+from ppcd.metrics.complexity import block_params, complexity
 from ppcd.networks import io as checkpoints
 from ppcd.networks.generators import Generator, build_generator
 from ppcd.runs.callbacks import Callback, TrainingState

@@ -14,19 +14,19 @@ import torch
 
 from ppcd.base import PpcdError, named_generator
 from ppcd.baselines.supernet import Widths, count_macs, draw_widths, extract, search_space
-from ppcd.data.sets import ImageSet, to_uint8
+from ppcd.data.sets import ImageSet
 from ppcd.method.ema import recompute_batch_statistics
 from ppcd.metrics.complexity import complexity
 from ppcd.metrics.features import get_backbone
 from ppcd.metrics.fidelity import frechet_distance, reference_statistics
 from ppcd.metrics.moments import statistics
+from ppcd.metrics.sampling import generate
 from ppcd.networks.generators import Generator, GeneratorConfig
 from ppcd.training.methods import DistillNas
 from ppcd.training.profiles import Profile
 from ppcd.training.pruning import pruned_widths
 
 ATTEMPTS = 200  # draws before a sub-network beyond the budget is narrowed, or a known one accepted
-BATCH = 100  # images at a time
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,7 @@ def frechet_score(
     def score(widths: Widths) -> float:
         generator = extract(whole, widths)
         recompute_batch_statistics(generator, named_generator(seed, "search calibration"), settings.calibration)
-        pairs = zip(noise.split(BATCH), labels.split(BATCH), strict=True)
-        images = torch.cat([to_uint8(generator(z.to(device), y.to(device))).cpu() for z, y in pairs])
+        images = generate(generator, noise, labels, device=device)
         return frechet_distance(statistics(backbone.extract(images).features), real)
 
     return score

@@ -1,4 +1,4 @@
-"""Tensors that take a while to compute and can be computed again at any time, kept under `paths.cache()`."""
+"""Tensors that take a while to compute and can be computed again at any time, stored under `paths.cache()`."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ Key = Mapping[str, str | int | float]
 
 @dataclass(frozen=True)
 class Entry:
-    """What is kept: named tensors (on the CPU) and short texts about them."""
+    """What is stored: named tensors (on the CPU) and short texts about them."""
 
     tensors: dict[str, Tensor]
     notes: dict[str, str]
@@ -41,7 +41,7 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
 def cached(kind: str, key: Key, compute: Callable[[], Entry], brought: Path | None = None) -> Entry:
     """What `compute` returns, from the cache where it is there and whole.
 
-    It is kept as `paths.cache()/<kind>/<hash of key>.safetensors`. One process at a time computes it, others
+    It is stored as `paths.cache()/<kind>/<hash of key>.safetensors`. One process at a time computes it, others
     wait. A file that is damaged, even by a single bit (it holds its content's hash), is computed again.
 
     Args:

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Real, UInt8
 from torch import Tensor, nn
 
 from ppcd import paths
@@ -27,31 +28,35 @@ BROUGHT = "results/judges"  # of the repository: the classifiers that measured t
 
 
 class TrainedClassifier(nn.Module):
-    """What is known of a classifier that the data trained.
+    """A classifier that the data train; a subclass has features(images), logits(features) and stages(images).
+
+    It takes images as they are stored, in 0..255, so that nobody can feed it another scale.
 
     Attributes:
         accuracy: on the held-out images, in [0, 1]; NaN before training.
-        held_out: the number of held-out images.
         sha256: of its weights (64 hex), "" before training.
     """
 
-    def __init__(self, num_classes: int, resolution: int) -> None:
+    features: Callable[..., Tensor]
+    logits: Callable[..., Tensor]
+
+    def __init__(self) -> None:
         super().__init__()
-        self.num_classes, self.resolution = num_classes, resolution
-        self.accuracy, self.held_out, self.sha256 = math.nan, 0, ""
+        self.accuracy, self.sha256 = math.nan, ""
+
+    def forward(self, images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch klass"]:
+        """Logits."""
+        return self.logits(self.features(images))
 
 
 Network = TypeVar("Network", bound=TrainedClassifier)
 
 
 class Classifier(TrainedClassifier):
-    """Three stages of conv3x3-BN-ReLU-maxpool, one hidden layer, one logit per class.
-
-    It takes images as they are kept, in 0..255, so that nobody can feed it another scale.
-    """
+    """Three stages of conv3x3-BN-ReLU-maxpool, one hidden layer, one logit per class."""
 
     def __init__(self, num_classes: int, resolution: int) -> None:
-        super().__init__(num_classes, resolution)
+        super().__init__()
         if resolution % 8 or resolution < 8:
             raise PpcdError(f"the classifier needs a resolution that 8 divides; got {resolution}")
         widths = (3, WIDTH, 2 * WIDTH, 4 * WIDTH)
@@ -83,12 +88,7 @@ class Classifier(TrainedClassifier):
         """The 64 activations before the last layer."""
         return self.hidden(self.stages(images)[-1].flatten(1))
 
-    def forward(self, images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch klass"]:
-        """Logits."""
-        return self.logits(self.features(images))
-
     def logits(self, features: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch klass"]:
-        """Of features."""
         return self.head(features)
 
 
@@ -106,13 +106,15 @@ def train_or_load_classifier(
     Raises:
         PpcdError: epochs < 1, or a class with fewer than two images.
     """
-    untrained = _untrained(len(data.classes), data.images.shape[-1], seed)
-    return trained_or_cached(untrained, _train, {"architecture": ARCHITECTURE}, data, epochs, seed, device)
+    untrained = _untrained(data, seed)
+    return trained_or_cached(
+        untrained, partial(_train, seed=seed), {"architecture": ARCHITECTURE}, data, epochs, seed, device
+    )
 
 
 def trained_or_cached(
     untrained: Network,
-    train: Callable[[ImageSet, Tensor, int, int, torch.device], Network],
+    train: Callable[[ImageSet, Tensor, int, torch.device], Network],
     version: Key,
     data: ImageSet,
     epochs: int,
@@ -122,9 +124,9 @@ def trained_or_cached(
     """A classifier with the weights that `train` gives it, from the repository or the cache where they are there.
 
     Args:
-        untrained: a network of the kind, with accuracy, held_out and sha256 to be filled in.
-        train: (data, indices of the training images, epochs, seed, device) -> a trained one.
-        version: what decides its weights beside data, epochs and seed.
+        untrained: a network of the kind, to be given weights, accuracy and sha256.
+        train: (data, indices of the training images, epochs, device) -> a trained one.
+        version: what decides its weights besides data, epochs and seed.
 
     Raises:
         PpcdError: epochs < 1, or a class with fewer than two images.
@@ -135,15 +137,13 @@ def trained_or_cached(
 
     def compute() -> Entry:
         held_out, training = split(data.labels, len(data.classes), seeded(seed))
-        classifier = train(data, training, epochs, seed, torch.device(device))
+        classifier = train(data, training, epochs, torch.device(device))
         accuracy = agreement(classifier_logits(classifier, data.images[held_out]), data.labels[held_out])
-        notes = {"accuracy": repr(accuracy), "held_out": str(len(held_out))}
-        return Entry({name: tensor.cpu() for name, tensor in classifier.state_dict().items()}, notes)
+        return Entry(classifier.state_dict(), {"accuracy": repr(accuracy)})
 
     entry = cached("classifiers", key, compute, paths.repository() / BROUGHT)
     untrained.load_state_dict(entry.tensors)
-    untrained.accuracy, untrained.held_out = float(entry.notes["accuracy"]), int(entry.notes["held_out"])
-    untrained.sha256 = tensors_hash(entry.tensors)
+    untrained.accuracy, untrained.sha256 = float(entry.notes["accuracy"]), tensors_hash(entry.tensors)
     return untrained.to(device).eval().requires_grad_(False)
 
 
@@ -182,10 +182,10 @@ def split(
     return torch.cat(held_out), torch.cat(training)
 
 
-def _untrained(num_classes: int, resolution: int, seed: int) -> Classifier:
-    """Initialised by a generator of its own; the state of torch's global one is put back."""
+def _untrained(data: ImageSet, seed: int) -> Classifier:
+    """Initialised by a separate generator; the state of torch's global one is put back."""
     with torch.random.fork_rng(devices=[]):
-        classifier = Classifier(num_classes, resolution)
+        classifier = Classifier(len(data.classes), data.images.shape[-1])
     generator = seeded(seed)
     for module in classifier.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -196,14 +196,9 @@ def _untrained(num_classes: int, resolution: int, seed: int) -> Classifier:
 
 
 def _train(
-    data: ImageSet, training: Int64[Tensor, " training"], epochs: int, seed: int, device: torch.device
+    data: ImageSet, training: Int64[Tensor, " training"], epochs: int, device: torch.device, seed: int
 ) -> Classifier:
-    classifier = (
-        _untrained(len(data.classes), data.images.shape[-1], seed)
-        .to(device)
-        .to(memory_format=torch.channels_last)
-        .train()
-    )
+    classifier = _untrained(data, seed).to(device).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.Adam(classifier.parameters(), lr=LEARNING_RATE)
     batch = max(2, min(BATCH, len(training) // 4))  # at least four steps an epoch
     steps_per_epoch = max(1, len(training) // batch)
@@ -225,9 +220,9 @@ def _train(
 
 
 def shift(
-    padded: UInt8[Tensor, "batch 3 padded padded"], size: int, reach: int, generator: torch.Generator
-) -> UInt8[Tensor, "batch 3 size size"]:
-    """Cut a window of `size` out of every image, padded by `reach` on each side, each at a place of its own."""
+    padded: Real[Tensor, "batch 3 padded padded"], size: int, reach: int, generator: torch.Generator
+) -> Real[Tensor, "batch 3 size size"]:
+    """Cut a window of `size` out of every image, padded by `reach` on each side, each at its own random place."""
     top, left = torch.randint(0, 2 * reach + 1, (2, len(padded), 1), generator=generator)
     rows, columns = top + torch.arange(size), left + torch.arange(size)  # [batch, size]
     picture = torch.arange(len(padded))[:, None, None, None]

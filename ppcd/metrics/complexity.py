@@ -1,14 +1,13 @@
 """Parameters and multiply-accumulates, as torchprofile counts them."""
 
-import math
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from torchprofile import profile_macs
 from torchprofile.handlers import HANDLER_MAP
-from torchprofile.ir import Node
-from torchprofile.trace import trace
 
 from ppcd.base import PpcdError
 from ppcd.method.masks import ChannelMask
@@ -25,18 +24,10 @@ CONVENTION = (
 )
 
 
-def _product(node: Node) -> int:
-    return math.prod(node.outputs[0].shape or ())
-
-
-# What generators use and torchprofile 0.1.0 does not count: a product and a sum in one is like a product, and
-# what costs next to nothing like its other operations of that kind.
-COUNTS = HANDLER_MAP | {
-    "aten::addcmul": _product,
-    "aten::clamp_min": None,
-    "aten::expand_as": None,
-    "aten::linalg_vector_norm": None,
-}
+# What generators use and torchprofile 0.1.0 does not know: a product and a sum in one counts like a product, and what
+# costs next to nothing like its other operations of that kind.
+HANDLER_MAP["aten::addcmul"] = HANDLER_MAP["aten::mul"]
+HANDLER_MAP.update(dict.fromkeys(("aten::clamp_min", "aten::expand_as", "aten::linalg_vector_norm")))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -55,18 +46,19 @@ def complexity(G: nn.Module) -> Complexity:
     Raises:
         PpcdError: it uses an operation that torchprofile does not know, so that the count would be too low.
     """
+    if not isinstance(getattr(G, "dim_z", None), int):
+        raise PpcdError("not a generator: it has no dim_z")
     device = next(G.parameters()).device
-    z = torch.zeros(1, _whole(G, "dim_z"), device=device)
+    z = torch.zeros(1, G.dim_z, device=device)  # type: ignore[call-overload]
     y = torch.zeros(1, dtype=torch.int64, device=device)
-    with eval_mode(G), straightforward(G), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing fixes the batch to one image, which is what is asked for
-        nodes = trace(G, (z, y)).nodes
-    unknown = {node.operator for node in nodes} - set(COUNTS)
-    if unknown:
-        names = ", ".join(sorted(unknown))
-        raise PpcdError(f"torchprofile cannot count {names}: the MACs would be too few")
-    counts = ((COUNTS[node.operator], node) for node in nodes)
-    return Complexity(count_params(G), sum(count(node) for count, node in counts if count is not None))
+    try:
+        with eval_mode(G), straightforward(G), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracing fixes the batch to one image, which is what is asked for
+            warnings.filterwarnings("error", "No handlers found")
+            macs: Any = profile_macs(G, (z, y))
+    except UserWarning as unknown:
+        raise PpcdError(f"the MACs would be too few, as torchprofile cannot count everything: {unknown}") from None
+    return Complexity(count_params(G), macs)
 
 
 def count_params(module: nn.Module) -> int:
@@ -78,10 +70,3 @@ def count_params(module: nn.Module) -> int:
 def block_params(G: nn.Module) -> int:
     """Parameters of the residual blocks alone, `G.blocks`, masks left out."""
     return count_params(G.get_submodule("blocks"))
-
-
-def _whole(G: nn.Module, name: str) -> int:
-    value = getattr(G, name, None)
-    if not isinstance(value, int):
-        raise PpcdError(f"not a generator: it has no {name}")
-    return value

@@ -6,7 +6,6 @@ feature maps of the backbone that is there anyway. The name goes with the number
 never compared.
 """
 
-import http.client
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import to_float
-from ppcd.metrics.features import Backbone
+from ppcd.metrics.features import Backbone, downloading
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -44,83 +43,30 @@ def diversity(
     backbone: Backbone,
     *,
     seed: int,
-    distance: str | None = None,
 ) -> Diversity:
-    """Mean distance of random pairs of each class, averaged over the classes; arguments as `RunningDiversity`.
+    """Mean distance of random pairs of each class, averaged over the classes.
+
+    lpips-alex goes with the inception backbone, which downloads as well, and lpips-uncalibrated with those that work
+    offline: whether a machine has internet never decides which of the two stands in a table.
 
     Args:
         images, labels: samples of every class, two at least.
-
-    Raises:
-        PpcdError: a class with fewer than two images, an unknown distance, or no AlexNet to be had.
-    """
-    running = RunningDiversity(labels, num_classes, backbone, seed=seed, distance=distance)
-    running.add(images)
-    return running.result()
-
-
-class RunningDiversity:
-    """`diversity` of images that come in portions. Pairs are drawn from the labels first, and only images that are in
-    a pair are kept: at most two for each of `pairs_per_class` pairs of every class, however many samples there are.
-
-    Args:
-        labels: of all the images that will come, in their order.
         seed: which pairs are drawn.
-        distance: "lpips-alex" or "lpips-uncalibrated". By default lpips-alex goes with the inception
-            backbone, which downloads as well, and lpips-uncalibrated with those that work offline: whether
-            there is internet on a machine then never decides which of the two stands in a table.
 
     Raises:
-        PpcdError: a class with fewer than two images, an unknown distance, or no AlexNet to be had.
+        PpcdError: a class with fewer than two images, or no AlexNet to be had.
     """
-
-    def __init__(
-        self,
-        labels: Int64[Tensor, " n"],
-        num_classes: int,
-        backbone: Backbone,
-        *,
-        seed: int,
-        distance: str | None = None,
-    ) -> None:
-        self._name, self._measure = _get_distance(distance, backbone)
-        self._count = pairs_per_class(num_classes, backbone.name)
-        self._pairs = class_pairs(labels, num_classes, self._count, seeded(seed))
-        self._wanted = torch.cat(self._pairs).unique()  # in ascending order
-        self._kept: Tensor | None = None
-        self._seen = 0
-
-    def add(self, images: UInt8[Tensor, "n 3 height width"]) -> None:
-        """One more portion."""
-        if self._kept is None:
-            self._kept = images.new_empty(len(self._wanted), *images.shape[1:])
-        first, end = torch.searchsorted(self._wanted, torch.tensor([self._seen, self._seen + len(images)])).tolist()
-        self._kept[first:end] = images[self._wanted[first:end] - self._seen]
-        self._seen += len(images)
-
-    def result(self) -> Diversity:
-        """Of all that came."""
-        if self._kept is None:
-            raise PpcdError("no images to measure the diversity of")
-        per_class = []
-        for pairs in self._pairs:
-            place = torch.searchsorted(self._wanted, pairs)
-            parts = []
-            for part in place.split(BATCH):
-                with torch.no_grad():
-                    parts.append(self._measure(self._kept[part[:, 0]], self._kept[part[:, 1]]).cpu())
-            per_class.append(torch.cat(parts).double().mean())
-        return Diversity(torch.stack(per_class).mean().item(), self._name, self._count)
-
-
-def _get_distance(distance: str | None, backbone: Backbone) -> tuple[str, Distance]:
-    """The name that goes with the numbers, and what measures them."""
-    name = distance or ("lpips-alex" if backbone.name == "inception" else "lpips-uncalibrated")
-    if name == "lpips-alex":
-        return name, lpips_alex(backbone.device)
-    if name == "lpips-uncalibrated":
-        return f"{name}-{backbone.name}", uncalibrated(backbone.stages)
-    raise PpcdError(f"unknown distance {name!r}; expected one of: lpips-alex, lpips-uncalibrated")
+    if backbone.name == "inception":
+        name, distance = "lpips-alex", lpips_alex(backbone.device)
+    else:
+        name, distance = f"lpips-uncalibrated-{backbone.name}", uncalibrated(backbone.stages)
+    count = pairs_per_class(num_classes, backbone.name)
+    per_class = []
+    with torch.no_grad():
+        for pairs in class_pairs(labels, num_classes, count, seeded(seed)):
+            distances = [distance(images[some[:, 0]], images[some[:, 1]]).cpu() for some in pairs.split(BATCH)]
+            per_class.append(torch.cat(distances).double().mean())
+    return Diversity(torch.stack(per_class).mean().item(), name, count)
 
 
 def pairs_per_class(num_classes: int, backbone: str) -> int:
@@ -181,15 +127,8 @@ def lpips_alex(device: torch.device) -> Distance:
     Raises:
         PpcdError: AlexNet is neither here nor to be had.
     """
-    try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # lpips asks torchvision in a way that is deprecated
-            network = lpips.LPIPS(net="alex", verbose=False)
-    except (OSError, http.client.HTTPException) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise PpcdError(
-            f"the weights of lpips' AlexNet could not be had ({reason}); they need the internet once. "
-            "The distance 'lpips-uncalibrated' works offline"
-        ) from error
+    with downloading("of lpips' AlexNet"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lpips asks torchvision in a way that is deprecated
+        network = lpips.LPIPS(net="alex", verbose=False)
     network = network.to(device).eval().requires_grad_(False)
     return lambda one, other: network(to_float(one.to(device)), to_float(other.to(device))).flatten()

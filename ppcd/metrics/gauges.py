@@ -1,4 +1,4 @@
-"""With what a profile's images are measured: backbone, judge of the labels, statistics of the real images."""
+"""What a profile's images are measured with: backbone, judge of the labels, statistics of the real images."""
 
 import logging
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from torch import Tensor
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import Entry, Key, cached
+from ppcd.metrics.classifier import TrainedClassifier
 from ppcd.metrics.features import BACKBONES, Backbone, Features, get_backbone
 from ppcd.metrics.fidelity import reference_statistics
 from ppcd.metrics.moments import Statistics
@@ -25,46 +26,25 @@ VERSION = 1  # raised when the trial of a judge changes
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Says of what class an image is.
-
-    Attributes:
-        backbone: the network whose logits say so: a classifier of the data, or a published one of ImageNet.
-        accuracy: on real images (held out from training where the data trained it), in [0, 1].
-    """
-
-    backbone: Backbone
-    accuracy: float
-
-    @property
-    def sha256(self) -> str:
-        """Of its weights (64 hex)."""
-        return self.backbone.sha256
-
-    def named(self) -> dict[str, str]:
-        """What a protocol says of it beside accuracy and hash: nothing of the classifier of the data."""
-        name = self.backbone.name
-        return {} if name == "classifier" else {"judge": name}
-
-
-@dataclass(frozen=True)
 class Gauges:
-    """What generated images are measured with: all of it is of the real images only.
+    """What generated images are measured with; none of it depends on a generator.
 
     Attributes:
         network: the backbone.
-        judge: of the labels.
+        judge: the network whose logits say of what class an image is: a classifier of the data, or a published one of
+            ImageNet.
+        accuracy: of the judge on real images (held out from training where the data trained it), in [0, 1].
         real: statistics of the real images.
     """
 
     network: Backbone
-    judge: Judge
+    judge: Backbone
+    accuracy: float
     real: Statistics
 
     def judged(self, images: UInt8[Tensor, "n 3 height width"], found: Features) -> Float[Tensor, "n klass"]:
         """The judge's logits of the images, of which the backbone found these features."""
-        same = self.network is self.judge.backbone
-        return found.logits if same else self.judge.backbone.extract(images).logits
+        return found.logits if self.network is self.judge else self.judge.extract(images).logits
 
 
 def get_gauges(
@@ -84,18 +64,17 @@ def get_gauges(
         raise PpcdError(f"unknown feature backbone {backbone!r}; expected one of: {', '.join(BACKBONES)}")
     if judge is not None:
         check_judge(judge, data)
-    made = {
-        name: get_backbone(name, data, classifier_epochs=classifier_epochs, device=device)
-        for name in dict.fromkeys((judge or "classifier", backbone))
-    }
-    network, judging = made[backbone], made[judge or "classifier"]
-    classifier = judging.classifier
-    accuracy = real_accuracy(data, judging) if classifier is None else classifier.accuracy
-    return Gauges(network, Judge(judging, accuracy), reference_statistics(data, network))
+    network = get_backbone(backbone, data, classifier_epochs=classifier_epochs, device=device)
+    judging = network
+    if (name := judge or "classifier") != backbone:
+        judging = get_backbone(name, data, classifier_epochs=classifier_epochs, device=device)
+    trained_here = isinstance(judging.network, TrainedClassifier)
+    accuracy = judging.network.accuracy if trained_here else real_accuracy(data, judging)
+    return Gauges(network, judging, accuracy, reference_statistics(data, network))
 
 
 def check_judge(name: str, data: ImageSet) -> None:
-    """One line where a judge that was trained elsewhere cannot judge these data.
+    """Refuse a judge that cannot judge these data.
 
     Raises:
         PpcdError: it is unknown, or knows ImageNet's 1000 classes, which the data have not.
@@ -114,8 +93,8 @@ def check_judge(name: str, data: ImageSet) -> None:
 def real_accuracy(data: ImageSet, judge: Backbone) -> float:
     """The share of real images, in [0, 1], that the judge puts into their class: of 5,000 fixed random ones at most.
 
-    It stands with every accuracy that the judge measures, as its upper end; where it is near chance, the classes of
-    the data have another order than the judge's, and a warning says so. From the cache where it is there.
+    The protocol names it as the upper bound of the accuracies that the judge measures. Near chance, the classes of the
+    data have another order than the judge's, and a warning says so. Read from the cache if possible.
     """
     order = torch.randperm(len(data), generator=seeded(0))[:JUDGED_IMAGES]
     key: Key = {
@@ -127,10 +106,8 @@ def real_accuracy(data: ImageSet, judge: Backbone) -> float:
     }
 
     def compute() -> Entry:
-        right = [
-            judge.extract(data.images[some]).logits.argmax(1) == data.labels[some] for some in order.split(judge.batch)
-        ]
-        return Entry({"accuracy": torch.cat(right).double().mean()}, {})
+        right = judge.extract_from(data, order).logits.argmax(1) == data.labels[order]
+        return Entry({"accuracy": right.double().mean()}, {})
 
     accuracy = cached("judges", key, compute).tensors["accuracy"].item()
     if accuracy * len(data.classes) < CHANCE:

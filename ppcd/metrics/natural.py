@@ -11,10 +11,10 @@ mirrored image too.
 import hashlib
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,14 +54,14 @@ SHIFT = 2  # pixels at most, in each direction
 class Member(TrainedClassifier):
     """Whitened patches, three stages of conv3x3-maxpool-BN-GELU-conv3x3-BN-GELU, the largest of each map, logits.
 
-    It takes images as they are kept, in 0..255, and looks at their mirror images too.
+    It looks at the mirror images too.
 
     Raises:
         PpcdError: images of fewer than 16 pixels a side.
     """
 
     def __init__(self, num_classes: int, resolution: int) -> None:
-        super().__init__(num_classes, resolution)
+        super().__init__()
         if resolution < FEWEST_PIXELS:
             raise PpcdError(f"the classifier of natural images needs {FEWEST_PIXELS} pixels a side; got {resolution}")
         self.whiten = nn.Conv2d(3, WHITENED, PATCH)
@@ -92,7 +92,7 @@ class Member(TrainedClassifier):
         return found
 
     def stages(self, images: UInt8[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch c h w"]]:
-        """As `maps`, of images as they are kept."""
+        """As `maps`, of images in 0..255."""
         return self.maps(to_float(images))
 
     def pooled(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch feature"]:
@@ -104,12 +104,7 @@ class Member(TrainedClassifier):
         x = to_float(images)
         return (self.pooled(x) + self.pooled(x.flip(3))) / 2
 
-    def forward(self, images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch klass"]:
-        """Logits."""
-        return self.logits(self.features(images))
-
     def logits(self, features: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch klass"]:
-        """Of features."""
         return LOGITS * self.head(features)
 
 
@@ -120,29 +115,20 @@ class NaturalClassifier(TrainedClassifier):
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
-        super().__init__(members[0].num_classes, members[0].resolution)
-        self.members = nn.ModuleList(members)
-
-    def __iter__(self) -> Iterator[Member]:
-        return iter(cast(Iterable[Member], self.members))
+        super().__init__()
+        self.members: Any = nn.ModuleList(members)
 
     def stages(self, images: UInt8[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch c h w"]]:
-        """The feature maps of both, at about 1/2, 1/4 and 1/8 of the size."""
-        return [torch.cat(maps, 1) for maps in zip(*(each.stages(images) for each in self), strict=True)]
+        """The feature maps of both members, at about 1/2, 1/4 and 1/8 of the size."""
+        return [torch.cat(maps, 1) for maps in zip(*(each.stages(images) for each in self.members), strict=True)]
 
     def features(self, images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch feature"]:
-        """Of both."""
-        return torch.cat([each.features(images) for each in self], 1)
+        """Features of both members, concatenated."""
+        return torch.cat([each.features(images) for each in self.members], 1)
 
     def logits(self, features: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch klass"]:
-        """Of features."""
         parts = features.split(FEATURES, dim=1)
-        found = [each.logits(part) for each, part in zip(self, parts, strict=True)]
-        return torch.stack(found).mean(0)
-
-    def forward(self, images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch klass"]:
-        """Logits."""
-        return self.logits(self.features(images))
+        return torch.stack([each.logits(part) for each, part in zip(self.members, parts, strict=True)]).mean(0)
 
 
 def train_or_load_natural_classifier(
@@ -155,40 +141,31 @@ def train_or_load_natural_classifier(
     Raises:
         PpcdError: epochs < 1, a class with fewer than two images, or images of fewer than 16 pixels a side.
     """
-    members = [_member(number, data, epochs, seed, device) for number in range(MEMBERS)]
+    members = []
+    for number in range(MEMBERS):  # all of them leave out the same images
+        untrained = _untrained(data, seed).to(memory_format=torch.channels_last)
+        version: Key = {"natural architecture": ARCHITECTURE} | ({"member": number} if number else {})
+        train = partial(_train, seed=seed + number)
+        members.append(trained_or_cached(untrained, train, version, data, epochs, seed, device))
     classifier = NaturalClassifier(members).to(device).eval().requires_grad_(False)
     held_out, _ = split(data.labels, len(data.classes), seeded(seed))
     classifier.accuracy = agreement(classifier_logits(classifier, data.images[held_out]), data.labels[held_out])
-    classifier.held_out = len(held_out)
     classifier.sha256 = hashlib.sha256("".join(each.sha256 for each in members).encode()).hexdigest()
     return classifier
 
 
-def _member(number: int, data: ImageSet, epochs: int, seed: int, device: torch.device | str) -> Member:
-    """One of them, trained or from the cache; both leave out the same images."""
-
-    def train(
-        data: ImageSet, training: Int64[Tensor, " training"], epochs: int, seed: int, device: torch.device
-    ) -> Member:
-        return _train(data, training, epochs, seed + number, device)
-
-    untrained = _untrained(len(data.classes), data.images.shape[-1], seed).to(memory_format=torch.channels_last)
-    version: Key = {"natural architecture": ARCHITECTURE} | ({"member": number} if number else {})
-    return trained_or_cached(untrained, train, version, data, epochs, seed, device)
-
-
 def whitening(images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "filter 3 patch patch"]:
-    """Filters whose answers to the images' patches are uncorrelated and of variance 1, and their negatives."""
+    """Filters whose outputs on the images' patches are uncorrelated and of variance 1, and their negatives."""
     patches = F.unfold(images.double(), PATCH).transpose(1, 2).flatten(0, 1)
     values, vectors = torch.linalg.eigh(torch.cov(patches.t()))
     filters = (vectors / torch.sqrt(values + 1e-4)).t().reshape(-1, 3, PATCH, PATCH)
     return torch.cat([filters, -filters]).float()
 
 
-def _untrained(num_classes: int, resolution: int, seed: int) -> Member:
-    """Initialised by a generator of its own; the state of torch's global one is put back."""
+def _untrained(data: ImageSet, seed: int) -> Member:
+    """Initialised by a separate generator; the state of torch's global one is put back."""
     with torch.random.fork_rng(devices=[]):
-        classifier = Member(num_classes, resolution)
+        classifier = Member(len(data.classes), data.images.shape[-1])
     generator = seeded(seed)
     for module in classifier.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -201,9 +178,9 @@ def _untrained(num_classes: int, resolution: int, seed: int) -> Member:
 
 
 def _train(
-    data: ImageSet, training: Int64[Tensor, " training"], epochs: int, seed: int, device: torch.device
+    data: ImageSet, training: Int64[Tensor, " training"], epochs: int, device: torch.device, seed: int
 ) -> Member:
-    classifier = _untrained(len(data.classes), data.images.shape[-1], seed)
+    classifier = _untrained(data, seed)
     with torch.no_grad():
         classifier.whiten.weight.copy_(whitening(to_float(data.images[training[:STATISTICS]])))
     classifier.to(device).to(memory_format=torch.channels_last).train()
@@ -221,16 +198,13 @@ def _train(
     average = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     generator = seeded(seed)
     mirrored = torch.randint(2, (len(data.images),), generator=generator).bool()
-    size = data.images.shape[-1]
-    reflected = torch.arange(-SHIFT, size + SHIFT).abs()
-    reflected = torch.where(reflected < size, reflected, 2 * (size - 1) - reflected)
     with one_thread(device):
         for epoch in range(epochs):
             print(f"judge of natural images: epoch {epoch + 1} of {epochs}", file=sys.stderr, flush=True)
             order = training[torch.randperm(len(training), generator=generator)]
             for index in order[: steps * batch].split(batch):
-                padded = data.images[index][:, :, reflected][:, :, :, reflected]
-                images = to_float(shift(padded, size, SHIFT, generator))
+                padded = F.pad(to_float(data.images[index]), (SHIFT,) * 4, mode="reflect")
+                images = shift(padded, data.images.shape[-1], SHIFT, generator)
                 turned = mirrored[index] ^ bool(epoch % 2)  # every image is seen either way in turns
                 images = torch.where(turned[:, None, None, None], images.flip(3), images).to(device)
                 logits = classifier.logits(classifier.pooled(images))
@@ -259,9 +233,9 @@ def _rate(step: int, total: int) -> float:
     return START + (1 - START) * step / peak if step < peak else 1 + (END - 1) * (step - peak) / (total - peak)
 
 
-def _draw_back(classifier: Member, average: dict[str, Tensor], kept: float) -> None:
-    """Weights become the average of what it was and what they are now."""
+def _draw_back(classifier: Member, average: dict[str, Tensor], share: float) -> None:
+    """Move the average towards the weights, keeping `share` of it, and set the weights to it."""
     for name, tensor in classifier.state_dict().items():
         if tensor.is_floating_point():
-            average[name].lerp_(tensor, 1 - kept)
+            average[name].lerp_(tensor, 1 - share)
             tensor.copy_(average[name])

@@ -1,8 +1,8 @@
 """Statistics files of other tools: an .npz with `mu` and `sigma`, as pytorch-fid, TTUR and BigGAN-PyTorch write it.
 
-They say what the Fréchet distance needs of a set of real images that is not at hand. Whose features they are of they
-do not say, beyond the dimension: three ports of Inception are in use, and distances to statistics of another port
-than one's own are off by a little. The file's name and hash therefore stand with every number that comes of it.
+They hold what the Fréchet distance needs of a set of real images that is not at hand, but do not say which network's
+features they are of: three ports of Inception are in use, and distances to statistics of another port than one's own
+are off by a little. The file's name and hash therefore stand with every number that comes of it.
 """
 
 import hashlib
@@ -45,21 +45,19 @@ def read_statistics(path: str | Path) -> StatisticsFile:
         raise PpcdError(f"no statistics file at {path}; give an .npz file with mu and sigma")
     if not zipfile.is_zipfile(path):
         raise PpcdError(f"{path} is not an .npz file, or only the beginning of one; give one with mu and sigma")
+    content = path.read_bytes()
     try:
-        content = path.read_bytes()
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            missing = [name for name in ("mu", "sigma") if name not in file]
-            if missing:
-                there = ", ".join(sorted(file)) or "nothing"
-                raise PpcdError(f"{path} has no {' and no '.join(missing)}; it holds {there}")
-            mu, sigma = file["mu"], file["sigma"]
-    except PpcdError:
-        raise
+            arrays = {name: file[name] for name in ("mu", "sigma") if name in file}
+            there = ", ".join(sorted(file)) or "nothing"
     except Exception as error:  # damaged members, pickled objects: numpy raises many things
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PpcdError(
             f"{path} is not a readable .npz file of plain arrays ({reason}); give one with mu and sigma"
         ) from None
+    if missing := [name for name in ("mu", "sigma") if name not in arrays]:
+        raise PpcdError(f"{path} has no {' and no '.join(missing)}; it holds {there}")
+    mu, sigma = arrays["mu"], arrays["sigma"]
     problem = _problem(mu, sigma)
     if problem:
         raise PpcdError(f"{path} holds no statistics of features: {problem}")
@@ -86,7 +84,7 @@ def _problem(mu: np.ndarray, sigma: np.ndarray) -> str | None:
 
 
 def check_features(file: StatisticsFile, backbone: str) -> None:
-    """One line where the statistics cannot be of the features of this backbone.
+    """Refuse statistics that cannot be of the features of this backbone.
 
     Raises:
         PpcdError: the backbone is trained on one's own data, or has another number of features.
@@ -96,10 +94,9 @@ def check_features(file: StatisticsFile, backbone: str) -> None:
             f"{file.name} cannot be compared with: the classifier backbone is trained on the data of the profile, "
             "and no other tool has its features; take a profile whose backbone is inception"
         )
-    if backbone not in DIMENSIONS:
-        raise PpcdError(f"unknown feature backbone {backbone!r}; expected one of: {', '.join(DIMENSIONS)}")
-    if len(file.mu) != DIMENSIONS[backbone]:
+    expected = DIMENSIONS.get(backbone, len(file.mu))
+    if len(file.mu) != expected:
         raise PpcdError(
-            f"{file.name} is of {len(file.mu)} features, but the backbone {backbone} has {DIMENSIONS[backbone]}; "
+            f"{file.name} is of {len(file.mu)} features, but the backbone {backbone} has {expected}; "
             "the features of another network cannot be compared with"
         )

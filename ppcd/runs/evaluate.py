@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ppcd.data.sets import ImageSet
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.evaluate import evaluate, evaluate_against
 from ppcd.metrics.statistics_files import read_statistics
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--statistics", metavar="NPZ", help="mu and sigma of the real images, instead of the images")
     parser.add_argument("--json", action="store_true", help="print scores and protocol as JSON")
     options = parser.parse_args(arguments)
-    return run_command(lambda: _command(options), "nothing was kept; the same command starts anew")
+    return run_command(lambda: _command(options), "nothing was saved; the same command starts again")
 
 
 def _command(options: argparse.Namespace) -> None:
@@ -42,13 +41,11 @@ def _command(options: argparse.Namespace) -> None:
     seed = own_seed if options.seed is None else options.seed
     generator.to(device)
     if real is not None:
-        found = evaluate_against(
-            generator, real, backbone=profile.backbone, samples=samples, seed=seed, device=device
-        )  # fmt: skip
+        found = evaluate_against(generator, real, backbone=profile.backbone, samples=samples, seed=seed, device=device)
     else:
         found = evaluate(
             generator,
-            load_images(profile),
+            run_config(profile.name, TEACHER, 0).load_data(),
             backbone=profile.backbone,
             samples=samples,
             seed=seed,
@@ -57,15 +54,6 @@ def _command(options: argparse.Namespace) -> None:
             judge=profile.judge,
         )
     print(json.dumps(found, indent=1) if options.json else _table(found))
-
-
-def load_images(profile: Profile) -> ImageSet:
-    """The real images of a profile.
-
-    Raises:
-        PpcdError: they are not to be had.
-    """
-    return run_config(profile.name, TEACHER, 0).load_data()
 
 
 def _find_generator(name: str, profile: Profile) -> tuple[Generator, int]:

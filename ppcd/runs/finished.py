@@ -10,7 +10,8 @@ from torchvision.utils import make_grid, save_image
 from ppcd.base import named_generator
 from ppcd.method.ema import recompute_batch_statistics
 from ppcd.method.slim import slim
-from ppcd.metrics import CONVENTION, block_params, complexity, seconds_per_batch
+from ppcd.metrics.complexity import CONVENTION, block_params, complexity
+from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.networks.generators import Generator
 
 
@@ -26,7 +27,7 @@ def decide_masks(generator: Generator) -> Generator:
 
 
 def finish_generator(generator: Generator, seed: int) -> Generator:
-    """The averaged generator as a slim one: masks decided, batch statistics measured anew."""
+    """The averaged generator as a slim one: masks decided, batch statistics recomputed."""
     decide_masks(generator)
     recompute_batch_statistics(generator, named_generator(seed, "batch statistics"))
     return slim(generator)

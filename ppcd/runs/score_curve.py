@@ -1,11 +1,11 @@
-"""The score curve of a training, and its best generator: scored at every tenth, kept by its Fréchet distance.
+"""The score curve of a training and its best generator: scored ten times, the best by Fréchet distance is saved.
 
-Every average that the trainer keeps is scored, with the same noise: `quality.csv` has a row for each and says which
-it is. The declared one ("ema") alone can become the best generator. A score is of few samples, from noise that the
-final evaluation does not use, so that the one does not choose what the other reports. Where masks are open, or a
-second phase is to come, the averages are scored as they are (rows of `quality.csv` with `final` 0), but not kept: they
-are not what the run is to deliver, and they are larger. From there on they are scored, and the declared one is kept,
-as the run would deliver it if it ended now: slim, with batch statistics of its own.
+Every average of the weights that the trainer holds is scored with the same noise and gets a row in `quality.csv`; only
+the declared one ("ema") can become the best generator. A score uses few samples, from other noise than the final
+evaluation, so that choosing does not bias what is reported. While masks are open, or before a second phase, the
+averages are scored as they are (`final` 0 in `quality.csv`) but not saved: the run will not deliver them, and they are
+larger. After that they are scored as the run would deliver them if it ended now: slim, with batch statistics
+recomputed.
 """
 
 import copy
@@ -20,10 +20,9 @@ import torch
 from ppcd.base import named_generator
 from ppcd.data.sets import ImageSet
 from ppcd.method.ema import DECLARED, recompute_batch_statistics
+from ppcd.metrics.evaluate import frechet_and_inception
 from ppcd.metrics.features import get_backbone
-from ppcd.metrics.fidelity import RunningInceptionScore, frechet_distance, reference_statistics
-from ppcd.metrics.moments import RunningStatistics
-from ppcd.metrics.sampling import BATCH, sample_portions
+from ppcd.metrics.fidelity import reference_statistics
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import save_generator
 from ppcd.records import file_hash
@@ -43,12 +42,12 @@ Score = Callable[[Generator], tuple[float, float]]  # Fréchet distance and Ince
 
 
 def scored_at(total: int) -> list[int]:
-    """The iterations behind which a training is scored; the last one is among them."""
+    """The iterations after which a training is scored; the last one is among them."""
     return sorted({min(total, math.ceil(total * part / TIMES / ROUND) * ROUND) for part in range(1, TIMES + 1)})
 
 
 def make_score(data: ImageSet, profile: Profile, samples: int, seed: int, device: torch.device) -> Score:
-    """Scores generators in the profile's backbone, every one with the same noise; real statistics from the cache.
+    """A function that scores generators in the profile's backbone, all with the same noise.
 
     Raises (when the score is called):
         PpcdError: too few samples, images that are not finite, or a backbone that is not to be had.
@@ -57,14 +56,9 @@ def make_score(data: ImageSet, profile: Profile, samples: int, seed: int, device
 
     def score(generator: Generator) -> tuple[float, float]:
         backbone = get_backbone(profile.backbone, data, classifier_epochs=profile.classifier_epochs, device=device)
-        statistics, inception = RunningStatistics(), RunningInceptionScore(samples)
-        portion = math.lcm(BATCH, backbone.batch)
-        for images, _ in sample_portions(generator, samples, noise, portion=portion, device=device):
-            found = backbone.extract(images)
-            statistics.add(found.features)
-            inception.add(found.logits)
         real = reference_statistics(data, backbone)
-        return frechet_distance(statistics.result(), real), inception.result()[0]
+        distance, inception = frechet_and_inception(generator, backbone, real, samples, noise, device)
+        return distance, inception[0]
 
     return score
 
@@ -72,11 +66,11 @@ def make_score(data: ImageSet, profile: Profile, samples: int, seed: int, device
 class Best(Callback):
     """Writes `quality.csv` and `best.safetensors`; `trainer.watched["best"]` says which it is.
 
-    A new best generator has a name of its own until a checkpoint knows of it, so that a training that is killed goes
-    on with the one of its checkpoint.
+    A new best generator has a separate file until a checkpoint knows of it, so that a training that is killed goes on
+    with the one of its checkpoint.
 
     Args:
-        trainer: what is watched; its state is left alone.
+        trainer: only `watched` of its state is changed.
         directory: of the run.
         score: of a generator.
         finish: an averaged generator, which it may change, as the run would deliver it.
@@ -127,7 +121,7 @@ class Best(Callback):
         self._writer.append(rows)
 
     def _as_delivered(self, average: Generator, final: bool) -> Generator:
-        """A copy to score: as the run would deliver it, or as it is with batch statistics of its own."""
+        """A copy to score: as the run would deliver it, or as it is with recomputed batch statistics."""
         generator = copy.deepcopy(average)
         if final:
             return self.finish(generator)

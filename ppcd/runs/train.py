@@ -16,8 +16,8 @@ from ppcd.baselines import trainer_class
 from ppcd.data.sets import ImageSet
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.method.slim import slim
-from ppcd.metrics import get_backbone
 from ppcd.metrics.evaluate import check_samples, evaluate
+from ppcd.metrics.features import get_backbone
 from ppcd.networks import io as checkpoints
 from ppcd.networks.generators import Generator
 from ppcd.runs import memory, pretrained, provenance
