@@ -4,7 +4,6 @@ L_CD is small when a student has learnt the average map of each class and nothin
 class averages are taken away, of teacher and student each, and what is left is correlated.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from paper import sums
-from ppcd import paths
+from paper import measurements
+from paper.measurements import Content, Record
 from ppcd.base import PpcdError
 from ppcd.method.losses import normalized_map
 from ppcd.method.teacher import Teacher
@@ -28,9 +27,6 @@ from ppcd.runs.train import GENERATOR
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import TEACHER
 
-Record = dict[str, Any]  # a run.json
-
-SCHEMA = 1
 FILE = "following.json"
 SAMPLES = 1000
 BATCH = 100
@@ -109,12 +105,12 @@ def mean_within(found: Sequence[dict[str, Any]]) -> float:
     return sum(each["within"] for each in found) / len(found)
 
 
-def ensure_following(profile: str, records: Sequence[Record]) -> dict[str, Any]:
-    """Measure how the maps of these runs follow those of the teacher of their seed, where that is not known.
+def ensure_following(profile: str, records: Sequence[Record]) -> dict[str, Content]:
+    """Measure how the maps of these runs agree with those of the teacher of their seed, where that is not known.
 
     Of runs that had a teacher and of those that had none; of the teacher itself nothing. All are looked at under the
-    teacher's class-conditional normalisation, whatever they were trained with. Kept in following.json of the profile's
-    results.
+    teacher's class-conditional normalisation, whatever they were trained with. Written to following.json of the
+    profile's results.
 
     Args:
         profile: its name.
@@ -124,62 +120,54 @@ def ensure_following(profile: str, records: Sequence[Record]) -> dict[str, Any]:
         `runs` of the file: {id: generator_sha256, teacher, teacher_sha256, blocks (see `measure_following`)}.
     """
     name, began = get_profile(profile).name, provenance.collect("cpu")
-    there = _read(name)
-    found, missing = dict(there), 0
-    teachers: dict[int, tuple[Record, Teacher] | None] = {}
+    known = _read(name)
+    runs = dict(known)
+    teachers = {seed: _teacher(name, seed) for seed in {record["seed"] for record in records}}
     for record in records:
-        seed = record["seed"]
-        if record["config"]["recipe"]["generator"] in (TEACHER, "tinygan"):  # itself, or blocks of other sizes
+        pair = teachers[record["seed"]]
+        # No teacher is compared with itself, and the blocks of Tiny-GAN have other sizes.
+        if pair is None or record["config"]["recipe"]["generator"] in (TEACHER, "tinygan"):
             continue
-        if seed not in teachers:
-            teachers[seed] = _teacher(name, seed)
-        pair = teachers[seed]
-        if pair is None:
-            continue
-        of, teacher = pair
+        teacher, network = pair
         about = {
             "generator_sha256": record["files"][GENERATOR],
-            "teacher": of["id"],
-            "teacher_sha256": of["files"][GENERATOR],
+            "teacher": teacher["id"],
+            "teacher_sha256": teacher["files"][GENERATOR],
         }
-        if about.items() <= there.get(record["id"], {}).items():
+        if about.items() <= known.get(record["id"], {}).items():
             continue
-        if not missing:
+        if runs == known:
             print("attention maps of students and teachers", file=sys.stderr, flush=True)
-        missing += 1
         student = load_generator(runs_root(name) / record["id"] / GENERATOR)
-        found[record["id"]] = {**about, "blocks": measure_following(student, teacher, SAMPLES)}
-    if missing:
+        runs[record["id"]] = {**about, "blocks": measure_following(student, network, SAMPLES)}
+    if runs != known:
         protocol = {"samples": SAMPLES, "seed": NOISE_SEED, "normalisation": "teacher"}
-        whole = {"schema": SCHEMA, "protocol": protocol, "runs": found, "provenance": provenance.finish(began)}
-        sums.write(paths.results(name), FILE, json.dumps(whole, indent=1, allow_nan=False) + "\n")
-    return found
-
-
-def read_following(record: Record) -> list[dict[str, Any]] | None:
-    """The blocks of a run; None where it was not measured, or with other weights."""
-    found = _read(record["profile"]).get(record["id"])
-    if found is None or found["generator_sha256"] != record["files"][GENERATOR]:
-        return None
-    return found["blocks"]
+        measurements.write(name, FILE, {"protocol": protocol, "runs": runs}, began)
+    return runs
 
 
 def _teacher(profile: str, seed: int) -> tuple[Record, Teacher] | None:
+    """Record and network of the teacher of a seed; None where it is not complete."""
     run = Run(run_config(profile, TEACHER, seed))
     if run.state != "complete":
         return None
     return run.read(), Teacher(load_generator(run.path(GENERATOR)), seed=seed)
 
 
-def _read(profile: str) -> dict[str, Any]:
-    """The `runs` of following.json; {} where it is not there, damaged, or of another kind."""
-    try:
-        found = json.loads((paths.results(profile) / FILE).read_text())
-        sound = all(
-            isinstance(run["generator_sha256"], str)
-            and all(isinstance(each["within"], float) for each in run["blocks"])
-            for run in found["runs"].values()
-        )
-        return found["runs"] if sound and found["schema"] == SCHEMA else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+def read_following(record: Record) -> list[dict[str, Any]] | None:
+    """The blocks of a run; None where it was not measured, or with other weights."""
+    found = measurements.of_run(_read(record["profile"]), record)
+    return found and found["blocks"]
+
+
+def _read(profile: str) -> dict[str, Content]:
+    """The `runs` of following.json; {} where it is missing or damaged."""
+    content = measurements.read(profile, FILE, _is_whole)
+    return content["runs"] if content else {}
+
+
+def _is_whole(content: Content) -> bool:
+    return all(
+        isinstance(run["generator_sha256"], str) and all(isinstance(each["within"], float) for each in run["blocks"])
+        for run in content["runs"].values()
+    )

@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from paper import numbers as paper
-from paper import sums
+from paper import numbers, sums
 from paper.artifacts import render, rows
 from paper.artifacts.render import Column, Html, write_number
 from paper.artifacts.sources import NOT_RUN, Context
@@ -20,8 +19,8 @@ from ppcd import paths
 from ppcd.training.profiles import get_profile
 
 KINDS = ("gpu", "cpu")
-PPCD_ROW = paper.TABLE1_ROWS["ppcd"]
-MODELS = {  # network -> its name here, and the paper's row beside it
+PPCD_ROW = numbers.TABLE1_ROWS["ppcd"]
+MODELS = {  # network -> its name here, and the row of the paper that is shown with it
     **{name: (row, row) for name, row in PLAIN.items()},
     MASKED: ("PP-Res SA-GAN, dense with masks", None),
     SLIM_MACS: ("PPCD-GAN, slim, the paper's MACs", PPCD_ROW),
@@ -81,10 +80,10 @@ def table(content: Content, seed: int = 0) -> pd.DataFrame:
             row[size] = float(networks[name][size])
             row[f"{size} factor"] = networks["biggan"][size] / networks[name][size]
         row |= {kind: times[kind][name] for kind in KINDS}
-        numbers = rows.paper_numbers(1, printed or PPCD_ROW, (*rows.SIZES, *KINDS))
+        row |= rows.paper_numbers(1, printed or PPCD_ROW, (*rows.SIZES, *KINDS))
         if printed is None:
-            numbers |= {f"paper {each}": math.nan for each in (*rows.SIZES, *KINDS)}
-        found.append(row | numbers)
+            row |= {f"paper {each}": math.nan for each in (*rows.SIZES, *KINDS)}
+        found.append(row)
     frame = pd.DataFrame(found)
     frame["profile"] = content["profile"]
     for kind in KINDS:
@@ -115,7 +114,7 @@ def machine_and_load(part: Content | None) -> str:
 
 
 def caption(frame: pd.DataFrame) -> str:
-    """What was counted and timed, on what, and what the paper's numbers beside ours are of."""
+    """What was counted and timed, on what, and what the paper's numbers are of."""
     profile = get_profile(frame["profile"].iloc[0])
     own = " at the paper's own size" if is_paper_size(profile) else ""
     times = "; ".join(f"{kind.upper()} {frame[f'{kind} device'].iloc[0]}" for kind in KINDS)
@@ -123,7 +122,7 @@ def caption(frame: pd.DataFrame) -> str:
         f"{TITLE}{own}: profile {profile.name}, networks freshly built from the seed. Best in bold, second "
         "underlined; the reference, which has its spectral norm and its masks as in training, is not ranked. In "
         "brackets: how many times less than Big-GAN. Spectral norm worked into the weights. Median seconds per batch "
-        f"of 64, all networks in turns: {times}. Paper's numbers: {paper.SETTING}; {paper.RUNTIME_SETTING}."
+        f"of 64, all networks in turns: {times}. Paper's numbers: {numbers.SETTING}; {numbers.RUNTIME_SETTING}."
     )
 
 
@@ -133,36 +132,32 @@ def html(frame: pd.DataFrame) -> Html:
 
 
 def published_table(content: Content) -> pd.DataFrame:
-    """Ours against the published sizes of Table 1, without the power iterations of the spectral norm and with them."""
+    """Our sizes against the published ones, without the power iterations of the spectral norm and with them."""
     found = []
     for name, row in PLAIN.items():
         sizes, iterated = content["complexity"]["networks"][name], content["complexity"]["power_iterations"].get(name)
-        printed = {size: paper.published(1, row, rows.PAPER_COLUMNS[size]).value for size in rows.SIZES}
+        params, macs = (numbers.published(1, row, column).value for column in ("#Par.", "MACs"))
         found.append(
             {
                 "model": row,
                 "#Par.": f"{sizes['params']:,}",
-                "against the paper's": _difference(sizes["params"], printed["params"]),
+                "against the paper's": f"{sizes['params'] / params - 1:+.2%}",
                 "MACs": f"{sizes['macs']:,}",
-                "against the paper's MACs": _difference(sizes["macs"], printed["macs"]),
-                "power iterations counted": "none" if iterated is None else _difference(iterated, printed["macs"]),
+                "against the paper's MACs": f"{sizes['macs'] / macs - 1:+.2%}",
+                "power iterations counted": "none" if iterated is None else f"{iterated / macs - 1:+.2%}",
             }
         )
     return pd.DataFrame(found)
-
-
-def _difference(ours: float, theirs: float) -> str:
-    return f"{100 * (ours / theirs - 1):+.2f}%"
 
 
 def points_table(content: Content) -> pd.DataFrame:
     """What each of the paper's numbers implies at the paper's size, and what keeping 1 - alpha would give."""
     found = []
     for point in content["complexity"]["points"]:
-        quantity, implied, literal = point["quantity"], point["implied"], point["literal"]
+        implied, literal = point["implied"], point["literal"]
         found.append(
             {
-                "published": f"{_count(point['value'])} {QUANTITIES[quantity]}",
+                "published": f"{_count(point['value'])} {QUANTITIES[point['quantity']]}",
                 "where": f"Table {point['table']}, {point['row']}",
                 "alpha": f"{point['alpha']:g}",
                 "implied kept fraction": f"{implied['kept']:.3f}",
@@ -174,37 +169,6 @@ def points_table(content: Content) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(found)
-
-
-def curve_table(content: Content) -> pd.DataFrame:
-    """Parameters and MACs of the slim student at each kept fraction, in full."""
-    return pd.DataFrame(content["complexity"]["curve"])
-
-
-def agreement(content: Content) -> str:
-    """In a paragraph of Markdown: what the published numbers imply, and whether that is 1 - alpha."""
-    lines = []
-    for point in content["complexity"]["points"]:
-        implied, literal = point["implied"], point["literal"]
-        off = literal[point["quantity"]] / point["value"] - 1
-        more = implied["kept"] > literal["kept"]
-        lines.append(
-            f"* **{_count(point['value'])} {QUANTITIES[point['quantity']]}** (alpha {point['alpha']:g}, Table "
-            f"{point['table']}) is what keeping a fraction of **{implied['kept']:.3f}** of every masked layer gives. "
-            f"Keeping 1 − alpha = {literal['kept']:g} gives {_count(literal[point['quantity']])}, "
-            f"{abs(100 * off):.0f}% {'more' if off > 0 else 'less'}. A layer freezes once more than alpha of it is "
-            f"pruned (eq. 3), so a frozen one keeps less than {literal['kept']:g}: the implied fraction is "
-            + ("**above** what any frozen layer keeps." if more else "below that, as it may be.")
-        )
-    same = [point for point in content["complexity"]["points"] if point["alpha"] == paper.TABLE1_ALPHA]
-    kept = [f"{point['implied']['kept']:.3f} by its {QUANTITIES[point['quantity']]}" for point in same]
-    spread = max(point["implied"]["kept"] for point in same) / min(point["implied"]["kept"] for point in same)
-    lines.append(
-        f"* At alpha {paper.TABLE1_ALPHA:g} one network has two numbers, and they imply {' and '.join(kept)}, "
-        f"{spread:.1f} times apart: it did not keep the same fraction of every layer, and no single fraction, least "
-        "of all 1 − alpha, stands for alpha."
-    )
-    return "\n".join(lines)
 
 
 def steps_table(content: Content) -> pd.DataFrame:
@@ -227,7 +191,7 @@ def steps_table(content: Content) -> pd.DataFrame:
 
 
 def estimates_table(content: Content) -> pd.DataFrame:
-    """What follows for the whole training on each device, and what the paper says of its own."""
+    """What follows for the whole training on each device."""
     found = []
     for part in steps_of(content):
         each = part["estimate"]
@@ -244,22 +208,10 @@ def estimates_table(content: Content) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def training_sentence(content: Content) -> str:
-    """The estimates beside the paper's own words, in Markdown."""
-    said = paper.setting("hardware")
-    lines = [f"The paper ({said.where}): “{said.sentence}”"]
-    for part in steps_of(content):
-        each = part["estimate"]
-        lines.append(
-            f"Here, on {machine_and_load(part)}: {each['images_per_second']:.3g} images a second, so about "
-            f"**{duration(each['days'])}** for {each['iterations']:,} steps of {each['images_per_iteration']} images, "
-            f"and about **{each['memory'] / GIB:.0f} GiB** at batch {each['batch']}."
-        )
-    if not steps_of(content):
-        lines.append(f"Here: {NOT_RUN}.")
-    if not any(part["kind"] == "gpu" for part in steps_of(content)):
-        lines.append(f"On a GPU: {NOT_RUN}.")
-    return "\n\n".join(lines)
+def papers_training() -> str:
+    """What the paper says of its own training."""
+    said = numbers.setting("hardware")
+    return f"The paper ({said.where}): “{said.sentence}”"
 
 
 def steps_of(content: Content) -> list[Content]:
@@ -283,11 +235,14 @@ def write_tables(content: Content, seed: int = 0) -> list[Path]:
     """Write `results/<profile>/tables/paper_scale.{csv,md,tex}` and, as CSV, its curve, points and steps."""
     frame = table(content, seed)
     written = rows.write(frame, "paper_scale", columns(), caption(frame))
-    folder = paths.results(content["profile"])
-    others = {"curve": curve_table(content), "points": points_table(content)}
-    others |= {"steps": steps_table(content), "training": estimates_table(content)}
+    others = {
+        "curve": pd.DataFrame(content["complexity"]["curve"]),
+        "points": points_table(content),
+        "steps": steps_table(content),
+        "training": estimates_table(content),
+    }
     for name, other in others.items():
         if len(other):
             text = other.to_csv(index=False, lineterminator="\n")
-            written.append(sums.write(folder, f"tables/paper_scale_{name}.csv", text))
+            written.append(sums.write(paths.results(content["profile"]), f"tables/paper_scale_{name}.csv", text))
     return written

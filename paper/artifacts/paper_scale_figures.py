@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper import numbers as paper
+from paper import numbers
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.paper_scale import (
     GIB,
@@ -72,7 +72,7 @@ def _published(axes: Axes, point: dict[str, Any], unit: float, letter: str, colo
 
 
 def runtime_figure(content: Content, seed: int = 0) -> Figure:
-    """Seconds per batch of 64 on GPU and CPU: dense, masked and slim, the paper's beside them."""
+    """Seconds per batch of 64 on GPU and CPU: dense, masked and slim, and the paper's times."""
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 3.2)
         panels = figure.subplots(1, 2, sharey=True)
@@ -83,7 +83,7 @@ def runtime_figure(content: Content, seed: int = 0) -> Figure:
         handles, labels = panels[1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2)
         machines = "; ".join(f"{kind.upper()} {machine_and_load(part_of(content, 'runtime', kind))}" for kind in KINDS)
-        note = f"medians, all networks in turns; here: {machines}\npaper: {paper.RUNTIME_SETTING}"
+        note = f"medians, all networks in turns; here: {machines}\npaper: {numbers.RUNTIME_SETTING}"
         sign(figure, Scale(content["profile"], (seed,)), note)
     return figure
 
@@ -91,7 +91,9 @@ def runtime_figure(content: Content, seed: int = 0) -> Figure:
 def _bars(axes: Axes, content: Content, kind: str) -> None:
     part, times = part_of(content, "runtime", kind), seconds(content, kind)
     ours = np.array([times[name] for name in MODELS])
-    published = [math.nan if row is None else paper.published(1, row, kind.upper()).value for _, row in MODELS.values()]
+    published = [
+        math.nan if row is None else numbers.published(1, row, kind.upper()).value for _, row in MODELS.values()
+    ]
     places = np.arange(len(MODELS))
     axes.barh(places - 0.19, np.nan_to_num(ours), height=0.38, color=PALETTE[0], label="here")
     axes.barh(places + 0.19, np.nan_to_num(published), height=0.38, color="0.75", label="paper, on its machine")
@@ -134,19 +136,12 @@ def steps_figure(content: Content, seed: int = 0) -> Figure:
     return figure
 
 
-def write_curve(content: Content, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/paper_scale_curve.{png,pdf}`."""
-    return save(curve_figure(content, seed), content["profile"], "paper_scale_curve")
+FIGURES = {"curve": curve_figure, "runtime": runtime_figure, "steps": steps_figure}
 
 
-def write_runtime(content: Content, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/paper_scale_runtime.{png,pdf}`."""
-    return save(runtime_figure(content, seed), content["profile"], "paper_scale_runtime")
-
-
-def write_steps(content: Content, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/paper_scale_steps.{png,pdf}`."""
-    return save(steps_figure(content, seed), content["profile"], "paper_scale_steps")
+def write(name: str, content: Content, seed: int = 0) -> list[Path]:
+    """Write `figures/<profile>/paper_scale_<name>.{png,pdf}`, one of FIGURES."""
+    return save(FIGURES[name](content, seed), content["profile"], f"paper_scale_{name}")
 
 
 def write_all(profile: str, seed: int = 0) -> list[Path]:
@@ -158,7 +153,4 @@ def write_all(profile: str, seed: int = 0) -> list[Path]:
     content = read(profile)
     if not content["complexity"]:
         return []
-    written = write_tables(content, seed)
-    for write in (write_curve, write_runtime, write_steps):
-        written += write(content, seed)
-    return written
+    return write_tables(content, seed) + [path for name in FIGURES for path in write(name, content, seed)]
