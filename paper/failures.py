@@ -7,17 +7,16 @@ The paper found its failures "when visually observing many generated images". A 
   is beyond the 99th percentile of the same distance of the real images of that class (each without itself), so
   that one real image in a hundred is "far".
 
-The real images are those that the other metrics compare with, or, where these would be fewer than a hundred of a class
-because there are more than a hundred classes, a hundred of every class. Their features are in memory, at ImageNet's
-1000 classes and 2048 features 0.8 GB; of the images, those that are judged.
+The real images are those that the other metrics compare with, or a hundred of every class where these would be fewer.
+Their features are in memory, 0.8 GB at ImageNet's 1000 classes and 2048 features; of the images, those that are judged.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet
@@ -26,7 +25,6 @@ from ppcd.metrics.features import Backbone
 from ppcd.metrics.fidelity import reference_order
 from ppcd.metrics.gauges import Gauges, asked_probability
 from ppcd.metrics.moments import COMPARED
-from ppcd.metrics.sampling import sample_images
 
 LEAST_PROBABILITY = 0.5
 PERCENTILE = 99.0
@@ -57,13 +55,7 @@ class Judged:
         return self.distance > 1
 
     def worst(self, rule: str, count: int) -> Int64[Tensor, " found"]:
-        """Indices of the failures under a rule, the worst first, at most `count`; none where none fails.
-
-        Raises:
-            PpcdError: there is no such rule.
-        """
-        if rule not in RULES:
-            raise PpcdError(f"unknown rule {rule!r}; expected one of: {', '.join(RULES)}")
+        """Indices of the failures under one of RULES, the worst first, at most `count`; none where none fails."""
         badness = -self.probability if rule == "unclear" else self.distance
         failed = getattr(self, rule).nonzero().flatten()
         return failed[badness[failed].argsort(descending=True, stable=True)][:count]
@@ -170,11 +162,6 @@ def judge(
     return _judged(images, labels, gauges.judged(images, found), nearest, real)
 
 
-def judge_samples(generator: nn.Module, count: int, seed: int, gauges: Gauges, real: Reference) -> Judged:
-    """What they say of the first `count` samples of the evaluation with that seed."""
-    return judge(*sample_images(generator, count, seed), gauges, real)
-
-
 def judge_real(count: int, gauges: Gauges, real: Reference) -> Judged:
     """What they say of the first `count` real images, each without itself among its neighbours."""
     images, labels = real.data.images[real.order[:count]], real.labels[:count]
@@ -189,5 +176,4 @@ def _judged(images: Tensor, labels: Tensor, logits: Tensor, nearest: Tensor, rea
 
 def join(parts: Sequence[Judged]) -> Judged:
     """Several sets as one, for example of several seeds."""
-    names = ("images", "labels", "probability", "distance")
-    return Judged(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    return Judged(*(torch.cat([getattr(part, each.name) for part in parts]) for each in fields(Judged)))
