@@ -13,6 +13,7 @@ from paper import real_images as floor
 from paper import sums
 from paper.artifacts import comparison, tables
 from paper.judges import get_judges
+from paper.measurements import SCHEMA
 from paper.real_images import comparable, draw, ensure_floor, measure_floor, read_floor
 from paper.verify.scores import floor_differences
 from paper.verify.verifying import verify
@@ -37,7 +38,7 @@ def labelled(*counts: int) -> ImageSet:
 
 def write(profile: str = "smoke", scores: dict[str, float] | None = None, **other: Any) -> None:
     protocol = {**PROTOCOL, "seed": None, "samples": 80, "reference_images": 120} | other
-    content = {"schema": floor.SCHEMA, "protocol": protocol, "scores": scores or SCORES}
+    content = {"schema": SCHEMA, "protocol": protocol, "scores": scores or SCORES}
     sums.write(paths.results(profile), floor.FILE, json.dumps(content))
 
 

@@ -84,8 +84,8 @@ def test_networks_that_do_not_fit_are_refused() -> None:
         measure_following(build_generator("sagan", 32, 4, 2, dim_z=4).eval(), teacher)
 
 
-def test_following_is_measured_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the runs of a profile; again for runs that came, and for those with other weights; not of teachers."""
+def test_it_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For all runs of a profile that are not teachers; not read with other weights, or from a damaged file."""
     monkeypatch.setattr(following, "SAMPLES", 40)
     for recipe in ("biggan", "ppcd", "sagan", "tinygan"):
         fake_run(recipe)
