@@ -1,4 +1,4 @@
-"""How well a student's attention maps follow the teacher's for the same noise, beyond what the class explains.
+"""How well a student's attention maps agree with the teacher's for the same noise, beyond what the class explains.
 
 L_CD is small when a student has learnt the average map of each class and nothing of the image at hand. So the maps'
 class averages are taken away, of teacher and student each, and what is left is correlated.
@@ -65,16 +65,14 @@ def correlations(
 
 
 @torch.no_grad()
-def measure_following(
+def measure_agreement(
     student: Generator, teacher: Teacher, samples: int = SAMPLES, seed: int = NOISE_SEED
 ) -> list[dict[str, Any]]:
-    """How well a generator's maps follow a teacher's, of the blocks that L_CD compares.
+    """How well a generator's maps agree with a teacher's, of the blocks that L_CD compares.
 
     Args:
         student: in evaluation mode, of the teacher's classes and resolution, with at least as many noise entries.
         teacher: with the class-conditional normalisation under which its maps are looked at.
-        samples: how many, the classes taking turns.
-        seed: of their noise.
 
     Returns:
         for each block: block (from 1 on), pixels (of a side), within, between: see `correlations`.
@@ -105,19 +103,15 @@ def mean_within(found: Sequence[dict[str, Any]]) -> float:
     return sum(each["within"] for each in found) / len(found)
 
 
-def ensure_following(profile: str, records: Sequence[Record]) -> dict[str, Content]:
+def ensure_agreement(profile: str, records: Sequence[Record]) -> dict[str, Content]:
     """Measure how the maps of these runs agree with those of the teacher of their seed, where that is not known.
 
     Of runs that had a teacher and of those that had none; of the teacher itself nothing. All are looked at under the
     teacher's class-conditional normalisation, whatever they were trained with. Written to following.json of the
     profile's results.
 
-    Args:
-        profile: its name.
-        records: of complete runs of this profile.
-
     Returns:
-        `runs` of the file: {id: generator_sha256, teacher, teacher_sha256, blocks (see `measure_following`)}.
+        `runs` of the file: {id: generator_sha256, teacher, teacher_sha256, blocks (see `measure_agreement`)}.
     """
     name, began = get_profile(profile).name, provenance.collect("cpu")
     known = _read(name)
@@ -139,7 +133,7 @@ def ensure_following(profile: str, records: Sequence[Record]) -> dict[str, Conte
         if runs == known:
             print("attention maps of students and teachers", file=sys.stderr, flush=True)
         student = load_generator(runs_root(name) / record["id"] / GENERATOR)
-        runs[record["id"]] = {**about, "blocks": measure_following(student, network, SAMPLES)}
+        runs[record["id"]] = {**about, "blocks": measure_agreement(student, network, SAMPLES)}
     if runs != known:
         protocol = {"samples": SAMPLES, "seed": NOISE_SEED, "normalisation": "teacher"}
         measurements.write(name, FILE, {"protocol": protocol, "runs": runs}, began)
@@ -154,7 +148,7 @@ def _teacher(profile: str, seed: int) -> tuple[Record, Teacher] | None:
     return run.read(), Teacher(load_generator(run.path(GENERATOR)), seed=seed)
 
 
-def read_following(record: Record) -> list[dict[str, Any]] | None:
+def read_agreement(record: Record) -> list[dict[str, Any]] | None:
     """The blocks of a run; None where it was not measured, or with other weights."""
     found = measurements.of_run(_read(record["profile"]), record)
     return found and found["blocks"]

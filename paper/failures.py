@@ -14,6 +14,7 @@ Their features are in memory, 0.8 GB at ImageNet's 1000 classes and 2048 feature
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
@@ -95,8 +96,7 @@ def nearest_distances(
 ) -> Float[Tensor, " n"]:
     """Euclidean distance of each vector to the nearest real one of its own class, in float64.
 
-    Args:
-        leave_one_out: the two sets are the same, and a vector is not its own neighbour.
+    With `leave_one_out` the two sets are the same, and a vector is not its own neighbour.
 
     Raises:
         PpcdError: a class with too few real images.
@@ -119,7 +119,7 @@ def reference(data: ImageSet, gauges: Gauges) -> Reference:
         features = gauges.real.features
         order = reference_order(len(data))[: len(features)]
     else:
-        order = first_of_each_class(data.labels, len(data.classes), PER_CLASS)
+        order = first_of_each_class(data.labels, PER_CLASS)
         features = _features(data, order, gauges.network)
     labels = data.labels[order]
     nearest = nearest_distances(features, labels, features, labels, leave_one_out=True)
@@ -127,13 +127,11 @@ def reference(data: ImageSet, gauges: Gauges) -> Reference:
     return Reference(data, order, features, labels, nearest, torch.stack(thresholds))
 
 
-def first_of_each_class(labels: Int64[Tensor, " n"], num_classes: int, count: int) -> Int64[Tensor, " chosen"]:
+def first_of_each_class(labels: Int64[Tensor, " n"], count: int) -> Int64[Tensor, " chosen"]:
     """Indices of `count` images of every class, of all where there are fewer, drawn at random and in a random order."""
     order = torch.randperm(len(labels), generator=seeded(0))
-    grouped, place = labels[order].sort(stable=True)
-    begins = torch.searchsorted(grouped, torch.arange(num_classes))
-    rank = torch.arange(len(labels)) - begins[grouped]  # of an image among those of its class
-    return order[place[rank < count].sort().values]
+    drawn = pd.Series(labels[order].numpy())
+    return order[torch.tensor(drawn.groupby(drawn).head(count).index)]
 
 
 def _features(data: ImageSet, order: Int64[Tensor, " n"], backbone: Backbone) -> Float[Tensor, "n feature"]:

@@ -71,10 +71,6 @@ def measure_generation(
 def measure_generations(record: Record, device: str = "cpu") -> Content:
     """Measure ten generations of a complete run and write `generations.json` into its directory.
 
-    Args:
-        record: of the run.
-        device: of generator, backbone and classifier.
-
     Returns:
         what was written: schema, run, generator_sha256, protocol, generations (ten of seed and scores), provenance.
 

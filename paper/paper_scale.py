@@ -33,13 +33,7 @@ COMPLEXITY = {"convention", "networks", "power_iterations", "curve", "points", "
 
 
 def measure_part(profile: str, name: str, device: str = "cpu", seed: int = 0) -> Content:
-    """One of PARTS, measured on one device.
-
-    Args:
-        profile: whose networks.
-        name: of the part.
-        device: "cpu" or "cuda".
-        seed: of weights, noise and labels.
+    """One of PARTS, measured on "cpu" or "cuda"; the seed is that of weights, noise and labels.
 
     Returns:
         for "complexity" what `compute_complexity` returns; else device, kind ("cpu" or "gpu"), torch, threads, load
@@ -138,9 +132,7 @@ def ensure(profile: str, device: str = "cpu", seed: int = 0, measure: str = "mis
     Of this machine is what was measured on a device of its name with its number of threads and its version of torch.
 
     Args:
-        profile: name of a profile.
         device: "cpu" measures that alone; a GPU is measured besides the CPU.
-        seed: of weights, noise and labels.
         measure: "missing", "again" (everything) or "never" (take what is there).
 
     Raises:

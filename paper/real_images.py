@@ -49,14 +49,8 @@ def draw(data: ImageSet, samples: int) -> Int64[Tensor, " drawn"]:
     return torch.stack([each[-share:] for each in members], dim=1).flatten()
 
 
-def measure_floor(data: ImageSet, gauges: Gauges, samples: int, classifier_epochs: int) -> Scored:
-    """Real images against the other real images.
-
-    Args:
-        data: the real images.
-        gauges: what measures the generators of these data.
-        samples: of a generator.
-        classifier_epochs: of the judge, for the protocol.
+def measure_real_images(data: ImageSet, gauges: Gauges, samples: int, classifier_epochs: int) -> Scored:
+    """Real images, at most as many as a generator's samples, against the other real images.
 
     Returns:
         "protocol" and "scores" as `ppcd.metrics.evaluate.evaluate` gives them; "samples" and "reference_images" of the
@@ -88,14 +82,14 @@ def leakage(data: ImageSet, judge: Judge) -> float:
     return 1 - asked_probability(logits, data.labels[held_out]).mean().item()
 
 
-def comparable(floor: Mapping[str, Any], protocol: Mapping[str, Any]) -> bool:
+def comparable(real: Mapping[str, Any], protocol: Mapping[str, Any]) -> bool:
     """Whether real images were measured as the runs of this protocol were, except for how many images there are."""
     return all(
-        floor.get(key) == protocol.get(key) for key in {*floor, *protocol} if key not in COUNTS and not is_free(key)
+        real.get(key) == protocol.get(key) for key in {*real, *protocol} if key not in COUNTS and not is_free(key)
     )
 
 
-def ensure_floor(profile: str, device: str = "cpu") -> Scored:
+def ensure_real_images(profile: str, device: str = "cpu") -> Scored:
     """The scores of a profile's real images, measured and written to results/<profile>/real.json if not known.
 
     Raises:
@@ -109,16 +103,16 @@ def ensure_floor(profile: str, device: str = "cpu") -> Scored:
         "backbone_sha256": gauges.network.sha256,
         "classifier_sha256": gauges.judge.sha256,
     }
-    known = read_floor(budget.name)
+    known = read_real_images(budget.name)
     if known is not None and about.items() <= known["protocol"].items():
         return known
     print("real images against other real images", file=sys.stderr, flush=True)
-    found = measure_floor(data, gauges, budget.evaluation_samples, budget.classifier_epochs)
+    found = measure_real_images(data, gauges, budget.evaluation_samples, budget.classifier_epochs)
     measurements.write(budget.name, FILE, found, began)
     return found
 
 
-def read_floor(profile: str) -> Scored | None:
+def read_real_images(profile: str) -> Scored | None:
     """Protocol and scores of real images; None where they were not measured, or the file is damaged."""
 
     def is_whole(content: measurements.Content) -> bool:

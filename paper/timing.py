@@ -36,13 +36,8 @@ def seconds_in_turns(
 ) -> dict[str, list[float]]:
     """Seconds per batch of 64 of every network, one value per round; in a round each network has one turn.
 
-    Args:
-        networks: by name; they are left on the device.
-        device: for example "cpu" or "cuda".
-        rounds: timed batches of each network.
-        threads: of the CPU.
-        warmup: batches before each timed one, since another network had the caches before.
-        seed: of the noise and the labels.
+    The networks are left on the device. `warmup` batches stand before each timed one, since another network had the
+    caches before.
     """
     times: dict[str, list[float]] = {name: [] for name in networks}
     for network in networks.values():
@@ -62,7 +57,6 @@ def measure_runtime(records: Sequence[Record], device: str = "cpu", rounds: int 
     Args:
         records: of complete runs of one profile; the file then has these alone.
         device: "cpu" times that alone; a GPU is timed besides the CPU.
-        rounds: timed batches of each network.
 
     Returns:
         what was written: schema, cpu (name and instruction set), gpu (its name, or None), threads, batch, rounds, runs
@@ -148,8 +142,6 @@ def _command(options: argparse.Namespace) -> None:
         raise PpcdError(
             f"profile {options.profile} has no complete run of seeds {', '.join(map(str, seeds))}; train one first"
         )
-    measure_runtime(records, device)
-    for record in records:
-        found = read_runtime(record) or {}
-        shown = [f"{kind} {1000 * value:.1f} ms" for kind, value in found.items() if value is not None]
-        print(f"{record['id']}  {'  '.join(shown)} per batch of {BATCH}")
+    for run, timed in measure_runtime(records, device)["runs"].items():
+        shown = [f"{kind} {1000 * statistics.median(timed[kind]):.1f} ms" for kind in ("cpu", "gpu") if timed[kind]]
+        print(f"{run}  {'  '.join(shown)} per batch of {BATCH}")

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import nnls
 from torch import Tensor
 
 from ppcd.base import PpcdError, seeded
@@ -76,13 +77,7 @@ def take_steps(profile: Profile, batch: int, device: str = "cpu", seed: int = 0,
 def measure_steps(
     profile: str, device: str = "cpu", threads: int = 1, seed: int = 0, batches: Sequence[int] = ()
 ) -> list[dict[str, Any]]:
-    """`take_steps` for each batch size in its own process, until one does not fit into the memory.
-
-    Args:
-        profile: name of a profile.
-        device: "cpu" or "cuda".
-        threads: of the CPU.
-        batches: ascending; none are those of BATCHES.
+    """`take_steps` for each batch size (none: of BATCHES) in its own process, until one does not fit into the memory.
 
     Raises:
         PpcdError: fewer than two batch sizes could be measured; the line says why.
@@ -132,12 +127,9 @@ def _send_steps(connection: Connection, threads: int, *arguments: Any) -> None:
 
 
 def linear_fit(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """Least squares y = base + slope x, both at least 0: a base below it is noise, and the line then starts at 0."""
-    slope, base = (float(each) for each in np.polyfit(x, y, 1))
-    if base < 0 or slope < 0:
-        base = 0.0
-        slope = sum(a * b for a, b in zip(x, y, strict=True)) / sum(a * a for a in x)
-    return base, slope
+    """Least squares y = base + slope x, both at least 0: what is below is noise."""
+    (base, slope), _ = nnls(np.vander(x, 2, increasing=True), np.array(y))
+    return float(base), float(slope)
 
 
 def estimate(profile: Profile, points: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from paper import sums
 from paper.artifacts import comparison, tables
 from paper.judges import get_judges
 from paper.measurements import SCHEMA
-from paper.real_images import comparable, draw, ensure_floor, measure_floor, read_floor
+from paper.real_images import comparable, draw, ensure_real_images, measure_real_images, read_real_images
 from paper.verify.scores import floor_differences
 from paper.verify.verifying import verify
 from ppcd import paths
@@ -99,7 +99,7 @@ def test_without_nearly_all_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def measured() -> dict[str, dict[str, Any]]:
     data, gauges = get_judges("smoke")
-    return measure_floor(data, gauges, 100, 2)
+    return measure_real_images(data, gauges, 100, 2)
 
 
 def test_scores_are_those_of_the_drawn_against_the_others(measured: dict[str, dict[str, Any]]) -> None:
@@ -136,17 +136,17 @@ def test_it_is_measured_once_and_again_where_it_no_longer_fits(
     measured: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    monkeypatch.setattr(floor, "measure_floor", lambda *_: calls.append(1) or measured)
-    first = ensure_floor("smoke")
-    assert ensure_floor("smoke") == first == read_floor("smoke") and len(calls) == 1
+    monkeypatch.setattr(floor, "measure_real_images", lambda *_: calls.append(1) or measured)
+    first = ensure_real_images("smoke")
+    assert ensure_real_images("smoke") == first == read_real_images("smoke") and len(calls) == 1
     assert floor.FILE in sums.read(paths.results("smoke"))
     write(backbone_sha256="another")
-    assert ensure_floor("smoke") == measured and len(calls) == 2
+    assert ensure_real_images("smoke") == measured and len(calls) == 2
     write(scores={name: value for name, value in SCORES.items() if name != "leakage"})
-    assert ensure_floor("smoke") == measured and len(calls) == 3, "it was measured before leakage was"
+    assert ensure_real_images("smoke") == measured and len(calls) == 3, "it was measured before leakage was"
     (paths.results("smoke") / floor.FILE).write_text("{")
-    assert read_floor("smoke") is None
-    assert ensure_floor("smoke") == measured and len(calls) == 4
+    assert read_real_images("smoke") is None
+    assert ensure_real_images("smoke") == measured and len(calls) == 4
 
 
 def test_verify_measures_it_again(measured: dict[str, dict[str, Any]]) -> None:

@@ -44,7 +44,7 @@ def test_an_estimate_worked_out_by_hand() -> None:
 def test_lines() -> None:
     assert linear_fit([1, 2, 4], [3, 5, 9]) == (pytest.approx(1), pytest.approx(2))
     assert linear_fit([2, 4], [3, 7]) == (0, pytest.approx((2 * 3 + 4 * 7) / (4 + 16))), "a base below 0 is noise"
-    assert linear_fit([2, 4], [7, 3]) == (0, pytest.approx(26 / 20)), "and so is a slope"
+    assert linear_fit([2, 4], [7, 3]) == (pytest.approx(5), 0), "and so is a slope"
 
 
 def test_steps_are_taken_and_timed_in_this_process() -> None:

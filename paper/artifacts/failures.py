@@ -81,9 +81,10 @@ def shares(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) 
 def shares_table(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     """The same to be read: one row per system, one column per rule."""
     table = shares(found, profile, seeds)
-    table["text"] = [_said(row) for row in table.to_dict("records")]
-    wide = table.pivot(index="system", columns="rule", values="text")
-    wide = wide.loc[list(table["system"].unique()), [*RULES, "either"]].rename_axis(columns=None).reset_index()
+    texts: dict[str, dict[str, str]] = {}
+    for row in table.to_dict("records"):
+        texts.setdefault(row["system"], {})[row["rule"]] = _said(row)
+    wide = pd.DataFrame([{"system": system, **said} for system, said in texts.items()])
     return wide.assign(data=table["data note"].iloc[0]) if "data note" in table else wide
 
 

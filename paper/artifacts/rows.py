@@ -13,7 +13,7 @@ from paper import sums
 from paper.artifacts import render
 from paper.artifacts.render import Column
 from paper.artifacts.sources import NO_MODEL, NOT_RUN, Context, Record, common_protocol, data_note, listed, own_networks
-from paper.real_images import comparable, read_floor
+from paper.real_images import comparable, read_real_images
 from ppcd import paths
 
 SCORES = ("is", "fd", "precision", "recall", "accuracy", "diversity")
@@ -92,7 +92,7 @@ def floor_rows(table: int, context: Context, records: Sequence[Record]) -> list[
         context: of the table.
         records: behind its other rows.
     """
-    floor, protocol = read_floor(context.profile), common_protocol(records)
+    floor, protocol = read_real_images(context.profile), common_protocol(records)
     if floor is None or not protocol or not comparable(floor["protocol"], protocol):
         return []
     numbers = {key: number(floor["scores"][key]) if key in SCORES else math.nan for key in (*SCORES, *SIZES)}
