@@ -156,12 +156,5 @@ def read_agreement(record: Record) -> list[dict[str, Any]] | None:
 
 def _read(profile: str) -> dict[str, Content]:
     """The `runs` of following.json; {} where it is missing or damaged."""
-    content = measurements.read(profile, FILE, _is_whole)
+    content = measurements.read(profile, FILE)
     return content["runs"] if content else {}
-
-
-def _is_whole(content: Content) -> bool:
-    return all(
-        isinstance(run["generator_sha256"], str) and all(isinstance(each["within"], float) for each in run["blocks"])
-        for run in content["runs"].values()
-    )

@@ -111,16 +111,10 @@ def measure_generations(record: Record, device: str = "cpu") -> Content:
 
 def read_generations(record: Record) -> Content | None:
     """`generations.json` of a run; None where it was not measured, or of other weights or in another way than now."""
-
-    def is_whole(content: Content) -> bool:
-        return (
-            measurements.of_run({content["run"]: content}, record) is not None
-            and _expected_protocol(record).items() <= content["protocol"].items()
-            and [each["seed"] for each in content["generations"]] == list(SEEDS)
-            and all(isinstance(each[name], float) for each in content["generations"] for name in SCORES)
-        )
-
-    return measurements.read(record["profile"], _file(record), is_whole)
+    weights = record["files"][GENERATOR]
+    content = measurements.read(record["profile"], _file(record), run=record["id"], generator_sha256=weights)
+    same = content is not None and _expected_protocol(record).items() <= content["protocol"].items()
+    return content if same else None
 
 
 def _file(record: Record) -> str:

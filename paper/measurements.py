@@ -1,7 +1,7 @@
-"""Measurements kept as JSON in results/<profile>: read only where they are whole, written with their provenance."""
+"""Measurements kept as JSON in results/<profile>: read where they are whole, written with their provenance."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from paper import sums
@@ -15,16 +15,16 @@ Record = dict[str, Any]  # a run.json
 SCHEMA = 1  # of every file of measurements
 
 
-def read(profile: str, name: str, is_whole: Callable[[Content], bool]) -> Content | None:
-    """The content of `results/<profile>/<name>`; None where it is missing, damaged or of another schema.
+def read(profile: str, name: str, **expected: Any) -> Content | None:
+    """The content of `results/<profile>/<name>`; None where it is missing or damaged, or has not what is expected.
 
     Args:
-        is_whole: whether the content has what its readers need. It may fail on what it does not find.
+        expected: values that the content must have, besides its schema.
     """
     try:
-        content = json.loads((paths.results(profile) / name).read_text())
-        return content if content["schema"] == SCHEMA and is_whole(content) else None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        content: Content = json.loads((paths.results(profile) / name).read_text())
+        return content if {"schema": SCHEMA, **expected}.items() <= content.items() else None
+    except (OSError, ValueError, AttributeError):
         return None
 
 

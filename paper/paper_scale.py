@@ -29,7 +29,6 @@ FILE = "paper_scale.json"
 PARTS = ("complexity", "runtime", "steps")
 MEASURE = ("missing", "again", "never")
 ROUNDS = {"cpu": 3, "cuda": 11}  # timed batches of each network
-COMPLEXITY = {"convention", "networks", "power_iterations", "curve", "points", "provenance"}
 
 
 def measure_part(profile: str, name: str, device: str = "cpu", seed: int = 0) -> Content:
@@ -94,22 +93,10 @@ def read(profile: str) -> Content:
     Raises:
         PpcdError: the file is damaged or of another version: what other machines measured is not overwritten.
     """
-
-    def is_whole(content: Content) -> bool:
-        return (
-            content["profile"] == profile
-            and (not content["complexity"] or set(content["complexity"]) >= COMPLEXITY)
-            and all(
-                key(part) == device and {"torch", entry} <= set(part)
-                for name, entry in (("runtime", "networks"), ("steps", "estimate"))
-                for device, part in content[name].items()
-            )
-        )
-
     path = paths.results(profile) / FILE
     if not path.is_file():
         return {"profile": profile, "complexity": {}, "runtime": {}, "steps": {}}
-    content = measurements.read(profile, FILE, is_whole)
+    content = measurements.read(profile, FILE)
     if content is None:
         raise PpcdError(f"{path} is damaged or of another version; restore it, or delete it and measure again")
     return content

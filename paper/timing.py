@@ -86,16 +86,7 @@ def measure_runtime(records: Sequence[Record], device: str = "cpu", rounds: int 
 
 def read(profile: str) -> Content:
     """The content of runtime.json; one without runs where it is missing, damaged or timed in another way."""
-    return measurements.read(profile, FILE, _is_whole) or {"runs": {}}
-
-
-def _is_whole(content: Content) -> bool:
-    return (content["batch"], content["threads"]) == (BATCH, THREADS) and all(
-        isinstance(run["generator_sha256"], str)
-        and len(run["cpu"]) == content["rounds"]
-        and all(isinstance(seconds, float) for seconds in (*run["cpu"], *(run["gpu"] or ())))
-        for run in content["runs"].values()
-    )
+    return measurements.read(profile, FILE, batch=BATCH, threads=THREADS) or {"runs": {}}
 
 
 def read_runtime(record: Record) -> dict[str, float | None] | None:

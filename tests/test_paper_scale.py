@@ -181,16 +181,7 @@ def test_parts_of_other_devices_stay(full: Content) -> None:
     assert paper_scale.key(fake_part(threads=1)) == "AMD Old, 1 thread"
 
 
-@pytest.mark.parametrize(
-    ("there", "instead"),
-    [
-        ("}", ""),
-        ('"schema": 1', '"schema": 9'),
-        ('"profile": "smoke"', '"profile": "mnist"'),
-        ('"networks"', '"netwrks"'),
-        ('"threads": 2', '"threads": 4'),
-    ],
-)
+@pytest.mark.parametrize(("there", "instead"), [("}", ""), ('"schema": 1', '"schema": 9')])
 def test_a_damaged_file_is_neither_read_nor_overwritten(there: str, instead: str) -> None:
     write_part("smoke", "runtime", fake_part())
     path = paths.results("smoke") / paper_scale.FILE
@@ -225,7 +216,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]
     def measure(profile: str, name: str, device: str, seed: int) -> Content:
         found.append((name, device))
         if name == "complexity":
-            return dict.fromkeys(paper_scale.COMPLEXITY)
+            return {"networks": {}}
         part = fake_part if name == "runtime" else fake_steps
         kind = "cpu" if device == "cpu" else "gpu"
         return part(kind=kind, device=f"{device} here") | {"torch": paper_scale.torch_version()}
@@ -364,7 +355,7 @@ def test_every_table_is_written(content: Content) -> None:
 
 def test_the_committed_sizes_are_those_of_the_code(full: Content) -> None:
     committed = json.loads(COMMITTED.read_text())["complexity"]
-    for name in paper_scale.COMPLEXITY - {"provenance"}:
+    for name in set(full) - {"provenance"}:
         assert committed[name] == full[name], "make paper-scale was not run after a change of the networks"
 
 
