@@ -48,7 +48,7 @@ def measure_part(profile: str, name: str, device: str = "cpu", seed: int = 0) ->
     if device not in ROUNDS:
         raise PpcdError(f"time and memory are measured on cpu and cuda; {device!r} cannot be")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    part, began = {**_machine(device), "load": load}, provenance.collect(device)
+    part, began = {**this_machine(device), "load": load}, provenance.collect(device)
     measured: Content
     if name == "runtime":
         print(f"run time of the paper's networks on {device}", file=sys.stderr, flush=True)
@@ -63,28 +63,21 @@ def measure_part(profile: str, name: str, device: str = "cpu", seed: int = 0) ->
     return {**part, "provenance": provenance.finish({**began, "threads": part["threads"]}), **measured}
 
 
-def _machine(device: str) -> Content:
-    """What a measured part is known by; its threads are all the cores that this process may use."""
+def this_machine(device: str) -> Content:
+    """What a part that is measured here is known by; its threads are all the cores that this process may use."""
     made = {"cpu": provenance.cpu_name(), "instructions": provenance.instructions()}
-    name = provenance.processor(made) if device == "cpu" else provenance.device_name(device)
-    kind = "cpu" if device == "cpu" else "gpu"
-    return {"device": name, "kind": kind, "torch": torch_version(), "threads": cores()}
-
-
-def torch_version() -> str:
-    """Without what it was built for: `2.14.1`."""
-    return str(torch.__version__).split("+")[0]
+    return {
+        "device": provenance.processor(made) if device == "cpu" else provenance.device_name(device),
+        "kind": "cpu" if device == "cpu" else "gpu",
+        "torch": str(torch.__version__).split("+")[0],
+        "threads": cores(),
+    }
 
 
 def key(part: Content) -> str:
     """Under which a measured part stands in the file: `AMD EPYC (AVX512 bf16), 2 threads`, `NVIDIA RTX 3090`."""
     threads = f"{part['threads']} thread{'s' * (part['threads'] != 1)}"
     return f"{part['device']}, {threads}" if part["kind"] == "cpu" else str(part["device"])
-
-
-def here(device: str) -> str:
-    """The `key` of a device of this machine."""
-    return key(_machine(device))
 
 
 def read(profile: str) -> Content:
@@ -138,5 +131,6 @@ def ensure(profile: str, device: str = "cpu", seed: int = 0, measure: str = "mis
 def _is_current(content: Content, name: str, device: str) -> bool:
     if name == "complexity":
         return bool(content["complexity"])
-    part = content[name].get(here(device))
-    return part is not None and part["torch"] == torch_version()
+    machine = this_machine(device)
+    part = content[name].get(key(machine))
+    return part is not None and part["torch"] == machine["torch"]

@@ -16,7 +16,6 @@ from paper.judges import get_judges
 from paper.measurements import SCHEMA
 from paper.real_images import comparable, draw, ensure_real_images, measure_real_images, read_real_images
 from paper.verify.scores import floor_differences
-from paper.verify.verifying import verify
 from ppcd import paths
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet
@@ -199,14 +198,3 @@ def test_no_row_where_it_was_not_measured_or_otherwise() -> None:
     assert "Real images" not in comparison.markdown(comparison.table1("smoke", [0]))
     write(backbone="inception")
     assert "Real images" not in comparison.markdown(comparison.table1("smoke", [0]))
-
-
-def test_verify_makes_the_row_anew_and_names_a_changed_digit() -> None:
-    fake_run("ppcd")
-    write("smoke")
-    comparison.write(comparison.table1("smoke", [0]))
-    assert not [found for found in verify("smoke").findings if "table1" in found.file]
-    path = paths.results("smoke") / floor.FILE
-    path.write_text(path.read_text().replace("0.8", "0.7"))
-    named = {found.file for found in verify("smoke").findings}
-    assert "results/smoke/real.json" in named or any("table1" in name for name in named)

@@ -202,7 +202,7 @@ def test_a_part_is_measured_with_all_cores(monkeypatch: pytest.MonkeyPatch) -> N
     assert {name: len(times) for name, times in part["networks"].items()} == dict.fromkeys(shown.MODELS, 2)
     assert torch.get_num_threads() == 1, "put back"
     write_part("smoke", "runtime", part)
-    assert paper_scale.here("cpu") in read("smoke")["runtime"]
+    assert list(read("smoke")["runtime"]) == [paper_scale.key(paper_scale.this_machine("cpu"))]
     with refused("measured on cpu and cuda; 'mps' cannot be"):
         paper_scale.measure_part("smoke", "runtime", "mps")
 
@@ -211,15 +211,19 @@ def test_a_part_is_measured_with_all_cores(monkeypatch: pytest.MonkeyPatch) -> N
 def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
     """What was measured, instead of measuring: as on this machine, and on a GPU where "cuda" is asked for."""
     found: list[tuple[str, str]] = []
-    monkeypatch.setattr(paper_scale, "here", lambda device: f"{device} here" + ", 2 threads" * (device == "cpu"))
+
+    def machine(device: str) -> Content:
+        kind = "cpu" if device == "cpu" else "gpu"
+        return {"device": f"{device} here", "kind": kind, "threads": 2, "torch": "2.0.0"}
+
+    monkeypatch.setattr(paper_scale, "this_machine", machine)
 
     def measure(profile: str, name: str, device: str, seed: int) -> Content:
         found.append((name, device))
         if name == "complexity":
             return {"networks": {}}
         part = fake_part if name == "runtime" else fake_steps
-        kind = "cpu" if device == "cpu" else "gpu"
-        return part(kind=kind, device=f"{device} here") | {"torch": paper_scale.torch_version()}
+        return part(**machine(device))
 
     monkeypatch.setattr(paper_scale, "measure_part", measure)
     yield found
@@ -235,7 +239,7 @@ def test_only_what_is_missing_is_measured(measured: list[tuple[str, str]], monke
     assert measured == [*on_cpu, ("runtime", "cuda"), ("steps", "cuda")]
     ensure("smoke", measure="again")
     assert measured[5:] == on_cpu
-    monkeypatch.setattr(paper_scale, "torch_version", lambda: "3.0")
+    monkeypatch.setattr(paper_scale, "this_machine", lambda device: fake_part(device="cpu here", torch="3.0"))
     ensure("smoke", measure="missing")
     assert measured[8:] == on_cpu[1:], "another version of torch counts the same and runs differently"
 
@@ -305,9 +309,9 @@ def test_this_machines_times_come_before_others_and_newer_before_older(content: 
     newer = fake_part(device="AMD New", provenance={"finished": "2026-01-01T00:00:00Z"})
     content = write_part("imagenet128", "runtime", newer)
     assert shown.part_of(content, "runtime", "cpu") == newer
-    own, _, threads = paper_scale.here("cpu").rpartition(", ")
-    assert own.endswith(f" ({provenance.instructions()})"), "others of that name may be slower"
-    mine = fake_part(device=own, threads=int(threads.split()[0]), provenance={"finished": "2020-01-01T00:00:00Z"})
+    machine = paper_scale.this_machine("cpu")
+    assert machine["device"].endswith(f" ({provenance.instructions()})"), "others of that name may be slower"
+    mine = fake_part(**machine, provenance={"finished": "2020-01-01T00:00:00Z"})
     content = write_part("imagenet128", "runtime", mine)
     assert shown.part_of(content, "runtime", "cpu") == mine
     assert shown.part_of(content, "runtime", "gpu") is None

@@ -58,7 +58,7 @@ def test_run_times_are_written_and_read_back() -> None:
     [
         ('"generator_sha256": "', '"generator_sha256": "1'),
         ('"threads": 1', '"threads": 2'),
-        ('"schema": 1', ""),
+        ('"schema": 1', '"schema": 2'),
         ("}", ""),
     ],
 )

@@ -14,7 +14,7 @@ from paper.artifacts import render, rows
 from paper.artifacts.render import Column, Html, write_number
 from paper.artifacts.sources import NOT_RUN, Context
 from paper.paper_networks import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content, is_paper_size
-from paper.paper_scale import here, key
+from paper.paper_scale import key, this_machine
 from ppcd import paths
 from ppcd.training.profiles import get_profile
 
@@ -45,7 +45,7 @@ def part_of(content: Content, name: str, kind: str) -> Content | None:
     """The measurement of "runtime" or "steps" to show for a "cpu" or a "gpu": this machine's, else the newest."""
     parts = [part for part in content[name].values() if part["kind"] == kind]
     there = kind == "cpu" or torch.cuda.is_available()
-    own = here("cpu" if kind == "cpu" else "cuda") if there else None
+    own = key(this_machine("cpu" if kind == "cpu" else "cuda")) if there else None
     newest = max(parts, key=lambda part: str(part["provenance"]["finished"]), default=None)
     return next((part for part in parts if key(part) == own), newest)
 
@@ -87,7 +87,7 @@ def table(content: Content, seed: int = 0) -> pd.DataFrame:
     frame = pd.DataFrame(found)
     frame["profile"] = content["profile"]
     for kind in KINDS:
-        frame[f"{kind} device"] = machine_and_load(part_of(content, "runtime", kind))
+        frame[f"{kind} device"] = machine(part_of(content, "runtime", kind), load=True)
     return frame
 
 
@@ -102,15 +102,16 @@ def columns() -> list[Column]:
     ]
 
 
-def machine(part: Content | None) -> str:
-    """What a part was measured on: `AMD EPYC (AVX512 bf16), 2 threads, torch 2.14.1`; `not run` without one."""
-    return NOT_RUN if part is None else f"{key(part)}, torch {part['torch']}"
+def machine(part: Content | None, load: bool = False) -> str:
+    """What a part was measured on: `AMD EPYC (AVX512 bf16), 2 threads, torch 2.14.1`; `not run` without one.
 
-
-def machine_and_load(part: Content | None) -> str:
-    """The same, with the load of a CPU's machine before: times taken on a busy one are too long."""
-    busy = part is not None and part["kind"] == "cpu" and part["load"] is not None
-    return machine(part) + (f" (load average before: {part['load']:.1f})" if part and busy else "")
+    With `load` also the load of a CPU's machine before: times taken on a busy one are too long.
+    """
+    if part is None:
+        return NOT_RUN
+    said = f"{key(part)}, torch {part['torch']}"
+    busy = load and part["kind"] == "cpu" and part["load"] is not None
+    return said + (f" (load average before: {part['load']:.1f})" if busy else "")
 
 
 def caption(frame: pd.DataFrame) -> str:

@@ -19,7 +19,6 @@ from paper.artifacts.paper_scale import (
     QUANTITIES,
     Scale,
     machine,
-    machine_and_load,
     part_of,
     seconds,
     steps_of,
@@ -82,7 +81,9 @@ def runtime_figure(content: Content, seed: int = 0) -> Figure:
         panels[0].invert_yaxis()
         handles, labels = panels[1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2)
-        machines = "; ".join(f"{kind.upper()} {machine_and_load(part_of(content, 'runtime', kind))}" for kind in KINDS)
+        machines = "; ".join(
+            f"{kind.upper()} {machine(part_of(content, 'runtime', kind), load=True)}" for kind in KINDS
+        )
         note = f"medians, all networks in turns; here: {machines}\npaper: {numbers.RUNTIME_SETTING}"
         sign(figure, Scale(content["profile"], (seed,)), note)
     return figure
