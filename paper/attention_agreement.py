@@ -151,7 +151,7 @@ def _teacher(profile: str, seed: int) -> tuple[Record, Teacher] | None:
 def read_agreement(record: Record) -> list[dict[str, Any]] | None:
     """The blocks of a run; None where it was not measured, or with other weights."""
     found = measurements.of_run(_read(record["profile"]), record)
-    return found and found["blocks"]
+    return found["blocks"] if found else None
 
 
 def _read(profile: str) -> dict[str, Content]:

@@ -39,10 +39,12 @@ def kept_config(
     return _slim_config([kept_channels(each, kept) for each in outputs], resolution, num_classes, width, dim_z)
 
 
-def _slim_config(channels: list[int], *size: int) -> GeneratorConfig:
+def _slim_config(channels: list[int], resolution: int, num_classes: int, width: int, dim_z: int) -> GeneratorConfig:
     """With these channels in both layers of each block."""
     hidden = tuple((each, each) for each in channels)
-    config = GeneratorConfig("sagan", *size, transition=True, hidden=hidden, spectral_norm=False)
+    config = GeneratorConfig(
+        "sagan", resolution, num_classes, width, dim_z, transition=True, hidden=hidden, spectral_norm=False
+    )
     config.check()
     return config
 
