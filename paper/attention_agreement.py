@@ -76,14 +76,7 @@ def measure_agreement(
 
     Returns:
         for each block: block (from 1 on), pixels (of a side), within, between: see `correlations`.
-
-    Raises:
-        PpcdError: they do not fit together.
     """
-    if (student.num_classes, student.resolution) != (teacher.generator.num_classes, teacher.generator.resolution):
-        raise PpcdError("the student's classes and resolution are not the teacher's")
-    if student.dim_z < teacher.dim_z:
-        raise PpcdError(f"the teacher takes {teacher.dim_z} noise entries, more than the student's {student.dim_z}")
     z, y = draw_noise(samples, student.dim_z, seed), sample_labels(samples, student.num_classes)
     maps: list[list[tuple[Tensor, Tensor]]] = []
     for z_part, y_part in zip(z.split(BATCH), y.split(BATCH), strict=True):
