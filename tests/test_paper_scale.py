@@ -253,7 +253,6 @@ def test_never_measures_nothing(measured: list[tuple[str, str]]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--only", "runtim"], "invalid choice: 'runtim'"),
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--profile", "imagenet"], "unknown profile 'imagenet'; expected one of: smoke"),
     ],
