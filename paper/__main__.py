@@ -13,7 +13,6 @@ COMMANDS = {
     "bench": ("paper.bench.__main__", "speed, measured in turns"),
     "generations": ("paper.generations", ""),
     "timing": ("paper.timing", ""),
-    "training-cost": ("paper.training_cost", ""),
 }
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""How well a student's attention maps follow the teacher's for the same noise, beyond what the class explains.
+"""How well a student's attention maps agree with the teacher's for the same noise, beyond what the class explains.
 
 L_CD is small when a student has learnt the average map of each class and nothing of the image at hand. So the maps'
 class averages are taken away, of teacher and student each, and what is left is correlated.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from paper import sums
-from ppcd import paths
+from paper import measurements
+from paper.measurements import Content, Record
 from ppcd.base import PpcdError
 from ppcd.method.losses import normalized_map
 from ppcd.method.teacher import Teacher
@@ -28,9 +27,6 @@ from ppcd.runs.train import GENERATOR
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import TEACHER
 
-Record = dict[str, Any]  # a run.json
-
-SCHEMA = 1
 FILE = "following.json"
 SAMPLES = 1000
 BATCH = 100
@@ -69,27 +65,18 @@ def correlations(
 
 
 @torch.no_grad()
-def measure_following(
+def measure_agreement(
     student: Generator, teacher: Teacher, samples: int = SAMPLES, seed: int = NOISE_SEED
 ) -> list[dict[str, Any]]:
-    """How well a generator's maps follow a teacher's, of the blocks that L_CD compares.
+    """How well a generator's maps agree with a teacher's, of the blocks that L_CD compares.
 
     Args:
         student: in evaluation mode, of the teacher's classes and resolution, with at least as many noise entries.
         teacher: with the class-conditional normalisation under which its maps are looked at.
-        samples: how many, the classes taking turns.
-        seed: of their noise.
 
     Returns:
         for each block: block (from 1 on), pixels (of a side), within, between: see `correlations`.
-
-    Raises:
-        PpcdError: they do not fit together.
     """
-    if (student.num_classes, student.resolution) != (teacher.generator.num_classes, teacher.generator.resolution):
-        raise PpcdError("the student's classes and resolution are not the teacher's")
-    if student.dim_z < teacher.dim_z:
-        raise PpcdError(f"the teacher takes {teacher.dim_z} noise entries, more than the student's {student.dim_z}")
     z, y = draw_noise(samples, student.dim_z, seed), sample_labels(samples, student.num_classes)
     maps: list[list[tuple[Tensor, Tensor]]] = []
     for z_part, y_part in zip(z.split(BATCH), y.split(BATCH), strict=True):
@@ -109,77 +96,58 @@ def mean_within(found: Sequence[dict[str, Any]]) -> float:
     return sum(each["within"] for each in found) / len(found)
 
 
-def ensure_following(profile: str, records: Sequence[Record]) -> dict[str, Any]:
-    """Measure how the maps of these runs follow those of the teacher of their seed, where that is not known.
+def ensure_agreement(profile: str, records: Sequence[Record]) -> dict[str, Content]:
+    """Measure how the maps of these runs agree with those of the teacher of their seed, where that is not known.
 
     Of runs that had a teacher and of those that had none; of the teacher itself nothing. All are looked at under the
-    teacher's class-conditional normalisation, whatever they were trained with. Kept in following.json of the profile's
-    results.
-
-    Args:
-        profile: its name.
-        records: of complete runs of this profile.
+    teacher's class-conditional normalisation, whatever they were trained with. Written to following.json of the
+    profile's results.
 
     Returns:
-        `runs` of the file: {id: generator_sha256, teacher, teacher_sha256, blocks (see `measure_following`)}.
+        `runs` of the file: {id: generator_sha256, teacher, teacher_sha256, blocks (see `measure_agreement`)}.
     """
     name, began = get_profile(profile).name, provenance.collect("cpu")
-    there = _read(name)
-    found, missing = dict(there), 0
-    teachers: dict[int, tuple[Record, Teacher] | None] = {}
+    known = _read(name)
+    runs = dict(known)
+    teachers = {seed: _teacher(name, seed) for seed in {record["seed"] for record in records}}
     for record in records:
-        seed = record["seed"]
-        if record["config"]["recipe"]["generator"] in (TEACHER, "tinygan"):  # itself, or blocks of other sizes
+        pair = teachers[record["seed"]]
+        # No teacher is compared with itself, and the blocks of Tiny-GAN have other sizes.
+        if pair is None or record["config"]["recipe"]["generator"] in (TEACHER, "tinygan"):
             continue
-        if seed not in teachers:
-            teachers[seed] = _teacher(name, seed)
-        pair = teachers[seed]
-        if pair is None:
-            continue
-        of, teacher = pair
+        teacher, network = pair
         about = {
             "generator_sha256": record["files"][GENERATOR],
-            "teacher": of["id"],
-            "teacher_sha256": of["files"][GENERATOR],
+            "teacher": teacher["id"],
+            "teacher_sha256": teacher["files"][GENERATOR],
         }
-        if about.items() <= there.get(record["id"], {}).items():
+        if about.items() <= known.get(record["id"], {}).items():
             continue
-        if not missing:
+        if runs == known:
             print("attention maps of students and teachers", file=sys.stderr, flush=True)
-        missing += 1
         student = load_generator(runs_root(name) / record["id"] / GENERATOR)
-        found[record["id"]] = {**about, "blocks": measure_following(student, teacher, SAMPLES)}
-    if missing:
+        runs[record["id"]] = {**about, "blocks": measure_agreement(student, network, SAMPLES)}
+    if runs != known:
         protocol = {"samples": SAMPLES, "seed": NOISE_SEED, "normalisation": "teacher"}
-        whole = {"schema": SCHEMA, "protocol": protocol, "runs": found, "provenance": provenance.finish(began)}
-        sums.write(paths.results(name), FILE, json.dumps(whole, indent=1, allow_nan=False) + "\n")
-    return found
-
-
-def read_following(record: Record) -> list[dict[str, Any]] | None:
-    """The blocks of a run; None where it was not measured, or with other weights."""
-    found = _read(record["profile"]).get(record["id"])
-    if found is None or found["generator_sha256"] != record["files"][GENERATOR]:
-        return None
-    return found["blocks"]
+        measurements.write(name, FILE, {"protocol": protocol, "runs": runs}, began)
+    return runs
 
 
 def _teacher(profile: str, seed: int) -> tuple[Record, Teacher] | None:
+    """Record and network of the teacher of a seed; None where it is not complete."""
     run = Run(run_config(profile, TEACHER, seed))
     if run.state != "complete":
         return None
     return run.read(), Teacher(load_generator(run.path(GENERATOR)), seed=seed)
 
 
-def _read(profile: str) -> dict[str, Any]:
-    """The `runs` of following.json; {} where it is not there, damaged, or of another kind."""
-    try:
-        found = json.loads((paths.results(profile) / FILE).read_text())
-        sound = all(
-            isinstance(run["generator_sha256"], str)
-            and all(isinstance(each["within"], float) for each in run["blocks"])
-            for run in found["runs"].values()
-        )
-        return found["runs"] if sound and found["schema"] == SCHEMA else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+def read_agreement(record: Record) -> list[dict[str, Any]] | None:
+    """The blocks of a run; None where it was not measured, or with other weights."""
+    found = measurements.of_run(_read(record["profile"]), record)
+    return found["blocks"] if found else None
+
+
+def _read(profile: str) -> dict[str, Content]:
+    """The `runs` of following.json; {} where it is missing or damaged."""
+    content = measurements.read(profile, FILE)
+    return content["runs"] if content else {}

@@ -7,17 +7,17 @@ The paper found its failures "when visually observing many generated images". A 
   is beyond the 99th percentile of the same distance of the real images of that class (each without itself), so
   that one real image in a hundred is "far".
 
-The real images are those that the other metrics compare with, or, where these would be fewer than a hundred of a class
-because there are more than a hundred classes, a hundred of every class. Their features are in memory, at ImageNet's
-1000 classes and 2048 features 0.8 GB; of the images, those that are judged.
+The real images are those that the other metrics compare with, or a hundred of every class where these would be fewer.
+Their features are in memory, 0.8 GB at ImageNet's 1000 classes and 2048 features; of the images, those that are judged.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet
@@ -26,7 +26,6 @@ from ppcd.metrics.features import Backbone
 from ppcd.metrics.fidelity import reference_order
 from ppcd.metrics.gauges import Gauges, asked_probability
 from ppcd.metrics.moments import COMPARED
-from ppcd.metrics.sampling import sample_images
 
 LEAST_PROBABILITY = 0.5
 PERCENTILE = 99.0
@@ -57,13 +56,7 @@ class Judged:
         return self.distance > 1
 
     def worst(self, rule: str, count: int) -> Int64[Tensor, " found"]:
-        """Indices of the failures under a rule, the worst first, at most `count`; none where none fails.
-
-        Raises:
-            PpcdError: there is no such rule.
-        """
-        if rule not in RULES:
-            raise PpcdError(f"unknown rule {rule!r}; expected one of: {', '.join(RULES)}")
+        """Indices of the failures under one of RULES, the worst first, at most `count`; none where none fails."""
         badness = -self.probability if rule == "unclear" else self.distance
         failed = getattr(self, rule).nonzero().flatten()
         return failed[badness[failed].argsort(descending=True, stable=True)][:count]
@@ -103,8 +96,7 @@ def nearest_distances(
 ) -> Float[Tensor, " n"]:
     """Euclidean distance of each vector to the nearest real one of its own class, in float64.
 
-    Args:
-        leave_one_out: the two sets are the same, and a vector is not its own neighbour.
+    With `leave_one_out` the two sets are the same, and a vector is not its own neighbour.
 
     Raises:
         PpcdError: a class with too few real images.
@@ -127,7 +119,7 @@ def reference(data: ImageSet, gauges: Gauges) -> Reference:
         features = gauges.real.features
         order = reference_order(len(data))[: len(features)]
     else:
-        order = first_of_each_class(data.labels, len(data.classes), PER_CLASS)
+        order = first_of_each_class(data.labels, PER_CLASS)
         features = _features(data, order, gauges.network)
     labels = data.labels[order]
     nearest = nearest_distances(features, labels, features, labels, leave_one_out=True)
@@ -135,13 +127,11 @@ def reference(data: ImageSet, gauges: Gauges) -> Reference:
     return Reference(data, order, features, labels, nearest, torch.stack(thresholds))
 
 
-def first_of_each_class(labels: Int64[Tensor, " n"], num_classes: int, count: int) -> Int64[Tensor, " chosen"]:
+def first_of_each_class(labels: Int64[Tensor, " n"], count: int) -> Int64[Tensor, " chosen"]:
     """Indices of `count` images of every class, of all where there are fewer, drawn at random and in a random order."""
     order = torch.randperm(len(labels), generator=seeded(0))
-    grouped, place = labels[order].sort(stable=True)
-    begins = torch.searchsorted(grouped, torch.arange(num_classes))
-    rank = torch.arange(len(labels)) - begins[grouped]  # of an image among those of its class
-    return order[place[rank < count].sort().values]
+    drawn = pd.Series(labels[order].numpy())
+    return order[torch.tensor(drawn.groupby(drawn).head(count).index)]
 
 
 def _features(data: ImageSet, order: Int64[Tensor, " n"], backbone: Backbone) -> Float[Tensor, "n feature"]:
@@ -170,11 +160,6 @@ def judge(
     return _judged(images, labels, gauges.judged(images, found), nearest, real)
 
 
-def judge_samples(generator: nn.Module, count: int, seed: int, gauges: Gauges, real: Reference) -> Judged:
-    """What they say of the first `count` samples of the evaluation with that seed."""
-    return judge(*sample_images(generator, count, seed), gauges, real)
-
-
 def judge_real(count: int, gauges: Gauges, real: Reference) -> Judged:
     """What they say of the first `count` real images, each without itself among its neighbours."""
     images, labels = real.data.images[real.order[:count]], real.labels[:count]
@@ -189,5 +174,4 @@ def _judged(images: Tensor, labels: Tensor, logits: Tensor, nearest: Tensor, rea
 
 def join(parts: Sequence[Judged]) -> Judged:
     """Several sets as one, for example of several seeds."""
-    names = ("images", "labels", "probability", "distance")
-    return Judged(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    return Judged(*(torch.cat([getattr(part, each.name) for part in parts]) for each in fields(Judged)))

@@ -1,27 +1,24 @@
-"""Ten generations of every finished generator: the paper's "we generated images 10 times" (section 4.3).
+"""Ten generations of every complete run: the paper's "we generated images 10 times" (section 4.3).
 
-One evaluation says nothing of how much its scores vary with the noise. Each of ten fixed seeds gives a generation of
-its own, measured alone; intervals and claims are made of them. `generations.json` lies beside run.json, which it
-never changes.
+One evaluation says nothing of how much its scores vary with the noise. Each of ten fixed seeds gives a separate
+generation, measured alone; intervals and claims are made of them. `generations.json` lies in the run's directory
+without being part of its seal.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from paper import sums
-from paper.timing import ensure_runtime, measure_runtime, read_runtime
-from ppcd import paths
+from paper import measurements
+from paper.measurements import Content, Record
 from ppcd.base import PpcdError
 from ppcd.data.sets import ImageSet, load_data
 from ppcd.errors import ArgumentParser, run_command
@@ -40,18 +37,6 @@ from ppcd.runs.train import GENERATOR, resolve_device
 from ppcd.stopping import end_processes, start_process, told
 from ppcd.training.profiles import Profile, get_profile
 
-__all__ = [
-    "ensure_generations",
-    "ensure_runtime",
-    "measure_generations",
-    "measure_runtime",
-    "read_generations",
-    "read_runtime",
-]
-
-Record = dict[str, Any]  # a run.json
-
-SCHEMA = 1
 VERSION = 1  # of the protocol: raised when a score means something else than before
 FILE = "generations.json"
 SEEDS = tuple(range(1000, 1010))  # of the noise; the evaluation's is the run's own seed
@@ -67,8 +52,7 @@ def samples_per_generation(evaluation_samples: int, num_classes: int) -> int:
 def measure_generation(
     G: nn.Module, gauges: Gauges, samples: int, seed: int, device: str = "cpu"
 ) -> tuple[dict[str, float], Diversity]:
-    """One generation: is, fd, diversity, accuracy and leakage, with the metrics of `evaluate`, and how the
-    diversity was taken.
+    """The SCORES of one generation, with the metrics of `evaluate`, and how the diversity was taken.
 
     Raises:
         PpcdError: images that are not finite.
@@ -84,35 +68,28 @@ def measure_generation(
     return scores, found.diversity
 
 
-def measure_generations(run: Run | Record, device: str = "cpu") -> dict[str, Any]:
-    """Measure ten generations of a complete run and write `generations.json` beside its run.json, atomically.
-
-    Args:
-        run: the run, or its record.
-        device: of generator, backbone and classifier.
+def measure_generations(record: Record, device: str = "cpu") -> Content:
+    """Measure ten generations of a complete run and write `generations.json` into its directory.
 
     Returns:
         what was written: schema, run, generator_sha256, protocol, generations (ten of seed and scores), provenance.
 
     Raises:
-        PpcdError: the run is not complete or was changed, or its data are others now.
+        PpcdError: the run was changed, or its data are others now.
     """
-    directory = run.directory if isinstance(run, Run) else _directory(run)
+    profile, began = get_profile(record["profile"]), provenance.collect(device)
+    directory = runs_root(profile) / record["id"]
     record = read_run(directory)
-    profile = run.config.profile if isinstance(run, Run) else get_profile(record["profile"])
-    began = provenance.collect(device)
     data, gauges = _prepared(profile, device)
     if data.identity != record["data"]["identity"]:
         raise PpcdError(f"run {record['id']} is of {record['data']['identity']}, but the data are now {data.identity}")
     generator = load_generator(directory / GENERATOR).to(device)
     check_fit(generator, data)
-    expected = _expected_protocol(record)
-    generations = []
+    expected, generations = _expected_protocol(record), []
     for seed in SEEDS:
-        scores, spread = measure_generation(generator, gauges, expected["samples"], seed, device)
+        scores, diversity = measure_generation(generator, gauges, expected["samples"], seed, device)
         generations.append({"seed": seed, **scores})
-    whole = {
-        "schema": SCHEMA,
+    content = {
         "run": record["id"],
         "generator_sha256": record["files"][GENERATOR],
         "protocol": {
@@ -121,32 +98,27 @@ def measure_generations(run: Run | Record, device: str = "cpu") -> dict[str, Any
             "reference_sha256": data.sha256,
             "reference_images": gauges.real.images,
             "is_splits": is_splits(expected["samples"]),
-            "diversity": spread.distance,
-            "diversity_pairs_per_class": spread.pairs_per_class,
+            "diversity": diversity.distance,
+            "diversity_pairs_per_class": diversity.pairs_per_class,
             "diversity_seed": DIVERSITY_SEED,
             "classifier_sha256": gauges.judge.sha256,
             "accuracy_classifier": gauges.accuracy,
         },
         "generations": generations,
-        "provenance": provenance.finish(began),
     }
-    content = json.dumps(whole, indent=1, allow_nan=False) + "\n"
-    sums.write(paths.results(profile.name), f"runs/{record['id']}/{FILE}", content)
-    return whole
+    return measurements.write(profile.name, _file(record), content, began)
 
 
-def read_generations(record: Record) -> dict[str, Any] | None:
+def read_generations(record: Record) -> Content | None:
     """`generations.json` of a run; None where it was not measured, or of other weights or in another way than now."""
-    try:
-        found = json.loads((_directory(record) / FILE).read_text())
-        same = (found["schema"], found["run"]) == (SCHEMA, record["id"])
-        same = same and found["generator_sha256"] == record["files"][GENERATOR]
-        same = same and _expected_protocol(record).items() <= found["protocol"].items()
-        same = same and [each["seed"] for each in found["generations"]] == list(SEEDS)
-        whole = all(isinstance(each[name], float) for each in found["generations"] for name in SCORES)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return found if same and whole else None
+    weights = record["files"][GENERATOR]
+    content = measurements.read(record["profile"], _file(record), run=record["id"], generator_sha256=weights)
+    same = content is not None and _expected_protocol(record).items() <= content["protocol"].items()
+    return content if same else None
+
+
+def _file(record: Record) -> str:
+    return f"runs/{record['id']}/{FILE}"
 
 
 def _expected_protocol(record: Record) -> dict[str, Any]:
@@ -167,10 +139,6 @@ def _expected_protocol(record: Record) -> dict[str, Any]:
     }
 
 
-def _directory(record: Record) -> Path:
-    return runs_root(record["profile"]) / record["id"]
-
-
 @cache
 def _prepared(profile: Profile, device: str) -> tuple[ImageSet, Gauges]:
     """The real images and what measures; once per process."""
@@ -181,13 +149,13 @@ def _prepared(profile: Profile, device: str) -> tuple[ImageSet, Gauges]:
 
 
 def ensure_generations(
-    profile: str, runs: Sequence[RunConfig | Run | Record], device: str = "cpu", workers: int | None = None
-) -> list[dict[str, Any]]:
-    """Measure ten generations of the runs that lack them, several processes side by side.
+    profile: str, configs: Sequence[RunConfig], device: str = "cpu", workers: int | None = None
+) -> list[Content]:
+    """Measure ten generations of the runs that lack them, in several processes at a time.
 
     Args:
         profile: its name.
-        runs: configurations, runs or records of this profile; those that are not complete are passed over.
+        configs: of runs of this profile; those that are not complete are passed over.
         device: of the measuring. On a GPU one process does it all.
         workers: how many processes; None is one a core.
 
@@ -198,35 +166,26 @@ def ensure_generations(
         PpcdError: runs failed; the others were measured first.
     """
     device = resolve_device(device)
-    workers = count_workers(workers, device)
-    workers = workers if device == "cpu" else 1
-    records = complete_records(runs)
-    missing = {record["id"]: record for record in records if read_generations(record) is None}
+    workers = count_workers(workers, device) if device == "cpu" else 1
+    records = complete_records(configs)
+    missing = [record for record in records if read_generations(record) is None]
     if missing:
         with told(lambda: f"the ten generations of {len(missing)} runs were stopped; those measured are kept"):
-            _work(profile, missing, device, min(workers, len(missing)))
-    found = [(record, read_generations(record)) for record in records]
-    lost = [record["id"] for record, measured in found if measured is None]
-    if lost:
+            _measure_in_processes(profile, missing, device, min(workers, len(missing)))
+    found = {record["id"]: read_generations(record) for record in records}
+    if lost := [run for run, content in found.items() if content is None]:
         raise PpcdError(f"the ten generations of {', '.join(lost)} were not measured; the same command tries again")
-    return [measured for _, measured in found if measured is not None]
+    return [content for content in found.values() if content is not None]
 
 
-def complete_records(runs: Sequence[RunConfig | Run | Record]) -> list[Record]:
-    """The records of the complete ones among the runs."""
-    records = []
-    for each in runs:
-        run = Run(each) if isinstance(each, RunConfig) else each
-        if not isinstance(run, Run):
-            records.append(run)
-        elif run.state == "complete":
-            records.append(run.read())
-    return records
+def complete_records(configs: Sequence[RunConfig]) -> list[Record]:
+    """The records of the complete runs among those of these configurations."""
+    return [run.read() for run in map(Run, configs) if run.state == "complete"]
 
 
-def _work(profile: str, missing: Mapping[str, Record], device: str, workers: int) -> None:
-    """Share the runs out to processes, each on one thread, and show in one line how far they are."""
-    ids = list(missing)
+def _measure_in_processes(profile: str, missing: Sequence[Mapping[str, Any]], device: str, workers: int) -> None:
+    """Share the runs out to processes, each on one thread, and show in one line how many are measured."""
+    ids = [record["id"] for record in missing]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "paper", "generations", "--profile", profile, "--device", device, "--run"]
     processes = [
@@ -234,25 +193,24 @@ def _work(profile: str, missing: Mapping[str, Record], device: str, workers: int
         for worker in range(workers)
     ]
     progress = Progress(len(ids))
+
+    def show() -> None:
+        done = sum(read_generations(dict(record)) is not None for record in missing)
+        progress.show(done, "ten generations of each run", "")
+
     try:
         while any(process.poll() is None for process in processes):
             time.sleep(0.2)
             if progress.due():
-                _show(progress, missing)
+                show()
     finally:
-        end_processes(processes)  # after an interrupt; those that have ended do not mind
-        _show(progress, missing)
+        end_processes(processes)  # after an interrupt; nothing happens to those that have ended
+        show()
         progress.close()
-    errors = [process.communicate()[1].strip().splitlines() for process in processes]
-    failed = [lines[-1] if lines else "a process ended without a word"
-              for process, lines in zip(processes, errors, strict=True) if process.returncode]  # fmt: skip
+    lines = [process.communicate()[1].strip() or "a process ended without a word" for process in processes]
+    failed = [said for said, process in zip(lines, processes, strict=True) if process.returncode]
     if failed:
-        raise PpcdError("; ".join(line.removeprefix("ppcd: ") for line in failed))
-
-
-def _show(progress: Progress, missing: Mapping[str, Record]) -> None:
-    done = sum(read_generations(record) is not None for record in missing.values())
-    progress.show(done, "ten generations of each run", "")
+        raise PpcdError("; ".join(said.splitlines()[-1].removeprefix("ppcd: ") for said in failed))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

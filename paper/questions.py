@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from paper.attention_agreement import ensure_following
+from paper.attention_agreement import ensure_agreement
 from paper.intervals import LEVEL, holm, p_value, seeds_to_decide, t_interval
 from ppcd.base import PpcdError
 from ppcd.runs.config import RunConfig, run_config
@@ -147,7 +147,7 @@ def measure(configs: Sequence[RunConfig]) -> None:
         if Run(config).state == "complete":
             by_profile.setdefault(config.profile.name, []).append(Run(config).read())
     for name, records in by_profile.items():
-        ensure_following(name, records)
+        ensure_agreement(name, records)
 
 
 @dataclass(frozen=True)

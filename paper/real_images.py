@@ -1,11 +1,10 @@
-"""Real images measured as if a generator had made them: the floor that no generator's scores can be expected to pass.
+"""Real images measured as if a generator had made them: the scores that no generator can be expected to pass.
 
 Some of the real images are compared with all others that the statistics are of. Every score is taken as a generator's
-is, but accuracy and leakage: the judge was trained on most of these images, so they are those of the images that were
-held out from its training.
+is, except accuracy and leakage: the classifier was trained on most of these images, so those two are of the images that
+were held out from its training.
 """
 
-import json
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +13,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from paper import sums
+from paper import measurements
 from paper.judges import get_judges
-from ppcd import paths
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.classifier import split
@@ -30,13 +28,12 @@ from ppcd.training.profiles import get_profile
 
 Scored = dict[str, dict[str, Any]]  # protocol and scores, as `ppcd.metrics.evaluate.evaluate` returns them
 
-SCHEMA = 1
 FILE = "real.json"
-COUNTS = ("samples", "reference_images", "is_splits", "kid_subset_size", "prc_samples")  # of real images there are less
+COUNTS = ("samples", "reference_images", "is_splits", "kid_subset_size", "prc_samples")  # smaller for real images
 
 
 def draw(data: ImageSet, samples: int) -> Int64[Tensor, " drawn"]:
-    """Which images play the generator, by their places in `reference_order`: the last of each class there.
+    """Which images take a generator's place, by their places in `reference_order`: the last of each class there.
 
     As many as a generator is measured with, but at most half of the smallest class; the classes take turns.
 
@@ -53,14 +50,8 @@ def draw(data: ImageSet, samples: int) -> Int64[Tensor, " drawn"]:
     return torch.stack([each[-share:] for each in members], dim=1).flatten()
 
 
-def measure_floor(data: ImageSet, gauges: Gauges, samples: int, classifier_epochs: int) -> Scored:
-    """Real images against the other real images.
-
-    Args:
-        data: the real images.
-        gauges: what measures the generators of these data.
-        samples: of a generator.
-        classifier_epochs: of the judge, for the protocol.
+def measure_real_images(data: ImageSet, gauges: Gauges, samples: int, classifier_epochs: int) -> Scored:
+    """Real images, at most as many as a generator's samples, against the other real images.
 
     Returns:
         "protocol" and "scores" as `ppcd.metrics.evaluate.evaluate` gives them; "samples" and "reference_images" of the
@@ -91,38 +82,37 @@ def leakage(data: ImageSet, judge: Backbone) -> float:
     return 1 - asked_probability(logits, data.labels[held_out]).mean().item()
 
 
-def comparable(floor: Mapping[str, Any], protocol: Mapping[str, Any]) -> bool:
-    """Whether a floor was measured as the runs of this protocol were, but for how many images there are."""
+def comparable(real: Mapping[str, Any], protocol: Mapping[str, Any]) -> bool:
+    """Whether real images were measured as the runs of this protocol were, except for how many images there are."""
     return all(
-        floor.get(key) == protocol.get(key) for key in {*floor, *protocol} if key not in COUNTS and not is_free(key)
+        real.get(key) == protocol.get(key) for key in {*real, *protocol} if key not in COUNTS and not is_free(key)
     )
 
 
-def ensure_floor(profile: str, device: str = "cpu") -> Scored:
-    """The floor of a profile, measured and kept in results/<profile>/real.json where it is not known.
+def ensure_real_images(profile: str, device: str = "cpu") -> Scored:
+    """The scores of a profile's real images, measured and written to results/<profile>/real.json if not known.
 
     Raises:
         PpcdError: unknown profile, or its data or its backbone is not to be had.
     """
     budget, began = get_profile(profile), provenance.collect(device)
     data, gauges = get_judges(profile, device)
-    known = read_floor(budget.name)
-    networks = {"backbone_sha256": gauges.network.sha256, "classifier_sha256": gauges.judge.sha256}
-    about = {"reference_sha256": data.sha256, "classifier_epochs": budget.classifier_epochs, **networks}
-    if known is not None and "leakage" in known["scores"] and about.items() <= known["protocol"].items():
+    about = {
+        "reference_sha256": data.sha256,
+        "classifier_epochs": budget.classifier_epochs,
+        "backbone_sha256": gauges.network.sha256,
+        "classifier_sha256": gauges.judge.sha256,
+    }
+    known = read_real_images(budget.name)
+    if known is not None and about.items() <= known["protocol"].items():
         return known
     print("real images against other real images", file=sys.stderr, flush=True)
-    found = measure_floor(data, gauges, budget.evaluation_samples, budget.classifier_epochs)
-    whole = {"schema": SCHEMA, **found, "provenance": provenance.finish(began)}
-    sums.write(paths.results(budget.name), FILE, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    found = measure_real_images(data, gauges, budget.evaluation_samples, budget.classifier_epochs)
+    measurements.write(budget.name, FILE, found, began)
     return found
 
 
-def read_floor(profile: str) -> Scored | None:
-    """What was measured; None where it was not, or the file is damaged or of another kind."""
-    try:
-        found = json.loads((paths.results(profile) / FILE).read_text())
-        sound = found["schema"] == SCHEMA and all(isinstance(score, float) for score in found["scores"].values())
-        return {name: found[name] for name in ("protocol", "scores")} if sound else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+def read_real_images(profile: str) -> Scored | None:
+    """Protocol and scores of real images; None where they were not measured, or the file is damaged."""
+    content = measurements.read(profile, FILE)
+    return content and {name: content[name] for name in ("protocol", "scores")}

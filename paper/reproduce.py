@@ -10,7 +10,7 @@ from contextlib import suppress
 from paper import questions as evidence
 from paper.claims import RECIPES_OF_CLAIMS
 from paper.generations import complete_records, ensure_generations
-from paper.real_images import ensure_floor
+from paper.real_images import ensure_real_images
 from paper.timing import ensure_runtime
 from ppcd import paths
 from ppcd.data.sets import is_name, without_count
@@ -189,7 +189,7 @@ def reproduce(
             if run.profile.name == name and run.recipe.name in judged and run.seed in seeds  # not the extension's
         ]
         ensure_generations(name, own, found)
-        ensure_floor(name, found)
+        ensure_real_images(name, found)
         ensure_runtime(name, complete_records(own), found, again=again)  # when no training disturbs it any more
     build(name, seeds)
 

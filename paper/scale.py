@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from paper.artifacts.paper_scale_figures import write_all
 from paper.paper_scale import PARTS, measure_part, write_part
-from ppcd.base import PpcdError
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.runs.train import resolve_device
 from ppcd.training.profiles import get_profile
@@ -17,20 +16,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", default="imagenet128")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: the CPU, and the GPU if there is one")
     parser.add_argument("--seed", type=int, default=0, help="of weights, noise and labels")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts to measure, separated by commas")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure")
     options = parser.parse_args(arguments)
     return run_command(lambda: _command(options), "the parts that were measured are kept")
 
 
 def _command(options: argparse.Namespace) -> None:
     profile, found = get_profile(options.profile).name, resolve_device(options.device)
-    devices = [found] if options.device != "auto" else list(dict.fromkeys(["cpu", found]))
-    names = [name.strip() for name in options.only.split(",")]
-    unknown = [name for name in names if name not in PARTS]
-    if unknown:
-        raise PpcdError(f"unknown part {unknown[0]!r}; expected some of: {','.join(PARTS)}")
-    for name in names:
-        for device in ["cpu"] if name == "complexity" else devices:
+    devices = dict.fromkeys(("cpu", found)) if options.device == "auto" else (found,)
+    for name in options.only:
+        for device in ("cpu",) if name == "complexity" else devices:
             write_part(profile, name, measure_part(profile, name, device, options.seed))
     for path in write_all(profile, options.seed):
         print(path)

@@ -1,29 +1,29 @@
 """What a training would take on this machine: memory and time of real optimisation steps, and what follows from them.
 
 A step is one of `ppcd.training.trainer.Trainer` itself, with all networks at the profile's size: teacher, student,
-discriminator, masks. Each batch size has a process of its own, so that its peak memory is its own.
+discriminator, masks. Each batch size has its own process: its peak memory is its own, and where it does not fit, only
+that process dies.
 """
 
-import argparse
-import json
+import multiprocessing
+import signal
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import nnls
 from torch import Tensor
 
-from ppcd import paths
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet, image_hash
-from ppcd.errors import ArgumentParser, run_command
+from ppcd.metrics.runtime import seconds
 from ppcd.networks.generators import build_generator
 from ppcd.runs.config import RunConfig
 from ppcd.training.profiles import Profile, get_profile
@@ -31,15 +31,14 @@ from ppcd.training.recipes import TEACHER, get_recipe
 from ppcd.training.trainer import Trainer
 
 RECIPE = "ppcd"
-CPU_BATCHES = (2, 4, 8)
-GPU_BATCHES = (8, 16, 32, 64, 128)  # as far as the memory goes
-STEPS = 3  # timed ones, behind one that is not
+BATCHES = {"cpu": (2, 4, 8), "cuda": (8, 16, 32, 64, 128)}  # as far as the memory goes
+STEPS = 3  # timed ones, after one that is not
 IMAGES = 8
 DAY = 86_400  # seconds
 
 
 def random_images(profile: Profile, labels: Tensor, seed: int = 0) -> ImageSet:
-    """Images of the profile's size that stand for its data: a step costs the same."""
+    """Random images of the profile's size in place of its data: a step costs the same."""
     shape = (len(labels), 3, profile.resolution, profile.resolution)
     images = torch.randint(256, shape, generator=seeded(seed), dtype=torch.uint8)
     classes = tuple(map(str, range(profile.num_classes)))
@@ -61,81 +60,77 @@ def step_trainer(profile: Profile, batch: int, device: str = "cpu", seed: int = 
 
 
 def take_steps(profile: Profile, batch: int, device: str = "cpu", seed: int = 0, steps: int = STEPS) -> dict[str, Any]:
-    """A few steps in this process, behind one that is not timed.
+    """A few steps in this process, after one that is not timed.
 
     Returns:
         batch, seconds (of each step), memory (peak bytes while they were taken: of the process, or on the GPU),
         losses (of the last step).
-
-    Raises:
-        PpcdError: batch or steps < 1.
     """
-    if batch < 1 or steps < 1:
-        raise PpcdError(f"steps are measured with a batch and a number of steps of at least 1; got {batch}, {steps}")
     trainer = step_trainer(profile, batch, device, seed)
-    losses, seconds = trainer.step(), []
+    trainer.step()
     reset_peak(device)
-    for _ in range(steps):
-        began = time.perf_counter()
-        losses = trainer.step()
-        if trainer.device.type == "cuda":
-            torch.cuda.synchronize(trainer.device)
-        seconds.append(time.perf_counter() - began)
+    losses: dict[str, Tensor] = {}
+    taken = seconds(lambda: losses.update(trainer.step()), steps, device=device)
     values = {name: float(loss) for name, loss in losses.items()}
-    return {"batch": batch, "seconds": seconds, "memory": peak_memory(device), "losses": values}
+    return {"batch": batch, "seconds": taken, "memory": peak_memory(device), "losses": values}
 
 
 def measure_steps(
-    profile: str, device: str = "cpu", threads: int = 1, seed: int = 0, batches: Sequence[int] | None = None
+    profile: str, device: str = "cpu", threads: int = 1, seed: int = 0, batches: Sequence[int] = ()
 ) -> list[dict[str, Any]]:
-    """`take_steps` for each batch size in a process of its own, until one does not fit into the memory.
-
-    Args:
-        profile: name of a profile.
-        device: "cpu" or "cuda".
-        threads: of the CPU.
-        batches: ascending; None is CPU_BATCHES or GPU_BATCHES.
+    """`take_steps` for each batch size (none: of BATCHES) in its own process, until one does not fit into the memory.
 
     Raises:
-        PpcdError: fewer than two batch sizes could be measured; the line says what the last process said.
+        PpcdError: fewer than two batch sizes could be measured; the line says why.
     """
-    batches = batches or (CPU_BATCHES if device == "cpu" else GPU_BATCHES)
-    points, said = [], "two batch sizes are needed"
-    for batch in batches:
+    points: list[dict[str, Any]] = []
+    for batch in batches or BATCHES[device]:
         print(f"steps of {profile} at batch {batch} on {device}", file=sys.stderr, flush=True)
-        command = [sys.executable, "-m", "paper", "training-cost", "--profile", get_profile(profile).name]
-        command += ["--batch", str(batch), "--device", device, "--threads", str(threads), "--seed", str(seed)]
-        done = subprocess.run(command, cwd=paths.repository(), capture_output=True, text=True)
-        if done.returncode:
-            said = _last_words(done)
+        try:
+            points.append(_in_own_process(threads, get_profile(profile), batch, device, seed))
+        except PpcdError as error:
+            if len(points) < 2:
+                raise PpcdError(f"steps at batch {batch} could not be measured on {device}: {error}") from None
             break
-        points.append(json.loads(done.stdout))
-    if len(points) < 2:
-        raise PpcdError(f"steps at batch {batch} could not be measured on {device}: {said}")
     return points
 
 
-def _last_words(done: subprocess.CompletedProcess[str]) -> str:
-    """Why a process that measures ended early."""
-    if done.returncode < 0:
-        return f"ended by signal {-done.returncode}, out of memory?"
-    lines = done.stderr.strip().splitlines()
-    return lines[-1].removeprefix("ppcd: ") if lines else f"ended with status {done.returncode}"
+def _in_own_process(threads: int, *arguments: Any) -> dict[str, Any]:
+    """What `take_steps` returns in another process, which ends with this one.
+
+    Raises:
+        PpcdError: there was too little memory, or the process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_send_steps, args=(theirs, threads, *arguments), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        answer = ours.recv()
+    except EOFError:
+        process.join()
+        raise PpcdError(f"its process ended with exit code {process.exitcode}; out of memory?") from None
+    finally:
+        process.kill()
+    if isinstance(answer, str):
+        raise PpcdError(answer)
+    return dict(answer)
+
+
+def _send_steps(connection: Connection, threads: int, *arguments: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this process
+    torch.set_num_threads(threads)
+    try:
+        connection.send(take_steps(*arguments))
+    except (PpcdError, torch.OutOfMemoryError) as error:
+        connection.send(str(error).splitlines()[0])
 
 
 def linear_fit(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """Least squares y = base + slope x, both at least 0: a base below it is noise, and the line then starts at 0.
-
-    Raises:
-        PpcdError: fewer than two different x.
-    """
-    if len(set(x)) < 2:
-        raise PpcdError(f"a line needs at least two different batch sizes; got {list(x)}")
-    slope, base = (float(each) for each in np.polyfit(x, y, 1))
-    if base < 0 or slope < 0:
-        base = 0.0
-        slope = sum(a * b for a, b in zip(x, y, strict=True)) / sum(a * a for a in x)
-    return base, slope
+    """Least squares y = base + slope x, both at least 0: what is below is noise."""
+    (base, slope), _ = nnls(np.vander(x, 2, increasing=True), np.array(y))
+    return float(base), float(slope)
 
 
 def estimate(profile: Profile, points: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -150,15 +145,12 @@ def estimate(profile: Profile, points: Sequence[dict[str, Any]]) -> dict[str, An
     Returns:
         seconds_base, seconds_per_image, memory_base, memory_per_image (bytes): the lines; iterations,
         images_per_iteration, batch; seconds_per_iteration, images_per_second, days, memory (bytes): what follows.
-
-    Raises:
-        PpcdError: fewer than two batch sizes.
     """
     budget = profile.budget(teacher=False)
     batches = [point["batch"] for point in points]
     base, each = linear_fit(batches, [statistics.median(point["seconds"]) for point in points])
     memory_base, memory_each = linear_fit(batches, [point["memory"] for point in points])
-    seconds = base + each * budget.images
+    iteration = base + each * budget.images
     return {
         "seconds_base": base,
         "seconds_per_image": each,
@@ -167,15 +159,15 @@ def estimate(profile: Profile, points: Sequence[dict[str, Any]]) -> dict[str, An
         "iterations": budget.iterations,
         "images_per_iteration": budget.images,
         "batch": budget.batch_size,
-        "seconds_per_iteration": seconds,
-        "images_per_second": budget.images / seconds,
-        "days": budget.iterations * seconds / DAY,
+        "seconds_per_iteration": iteration,
+        "images_per_second": budget.images / iteration,
+        "days": budget.iterations * iteration / DAY,
         "memory": memory_base + memory_each * budget.batch_size,
     }
 
 
 def reset_peak(device: str) -> None:
-    """From here on `peak_memory` counts anew."""
+    """Have `peak_memory` count from here on."""
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -194,26 +186,3 @@ def peak_memory(device: str) -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: the measured steps as JSON; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m paper training-cost", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="imagenet128")
-    parser.add_argument("--batch", type=int, default=CPU_BATCHES[0])
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    return run_command(lambda: _command(options), "nothing was written")
-
-
-def _command(options: argparse.Namespace) -> None:
-    if options.threads < 1:
-        raise PpcdError(f"at least one thread is needed; got {options.threads}")
-    torch.set_num_threads(options.threads)
-    try:
-        found = take_steps(get_profile(options.profile), options.batch, options.device, options.seed)
-    except torch.OutOfMemoryError as error:
-        raise PpcdError(f"batch {options.batch} does not fit: {str(error).splitlines()[0]}") from None
-    print(json.dumps(found))

@@ -507,7 +507,7 @@ def test_the_teachers_leakage_is_compared_with_that_of_real_images(monkeypatch: 
     outcome = {outcome.claim.id: outcome for outcome in check_claims("smoke", (0, 1))}["teacher-leaks"]
     assert outcome.measured == "no real leakage: biggan"
     floor = {"protocol": PROTOCOL, "scores": {"leakage": 0.1}}
-    monkeypatch.setattr("paper.claims.evidence.read_floor", lambda _: floor)
+    monkeypatch.setattr("paper.claims.evidence.read_real_images", lambda _: floor)
     assert status("teacher-leaks", (0, 1)) == "reproduced"
     floor["scores"] = {"leakage": 0.25}
     assert status("teacher-leaks", (0, 1)) == "not reproduced"

@@ -286,7 +286,7 @@ def test_the_table_of_more_seeds_is_written_beside_the_first_three_only() -> Non
 def test_generations_and_run_times_stay_those_of_the_asked_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables, claims and run times are of the seeds that were asked for, not of those two runs more."""
     asked: list[set[int]] = []
-    for name in ("run_all", "ensure_floor", "ensure_runtime", "build"):
+    for name in ("run_all", "ensure_real_images", "ensure_runtime", "build"):
         monkeypatch.setattr(reproduce, name, lambda *_, **__: None)
     monkeypatch.setattr(reproduce, "complete_records", lambda runs: asked.append({run.seed for run in runs}))
     monkeypatch.setattr(reproduce, "ensure_generations", lambda _, runs, __: asked.append({run.seed for run in runs}))

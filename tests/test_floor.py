@@ -13,9 +13,9 @@ from paper import real_images as floor
 from paper import sums
 from paper.artifacts import tables
 from paper.judges import get_judges
-from paper.real_images import comparable, draw, ensure_floor, measure_floor, read_floor
+from paper.measurements import SCHEMA
+from paper.real_images import comparable, draw, ensure_real_images, measure_real_images, read_real_images
 from paper.verify.scores import floor_differences
-from paper.verify.verifying import verify
 from ppcd import paths
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet
@@ -37,7 +37,7 @@ def labelled(*counts: int) -> ImageSet:
 
 def write(profile: str = "smoke", scores: dict[str, float] | None = None, **other: Any) -> None:
     protocol = {**PROTOCOL, "seed": None, "samples": 80, "reference_images": 120} | other
-    content = {"schema": floor.SCHEMA, "protocol": protocol, "scores": scores or SCORES}
+    content = {"schema": SCHEMA, "protocol": protocol, "scores": scores or SCORES}
     sums.write(paths.results(profile), floor.FILE, json.dumps(content))
 
 
@@ -93,7 +93,7 @@ def test_without_nearly_all_is_refused() -> None:
 @pytest.fixture(scope="module")
 def measured() -> dict[str, dict[str, Any]]:
     data, gauges = get_judges("smoke")
-    return measure_floor(data, gauges, 100, 2)
+    return measure_real_images(data, gauges, 100, 2)
 
 
 def test_scores_are_those_of_the_drawn_against_the_others(measured: dict[str, dict[str, Any]]) -> None:
@@ -130,17 +130,15 @@ def test_it_is_measured_once_and_again_where_it_no_longer_fits(
     measured: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    monkeypatch.setattr(floor, "measure_floor", lambda *_: calls.append(1) or measured)
-    first = ensure_floor("smoke")
-    assert ensure_floor("smoke") == first == read_floor("smoke") and len(calls) == 1
+    monkeypatch.setattr(floor, "measure_real_images", lambda *_: calls.append(1) or measured)
+    first = ensure_real_images("smoke")
+    assert ensure_real_images("smoke") == first == read_real_images("smoke") and len(calls) == 1
     assert floor.FILE in sums.read(paths.results("smoke"))
     write(backbone_sha256="another")
-    assert ensure_floor("smoke") == measured and len(calls) == 2
-    write(scores={name: value for name, value in SCORES.items() if name != "leakage"})
-    assert ensure_floor("smoke") == measured and len(calls) == 3, "it was measured before leakage was"
+    assert ensure_real_images("smoke") == measured and len(calls) == 2
     (paths.results("smoke") / floor.FILE).write_text("{")
-    assert read_floor("smoke") is None
-    assert ensure_floor("smoke") == measured and len(calls) == 4
+    assert read_real_images("smoke") is None
+    assert ensure_real_images("smoke") == measured and len(calls) == 3
 
 
 def test_verify_measures_it_again(measured: dict[str, dict[str, Any]]) -> None:
@@ -195,14 +193,3 @@ def test_no_row_where_it_was_not_measured_or_otherwise() -> None:
     assert "Real images" not in tables.markdown(tables.table1("smoke", [0]))
     write(backbone="inception")
     assert "Real images" not in tables.markdown(tables.table1("smoke", [0]))
-
-
-def test_verify_makes_the_row_anew_and_names_a_changed_digit() -> None:
-    fake_run("ppcd")
-    write("smoke")
-    tables.write(tables.table1("smoke", [0]))
-    assert not [found for found in verify("smoke").findings if "table1" in found.file]
-    path = paths.results("smoke") / floor.FILE
-    path.write_text(path.read_text().replace("0.8", "0.7"))
-    named = {found.file for found in verify("smoke").findings}
-    assert "results/smoke/real.json" in named or any("table1" in name for name in named)

@@ -244,6 +244,6 @@ def test_with_many_classes_as_many_images_of_each_are_compared_with(
 
 def test_a_class_with_few_images_gives_what_it_has() -> None:
     labels = torch.tensor([0] * 5 + [1] * 2 + [2] * 9)
-    order = failures.first_of_each_class(labels, 3, 4)
+    order = failures.first_of_each_class(labels, 4)
     assert labels[order].bincount().tolist() == [4, 2, 4]
     assert len(order.unique()) == 10

@@ -18,7 +18,7 @@ from matplotlib.image import AxesImage
 from matplotlib.text import Text
 from scipy import stats
 
-from paper import failures, generations, judges, numbers
+from paper import failures, generations, judges, measurements, numbers
 from paper.artifacts import comparison_figures, compression, figures, framework, interpolation, overview
 from paper.artifacts import failures as failure_figures
 from paper.artifacts.sources import Study
@@ -230,8 +230,6 @@ def test_shares_are_counts_over_totals_and_the_worst_come_first() -> None:
     assert "3 of 6 (50.0%)" in texts(failure_figures.fig8("smoke", (0,), {"ppcd": some}))
     both = failures.join([some, some])
     assert int(both.unclear.sum()) == 6 and len(both.labels) == 12
-    with pytest.raises(PpcdError, match="unknown rule 'ugly'; expected one of: unclear, far"):
-        some.worst("ugly", 1)
 
 
 @pytest.mark.parametrize("profile", ["smoke", "cifar10-lite"])
@@ -286,8 +284,6 @@ def test_figure_8_says_its_rules_and_what_is_missing() -> None:
     assert all(rule in said for rule in failures.RULES.values())
     assert said.count("not run") >= 2 and "seeds 0, 1" in said and "no background" in said
     assert empty_panels(failure_figures.fig8("smoke", (7,))) >= 6
-    with pytest.raises(PpcdError, match="at least one seed"):
-        failure_figures.fig8("smoke", ())
 
 
 # --- Figure 1 ---
@@ -324,7 +320,7 @@ def fake_generations(record: dict[str, Any], distances: list[float]) -> None:
     scores = {"is": 5.0, "diversity": 0.3, "accuracy": 0.9, "leakage": 0.1}
     rows = [{"seed": seed, "fd": fd, **scores} for seed, fd in zip(generations.SEEDS, distances, strict=True)]
     whole = {
-        "schema": generations.SCHEMA,
+        "schema": measurements.SCHEMA,
         "run": record["id"],
         "generator_sha256": record["files"]["generator.safetensors"],
         "protocol": generations._expected_protocol(record),

@@ -471,7 +471,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(paper.reproduce, "run_all", run_all_asked)
     monkeypatch.setattr(paper.reproduce, "ensure_generations", generations)
-    monkeypatch.setattr(paper.reproduce, "ensure_floor", floor)
+    monkeypatch.setattr(paper.reproduce, "ensure_real_images", floor)
     monkeypatch.setattr(paper.reproduce, "ensure_runtime", runtime)
     monkeypatch.setattr(paper.notebook, "execute", execute)
     monkeypatch.setattr(report, "build_report", build_report)

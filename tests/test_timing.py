@@ -1,4 +1,4 @@
-"""Run time side by side: taken in turns, read back with the right weights only, measured again when needed."""
+"""Run times: taken in turns, read back with the right weights only, measured again when needed."""
 
 import json
 import statistics
@@ -10,12 +10,8 @@ from fake_runs import fake_run
 from torch import Tensor, nn
 
 from paper import timing
-from paper.generations import read_runtime
-from paper.timing import ensure_runtime, main, measure_runtime, seconds_in_turns
+from paper.timing import ensure_runtime, main, measure_runtime, read_runtime, seconds_in_turns
 from ppcd import paths
-from ppcd.base import PpcdError
-from ppcd.runs.config import run_config
-from ppcd.runs.directory import Run
 
 
 class Noted(nn.Module):
@@ -37,8 +33,7 @@ class Noted(nn.Module):
 def test_networks_take_turns_with_batches_of_64() -> None:
     calls: list[tuple[str, int]] = []
     times = seconds_in_turns({name: Noted(name, calls) for name in "abc"}, "cpu", rounds=2)
-    turn = [(name, 64) for name in "aabbcc"]  # each batch behind one that is not timed
-    assert calls == turn * 3  # a round to warm up and two that count
+    assert calls == 2 * [(name, 64) for name in "aabbcc"], "each batch after one that is not timed"
     assert {name: len(each) for name, each in times.items()} == {"a": 2, "b": 2, "c": 2}
     assert all(seconds > 0 for each in times.values() for seconds in each)
 
@@ -59,16 +54,20 @@ def test_run_times_are_written_and_read_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("generator_sha256", "1" * 64), ("cpu", [0.1]), ("cpu", [None, 0.1, 0.1]), ("cpu", None)]
+    ("there", "instead"),
+    [
+        ('"generator_sha256": "', '"generator_sha256": "1'),
+        ('"threads": 1', '"threads": 2'),
+        ('"schema": 1', '"schema": 2'),
+        ("}", ""),
+    ],
 )
-def test_run_times_of_other_weights_or_damaged_ones_are_not_read(name: str, value: Any) -> None:
+def test_run_times_of_other_weights_or_damaged_ones_are_not_read(there: str, instead: str) -> None:
     record = fake_run("ppcd")
-    whole = measure_runtime([record], rounds=3)
-    whole["runs"][record["id"]][name] = value
+    measure_runtime([record], rounds=1)
     path = paths.results("smoke") / "runtime.json"
-    path.write_text(json.dumps(whole))
-    assert read_runtime(record) is None
-    path.write_text(json.dumps(whole)[:-20])
+    assert read_runtime(record) is not None and there in path.read_text()
+    path.write_text(path.read_text().replace(there, instead))
     assert read_runtime(record) is None
 
 
@@ -83,8 +82,7 @@ def test_it_is_measured_again_only_where_the_runs_changed(monkeypatch: pytest.Mo
     assert ensure_runtime("smoke", []) == {} and not measured
     teacher, student = fake_run("biggan"), fake_run("ppcd")
     first = ensure_runtime("smoke", [teacher])
-    assert ensure_runtime("smoke", [teacher]) == first
-    assert measured == [["biggan"]]
+    assert ensure_runtime("smoke", [teacher]) == first and measured == [["biggan"]]
     both = ensure_runtime("smoke", [teacher, student])
     assert ensure_runtime("smoke", [student, teacher]) == both  # in whatever order
     assert measured == [["biggan"], ["biggan", "ppcd"]]
@@ -102,15 +100,3 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     assert read_runtime(records[0]) is not None and read_runtime(records[1]) is None
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 and lines[0].startswith(records[0]["id"]) and lines[0].endswith("ms per batch of 64")
-
-
-def test_mistakes_take_one_line() -> None:
-    with pytest.raises(PpcdError, match="runs of one profile and at least one round"):
-        measure_runtime([])
-    record = fake_run("ppcd")
-    with pytest.raises(PpcdError, match="at least one round"):
-        measure_runtime([record], rounds=0)
-    Run(run_config("smoke", "ppcd", 0)).path("generator.safetensors").unlink()
-    with pytest.raises(PpcdError, match="no generator"):
-        measure_runtime([record])
-    assert not (paths.results("smoke") / "runtime.json").exists()

@@ -26,7 +26,7 @@ from paper.artifacts.sources import (
     find_records,
     listed,
 )
-from paper.attention_agreement import mean_within, read_following
+from paper.attention_agreement import mean_within, read_agreement
 from paper.generations import read_generations
 from paper.intervals import MOST_SEEDS
 from paper.questions import (
@@ -210,7 +210,7 @@ def _joined(scores: Sequence[float]) -> str:
 
 def _follow(records: Sequence[Record]) -> float:
     """How well the maps of these runs follow their teachers' within a class, in the mean; NaN where not measured."""
-    found = [mean_within(blocks) for record in records if (blocks := read_following(record)) is not None]
+    found = [mean_within(blocks) for record in records if (blocks := read_agreement(record)) is not None]
     return float(np.mean(found)) if found else math.nan
 
 
@@ -333,7 +333,7 @@ def arms_frame(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
         }
         measured = {score: [score_of(record, score) for record in records] for score in (*SCORES, "leakage")}
         measured["last fd"] = [score_of(record, "fd", "raw") for record in records]
-        following = [blocks for record in records if (blocks := read_following(record)) is not None]
+        following = [blocks for record in records if (blocks := read_agreement(record)) is not None]
         measured["within"] = [mean_within(blocks) for blocks in following]
         measured["between"] = [float(np.mean([each["between"] for each in blocks])) for blocks in following]
         for score, values in measured.items():
@@ -476,7 +476,7 @@ def _following(axes: Axes, profile: str, seeds: Sequence[int]) -> None:
         (place, mean_within(blocks))
         for place, name in enumerate(WEIGHTS.values())
         for record in find_records(profile, name, seeds)
-        if (blocks := read_following(record)) is not None
+        if (blocks := read_agreement(record)) is not None
     ]
     if not points:
         not_run(axes)

@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 
 from paper import failures, sums
 from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
-from paper.artifacts.sources import NOT_RUN, Record, Study, data_notes, find_records, generator_of, listed
+from paper.artifacts.sources import NOT_RUN, Study, data_notes, find_records, generator_of, listed
 from paper.artifacts.tiles import show_tiles
 from paper.failures import RULES, Judged
 from paper.judges import get_judges
 from ppcd import paths
-from ppcd.base import PpcdError
 from ppcd.metrics.evaluate import fewest_samples
+from ppcd.metrics.sampling import sample_images
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import RECIPES, TEACHER
 
@@ -53,14 +53,13 @@ def judged(profile: str, seeds: Sequence[int]) -> dict[str, Judged | None]:
     count = max(budget.evaluation_samples // SHARE, fewest_samples(budget.num_classes))
     found: dict[str, Judged | None] = {}
     for recipe, runs in records.items():
-        parts = [failures.judge_samples(generator_of(run), count, _noise_seed(run), gauges, real) for run in runs]
+        parts = []
+        for run in runs:
+            drawn = sample_images(generator_of(run), count, run["metrics"]["protocol"]["seed"])
+            parts.append(failures.judge(*drawn, gauges, real))
         found[recipe] = failures.join(parts) if parts else None
     found[REAL] = failures.judge_real(count, gauges, real)
     return found
-
-
-def _noise_seed(record: Record) -> int:
-    return int(record["metrics"]["protocol"]["seed"])
 
 
 def shares(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) -> pd.DataFrame:
@@ -82,9 +81,10 @@ def shares(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) 
 def shares_table(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     """The same to be read: one row per system, one column per rule."""
     table = shares(found, profile, seeds)
-    table["text"] = [_said(row) for row in table.to_dict("records")]
-    wide = table.pivot(index="system", columns="rule", values="text")
-    wide = wide.loc[list(table["system"].unique()), [*RULES, "either"]].rename_axis(columns=None).reset_index()
+    texts: dict[str, dict[str, str]] = {}
+    for row in table.to_dict("records"):
+        texts.setdefault(row["system"], {})[row["rule"]] = _said(row)
+    wide = pd.DataFrame([{"system": system, **said} for system, said in texts.items()])
     return wide.assign(data=table["data note"].iloc[0]) if "data note" in table else wide
 
 
@@ -107,11 +107,9 @@ def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | No
         found: what `judged` returned for the same profile and seeds, so that it is not computed twice.
 
     Raises:
-        PpcdError: as `judged`, or no seeds.
+        PpcdError: as `judged`.
     """
     budget = get_profile(profile)
-    if not seeds:
-        raise PpcdError("figure 8 needs at least one seed")
     study = Study(budget.name, tuple(seeds), RECIPES["ppcd"].alpha)
     found = judged(profile, seeds) if found is None else found
     said = {(row["system"], row["rule"]): _said(row) for row in shares(found, profile, seeds).to_dict("records")}

@@ -1,6 +1,7 @@
 """Figure 6 (class changes at fixed noise) and Figure 7 (noise changes at fixed class)."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from paper.artifacts.figures import STYLE, class_names, examples, new_figure, not_run, save, sign
-from paper.artifacts.sources import Record, Study, find_record, generator_of
+from paper.artifacts.sources import Study, Record, find_record, generator_of
 from paper.artifacts.tiles import show_tiles
 from paper.interpolation import between_classes, slerp
 from ppcd.metrics.sampling import draw_noise
@@ -58,10 +59,8 @@ def noise_steps(record: Record, profile: str, seed: int, labels: Sequence[int]) 
 
     The arc is drawn between the entries that the generator sees, so that its ends are the ends of the arc.
     """
-    budget = get_profile(profile)
-    size = budget.teacher_dim_z if record["recipe"] == TEACHER else budget.dim_z
-    ends = noise(profile, seed, 2 * len(labels))[:, :size]
-    rows = [slerp(ends[2 * index], ends[2 * index + 1], steps()) for index in range(len(labels))]
+    ends = noise(profile, seed, 2 * len(labels))[:, : generator_of(record).dim_z]
+    rows = [slerp(start, end, steps()) for start, end in ends.unflatten(0, (-1, 2))]
     return examples(record, torch.cat(rows), [label for label in labels for _ in range(STEPS)])
 
 
@@ -75,26 +74,32 @@ def fig6(profile: str, seed: int = 0) -> Figure:
         PpcdError: unknown profile.
     """
     budget = get_profile(profile)
-    study = Study(budget.name, (seed,), RECIPES["ppcd"].alpha)
     records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
-    z, pairs = noise(profile, seed, NOISES), PAIRS[budget.dataset]
-    classes = list(range(min(budget.num_classes, 10)))
+    z, classes = noise(profile, seed, NOISES), range(min(budget.num_classes, 10))
     names = class_names(profile, list(records.values()), range(budget.num_classes))
-    blocks: list[tuple[str, list[str], Callable[[Record], Tensor]]] = []
-    for start, end in pairs:
-        title = f"class {names[start]} (t = 0) to {names[end]} (t = 1)"
-        blocks.append((title, _titles(), lambda record, a=start, b=end: class_steps(record, z, a, b)))  # type: ignore[misc]
-    every = [label for _ in range(NOISES) for label in classes]
-    blocks.append(
+    blocks: list[tuple[str, list[str], Callable[[Record], Tensor]]] = [
         (
-            "every class",
-            [names[label] for label in classes],
-            lambda record: examples(record, z.repeat_interleave(len(classes), dim=0), every),
+            f"class {names[start]} (t = 0) to {names[end]} (t = 1)",
+            _titles(),
+            partial(class_steps, z=z, start=start, end=end),
         )
-    )
+        for start, end in PAIRS[budget.dataset]
+    ]
+    every = partial(examples, z=z.repeat_interleave(len(classes), dim=0), labels=[*classes] * NOISES)
+    blocks.append(("every class", [names[label] for label in classes], every))
+    widths = [len(columns) for _, columns, _ in blocks]
     rows = [f"$z_{index + 1}$" for index in range(NOISES)]
-    note = "a row has one noise vector; class embeddings are interpolated linearly, t = 0 and 1 are the classes"
-    return _draw(records, study, blocks, rows, note)
+    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+        figure = new_figure(0.36 * sum(widths) + 1.2, (0.34 * len(rows) + 0.5) * len(records) + 0.3)
+        figure.set_layout_engine("compressed")  # panels of images have an aspect
+        grid = figure.subplots(len(records), len(blocks), squeeze=False, width_ratios=widths)
+        for band, (recipe, record) in zip(grid, records.items(), strict=True):
+            for axes, (title, columns, make) in zip(band, blocks, strict=True):
+                _panel(axes, None if record is None else make(record), rows, columns, title)
+            band[0].set_ylabel(RECIPES[recipe].title.replace(" (", "\n("), fontsize=9)
+        note = "a row has one noise vector; class embeddings are interpolated linearly, t = 0 and 1 are the classes"
+        sign(figure, Study(budget.name, (seed,), RECIPES["ppcd"].alpha), note)
+    return figure
 
 
 def fig7(profile: str, seed: int = 0) -> Figure:
@@ -104,7 +109,6 @@ def fig7(profile: str, seed: int = 0) -> Figure:
         PpcdError: unknown profile.
     """
     budget = get_profile(profile)
-    study = Study(budget.name, (seed,), RECIPES["ppcd"].alpha)
     records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
     labels = FIXED[budget.dataset]
     names = class_names(profile, list(records.values()), labels)
@@ -117,12 +121,11 @@ def fig7(profile: str, seed: int = 0) -> Figure:
             if images is not None:
                 title += f": the ends differ by {ends_differ(images):.3f}"
             _panel(axes, images, names, _titles(), title)
-        note = "a row has one class; its noise goes from t = 0 to t = 1 by spherical interpolation;\n"
-        sign(
-            figure,
-            study,
-            note + "how much the ends differ is the mean absolute difference of the pixels, which are in [0, 1]",
+        note = (
+            "a row has one class; its noise goes from t = 0 to t = 1 by spherical interpolation;\n"
+            "how much the ends differ is the mean absolute difference of the pixels, which are in [0, 1]"
         )
+        sign(figure, Study(budget.name, (seed,), RECIPES["ppcd"].alpha), note)
     return figure
 
 
@@ -143,27 +146,6 @@ def _panel(axes: Axes, images: Tensor | None, rows: Sequence[str], columns: Sequ
                 label.set(rotation=40, ha="left", rotation_mode="anchor")
     axes.xaxis.set_label_position("top")  # a title would be cut where ticks are above
     axes.set_xlabel(title, fontsize=8, labelpad=4)
-
-
-def _draw(
-    records: dict[str, Record | None],
-    study: Study,
-    blocks: Sequence[tuple[str, list[str], Callable[[Record], Tensor]]],
-    rows: Sequence[str],
-    note: str,
-) -> Figure:
-    """A band for each system; in it a panel for each block, as wide as its columns ask for."""
-    widths = [len(columns) for _, columns, _ in blocks]
-    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
-        figure = new_figure(0.36 * sum(widths) + 1.2, (0.34 * len(rows) + 0.5) * len(records) + 0.3)
-        figure.set_layout_engine("compressed")  # panels of images have an aspect
-        grid = figure.subplots(len(records), len(blocks), squeeze=False, width_ratios=widths)
-        for band, (recipe, record) in zip(grid, records.items(), strict=True):
-            for axes, (title, columns, make) in zip(band, blocks, strict=True):
-                _panel(axes, None if record is None else make(record), rows, columns, title)
-            band[0].set_ylabel(RECIPES[recipe].title.replace(" (", "\n("), fontsize=9)
-        sign(figure, study, note)
-    return figure
 
 
 def write_fig6(profile: str, seed: int = 0) -> list[Path]:

@@ -1,4 +1,4 @@
-"""L_CD between its floor and a flat map: how far trainings bring it, under each reading of the normalisation."""
+"""How far trainings bring L_CD between its values for an equal student and for flat maps, under each normalisation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ NOTE = "grey: from a student equal to its teacher (lower end) to a student whose
 
 
 @torch.no_grad()
-def floor_and_flat(generator: Generator, normalisation: str, seed: int = 0) -> tuple[float, float]:
+def equal_and_flat(generator: Generator, normalisation: str, seed: int = 0) -> tuple[float, float]:
     """L_CD of a teacher for itself, and of a student whose maps are flat, over SAMPLES images of all classes."""
     teacher = Teacher(generator, normalisation)
     z = torch.randn(SAMPLES, generator.dim_z, generator=seeded(seed))
@@ -53,7 +53,7 @@ def lcd_range_figure(profile: str, seeds: Sequence[int]) -> Figure:
             not_run(axes)
             return figure
         for place, (name, records) in enumerate(found.items()):
-            low, high = floor_and_flat(generator_of(teacher), RECIPES[name].normalisation)
+            low, high = equal_and_flat(generator_of(teacher), RECIPES[name].normalisation)
             axes.bar(place, high - low, bottom=low, width=0.6, color="0.88")
             axes.hlines([low, high], place - 0.3, place + 0.3, color="0.4", linewidth=1)
             axes.plot([place] * len(records), list(map(reached, records)), "o", color=PALETTE[0], markersize=4)

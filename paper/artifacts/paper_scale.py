@@ -14,13 +14,13 @@ from paper.artifacts import render, rows
 from paper.artifacts.render import Column, Html, write_number
 from paper.artifacts.sources import NOT_RUN, Study
 from paper.paper_networks import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content, is_paper_size
-from paper.paper_scale import here, key
+from paper.paper_scale import key, this_machine
 from ppcd import paths
 from ppcd.training.profiles import get_profile
 
 KINDS = ("gpu", "cpu")
 PPCD_ROW = numbers.TABLE1_ROWS["ppcd"]
-MODELS = {  # network -> its name here, and the paper's row beside it
+MODELS = {  # network -> its name here, and the row of the paper that is shown with it
     **{name: (row, row) for name, row in PLAIN.items()},
     MASKED: ("PP-Res SA-GAN, dense with masks", None),
     SLIM_MACS: ("PPCD-GAN, slim, the paper's MACs", PPCD_ROW),
@@ -45,7 +45,7 @@ def part_of(content: Content, name: str, kind: str) -> Content | None:
     """The measurement of "runtime" or "steps" to show for a "cpu" or a "gpu": this machine's, else the newest."""
     parts = [part for part in content[name].values() if part["kind"] == kind]
     there = kind == "cpu" or torch.cuda.is_available()
-    own = here("cpu" if kind == "cpu" else "cuda") if there else None
+    own = key(this_machine("cpu" if kind == "cpu" else "cuda")) if there else None
     newest = max(parts, key=lambda part: str(part["provenance"]["finished"]), default=None)
     return next((part for part in parts if key(part) == own), newest)
 
@@ -80,14 +80,14 @@ def table(content: Content, seed: int = 0) -> pd.DataFrame:
             row[size] = float(networks[name][size])
             row[f"{size} factor"] = networks["biggan"][size] / networks[name][size]
         row |= {kind: times[kind][name] for kind in KINDS}
-        published = rows.paper_numbers(1, printed or PPCD_ROW, (*rows.SIZES, *KINDS))
+        row |= rows.paper_numbers(1, printed or PPCD_ROW, (*rows.SIZES, *KINDS))
         if printed is None:
-            published |= {f"paper {each}": math.nan for each in (*rows.SIZES, *KINDS)}
-        found.append(row | published)
+            row |= {f"paper {each}": math.nan for each in (*rows.SIZES, *KINDS)}
+        found.append(row)
     frame = pd.DataFrame(found)
     frame["profile"] = content["profile"]
     for kind in KINDS:
-        frame[f"{kind} device"] = machine_and_load(part_of(content, "runtime", kind))
+        frame[f"{kind} device"] = machine(part_of(content, "runtime", kind), load=True)
     return frame
 
 
@@ -102,19 +102,20 @@ def columns() -> list[Column]:
     ]
 
 
-def machine(part: Content | None) -> str:
-    """What a part was measured on: `AMD EPYC (AVX512 bf16), 2 threads, torch 2.14.1`; `not run` without one."""
-    return NOT_RUN if part is None else f"{key(part)}, torch {part['torch']}"
+def machine(part: Content | None, load: bool = False) -> str:
+    """What a part was measured on: `AMD EPYC (AVX512 bf16), 2 threads, torch 2.14.1`; `not run` without one.
 
-
-def machine_and_load(part: Content | None) -> str:
-    """The same, with the load of a CPU's machine before: times taken on a busy one are too long."""
-    busy = part is not None and part["kind"] == "cpu" and part["load"] is not None
-    return machine(part) + (f" (load average before: {part['load']:.1f})" if part and busy else "")
+    With `load` also the load of a CPU's machine before: times taken on a busy one are too long.
+    """
+    if part is None:
+        return NOT_RUN
+    said = f"{key(part)}, torch {part['torch']}"
+    busy = load and part["kind"] == "cpu" and part["load"] is not None
+    return said + (f" (load average before: {part['load']:.1f})" if busy else "")
 
 
 def caption(frame: pd.DataFrame) -> str:
-    """What was counted and timed, on what, and what the paper's numbers beside ours are of."""
+    """What was counted and timed, on what, and what the paper's numbers are of."""
     profile = get_profile(frame["profile"].iloc[0])
     own = " at the paper's own size" if is_paper_size(profile) else ""
     times = "; ".join(f"{kind.upper()} {frame[f'{kind} device'].iloc[0]}" for kind in KINDS)
@@ -132,36 +133,32 @@ def html(frame: pd.DataFrame) -> Html:
 
 
 def published_table(content: Content) -> pd.DataFrame:
-    """Ours against the published sizes of Table 1, without the power iterations of the spectral norm and with them."""
+    """Our sizes against the published ones, without the power iterations of the spectral norm and with them."""
     found = []
     for name, row in PLAIN.items():
         sizes, iterated = content["complexity"]["networks"][name], content["complexity"]["power_iterations"].get(name)
-        printed = {size: numbers.published(1, row, rows.PAPER_COLUMNS[size]).value for size in rows.SIZES}
+        params, macs = (numbers.published(1, row, column).value for column in ("#Par.", "MACs"))
         found.append(
             {
                 "model": row,
                 "#Par.": f"{sizes['params']:,}",
-                "against the paper's": _difference(sizes["params"], printed["params"]),
+                "against the paper's": f"{sizes['params'] / params - 1:+.2%}",
                 "MACs": f"{sizes['macs']:,}",
-                "against the paper's MACs": _difference(sizes["macs"], printed["macs"]),
-                "power iterations counted": "none" if iterated is None else _difference(iterated, printed["macs"]),
+                "against the paper's MACs": f"{sizes['macs'] / macs - 1:+.2%}",
+                "power iterations counted": "none" if iterated is None else f"{iterated / macs - 1:+.2%}",
             }
         )
     return pd.DataFrame(found)
-
-
-def _difference(ours: float, theirs: float) -> str:
-    return f"{100 * (ours / theirs - 1):+.2f}%"
 
 
 def points_table(content: Content) -> pd.DataFrame:
     """What each of the paper's numbers implies at the paper's size, and what keeping 1 - alpha would give."""
     found = []
     for point in content["complexity"]["points"]:
-        quantity, implied, literal = point["quantity"], point["implied"], point["literal"]
+        implied, literal = point["implied"], point["literal"]
         found.append(
             {
-                "published": f"{_count(point['value'])} {QUANTITIES[quantity]}",
+                "published": f"{_count(point['value'])} {QUANTITIES[point['quantity']]}",
                 "where": f"Table {point['table']}, {point['row']}",
                 "alpha": f"{point['alpha']:g}",
                 "implied kept fraction": f"{implied['kept']:.3f}",
@@ -173,37 +170,6 @@ def points_table(content: Content) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(found)
-
-
-def curve_table(content: Content) -> pd.DataFrame:
-    """Parameters and MACs of the slim student at each kept fraction, in full."""
-    return pd.DataFrame(content["complexity"]["curve"])
-
-
-def agreement(content: Content) -> str:
-    """In a paragraph of Markdown: what the published numbers imply, and whether that is 1 - alpha."""
-    lines = []
-    for point in content["complexity"]["points"]:
-        implied, literal = point["implied"], point["literal"]
-        off = literal[point["quantity"]] / point["value"] - 1
-        more = implied["kept"] > literal["kept"]
-        lines.append(
-            f"* **{_count(point['value'])} {QUANTITIES[point['quantity']]}** (alpha {point['alpha']:g}, Table "
-            f"{point['table']}) is what keeping a fraction of **{implied['kept']:.3f}** of every masked layer gives. "
-            f"Keeping 1 − alpha = {literal['kept']:g} gives {_count(literal[point['quantity']])}, "
-            f"{abs(100 * off):.0f}% {'more' if off > 0 else 'less'}. A layer freezes once more than alpha of it is "
-            f"pruned (eq. 3), so a frozen one keeps less than {literal['kept']:g}: the implied fraction is "
-            + ("**above** what any frozen layer keeps." if more else "below that, as it may be.")
-        )
-    same = [point for point in content["complexity"]["points"] if point["alpha"] == numbers.TABLE1_ALPHA]
-    kept = [f"{point['implied']['kept']:.3f} by its {QUANTITIES[point['quantity']]}" for point in same]
-    spread = max(point["implied"]["kept"] for point in same) / min(point["implied"]["kept"] for point in same)
-    lines.append(
-        f"* At alpha {numbers.TABLE1_ALPHA:g} one network has two numbers, and they imply {' and '.join(kept)}, "
-        f"{spread:.1f} times apart: it did not keep the same fraction of every layer, and no single fraction, least "
-        "of all 1 − alpha, stands for alpha."
-    )
-    return "\n".join(lines)
 
 
 def steps_table(content: Content) -> pd.DataFrame:
@@ -226,7 +192,7 @@ def steps_table(content: Content) -> pd.DataFrame:
 
 
 def estimates_table(content: Content) -> pd.DataFrame:
-    """What follows for the whole training on each device, and what the paper says of its own."""
+    """What follows for the whole training on each device."""
     found = []
     for part in steps_of(content):
         each = part["estimate"]
@@ -243,22 +209,10 @@ def estimates_table(content: Content) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def training_sentence(content: Content) -> str:
-    """The estimates beside the paper's own words, in Markdown."""
+def papers_training() -> str:
+    """What the paper says of its own training."""
     said = numbers.setting("hardware")
-    lines = [f"The paper ({said.where}): “{said.sentence}”"]
-    for part in steps_of(content):
-        each = part["estimate"]
-        lines.append(
-            f"Here, on {machine_and_load(part)}: {each['images_per_second']:.3g} images a second, so about "
-            f"**{duration(each['days'])}** for {each['iterations']:,} steps of {each['images_per_iteration']} images, "
-            f"and about **{each['memory'] / GIB:.0f} GiB** at batch {each['batch']}."
-        )
-    if not steps_of(content):
-        lines.append(f"Here: {NOT_RUN}.")
-    if not any(part["kind"] == "gpu" for part in steps_of(content)):
-        lines.append(f"On a GPU: {NOT_RUN}.")
-    return "\n\n".join(lines)
+    return f"The paper ({said.where}): “{said.sentence}”"
 
 
 def steps_of(content: Content) -> list[Content]:
@@ -282,11 +236,14 @@ def write_tables(content: Content, seed: int = 0) -> list[Path]:
     """Write `results/<profile>/tables/paper_scale.{csv,md,tex}` and, as CSV, its curve, points and steps."""
     frame = table(content, seed)
     written = rows.write(frame, "paper_scale", columns(), caption(frame))
-    folder = paths.results(content["profile"])
-    others = {"curve": curve_table(content), "points": points_table(content)}
-    others |= {"steps": steps_table(content), "training": estimates_table(content)}
+    others = {
+        "curve": pd.DataFrame(content["complexity"]["curve"]),
+        "points": points_table(content),
+        "steps": steps_table(content),
+        "training": estimates_table(content),
+    }
     for name, other in others.items():
         if len(other):
             text = other.to_csv(index=False, lineterminator="\n")
-            written.append(sums.write(folder, f"tables/paper_scale_{name}.csv", text))
+            written.append(sums.write(paths.results(content["profile"]), f"tables/paper_scale_{name}.csv", text))
     return written

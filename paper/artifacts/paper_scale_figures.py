@@ -19,7 +19,6 @@ from paper.artifacts.paper_scale import (
     QUANTITIES,
     Scale,
     machine,
-    machine_and_load,
     part_of,
     seconds,
     steps_of,
@@ -72,7 +71,7 @@ def _published(axes: Axes, point: dict[str, Any], unit: float, letter: str, colo
 
 
 def runtime_figure(content: Content, seed: int = 0) -> Figure:
-    """Seconds per batch of 64 on GPU and CPU: dense, masked and slim, the paper's beside them."""
+    """Seconds per batch of 64 on GPU and CPU: dense, masked and slim, and the paper's times."""
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 3.2)
         panels = figure.subplots(1, 2, sharey=True)
@@ -82,7 +81,9 @@ def runtime_figure(content: Content, seed: int = 0) -> Figure:
         panels[0].invert_yaxis()
         handles, labels = panels[1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2)
-        machines = "; ".join(f"{kind.upper()} {machine_and_load(part_of(content, 'runtime', kind))}" for kind in KINDS)
+        machines = "; ".join(
+            f"{kind.upper()} {machine(part_of(content, 'runtime', kind), load=True)}" for kind in KINDS
+        )
         note = f"medians, all networks in turns; here: {machines}\npaper: {numbers.RUNTIME_SETTING}"
         sign(figure, Scale(content["profile"], (seed,)), note)
     return figure
@@ -136,19 +137,12 @@ def steps_figure(content: Content, seed: int = 0) -> Figure:
     return figure
 
 
-def write_curve(content: Content, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/paper_scale_curve.{png,pdf}`."""
-    return save(curve_figure(content, seed), content["profile"], "paper_scale_curve")
+FIGURES = {"curve": curve_figure, "runtime": runtime_figure, "steps": steps_figure}
 
 
-def write_runtime(content: Content, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/paper_scale_runtime.{png,pdf}`."""
-    return save(runtime_figure(content, seed), content["profile"], "paper_scale_runtime")
-
-
-def write_steps(content: Content, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/paper_scale_steps.{png,pdf}`."""
-    return save(steps_figure(content, seed), content["profile"], "paper_scale_steps")
+def write(name: str, content: Content, seed: int = 0) -> list[Path]:
+    """Write `figures/<profile>/paper_scale_<name>.{png,pdf}`, one of FIGURES."""
+    return save(FIGURES[name](content, seed), content["profile"], f"paper_scale_{name}")
 
 
 def write_all(profile: str, seed: int = 0) -> list[Path]:
@@ -160,7 +154,4 @@ def write_all(profile: str, seed: int = 0) -> list[Path]:
     content = read(profile)
     if not content["complexity"]:
         return []
-    written = write_tables(content, seed)
-    for write in (write_curve, write_runtime, write_steps):
-        written += write(content, seed)
-    return written
+    return write_tables(content, seed) + [path for name in FIGURES for path in write(name, content, seed)]

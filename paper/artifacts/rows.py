@@ -12,7 +12,7 @@ from paper import numbers, sums
 from paper.artifacts import render
 from paper.artifacts.render import Column
 from paper.artifacts.sources import NO_MODEL, NOT_RUN, Record, Study, common_protocol, data_note, listed, own_networks
-from paper.real_images import comparable, read_floor
+from paper.real_images import comparable, read_real_images
 from ppcd import paths
 
 SCORES = ("is", "fd", "precision", "recall", "accuracy", "diversity")
@@ -107,7 +107,7 @@ def assemble(table: int, rows: Sequence[dict[str, Any]], study: Study, records: 
 
 def _real_images(table: int, profile: str, protocol: dict[str, Any]) -> list[dict[str, Any]]:
     """A row of real images measured as a generator's; none where they were not, or not as these runs were."""
-    measured = read_floor(profile)
+    measured = read_real_images(profile)
     if measured is None or not protocol or not comparable(measured["protocol"], protocol):
         return []
     texts = ("recipe", "status", "seeds", "kept", "kept per layer", "runs", "paper row")

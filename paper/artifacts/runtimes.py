@@ -1,14 +1,12 @@
-"""Which run times a table shows: those of networks timed side by side, or else those of each run's record."""
+"""Which run times a table shows: those of networks timed in turns, or else those of each run's record."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from paper import timing
 from paper.artifacts.rows import number
 from paper.artifacts.sources import NOT_RUN, Record
-from paper.timing import FILE, read_runtime
-from ppcd import paths
 from ppcd.runs.provenance import processor
 
 DEVICES = ("gpu", "cpu")
@@ -34,9 +32,10 @@ def run_times(records: Sequence[Record], device: str) -> Times:
         records: all the runs of a table.
         device: "gpu" or "cpu".
     """
-    together = {record["id"]: number((read_runtime(record) or {}).get(device)) for record in records}
+    together = {record["id"]: number((timing.read_runtime(record) or {}).get(device)) for record in records}
     if together and not any(map(math.isnan, together.values())):
-        return Times(together, TOGETHER, _machine(records[0]["profile"], device))
+        content = timing.read(records[0]["profile"])
+        return Times(together, TOGETHER, _machine({str(content[device])}, {content["threads"]}, device))
     own = {record["id"]: record["runtime"][device] for record in records}
     alone = {run: number(timed and timed["seconds_per_batch"]) for run, timed in own.items()}
     timed = [record for record in records if not math.isnan(alone[record["id"]])]
@@ -44,18 +43,11 @@ def run_times(records: Sequence[Record], device: str) -> Times:
         return Times(alone)
     made = [record["provenance"] for record in timed]
     names = {processor(each) if device == "cpu" else str(each["device"]) for each in made}
-    threads = {own[record["id"]]["threads"] for record in timed}
-    return Times(alone, ALONE, _named(names, threads if device == "cpu" else set()))
+    return Times(alone, ALONE, _machine(names, {own[record["id"]]["threads"] for record in timed}, device))
 
 
-def _named(names: set[str], threads: set[int]) -> str:
+def _machine(names: set[str], threads: set[int], device: str) -> str:
     said = " or ".join(sorted(names))
-    if not threads:
+    if device == "gpu":
         return said
     return f"{said}, {' or '.join(map(str, sorted(threads)))} thread{'s' * (threads != {1})}"
-
-
-def _machine(profile: str, device: str) -> str:
-    """What `runtime.json` says it was timed on."""
-    timing = json.loads((paths.results(profile) / FILE).read_text())
-    return _named({str(timing[device])}, {timing["threads"]} if device == "cpu" else set())

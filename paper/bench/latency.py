@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from paper.bench.cases import Case, Group, Work
-from paper.size_model import KeptCost, count, slim_config
+from paper.size_model import count, kept_config
 from ppcd.base import seeded
 from ppcd.export.onnx import export_onnx, onnx_session
 from ppcd.networks.compute import STRAIGHTFORWARD
@@ -37,7 +37,7 @@ def student(profile: Profile, kept: float | None = None) -> GeneratorConfig:
     size = (profile.resolution, profile.num_classes, profile.student_width, profile.dim_z)
     if kept is None:
         return GeneratorConfig("sagan", *size, spectral_norm=False)
-    return slim_config(KeptCost.of(*size).hidden(kept), *size)
+    return kept_config(kept, *size)
 
 
 def build(config: GeneratorConfig, seed: int = 0) -> Generator:

@@ -14,7 +14,7 @@ import pandas as pd
 from paper.artifacts.sources import Record, common_protocol, find_records, listed, own_networks, read_csv, second_half
 from paper.claims.predicates import SCORES, TIMES, Array, Quantity
 from paper.generations import read_generations
-from paper.real_images import comparable, read_floor
+from paper.real_images import comparable, read_real_images
 from paper.timing import read_runtime
 from ppcd.base import PpcdError
 from ppcd.metrics.evaluate import is_free
@@ -134,7 +134,7 @@ class Evidence:
         if key in TIMES:
             return _time(self._times[record["id"]] if side_by_side else None, record, key)
         if key == "real_leakage":
-            floor = read_floor(self.profile)
+            floor = read_real_images(self.profile)
             same = floor is not None and comparable(floor["protocol"], record["metrics"]["protocol"])
             return floor["scores"].get("leakage") if floor is not None and same else None
         if key == "frozen":

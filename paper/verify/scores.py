@@ -10,7 +10,7 @@ from typing import Any
 
 from paper.generations import FILE as GENERATIONS
 from paper.generations import measure_generation
-from paper.real_images import measure_floor, read_floor
+from paper.real_images import measure_real_images, read_real_images
 from paper.verify.compare import Difference, same
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.evaluate import evaluate
@@ -57,9 +57,9 @@ def score_differences(
 
 def floor_differences(profile: Profile, data: ImageSet, gauges: Gauges) -> Iterator[Difference]:
     """Where the scores of real images, in `real.json`, are not what they give; none where it is not there."""
-    if (floor := read_floor(profile.name)) is None:
+    if (floor := read_real_images(profile.name)) is None:
         return
-    found = measure_floor(data, gauges, profile.evaluation_samples, profile.classifier_epochs)["scores"]
+    found = measure_real_images(data, gauges, profile.evaluation_samples, profile.classifier_epochs)["scores"]
     for name, value in floor["scores"].items():
         yield from _difference(f"scores.{name}", value, found.get(name))
 
