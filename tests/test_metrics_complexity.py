@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ppcd.base import PpcdError
 from ppcd.method.masks import ChannelMask
 from ppcd.metrics import block_params, complexity, seconds_per_batch
+from ppcd.metrics.runtime import seconds
 
 
 class Tiny(nn.Module):
@@ -118,3 +119,9 @@ def test_seconds_are_seconds() -> None:
 def test_timing_mistakes(wrong: dict[str, int]) -> None:
     with pytest.raises(PpcdError, match="at least 1"):
         seconds_per_batch(Tiny(), **wrong)
+
+
+def test_a_call_is_timed_after_warming_up() -> None:
+    naps = iter((0.1, 0.01, 0.02))
+    first, second = seconds(lambda: time.sleep(next(naps)), repeats=2, warmup=1)
+    assert 0.01 <= first < 0.1 and 0.02 <= second < 0.1

@@ -1,7 +1,8 @@
-"""Wall clock per batch."""
+"""Wall clock per call and per batch."""
 
 import statistics
 import time
+from collections.abc import Callable
 from itertools import chain
 
 import torch
@@ -9,6 +10,25 @@ from torch import nn
 
 from ppcd.base import PpcdError, seeded
 from ppcd.metrics.modes import eval_mode
+
+
+def seconds(
+    call: Callable[[], object], repeats: int = 1, warmup: int = 0, device: torch.device | str = "cpu"
+) -> list[float]:
+    """The wall-clock seconds of each of `repeats` calls, after `warmup` calls that are not timed.
+
+    On a GPU each time ends when the work that the call has queued is done.
+    """
+    on_gpu, times = torch.device(device).type == "cuda", []
+    for _ in range(warmup + repeats):
+        if on_gpu:
+            torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        call()
+        if on_gpu:
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return times[warmup:]
 
 
 def seconds_per_batch(
@@ -43,28 +63,18 @@ def seconds_per_batch(
     generator = seeded(seed)
     z = torch.randn(batch, int(G.dim_z), generator=generator).to(device)  # type: ignore[arg-type]
     y = torch.randint(int(G.num_classes), (batch,), generator=generator).to(device)  # type: ignore[arg-type]
-    threads_before, times = torch.get_num_threads(), []
+    threads_before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads or threads_before)
         G.to(device)
         with eval_mode(G), torch.no_grad():
-            for _ in range(warmup + repeats):
-                _wait(device)
-                start = time.perf_counter()
-                G(z, y)
-                _wait(device)
-                times.append(time.perf_counter() - start)
+            times = seconds(lambda: G(z, y), repeats, warmup, device)
     finally:
         G.to(home)
         torch.set_num_threads(threads_before)
     return {
-        "seconds_per_batch": statistics.median(times[warmup:]),
+        "seconds_per_batch": statistics.median(times),
         "batch": batch,
         "threads": threads or threads_before,
         "repeats": repeats,
     }
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
