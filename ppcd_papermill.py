@@ -22,6 +22,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 START = "notebook.start("  # what every notebook of this project calls, and no other
+PATIENCE = 1.0  # seconds for a kernel to end by itself, and the same again after SIGTERM
 LONGEST_SOCKET = 100  # bytes of a socket's path, without the number behind it; the least of systems is 104 (macOS)
 
 
@@ -66,7 +67,7 @@ class OneLineEngine(NBClientEngine):
         saved = output_path if kept is None else kept
         try:
             try:
-                with local_transport() as config:
+                with local_transport(shutdown_wait_time=PATIENCE) as config:
                     options = {"config": config, "coalesce_streams": True} | options  # of a bar its last state
                     executed = super().execute_notebook(nb, kernel_name, output_path and saved, **options)
             except DeadKernelError as error:

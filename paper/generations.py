@@ -37,7 +37,7 @@ from ppcd.runs.config import RunConfig, runs_root
 from ppcd.runs.directory import Run
 from ppcd.runs.pool import count_workers
 from ppcd.runs.train import GENERATOR, resolve_device
-from ppcd.stopping import end_processes, start_process, told
+from ppcd.stopping import describe_stop, end_processes, start_process
 from ppcd.training.profiles import Profile, get_profile
 
 __all__ = [
@@ -203,7 +203,7 @@ def ensure_generations(
     records = complete_records(runs)
     missing = {record["id"]: record for record in records if read_generations(record) is None}
     if missing:
-        with told(lambda: f"the ten generations of {len(missing)} runs were stopped; those measured are kept"):
+        with describe_stop(lambda: f"the ten generations of {len(missing)} runs were stopped; those measured are kept"):
             _work(profile, missing, device, min(workers, len(missing)))
     found = [(record, read_generations(record)) for record in records]
     lost = [record["id"] for record, measured in found if measured is None]

@@ -23,21 +23,16 @@ COLORS = dict(zip(FORMS, (PALETTE[7], PALETTE[0], PALETTE[1]), strict=True))
 FASTEST = ("together", "frozen")  # beginnings of the names that are set off
 
 
-def groups(content: Content, part: str) -> list[Content]:
-    """The measured groups of a part."""
-    return list(content["parts"].get(part, {"groups": []})["groups"])
-
-
 def sign(figure: Figure, content: Content, part: str, note: str) -> None:
     """Print below a figure what it shows, and on what it was measured."""
-    lines = [note] + ([machine(content["parts"][part])] if part in content["parts"] else [])
+    lines = [note] + ([machine(content[part])] if part in content else [])
     figure.supxlabel("\n".join(lines), fontsize=6, color="0.35", x=0.99, ha="right")
 
 
 def training_figure(content: Content) -> Figure:
     """Training steps: each optimisation alone and all together, and joint PPCD-GAN with its masks open and frozen."""
     titles = {PAIR: "an iteration of the 32 px BigGAN pair", PRUNING: "a step of joint PPCD-GAN"}
-    measured = groups(content, "training")
+    measured = content.get("training", {"groups": []})["groups"]
     heights = [len(group["cases"]) + 0.5 for group in measured] or [1]
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 1.0 + 0.24 * sum(heights) + 0.3 * len(heights))
@@ -84,7 +79,7 @@ def share_figure(content: Content) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 4.0)
         axes = figure.subplots()
-        measured = groups(content, "latency")
+        measured = content.get("latency", {"groups": []})["groups"]
         for group in measured:
             for each in (each for each in group["cases"] if each["name"] != group["baseline"]):
                 axes.plot(each["macs_ratio"], each["ratio"]["median"], MARKERS[group["scene"]], mfc="none",
@@ -112,6 +107,6 @@ def share_figure(content: Content) -> Figure:
 FIGURES = {"training": training_figure, "share": share_figure}
 
 
-def write_figure(content: Content, name: str) -> list[Path]:
-    """Write `figures/bench/<name>.{png,pdf}` and what they show in `<name>.json`; name: one of FIGURES."""
-    return save_in(paths.figures(FOLDER), FIGURES[name](content), name)
+def write_figure(content: Content, name: str, folder: Path | None = None) -> list[Path]:
+    """Write `figures/bench/<name>.{png,pdf}`, or into `folder`, and what they show in `<name>.json`; name: of FIGURES."""
+    return save_in(folder or paths.figures(FOLDER), FIGURES[name](content), name)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppcd import paths
-from ppcd.locks import locked
+from ppcd.locks import alone
 from ppcd.records import canonical_hash
 from ppcd.runs import provenance
 from ppcd.runs.callbacks import Callback, HistoryLogger
@@ -61,7 +61,7 @@ def share_first_half(run: Run, trainer: Trainer, checkpoint: Path, every: int, w
         return
     directory = shared_directory(run.config, str(trainer.device))
     before = trainer.switch_at - 1  # the next step switches
-    with locked(directory, f"the first half of {run.config.id}, which other runs share,"):
+    with alone(directory / ".lock", f"is training the first half of {run.config.id}, which other runs share"):
         paths.remove_leftovers(directory)
         if before > 0:
             fit(trainer, directory / CHECKPOINT, [HistoryLogger(directory, every), *watchers], stop_at=before)
