@@ -203,7 +203,7 @@ def ensure_generations(
     records = complete_records(runs)
     missing = {record["id"]: record for record in records if read_generations(record) is None}
     if missing:
-        with describe_stop(lambda: f"the ten generations of {len(missing)} runs were stopped; those measured are kept"):
+        with describe_stop(lambda: f"ten generations of {len(missing)} runs were stopped; those measured are kept"):
             _work(profile, missing, device, min(workers, len(missing)))
     found = [(record, read_generations(record)) for record in records]
     lost = [record["id"] for record, measured in found if measured is None]

@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -25,14 +24,15 @@ MOST = 1000  # repetitions in a turn
 _turns: list[Callable[[], dict[str, Any]]] = []  # in the process of a case: its turn
 
 
-def build(case: Case, turn: float) -> dict[str, Any]:
+def build(case: Case, threads: int, turn: float) -> dict[str, Any]:
     """In the process of a case: make the work and do it untimed; how long that took, and how often a turn repeats it.
 
     Args:
         case: the case.
+        threads: of torch.
         turn: seconds that a turn lasts at least.
     """
-    torch.set_num_threads(case.threads)
+    torch.set_num_threads(threads)
     work = case.make(case.settings)
     gc.collect()
     reset_peak("cpu")
@@ -56,8 +56,8 @@ def take_turns(group: Group) -> dict[str, Any]:
     """All cases of a group, round after round, each once a round in an order that changes.
 
     Returns:
-        scene, about, images, baseline, rounds, and cases [{name, label, settings, threads, warm_up, repeats, seconds
-        (a value a round), peak (bytes)}].
+        scene, about, baseline, rounds, and cases [{name, label, settings, warm_up, repeats, seconds (a value a round),
+        peak (bytes)}].
 
     Raises:
         PpcdError: a case failed or died.
@@ -75,22 +75,25 @@ def take_turns(group: Group) -> dict[str, Any]:
 
         for started in [process.submit(os.getpid) for process in processes.values()]:
             started.result()
-        built = {case.name: ask(case.name, build, case, group.turn) for case in group.cases}
+        threads = group.about["threads"]
+        built = {case.name: ask(case.name, build, case, threads, group.turn) for case in group.cases}
         turns: dict[str, list[dict[str, Any]]] = {name: [] for name in processes}
         for index in range(group.rounds):
             for name in in_turn(list(processes), index):
                 turns[name].append(ask(name, go))
     cases = [
         {
-            **{key: value for key, value in asdict(case).items() if key != "make"},
+            "name": case.name,
+            "label": case.label,
+            "settings": case.settings,
             **built[case.name],
             "seconds": [each["seconds"] for each in turns[case.name]],
             "peak": turns[case.name][-1]["peak"],
         }
         for case in group.cases
     ]
-    about = {"scene": group.scene, "about": group.about, "images": group.images, "baseline": group.baseline}
-    return {**about, "rounds": group.rounds, "cases": cases}
+    about = {"scene": group.scene, "about": group.about, "baseline": group.baseline, "rounds": group.rounds}
+    return {**about, "cases": cases}
 
 
 def in_turn(names: list[str], index: int) -> list[str]:
@@ -109,7 +112,7 @@ def derived(group: dict[str, Any]) -> dict[str, Any]:
     cases = []
     for each in group["cases"]:
         median, ratio = statistics.median(each["seconds"]), times_faster(each["seconds"], baseline)
-        cases.append({**each, "median": median, "ratio": ratio, "images_per_second": group["images"] / median})
+        cases.append({**each, "median": median, "ratio": ratio, "images_per_second": group["about"]["batch"] / median})
     return {**group, "cases": cases}
 
 

@@ -48,9 +48,9 @@ def step(settings: dict[str, Any]) -> Work:
     return trainer.step
 
 
-def _case(name: str, label: str, common: dict[str, Any], forms: Forms, threads: int = 1, **settings: Any) -> Case:
+def _case(name: str, label: str, common: dict[str, Any], forms: Forms, **settings: Any) -> Case:
     plain = {"seed": 0, "precision": "no", "keep_freed": False, "frozen": False}
-    return Case(name, label, step, {**common, **plain, "forms": asdict(forms), **settings}, threads)
+    return Case(name, label, step, {**common, **plain, "forms": asdict(forms), **settings})
 
 
 def pair_cases(quick: bool) -> tuple[Case, ...]:
@@ -58,7 +58,7 @@ def pair_cases(quick: bool) -> tuple[Case, ...]:
 
     Without a C++ compiler those with torch.compile are left out.
     """
-    width, batch, threads = (4, 4, 1) if quick else (WIDTH, BATCH, THREADS)
+    width, batch = (4, 4) if quick else (WIDTH, BATCH)
     changes = {"teacher_width": width, "teacher_discriminator_width": width, "teacher_dim_z": DIM_Z}
     changes |= {"batch_size": batch, "flip": False, "ema_start": 0}
     common = {"profile": SMALL, "changes": changes, "recipe": TEACHER}
@@ -80,7 +80,7 @@ def pair_cases(quick: bool) -> tuple[Case, ...]:
     ]
     compiler = bool(os.environ.get("CXX")) or any(map(shutil.which, COMPILERS))
     return tuple(
-        _case(name, label, common, forms, threads, **settings)
+        _case(name, label, common, forms, **settings)
         for name, label, forms, settings in found
         if (compiler or not forms.compiled) and (not quick or name in (STRAIGHT, TOGETHER))
     )
@@ -108,11 +108,11 @@ def groups(quick: bool) -> list[Group]:
     cases = pair_cases(quick)
     changes = cases[0].settings["changes"]
     batch, width = changes["batch_size"], changes["teacher_width"]
-    about = {"batch": batch, "threads": cases[0].threads, "width": width, "resolution": 32}
-    found = [Group(PAIR, about, batch, STRAIGHT, cases, 3 if quick else 9, 0.0 if quick else 2.0)]
+    about = {"batch": batch, "threads": 1 if quick else THREADS, "width": width, "resolution": 32}
+    found = [Group(PAIR, about, STRAIGHT, cases, 3 if quick else 9, 0.0 if quick else 2.0)]
     small = get_profile("smoke" if quick else SMALL)
     for width in (small.student_width,) if quick else (small.student_width, WIDER):
         about = {"batch": small.batch_size, "threads": 1, "profile": small.name, "width": width, "alpha": ALPHA}
         cases, rounds, turn = pruning_cases(small.name, width), 3 if quick else 9, 0.0 if quick else 0.3
-        found.append(Group(PRUNING, about, small.batch_size, "open-straightforward", cases, rounds, turn))
+        found.append(Group(PRUNING, about, "open-straightforward", cases, rounds, turn))
     return found

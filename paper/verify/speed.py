@@ -72,9 +72,8 @@ def _check_products(report: Report, content: results.Content, changed: Mapping[s
     with tempfile.TemporaryDirectory(prefix="ppcd-verify-") as name:
         folder = Path(name)
         made = {f"results/{NAME}/{speed.SUMMARY}": speed.write_summary(content, folder)}
-        for figure in speed_figures.FIGURES:
-            written = speed_figures.write_figure(content, figure, folder)
-            made |= {f"figures/{NAME}/{path.name}": path for path in (*written, written[0].with_suffix(".json"))}
+        drawn = speed_figures.write_share(content, folder)
+        made |= {f"figures/{NAME}/{path.name}": path for path in (*drawn, drawn[0].with_suffix(".json"))}
         for name in committed.keys() - made.keys():
             report.findings.append(Finding(name, "", "nothing that this version knows makes it"))
         for name in made.keys() - committed.keys():
