@@ -212,7 +212,7 @@ def _train(jobs: list[Job], device: str, workers: int) -> None:
                 done = f"{sum(job.done for job in jobs)} of {len(jobs)} runs"
                 progress.show(_iterations_done(jobs), done, ", ".join(each))
     finally:  # an interrupt may have reached them as well; they keep their last checkpoint
-        end_processes(job.process for job in running if job.process is not None)
+        end_processes(job.process for job in jobs if job.process is not None)
         progress.close()
 
 
