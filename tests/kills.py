@@ -1,8 +1,8 @@
 """What tests/test_stopping.py starts: one process that imports once, and forks a child for each thing that it tries.
 
 `python tests/kills.py FOLDER` prints what came of it as JSON. A child does what `python -m ppcd train` does and
-writes a table of it, at the smoke profile, with a checkpoint behind every step. It is ended by SIGKILL from its own
-hand, behind a given number of Python's calls inside a given piece of the work, or from outside after a while.
+writes a table of it, at the smoke profile, with a checkpoint after every step. It is ended by SIGKILL from its own
+hand, after a given number of Python's calls inside a given piece of the work, or from outside after a while.
 """
 
 import errno
@@ -86,7 +86,7 @@ def digits() -> dict[str, Any]:
 
 
 def prepare() -> None:
-    """Once, for all children: a checkpoint behind every step, and nothing measured that takes long or differs."""
+    """Once, for all children: a checkpoint after every step, and nothing measured that takes long or differs."""
     fit, recompute = ppcd.runs.loop.fit, ppcd.runs.finished.recompute_batch_statistics
     runtime = {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}
     ppcd.data.sets._mnist_digits = digits
@@ -139,7 +139,7 @@ def hooked(wrap: Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, A
 
 
 def kill_within(place: Path, piece: str, time_of: int, calls: int) -> None:
-    """SIGKILL for this process `calls` of Python's calls and returns behind the entry into a piece of its work.
+    """SIGKILL for this process `calls` of Python's calls and returns after the entry into a piece of its work.
 
     The piece "writing a file" begins where any file in `place` is opened for it.
     """
@@ -337,10 +337,10 @@ def fifty_kills(folder: Path, straight: Path, midway: Path) -> dict[str, Any]:
             stopped = code in (-number, 128 + number)
         else:
             count = chance.randint(1, TIMES.get(piece, 1))
-            behind = round(10 ** chance.uniform(0, CALLS.get(piece, 4)))
+            calls = round(10 ** chance.uniform(0, CALLS.get(piece, 4)))
             if piece == "writing a file":
-                behind = chance.choice(WRITING)
-            pid = child(place, lambda p=(place, piece, count, behind): kill_within(*p))
+                calls = chance.choice(WRITING)
+            pid = child(place, lambda p=(place, piece, count, calls): kill_within(*p))
             code = ended(pid)
             stopped = code == -signal.SIGKILL
         if stopped:

@@ -273,7 +273,7 @@ def test_a_run_is_not_taken_for_one_that_came_with_the_repository(monkeypatch: p
 
 
 def test_output_that_nobody_reads_any_more_is_one_line() -> None:
-    """As behind `| head -1`: no trace, neither of the command nor of the interpreter that ends."""
+    """As with `| head -1`: no trace, neither of the command nor of the interpreter that ends."""
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "paper", "reproduce", "--profile", "smoke", "--dry-run"]
