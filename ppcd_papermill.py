@@ -4,7 +4,7 @@ By itself papermill prints its own stack trace above what the notebook says, and
 one; and of several that start at once, one may find its kernel's TCP port taken by another. It finds this module by
 the entry point in pyproject.toml, and runs notebooks of other projects as ever.
 
-The module lies beside the package and not in it: to import `ppcd` takes seconds, which every papermill would wait for.
+The module is not part of the package: to import `ppcd` takes seconds, which every papermill would wait for.
 It is imported by papermill; whoever else needs it imports papermill first.
 """
 
@@ -22,7 +22,8 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 START = "notebook.start("  # what every notebook of this project calls, and no other
-LONGEST_SOCKET = 100  # bytes of a socket's path, without the number behind it; the least of systems is 104 (macOS)
+PATIENCE = 1.0  # seconds for a kernel to end by itself, and the same again after SIGTERM
+LONGEST_SOCKET = 100  # bytes of a socket's path, without the number after it; the least of systems is 104 (macOS)
 
 
 class NotebookStopped(PapermillExecutionError, ClickException):
@@ -46,7 +47,7 @@ class OneLineEngine(NBClientEngine):
 
     @classmethod
     def execute_notebook(cls, nb: Any, kernel_name: str, output_path: str | None = None, **options: Any) -> Any:
-        """Execute a notebook; papermill writes the output behind it.
+        """Execute a notebook; papermill writes the output afterwards.
 
         Args:
             nb: the notebook, with its parameters.
@@ -66,7 +67,7 @@ class OneLineEngine(NBClientEngine):
         saved = output_path if kept is None else kept
         try:
             try:
-                with local_transport() as config:
+                with local_transport(shutdown_wait_time=PATIENCE) as config:
                     options = {"config": config, "coalesce_streams": True} | options  # of a bar its last state
                     executed = super().execute_notebook(nb, kernel_name, output_path and saved, **options)
             except DeadKernelError as error:
@@ -106,7 +107,7 @@ def one_line(error: Exception) -> str:
 
 
 def _failed(output: str | None) -> str | None:
-    """Where a failed notebook is kept; None where the output is not a notebook on a disk."""
+    """Where a failed notebook goes; None where the output is not a notebook on a disk."""
     if not output or "://" in output or not output.endswith(".ipynb"):
         return None
     return str(Path(output).with_suffix(".failed.ipynb"))

@@ -34,7 +34,7 @@ from ppcd.runs.config import RunConfig, runs_root
 from ppcd.runs.directory import Run
 from ppcd.runs.pool import count_workers
 from ppcd.runs.train import GENERATOR, resolve_device
-from ppcd.stopping import end_processes, start_process, told
+from ppcd.stopping import describe_stop, end_processes, start_process
 from ppcd.training.profiles import Profile, get_profile
 
 VERSION = 1  # of the protocol: raised when a score means something else than before
@@ -170,7 +170,7 @@ def ensure_generations(
     records = complete_records(configs)
     missing = [record for record in records if read_generations(record) is None]
     if missing:
-        with told(lambda: f"the ten generations of {len(missing)} runs were stopped; those measured are kept"):
+        with describe_stop(lambda: f"ten generations of {len(missing)} runs were stopped; those measured are kept"):
             _measure_in_processes(profile, missing, device, min(workers, len(missing)))
     found = {record["id"]: read_generations(record) for record in records}
     if lost := [run for run, content in found.items() if content is None]:

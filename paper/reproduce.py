@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,13 +17,11 @@ from ppcd.errors import ArgumentParser, run_command
 from ppcd.records import read_unsealed
 from ppcd.runs.config import RunConfig, run_config, runs_root
 from ppcd.runs.directory import Run
-from ppcd.runs.pool import Job, ensure_runs, run_all
+from ppcd.runs.pool import Job, run_all
 from ppcd.runs.train import resolve_device
 from ppcd.seeds import parse_seeds
 from ppcd.training.profiles import PROFILES, get_profile
 from ppcd.training.recipes import TEACHER
-
-__all__ = ["ensure_runs", "plan", "reproduce"]
 
 # Every system of the paper's tables and figures. One claim also needs `ppcd-no-cd` at alpha 0.7, which the repository
 # brings for mnist, which `paper.questions` asks for at natural images, and which is left out here for the sake of time.
@@ -56,9 +53,9 @@ RECIPES = (
     "l1-sagan-a0.8",
 )
 
-# Profiles of minutes are trained anew even where the repository brings results: that is what reproducing means.
+# Profiles of minutes are trained again even where the repository brings results: that is what reproducing means.
 # Profiles of hours take the runs that are there.
-TRAINED_ANEW = ("smoke", "mnist")
+TRAINED_AGAIN = ("smoke", "mnist")
 PAPER_SCALE = "imagenet128"
 
 
@@ -80,44 +77,40 @@ def plan(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
 def notebooks(profile: str, seeds: Sequence[int]) -> list[tuple[str, dict[str, object]]]:
     """Which notebooks are executed, with which parameters: they show what is there, and train nothing."""
     common: dict[str, object] = {"profile": profile, "seed": seeds[0]}
-    # Minutes of measuring that say nothing of this profile: `make paper-scale` takes them, others show what it found.
-    measure = "missing" if profile == PAPER_SCALE else "never"
-    shown = measure != "never" or (paths.results(PAPER_SCALE) / "paper_scale.json").is_file()
-    scale = [("08_paper_scale", {"profile": PAPER_SCALE, "seed": seeds[0], "measure": measure})] if shown else []
-    timed = paths.results("bench.json").is_file()  # by `make bench`, of a quiet machine: this shows what it found
-    speed: list[tuple[str, dict[str, object]]] = [("10_speed", {**common, "measure": "never"})] if timed else []
-    asked = profile in evidence.PROFILES_OF_EVIDENCE
-    there: dict[str, object] = {**common, "train_missing": False}
-    helps = [("12_when_distillation_helps", {**there, "seeds": list(seeds)})] if asked else []
-    return [
+    there = {**common, "train_missing": False}
+    several = {"seeds": list(seeds)}
+    # What takes long to measure and says nothing of this profile is shown where it was measured by its own target.
+    scaled = (paths.results(PAPER_SCALE) / "paper_scale.json").is_file()
+    scale = {"profile": PAPER_SCALE, "seed": seeds[0], "measure": "missing" if profile == PAPER_SCALE else "never"}
+    listed = [
         ("01_train", {**there, "recipe": "ppcd"}),
         ("02_evaluate", {**there, "recipe": "ppcd"}),
-        ("03_ablation", {**there, "seeds": list(seeds), "alpha": 0.5}),
-        ("04_comparison", {**there, "seeds": list(seeds)}),
-        ("05_compression_ratio", {**there, "seeds": list(seeds)}),
+        ("03_ablation", {**there, **several, "alpha": 0.5}),
+        ("04_comparison", {**there, **several}),
+        ("05_compression_ratio", {**there, **several}),
         ("06_interpolation", common),
-        ("07_failure_cases", {**common, "seeds": list(seeds)}),
-        *helps,
-        *scale,
-        *speed,
-        ("09_report", {**common, "seeds": list(seeds)}),
+        ("07_failure_cases", {**common, **several}),
+        ("12_when_distillation_helps", {**there, **several} if profile in evidence.PROFILES_OF_EVIDENCE else None),
+        ("08_paper_scale", scale if scaled or profile == PAPER_SCALE else None),
+        ("10_speed", common if paths.results("bench.json").is_file() else None),
+        ("09_report", {**common, **several}),
     ]
+    return [(name, parameters) for name, parameters in listed if parameters is not None]
 
 
 def build(profile: str, seeds: Sequence[int]) -> None:
     """Execute the notebooks, which write tables and figures, and make the report.
 
     Raises:
-        PpcdError: a notebook failed; it is kept as <name>.failed.ipynb.
+        PpcdError: a notebook failed; what it did is in <name>.failed.ipynb.
     """
     from paper.artifacts.report import build_report
     from paper.notebook import execute
 
     target = paths.results(profile) / "notebooks"
     for name, parameters in notebooks(profile, seeds):
-        began = time.monotonic()
+        print(f"{name}.ipynb is executed", file=sys.stderr, flush=True)
         execute(paths.repository() / "notebooks" / f"{name}.ipynb", target / f"{name}.ipynb", parameters)
-        print(f"{name}.ipynb executed in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     report = build_report(target / "09_report.ipynb", profile)
     print(f"tables:  {paths.results(profile) / 'tables'}\nfigures: {paths.figures(profile)}\nreport:  {report}")
 
@@ -163,12 +156,12 @@ def reproduce(
     report_only: bool = False,
     processes: int = 1,
 ) -> None:
-    """Train what the plan lacks, take the measurements beside the runs, and build everything from it.
+    """Train what the plan lacks, measure the runs, and build everything from it.
 
     Args:
         profile, seeds: what to reproduce.
         device: "auto", "cpu", "cuda" or "mps".
-        retrain: train anew what came with the repository; None: at profiles of minutes.
+        retrain: train again what came with the repository; None: at profiles of minutes.
         report_only: only build, from the runs that are there.
         processes: that train each run together.
 
@@ -180,7 +173,7 @@ def reproduce(
         print(others, file=sys.stderr, flush=True)
     if not report_only:
         runs, found = plan(name, seeds), resolve_device(device)
-        again = name in TRAINED_ANEW if retrain is None else retrain
+        again = name in TRAINED_AGAIN if retrain is None else retrain
         run_all(runs, device=found, retrain=again, processes=processes)
         judged = {*RECIPES, *evidence.LEAKAGE, *RECIPES_OF_CLAIMS}
         own = [
@@ -202,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--reuse", action="store_true", help="take complete runs that came with the repository")
-    again.add_argument("--retrain", action="store_true", help="train them anew")
+    again.add_argument("--retrain", action="store_true", help="train them again")
     parser.add_argument("--processes", type=int, default=1, help="that train each run together, by accelerate launch")
     parser.add_argument("--report-only", action="store_true", help="only tables, figures, report")
     parser.add_argument("--dry-run", action="store_true", help="show what would be trained, and do nothing")

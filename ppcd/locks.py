@@ -1,10 +1,8 @@
-"""One process at a time works in a folder; who comes second is told who is there, and waits."""
+"""One process at a time works on something; the second one says that it waits."""
 
 import logging
-import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,86 +14,31 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def locked(folder: Path, what: str, wait: bool = True) -> Iterator[None]:
-    """Keep other processes out of a folder, which is made where it is missing.
+def alone(path: Path, what: str | None = None, wait: bool = True) -> Iterator[None]:
+    """Within this context no other process is within that of the same lock.
 
     The system takes the lock from a process that ends, however it ends.
 
     Args:
-        folder: the folder.
-        what: is worked on in it; for the message.
-        wait: for a process that is there already.
-
-    Raises:
-        PpcdError: another process is there, and `wait` is False; or the folder cannot be written.
-    """
-    lock, owner = FileLock(folder / ".lock"), folder / ".lock-pid"
-    try:
-        with paths.writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                message = f"{what} is being worked on by process {_read_owner(owner)}"
-                if not wait:
-                    raise PpcdError(f"{message}; wait for it or stop it") from None
-                log.warning("%s; waiting for it", message)
-                lock.acquire()
-        paths.write_atomic(owner, f"{os.getpid()}\n")
-        try:
-            yield
-        finally:
-            owner.unlink(missing_ok=True)
-    finally:
-        lock.release()
-
-
-@contextmanager
-def alone(path: Path, what: str | None = None) -> Iterator[None]:
-    """Within this context no other process is within that of the same lock; who comes second waits.
-
-    Args:
         path: of the lock; its folder is made where it is missing.
-        what: another process may be doing for minutes: who waits for it says so. None: it takes moments.
+        what: another process may be doing for minutes, so that waiting for it is logged. None: it takes moments.
+        wait: for another process.
 
     Raises:
-        PpcdError: the folder cannot be written.
+        PpcdError: another process has the lock, and `wait` is False; or the folder cannot be written.
     """
-    lock = FileLock(path)
+    lock, other = FileLock(path), f"another process {what or 'is at work'}"
     with paths.writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
+            if not wait:
+                raise PpcdError(f"{other}; wait for it or stop it") from None
             if what is not None:
-                log.warning("another process %s; waiting for it", what)
+                log.warning("%s; waiting for it", other)
             lock.acquire()
     try:
         yield
     finally:
         lock.release()
-
-
-def _read_owner(path: Path) -> str:
-    """The number of the process that has the lock, which it writes right behind taking it.
-
-    Until then the file is missing, or of one that was killed here.
-    """
-    owner = "unknown"
-    for _ in range(20):
-        with suppress(FileNotFoundError):
-            owner = path.read_text().strip()
-        if _is_alive(owner):
-            break
-        time.sleep(0.05)
-    return owner
-
-
-def _is_alive(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:  # it is another user's
-        return True
-    return True

@@ -1,8 +1,7 @@
 """Being stopped: Ctrl-C and SIGTERM end the work within a second or two, with one line that says how to go on.
 
-Nothing is saved on the way out, and nothing needs to be: files appear whole or not at all
-(`ppcd.paths.write_atomic`), so a run goes on from its last checkpoint whatever ended it, SIGKILL and a power cut
-included.
+Nothing is saved on the way out: files appear whole or not at all (`ppcd.paths.write_atomic`), so a run goes on from its
+last checkpoint whatever ended it, SIGKILL and a power cut included.
 """
 
 import os
@@ -26,7 +25,7 @@ class Stopped(KeyboardInterrupt):
     """Ctrl-C or SIGTERM, and what it stopped; in a notebook one line (IPython calls `_render_traceback_`).
 
     Args:
-        what: what was stopped and how far it was; "" where nobody said it yet.
+        what: what was stopped and how far it was; "" where that is not known yet.
         number: of the signal.
     """
 
@@ -39,8 +38,8 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def told(what: Callable[[], str]) -> Iterator[None]:
-    """Have an interrupt of the work inside say what was stopped, where nothing further inside said it.
+def describe_stop(what: Callable[[], str]) -> Iterator[None]:
+    """Have an interrupt of the work inside say what was stopped; the innermost description counts.
 
     Raises:
         Stopped: for a KeyboardInterrupt.
@@ -57,10 +56,10 @@ def told(what: Callable[[], str]) -> Iterator[None]:
 def stoppable() -> Iterator[None]:
     """Raise Stopped inside at the first SIGINT or SIGTERM.
 
-    A SIGTERM behind it changes nothing, since who is stopped by Ctrl-C is often told so by its parent as well; a
-    second Ctrl-C ends the process at once.
+    A SIGTERM after it changes nothing, since a parent often passes on its Ctrl-C as one; a second Ctrl-C ends the
+    process at once.
     """
-    if threading.current_thread() is not threading.main_thread():  # only there can Python be told of signals
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals only there
         yield
         return
     before = {number: signal.signal(number, _stop) for number in SIGNALS}
@@ -80,13 +79,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def start_process(command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
     """Start `python -m ppcd...` as a child process that ends when this one does, whatever ended this one.
 
-    Who is killed can end nobody: by SIGKILL, or a Jupyter kernel that follows its papermill. So the child reads a pipe
-    that nothing is written to, and ends itself as by SIGTERM when the other end is gone; so do the processes that a
-    launcher starts in turn.
+    A process killed by SIGKILL cannot end its children, so each child reads a pipe that nothing is written to, and
+    ends itself when the other end is gone. So do the processes that a launcher starts in turn.
 
     Args:
         command: what to run.
-        options: of `subprocess.Popen`, but for `stdin`.
+        options: of `subprocess.Popen`, except `stdin`.
     """
     environment = {**options.pop("env", os.environ), TIED: "1"}
     return subprocess.Popen(command, stdin=_lifeline(os.getpid()), env=environment, **options)
@@ -94,7 +92,7 @@ def start_process(command: Sequence[str], **options: Any) -> "subprocess.Popen[A
 
 @cache
 def _lifeline(process: int) -> int:
-    """The reading end of a pipe whose other end is this process's alone; its number, since forks start anew."""
+    """The reading end of a pipe whose other end only this process has. The cache is by process: a fork has its own."""
     return os.pipe()[0]
 
 
@@ -123,9 +121,9 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def take_over() -> None:
-    """Of a command line, before it imports for seconds: from now on Ctrl-C and SIGTERM end it with one line.
+    """Called by a command line before its slow imports: from now on Ctrl-C and SIGTERM end it with one line.
 
-    A process that `start_process` started ends with its parent from now on.
+    From now on a process that `start_process` started ends with its parent.
     """
     if threading.current_thread() is not threading.main_thread():
         return

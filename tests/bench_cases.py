@@ -1,9 +1,11 @@
-"""Work for a case in a process of its own: light to import, and some of it fails."""
+"""Work for a case in a separate process: light to import, and some of it fails."""
 
 import os
 import signal
 from collections.abc import Callable
 from typing import Any
+
+import torch
 
 from ppcd.base import PpcdError
 
@@ -18,8 +20,11 @@ def make(settings: dict[str, Any]) -> Callable[[], object]:
             return
         if settings["fails"] == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        if settings["fails"] == "exit":
-            os._exit(3)
         raise PpcdError("the disk is full")
 
     return work
+
+
+def allocate(settings: dict[str, Any]) -> Callable[[], object]:
+    """Settings: mib."""
+    return lambda: torch.ones(settings["mib"] * 2**18)

@@ -230,6 +230,7 @@ RECIPES = (
     "masked)"
 )
 SEED = "must be a whole number from 0 on, for example 0; got"
+PROCESSES = "must be a whole number from 1 on, for example 1; got"
 ALPHA = "alpha must be a number in (0, 1), for example 0.7; got"
 DEVICES = "expected auto, cpu, cuda or mps"
 NO_GPU = "was asked for, but torch sees none on this machine; take cpu or auto"
@@ -255,11 +256,10 @@ PARAMETERS = [
     Row("seed: too large", start(seed=2**32), "seed must be at most 4294967295; got 4294967296"),
     Row("seeds: a word", start(seeds="0 one"), f"each of seeds {SEED} 'one'"),
     Row("seeds: a fraction", start(seeds=[0, 0.5]), f"each of seeds {SEED} 0.5"),
-    Row("seeds: negative", start(seeds="0 -1"), f"each of seeds {SEED} '-1'"),
+    Row("seeds: negative", start(seeds="0 -1"), f"each of seeds {SEED} -1"),
     Row("seeds: too large", start(seeds=[2**32]), "each of seeds must be at most 4294967295; got 4294967296"),
     Row("seeds: none", start(seeds=[]), 'seeds must be a list of whole numbers, for example [0, 1] or "0 1"; got []'),
-    Row("seeds: a mapping", start(seeds={0: 1}),
-        'seeds must be a list of whole numbers, for example [0, 1] or "0 1"; got {0: 1}'),
+    Row("seeds: a mapping", start(seeds={0: 1}), f"each of seeds {SEED} {{0: 1}}"),
     Row("recipe: a number", start(recipe=1), "recipe must be a name; got 1"),
     Row("recipe: unknown", start(recipe="pcpd"), f"unknown recipe 'pcpd'; expected one of: {RECIPES}"),
     Row("recipe: an alpha out of range", start(recipe="ppcd-a1.5"), f"{ALPHA} 1.5"),
@@ -285,8 +285,8 @@ PARAMETERS = [
     Row("device: no number", start(device="cuda:x"), f"unknown device 'cuda:x'; {DEVICES}"),
     Row("train_missing: a word", start(train_missing="yes"), "train_missing must be True or False; got 'yes'"),
     Row("train_missing: a number", start(train_missing=1), "train_missing must be True or False; got 1"),
-    Row("processes: a word", start(processes="two"), "processes must be a whole number from 1 on; got 'two'"),
-    Row("processes: 0", start(processes=0), "processes must be a whole number from 1 on; got 0"),
+    Row("processes: a word", start(processes="two"), f"processes {PROCESSES} 'two'"),
+    Row("processes: 0", start(processes=0), f"processes {PROCESSES} 0"),
     Row("processes: more than share a batch",
         lambda _: run_all([run_config("smoke", "sagan", 0)], processes=100_000),
         "a batch of 8 cannot be shared by 100000 processes; take one of: 1, 2, 4, 8"),

@@ -14,7 +14,6 @@ import nbformat
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from papermill.inspection import inspect_notebook
 from pytest_notebook.nb_regression import NBRegressionFixture
 
 from paper import notebook
@@ -45,20 +44,13 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 # --- What a notebook may look like ---
 
 
-def test_the_notebooks_of_this_stage_are_there() -> None:
-    there = {"01_train", "02_evaluate", "03_ablation", "04_comparison", "05_compression_ratio", "06_interpolation"}
-    assert there | {"07_failure_cases", "08_paper_scale", "09_report", "10_speed"} <= set(NAMES)
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 def test_form(path: Path) -> None:
-    """Valid, without outputs, short cells that define nothing, one cell with the tag `parameters`."""
+    """Valid, without outputs or magics, short cells that define nothing, no paths of one machine."""
     content = nbformat.read(path, as_version=4)
     nbformat.validate(content)
     assert (content.nbformat, content.nbformat_minor) == (4, 5)
     assert content.metadata.kernelspec.name == "python3"
-    ids = [cell.id for cell in content.cells]
-    assert len(set(ids)) == len(ids)
     for cell in code_cells(path):
         assert cell.outputs == [] and cell.execution_count is None
         assert len(cell.source.splitlines()) <= 15
@@ -73,9 +65,12 @@ def test_form(path: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 def test_start_gets_exactly_the_parameters_that_there_are(path: Path) -> None:
     """Otherwise a parameter would be called unknown, or a mistyped one would pass."""
-    parameters = notebook.notebook_parameters(path)
-    assert {"profile", "seed"} <= set(parameters)
-    assert set(inspect_notebook(str(path))) == set(parameters), "papermill --help-notebook reads a parameter a line"
+    (source,) = [cell.source for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
+    names: dict[str, Any] = {}
+    exec(source, names)
+    assigned = set(names) - {"os", "__builtins__"}
+    assert set(notebook.notebook_parameters(path)) == assigned, "papermill reads a parameter a line"
+    assert {"profile", "seed"} <= assigned
     calls = [
         node
         for cell in code_cells(path)
@@ -83,23 +78,18 @@ def test_start_gets_exactly_the_parameters_that_there_are(path: Path) -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "notebook.start"
     ]
     assert len(calls) == 1
-    passed = {keyword.arg: ast.unparse(keyword.value) for keyword in calls[0].keywords}
-    assert passed == {name: name for name in parameters}
+    assert {keyword.arg: ast.unparse(keyword.value) for keyword in calls[0].keywords} == {
+        name: name for name in assigned
+    }
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 def test_profile_comes_from_the_environment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source,) = [cell.source for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
-    own = {"08_paper_scale": "imagenet128", "12_when_distillation_helps": "cifar10-lite"}
-    default = own.get(path.stem, "mnist")
-    for value, expected in ((None, default), ("smoke", "smoke")):
-        if value is None:
-            monkeypatch.delenv("PPCD_PROFILE", raising=False)
-        else:
-            monkeypatch.setenv("PPCD_PROFILE", value)
-        names: dict[str, Any] = {}
-        exec(source, names)
-        assert (names["profile"], names["seed"]) == (expected, 0)
+    monkeypatch.setenv("PPCD_PROFILE", "smoke")
+    names: dict[str, Any] = {}
+    exec(source, names)
+    assert (names["profile"], names["seed"]) == ("smoke", 0)
 
 
 # --- start ---
@@ -114,7 +104,7 @@ def test_alphas(given: Any, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_start_returns_checked_settings(capsys: pytest.CaptureFixture[str]) -> None:
     settings = notebook.start(profile="smoke", seed=3, recipe="ppcd", alpha=0.5, device="cpu")
-    assert settings == notebook.Settings("smoke", 3, (3,), "ppcd-a0.5", 0.5, "cpu", False)
+    assert settings == notebook.Settings("smoke", 3, (3,), recipe="ppcd-a0.5", alpha=0.5, device="cpu")
     said = capsys.readouterr().out
     assert "profile smoke" in said and "seed 3" in said and "recipe ppcd-a0.5" in said
     assert notebook.start(profile="smoke", seed=0, recipe="biggan", alpha=None).recipe == "biggan"
@@ -137,45 +127,6 @@ def test_seeds(given: Any, expected: tuple[int, ...]) -> None:
     assert notebook.start(profile="smoke", seed=7, seeds=given).seeds == expected
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"profile": "mnits"}, "unknown profile 'mnits'; expected one of: smoke, mnist"),
-        ({"profile": 3}, "profile must be a name; got 3"),
-        ({"seed": "zero"}, "seed must be a whole number from 0 on, for example 0; got 'zero'"),
-        ({"seed": -1}, "seed must be a whole number"),
-        ({"seed": 1.0}, "seed must be a whole number"),
-        ({"seed": True}, "seed must be a whole number"),
-        ({"seeds": "0 one"}, "each of seeds must be a whole number"),
-        ({"seeds": {}}, "seeds must be a list of whole numbers"),
-        ({"seeds": []}, "seeds must be a list of whole numbers"),
-        ({"recipe": "pcpd"}, "unknown recipe 'pcpd'; expected one of: biggan, sagan, ppcd"),
-        ({"recipe": 1}, "recipe must be a name; got 1"),
-        ({"recipe": "biggan", "alpha": 0.5}, "recipe 'biggan' prunes nothing and takes no alpha"),
-        ({"recipe": "ppcd-a0.6", "alpha": 0.5}, "recipe 'ppcd-a0.6' says alpha 0.6, but alpha 0.5 was given"),
-        ({"alpha": 0}, r"alpha must be a number in \(0, 1\)"),
-        ({"alpha": 1.0}, r"alpha must be a number in \(0, 1\)"),
-        ({"alpha": 1.5}, r"alpha must be a number in \(0, 1\)"),
-        ({"alpha": "half"}, r"alpha must be a number in \(0, 1\), for example 0.7; got 'half'"),
-        ({"alpha": float("nan")}, r"alpha must be a number in \(0, 1\)"),
-        ({"alphas": []}, "alphas must be a list of numbers"),
-        ({"alphas": [0.5, 1.5]}, r"alpha must be a number in \(0, 1\).*got 1.5"),
-        ({"alphas": "0.5 half"}, r"alpha must be a number in \(0, 1\).*got 'half'"),
-        ({"device": "tpu"}, "unknown device 'tpu'; expected auto, cpu, cuda or mps"),
-        ({"device": 0}, "device must be a name; got 0"),
-        ({"processes": 0}, "processes must be a whole number from 1 on; got 0"),
-        ({"processes": "two"}, "processes must be a whole number from 1 on; got 'two'"),
-        ({"train_missing": "yes"}, "train_missing must be True or False; got 'yes'"),
-        ({"measure": "agian"}, "measure must be one of: missing, again, never; got 'agian'"),
-        ({"measure": True}, "measure must be one of: missing, again, never; got True"),
-    ],
-)
-def test_impossible_values_are_refused_in_one_line(wrong: dict[str, Any], said: str) -> None:
-    with pytest.raises(PpcdError, match=said) as caught:
-        notebook.start(**({"profile": "smoke", "seed": 0} | wrong))
-    assert "\n" not in str(caught.value)
-
-
 @pytest.fixture
 def injected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The input history of a notebook that runs."""
@@ -192,12 +143,6 @@ def test_start_finds_an_unknown_parameter_that_papermill_injected(injected: list
         notebook.start(profile="smoke", seed=0, alpha=0.5)
     injected.append('# Parameters\nprofile = "smoke"\nalpha = 0.5\n')  # corrected by hand, and run again
     notebook.start(profile="smoke", seed=0, alpha=0.5)
-
-
-def test_a_parameter_of_another_notebook_is_unknown_here(injected: list[str]) -> None:
-    injected.append('# Parameters\nrecipe = "ppcd"\n')
-    with pytest.raises(PpcdError, match=r"unknown parameter 'recipe'; expected one of: profile, seed$"):
-        notebook.start(profile="smoke", seed=0)
 
 
 def test_show_takes_what_the_library_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -221,22 +166,11 @@ def test_show_takes_what_the_library_makes(monkeypatch: pytest.MonkeyPatch, tmp_
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
-def write_notebook(path: Path, *sources: str, tag: str = "parameters") -> Path:
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    cells[0].metadata["tags"] = [tag]
+def write_notebook(path: Path, *sources: str) -> Path:
+    cells = [nbformat.v4.new_code_cell(source) for source in (*sources, "# as notebook.start(...) does")]
+    cells[0].metadata["tags"] = ["parameters"]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), path)
     return path
-
-
-def test_check_parameters_before_anything_runs(tmp_path: Path) -> None:
-    path = write_notebook(tmp_path / "a.ipynb", "import os\n\nprofile: str = os.name\nseed, other = 0, 1\nseed = 0")
-    notebook.check_parameters(path, {"profile": "smoke", "seed": 1})
-    with pytest.raises(PpcdError, match="unknown parameter 'alhpa'; expected one of: profile, seed"):
-        notebook.check_parameters(path, {"alhpa": 0.5, "seed": 1})
-    with pytest.raises(PpcdError, match="no notebook at"):
-        notebook.check_parameters(tmp_path / "b.ipynb", {})
-    with pytest.raises(PpcdError, match="one cell with the tag 'parameters'; it has 0"):
-        notebook.check_parameters(write_notebook(tmp_path / "c.ipynb", "seed = 0", tag="other"), {})
 
 
 def test_execute_moves_the_output_into_place_only_when_all_went_well(tmp_path: Path) -> None:
@@ -247,21 +181,14 @@ def test_execute_moves_the_output_into_place_only_when_all_went_well(tmp_path: P
     good = output.read_bytes()
     printed = [out.text for cell in nbformat.read(output, as_version=4).cells for out in cell.get("outputs", [])]
     assert printed == [f"{paths.repository()}\n"], "the kernel works in the repository, wherever the caller is"
-    assert str(tmp_path) not in nbformat.read(output, as_version=4).metadata.papermill.output_path
-    with pytest.raises(PpcdError, match=r"^a\.ipynb stopped: the one line \(see .*a\.failed\.ipynb\)$"):
+    with pytest.raises(PpcdError, match=r"^the one line \(a\.ipynb stopped; see .*a\.failed\.ipynb\)$"):
         notebook.execute(path, output, {"seed": 1})
     assert output.read_bytes() == good
     assert sorted(entry.name for entry in output.parent.iterdir()) == [failed.name, output.name]
-    with pytest.raises(PpcdError, match="unknown parameter 'sed'"):
+    with pytest.raises(PpcdError, match=r"^unknown parameter 'sed'; expected one of: seed$"):
         notebook.execute(path, output, {"sed": 1})
-    notebook.execute(path, output, {"seed": 0}, cwd=tmp_path)
-    assert not failed.exists(), "what failed once and went well since is not kept"
-
-
-def test_errors_of_others_keep_their_name(tmp_path: Path) -> None:
-    path = write_notebook(tmp_path / "a.ipynb", "seed = 0", "1 / seed")
-    with pytest.raises(PpcdError, match=r"a\.ipynb stopped: ZeroDivisionError: division by zero"):
-        notebook.execute(path, tmp_path / "out.ipynb", {})
+    notebook.execute(path, output, {"seed": 0})
+    assert not failed.exists(), "what failed once and went well since is removed"
 
 
 # --- The notebooks themselves ---
@@ -277,7 +204,7 @@ def papermill(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
 def test_typed_mistakes_stop_papermill_at_once(own_folders: dict[str, str], tmp_path: Path) -> None:
     """Exit code, the one line, and nothing trained."""
     mistakes = {
-        "unknown parameter 'alhpa'; expected one of: profile, seed, seeds, alpha, device, train_missing": (
+        "unknown parameter 'alhpa'; expected one of: profile, seed, seeds, alpha, train_missing, device": (
             "03_ablation", "-p", "alhpa", "0.5",
         ),
         "alpha must be a number in (0, 1), for example 0.7; got 1.5": ("03_ablation", "-p", "alpha", "1.5"),
@@ -289,7 +216,7 @@ def test_typed_mistakes_stop_papermill_at_once(own_folders: dict[str, str], tmp_
         for number, (line, (name, *rest)) in enumerate(mistakes.items())
     }
     for line, process in running.items():
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=500)
         assert process.returncode != 0
         assert f"ppcd: {line}" in said and 'Traceback (most recent call last):\n  File "/' not in said.split("ppcd:")[0]
     assert not Path(own_folders["PPCD_RESULTS"]).exists()
@@ -300,7 +227,7 @@ def test_without_training_they_say_what_is_not_run(own_folders: dict[str, str], 
     given = ("-p", "profile", "smoke", "-p", "train_missing", "False")
     running = {name: papermill(FOLDER / f"{name}.ipynb", f"{name}.ipynb", *given, cwd=tmp_path) for name in names}
     for name, process in running.items():
-        said, _ = process.communicate(timeout=300)
+        said, _ = process.communicate(timeout=500)
         assert process.returncode == 0, said
         assert "not run" in (tmp_path / f"{name}.ipynb").read_text()
     assert not (Path(own_folders["PPCD_RESULTS"]) / "smoke" / "runs").exists()
@@ -310,17 +237,8 @@ def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_
     """At profile smoke, from another directory: train, evaluate, every table and figure, and the report."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    first = papermill(
-        FOLDER / "03_ablation.ipynb",
-        "out.ipynb",
-        "-p",
-        "profile",
-        "smoke",
-        "-p",
-        "alpha",
-        "0.5",
-        cwd=elsewhere,
-    )
+    given = ("-p", "profile", "smoke", "-p", "alpha", "0.5")
+    first = papermill(FOLDER / "03_ablation.ipynb", "out.ipynb", *given, cwd=elsewhere)
     said, _ = first.communicate(timeout=500)
     assert first.returncode == 0, said
     assert "Passed unknown parameter" not in said

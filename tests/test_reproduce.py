@@ -1,11 +1,14 @@
 """Several runs at once, their progress, and `make reproduce`."""
 
-import io
 import itertools
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
+import sys
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,8 +32,7 @@ from paper.questions import LEAKAGE
 from paper.reproduce import (
     PAPER_SCALE,
     RECIPES,
-    TRAINED_ANEW,
-    build,
+    TRAINED_AGAIN,
     how_far,
     main,
     notebooks,
@@ -42,7 +44,7 @@ from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import Run
-from ppcd.runs.pool import Job, ensure_runs, run_all, trained, with_teachers
+from ppcd.runs.pool import LOG, Job, run_all, separate_processes, with_teachers
 from ppcd.seeds import parse_seeds, write_seeds
 from ppcd.training.recipes import TEACHER, get_recipe
 
@@ -57,7 +59,7 @@ class Machine:
     Attributes:
         outcomes: recipe -> (exit code, what it leaves in its log); a recipe that is not there completes its run.
         duration: how often a child is asked before it has ended.
-        started, ended: ids in order; alive: those running; most: of them at one time.
+        started, ended, terminated: ids in order; alive: those running; most: of them at one time.
     """
 
     def __init__(self) -> None:
@@ -81,21 +83,23 @@ class Machine:
         return self.now
 
     def start(self, command: list[str], stdout: Any, stderr: int, env: dict[str, str]) -> "Child":
-        assert stderr == subprocess.STDOUT
+        assert stderr == subprocess.STDOUT and stdout.writable()
         self.commands.append(command)
         self.environments.append(env)
-        return Child(self, command, stdout)
+        return Child(self, command)
 
 
 class Child:
     returncode: int | None = None
 
-    def __init__(self, machine: Machine, command: list[str], log: Any) -> None:
-        self.machine, self.log, self.asked = machine, log, 0
+    def __init__(self, machine: Machine, command: list[str]) -> None:
+        self.machine, self.asked = machine, 0
         arguments = command[command.index("train") + 1 :]
-        options = dict(zip(arguments[::2], arguments[1::2], strict=True))
-        self.recipe, self.seed = options["--recipe"], int(options["--seed"])
-        self.config = run_config(options["--profile"], self.recipe, self.seed)
+        options = dict(zip(arguments[::2], arguments[1::2], strict=False))
+        self.recipe, self.seed, compiled = options["--recipe"], int(options["--seed"]), "--compile" in arguments
+        self.config = run_config(
+            options["--profile"], self.recipe, self.seed, precision=options["--precision"], compiled=compiled
+        )
         teacher = self.config.teacher()
         assert teacher is None or Run(teacher).state == "complete", "a student before its teacher"
         assert Run(self.config).state != "complete", "a complete run is trained"
@@ -114,8 +118,7 @@ class Child:
 
     def _end(self) -> None:
         code, said = self.machine.outcomes.get(self.recipe, (0, "complete\n"))
-        self.log.write(said.encode())
-        self.log.flush()
+        (self.config.directory / LOG).write_text(said)
         if code == 0:
             fake_run(self.recipe, self.seed)
         self.returncode = code
@@ -164,17 +167,11 @@ def test_students_wait_for_their_teacher_and_nobody_else_does(machine: Machine) 
     assert machine.ended.index(config_of("ppcd-no-cd", 0).id) < machine.ended.index(config_of(TEACHER, 0).id)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 9])
-def test_there_are_never_more_children_than_workers(workers: int, machine: Machine) -> None:
-    run_all([config_of("sagan", seed) for seed in range(5)], workers=workers)
-    assert machine.most == min(workers, 5)
-
-
 def test_children_get_a_command_that_trains_the_run(
     machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Alpha is in the recipe's name; each child has one thread, and its output goes into its log."""
-    config = config_of("ppcd-no-cd-a0.55", 7)
+    """Everything but images and teacher is an argument; each child has one thread, and its output goes into its log."""
+    config = run_config("smoke", "ppcd-no-cd-a0.55", 7, precision="bf16", compiled=True)
     run_all([config], device="cpu", workers=1)
     (command,), (environment,) = machine.commands, machine.environments
     assert command[1:4] == ["-m", "ppcd", "train"]
@@ -195,7 +192,7 @@ def test_without_workers_there_is_one_a_core_and_one_on_a_gpu(
     monkeypatch.setattr(ppcd.runs.pool, "resolve_device", lambda name: "cuda")
     run_all([config_of("sagan", seed) for seed in range(5, 8)], device="auto")
     assert machine.most == 1
-    assert machine.commands[-1][-2:] == ["--device", "cuda"]
+    assert machine.commands[-1][machine.commands[-1].index("--device") + 1] == "cuda"
     for workers in (0, -1):
         with refused("at least one worker", str(workers)):
             run_all([config_of("sagan", 9)], workers=workers)
@@ -230,11 +227,11 @@ def test_complete_runs_are_not_trained_again(machine: Machine, capsys: pytest.Ca
     assert run.state == "complete" and machine.started == []
     assert {path: path.stat().st_mtime_ns for path in run.directory.iterdir()} == before
     assert capsys.readouterr().err == ""  # nothing to show
-    ensure_runs("smoke", ["ppcd", "sagan"], [0], workers=1)
+    run_all([config_of("ppcd"), config_of("sagan")], workers=1)
     assert machine.started == [config_of("sagan").id]
 
 
-def test_only_what_came_with_the_repository_is_trained_anew(machine: Machine) -> None:
+def test_only_what_came_with_the_repository_is_trained_again(machine: Machine) -> None:
     for recipe in (TEACHER, "ppcd", "sagan"):
         fake_run(recipe)
     given = [Run(config_of(TEACHER)), Run(config_of("ppcd"))]  # as a clone has them
@@ -277,30 +274,24 @@ def test_a_failing_teacher_blocks_its_students_only(machine: Machine, capsys: py
 def test_a_failing_student_leaves_the_others_alone(machine: Machine) -> None:
     machine.outcomes["ppcd"] = (1, "Traceback (most recent call last):\n  ...\nRuntimeError: no space left\n")
     machine.outcomes["ppcd-no-cd"] = (1, "")
-    configs = [config_of(name) for name in ("ppcd", "ppcd-no-pp", "ppcd-no-cd", "sagan")]
-    with refused("RuntimeError: no space left", "it ended without a word", "; "):
+    machine.outcomes["sngan"] = (-9, "sngan 12/24 (50%)\n")
+    configs = [config_of(name) for name in ("ppcd", "ppcd-no-pp", "ppcd-no-cd", "sagan", "sngan")]
+    with refused("RuntimeError: no space left", "it ended without a word", "signal 9", "; "):
         run_all(configs, workers=2)
-    assert [Run(config).state for config in configs] == ["absent", "complete", "absent", "complete"]
+    assert [Run(config).state for config in configs] == ["absent", "complete", "absent", "complete", "absent"]
     machine.outcomes.clear()
     run_all(configs, workers=2)  # the same command goes on
-    assert len(machine.started) == 1 + 4 + 2
+    assert len(machine.started) == 1 + 5 + 3
     assert all(Run(config).state == "complete" for config in configs)
 
 
-def test_a_child_that_was_killed_says_so(machine: Machine) -> None:
-    machine.outcomes["sagan"] = (-9, "sagan 12/24 (50%)\n")
-    with refused("signal 9"):
-        run_all([config_of("sagan")], workers=1)
-
-
-def test_a_log_of_an_earlier_attempt_is_not_quoted(machine: Machine) -> None:
-    machine.outcomes["sagan"] = (2, "ppcd: the first reason\n")
-    with refused("the first reason"):
-        run_all([config_of("sagan")], workers=1)
+def test_a_child_that_could_not_even_say_that_the_disk_is_full(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine.outcomes["sagan"] = (2, "")
-    with pytest.raises(PpcdError) as caught:
+    monkeypatch.setattr(ppcd.runs.pool, "ROOM", 2**63)
+    with refused("the disk is full"):
         run_all([config_of("sagan")], workers=1)
-    assert "the first reason" not in str(caught.value)
 
 
 def test_an_interrupt_ends_the_children(machine: Machine) -> None:
@@ -318,18 +309,53 @@ def test_an_interrupt_ends_the_children(machine: Machine) -> None:
     assert machine.terminated == [configs[0].id, configs[1].id] == machine.started
 
 
+# ------------------------------------------------------------ functions in separate processes
+
+
+def test_functions_run_in_other_processes() -> None:
+    with separate_processes(2) as processes:
+        there = {processes.submit(os.getpid).result() for _ in range(4)}
+        with pytest.raises(ZeroDivisionError):
+            processes.submit(divmod, 1, 0).result()
+    assert there and os.getpid() not in there
+
+
+def test_a_process_that_died_is_one_line() -> None:
+    with refused("a process ended in the middle of its work"), separate_processes() as processes:
+        processes.submit(os.kill, processes.submit(os.getpid).result(), signal.SIGKILL).result()
+
+
+def test_what_interrupts_the_block_ends_the_processes() -> None:
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), separate_processes() as processes:
+        pid = processes.submit(os.getpid).result()
+        processes.submit(time.sleep, 600)
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 120
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_processes_end_when_their_parent_is_killed() -> None:
+    """Even in the middle of their work, as after an out-of-memory kill of the parent."""
+    code = (
+        "import os, sys, time\nfrom ppcd.runs.pool import separate_processes\n"
+        "if __name__ == '__main__':\n"
+        "    with separate_processes() as processes:\n"
+        "        print(processes.submit(os.getpid).result(), flush=True)\n"
+        "        processes.submit(time.sleep, 600).result()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    until = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < until, "it goes on"
+        time.sleep(0.05)
+
+
 # ------------------------------------------------------------ their progress
-
-
-def job(recipe: str, seed: int = 0) -> Job:
-    result = Job(config_of(recipe, seed))
-    result.config.directory.mkdir(parents=True, exist_ok=True)
-    return result
-
-
-def at(target: Job, iteration: int, total: int = 24) -> Job:
-    target.run.path("progress.json").write_text(json.dumps({"iteration": iteration, "total": total}))
-    return target
 
 
 def test_a_log_reads_well(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
@@ -353,40 +379,6 @@ def test_a_log_reads_well(machine: Machine, capsys: pytest.CaptureFixture[str]) 
     assert len(progress) >= 3 and percents == sorted(percents) and percents[-1] == 100
     assert any("ppcd-s0 50%" in line for line in progress)
     assert not re.search(r"[\r\x1b]|None|nan|Traceback", captured.err)
-
-
-def test_the_fraction_is_weighted_by_iterations() -> None:
-    """12 iterations of a teacher and 24 of a student."""
-    teacher, student = at(job(TEACHER), 6, 12), job("ppcd")
-    assert trained([teacher, student]) == 6
-    teacher.done = True
-    assert trained([teacher, at(student, 6)]) == 18
-
-
-def test_a_run_without_progress_is_at_its_beginning() -> None:
-    waiting = job("sagan")
-    assert waiting.fraction() == 0.0
-    waiting.run.path("progress.json").write_text('{"iteration": 1')  # being written
-    assert waiting.fraction() == 0.0
-    assert at(waiting, 6).fraction() == 0.25  # where it resumes
-    waiting.retrain = True
-    assert waiting.fraction() == 0.0
-    waiting.done = True
-    assert waiting.fraction() == 1.0
-
-
-def test_a_terminal_has_one_bar_and_lines_above_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    config = config_of("sagan")
-    run_all([config], workers=1)
-    shown = terminal.getvalue()
-    assert f"\r{config.id} started\n" in shown and f"\r{config.id} complete\n" in shown
-    assert "0 of 1 runs:  50%|" in shown and "1 of 1 runs: 100%|" in shown.rsplit("\r", 1)[-1]
 
 
 # ------------------------------------------------------------ the plan of `make reproduce`
@@ -414,13 +406,6 @@ def test_the_plan_has_every_seed_and_teachers_come_before_their_students() -> No
     for config in configs:
         teacher = config.teacher()
         assert teacher is None or position[teacher.id] < position[config.id]
-
-
-def test_the_plan_has_ppcd_at_its_own_alpha_as_well() -> None:
-    """Table 3 is at 0.5; the notebooks that are executed show the run of `ppcd`."""
-    trained = {config.recipe.name for config in plan("smoke", [0])}
-    assert {str(parameters["recipe"]) for _, parameters in notebooks("smoke", [0]) if "recipe" in parameters} <= trained
-    assert get_recipe("ppcd").alpha == 0.7
 
 
 @pytest.mark.parametrize("profile", ["smoke", "mnist"])
@@ -493,6 +478,9 @@ def test_reproduce_trains_then_executes_then_reports(steps: list[Any], capsys: p
     assert steps[-1] == ("report", target / "09_report.ipynb", "smoke")
     out = capsys.readouterr().out
     assert str(paths.results("smoke") / "tables") in out and "report.html" in out
+    steps.clear()
+    reproduce("smoke", [0], report_only=True)
+    assert [step[0] for step in steps] == ["notebook"] * count + ["report"]
 
 
 def test_generations_are_made_of_what_tables_claims_and_leakage_read(steps: list[Any]) -> None:
@@ -506,9 +494,9 @@ def test_generations_are_made_of_what_tables_claims_and_leakage_read(steps: list
     assert "ppcd-no-cd" in claimed - {*RECIPES} and "ppcd-cd3" in {*planned.values()} - generated
 
 
-def test_only_profiles_of_minutes_are_trained_anew(steps: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_profiles_of_minutes_are_trained_again(steps: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper.reproduce, "plan", lambda profile, seeds: [])
-    assert TRAINED_ANEW == ("smoke", "mnist")
+    assert TRAINED_AGAIN == ("smoke", "mnist")
     for profile, asked, expected in (
         ("smoke", None, True), ("mnist", None, True), ("cifar10-lite", None, False), ("cifar10", None, False),
         ("mnist", False, False), ("cifar10", True, True),
@@ -531,11 +519,6 @@ def test_its_notebooks_train_nothing(profile: str) -> None:
     assert {name for name, given in asked.items() if given.get("train_missing") is False} == with_a_choice & set(asked)
 
 
-def test_a_report_alone_trains_nothing(steps: list[Any]) -> None:
-    reproduce("smoke", [0], report_only=True)
-    assert [step[0] for step in steps] == ["notebook"] * len(notebooks("smoke", [0])) + ["report"]
-
-
 def test_runs_of_other_images_are_named_and_how_to_build_from_them(
     steps: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -550,36 +533,16 @@ def test_runs_of_other_images_are_named_and_how_to_build_from_them(
     assert "DATA=folder-0123456789ab builds from them" in said
 
 
-def test_a_notebook_that_fails_ends_it(steps: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: Any) -> None:
-        raise PpcdError("02_evaluate.ipynb failed")
-
-    monkeypatch.setattr(paper.notebook, "execute", fails)
-    with refused("02_evaluate.ipynb failed"):
-        build("smoke", [0])
-    assert steps == []
-
-
 @pytest.mark.parametrize(
     ("text", "seeds"),
-    [
-        ("0", [0]),
-        ("0 1 2", [0, 1, 2]),
-        ("0,1,2", [0, 1, 2]),
-        (" 7,\t3 ", [7, 3]),
-        ("2, 1,0", [2, 1, 0]),
-        ("3", [0, 1, 2]),
-        ("1", [0]),
-        ("7,", [7]),
-        ("100", list(range(100))),
-    ],
+    [("0", [0]), ("0 1 2", [0, 1, 2]), (" 7,\t3 ", [7, 3]), ("3", [0, 1, 2]), ("1", [0]), ("7,", [7])],
 )
 def test_seeds_are_read(text: str, seeds: list[int]) -> None:
     assert parse_seeds(text) == seeds
     assert parse_seeds(write_seeds(seeds)) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "  ", ",", "a", "0 1 x", "-1", "1.5", "0 0", "0x1", "²", "0;1", "1e3"])
+@pytest.mark.parametrize("text", ["", ",", "0 1 x", "-1", "1.5", "0 0", "²"])
 def test_seeds_that_are_none_are_refused(text: str) -> None:
     with refused("seeds must be different whole numbers", repr(text)):
         parse_seeds(text)
@@ -596,30 +559,23 @@ def untouched(tmp_path: Path, fresh_cache: Path) -> Iterator[Path]:
 
 def test_a_dry_run_shows_the_plan_and_does_nothing(untouched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--profile", "smoke", "--seeds", "0 1", "--dry-run"]) == 0
-    captured = capsys.readouterr()
-    for config in plan("smoke", [0, 1]):
-        assert config.id in captured.out and config.hash in captured.out
-    assert captured.out.count("not started") >= 2 * len(RECIPES) and captured.err == ""
+    captured, runs = capsys.readouterr(), plan("smoke", [0, 1])
+    assert [config.id for config in runs if config.hash not in captured.out] == [] and captured.err == ""
+    assert captured.out.endswith(f"{len(runs)} runs: 0 complete, 0 begun, {len(runs)} not started\n")
 
 
-def test_a_dry_run_ends_with_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_how_far_it_is_and_how_long_the_rest_takes() -> None:
     """6 seconds for 24 iterations of a fake run; what is left is of 24 iterations too, or of the teacher's."""
     runs = plan("smoke", [0])
-    main(["--profile", "smoke", "--dry-run"])
-    assert capsys.readouterr().out.endswith(f"{len(runs)} runs: 0 complete, 0 begun, {len(runs)} not started\n")
     iterations = fake_run("ppcd")["training"]["iterations"]
     left = sum(Job(config).iterations for config in runs) - iterations
     counts = f"{len(runs)} runs: 1 complete, 0 begun, {len(runs) - 1} not started"
     assert how_far(runs).startswith(f"{counts}; about {left * 6.0 / iterations / 3600:.1f} hours of training to go")
-    for config in runs:
-        fake_run(config.recipe.name)
-    assert how_far(runs) == f"{len(runs)} runs: {len(runs)} complete, 0 begun, 0 not started"
 
 
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ("--profile imagenet", "unknown profile 'imagenet'"),
         ("--profile imagenet --dry-run", "unknown profile 'imagenet'"),
         ("--seeds zero", "seeds must be different whole numbers"),
         ("--seeds 4294967296", "4294967296"),
@@ -636,41 +592,22 @@ def test_an_error_of_use_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize(
-    ("options", "retrain", "report_only", "processes"),
+    ("options", "expected"),
     [
-        ("", None, False, 1),
-        ("--reuse", False, False, 1),
-        ("--retrain", True, False, 1),
-        ("--report-only", None, True, 1),
-        ("--processes 4", None, False, 4),
+        ("", (None, False, 1)),
+        ("--reuse", (False, False, 1)),
+        ("--retrain --processes 4", (True, False, 4)),
+        ("--report-only", (None, True, 1)),
     ],
 )
-def test_options_reach_reproduce(
-    options: str, retrain: bool | None, report_only: bool, processes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_options_reach_reproduce(options: str, expected: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr(paper.reproduce, "reproduce", lambda *given: asked.append(given))
     assert main(["--profile", "smoke", "--seeds", "1,0", "--device", "cpu", *shlex.split(options)]) == 0
-    assert asked == [("smoke", [1, 0], "cpu", retrain, report_only, processes)]
+    assert asked == [("smoke", [1, 0], "cpu", *expected)]
 
 
-@pytest.mark.parametrize(
-    ("error", "code", "part"),
-    [(PpcdError("the runs failed"), 2, "the runs failed"), (KeyboardInterrupt(), 130, "the same command goes on")],
-)
-def test_exit_codes(
-    error: BaseException, code: int, part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fails(*_: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(paper.reproduce, "reproduce", fails)
-    assert main(["--profile", "smoke"]) == code
-    captured = capsys.readouterr().err
-    assert captured.count("\n") == 1 and part in captured
-
-
-@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"status": "complete"}', '{"status": "complete", "config": 3}'])
+@pytest.mark.parametrize("content", ["[]", "{", '{"status": "complete", "config": 3}'])
 def test_a_changed_run_does_not_stop_the_look_for_other_data(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from paper.artifacts.figures import STYLE, class_names, examples, new_figure, not_run, save, sign
-from paper.artifacts.sources import Study, Record, find_record, generator_of
+from paper.artifacts.sources import Record, Study, find_record, generator_of
 from paper.artifacts.tiles import show_tiles
 from paper.interpolation import between_classes, slerp
 from ppcd.metrics.sampling import draw_noise

@@ -1,5 +1,5 @@
-"""Speed, measured side by side: `make bench`, kept in `results/bench.json`.
+"""Speed, measured side by side: `make bench`, stored in `results/bench.json`.
 
-`latency` and `training` say what is compared, `runner` lets the cases take turns, each in a process of its own, and
-`targets` says what was asked of the project.
+`latency` and `training` list what is compared, in `runner` the cases take turns, each in a separate process, and
+`targets` holds what was asked of the project.
 """

@@ -16,14 +16,12 @@ class Case:
         label: for people.
         make: gets the settings and returns the work; a function of a module, which another process can import.
         settings: plain values.
-        threads: of torch.
     """
 
     name: str
     label: str
     make: Callable[[dict[str, Any]], Work]
     settings: dict[str, Any]
-    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,7 @@ class Group:
 
     Attributes:
         scene: what all of them do.
-        about: the scene in plain values: batch, threads and so on.
-        images: that a turn makes or takes.
+        about: the scene in plain values: batch (images of a turn), threads (of torch) and so on.
         baseline: name of the case that the others are compared with.
         cases: in the order in which they are shown.
         rounds: turns of each case.
@@ -42,7 +39,6 @@ class Group:
 
     scene: str
     about: dict[str, Any]
-    images: int
     baseline: str
     cases: tuple[Case, ...]
     rounds: int

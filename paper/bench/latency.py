@@ -70,7 +70,7 @@ def draw(settings: dict[str, Any]) -> Work:
     return torch.no_grad()(lambda: generator(z, y))
 
 
-def cases(profile: Profile, batch: int, threads: int) -> tuple[Case, ...]:
+def cases(profile: Profile, batch: int) -> tuple[Case, ...]:
     """The networks and forms that are timed at a profile."""
     full = profile.name == PAPER_SCALE
     kept = KEPT_AT_PAPER_SCALE if full else KEPT
@@ -90,7 +90,6 @@ def cases(profile: Profile, batch: int, threads: int) -> tuple[Case, ...]:
             f"{label}: {FORMS[form]}",
             draw,
             {"network": network.to_dict(), "form": form, "batch": batch, "seed": 0},
-            threads,
         )
         for name, label, network, form in found
         if name not in left_out
@@ -99,20 +98,20 @@ def cases(profile: Profile, batch: int, threads: int) -> tuple[Case, ...]:
 
 def groups(quick: bool) -> list[Group]:
     """Every profile, batch and number of threads; quick: one, of tiny networks."""
-    if quick:
-        return [_group("smoke", 8, 1, 3, 0.0)]
     rounds = {1: 11, 8: 7, 64: 3}
     return [
-        _group(name, batch, threads, rounds[batch] if name == PAPER_SCALE else 15, 0.3)
-        for name, batches in BATCHES.items()
+        Group(
+            name,
+            {"batch": batch, "threads": threads},
+            TEACHER,
+            cases(get_profile(name), batch),
+            3 if quick else rounds[batch] if name == PAPER_SCALE else 15,
+            0.0 if quick else 0.3,
+        )
+        for name, batches in ({"smoke": (8,)} if quick else BATCHES).items()
         for batch in batches
-        for threads in THREADS
+        for threads in ((1,) if quick else THREADS)
     ]
-
-
-def _group(name: str, batch: int, threads: int, rounds: int, turn: float) -> Group:
-    about = {"batch": batch, "threads": threads}
-    return Group(name, about, batch, TEACHER, cases(get_profile(name), batch, threads), rounds, turn)
 
 
 def with_share(group: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.locks import locked
+from ppcd.locks import alone
 from ppcd.records import flatten, read_run, read_stop, write_record
 from ppcd.runs.config import RunConfig
 
@@ -61,7 +61,7 @@ class Run:
         Raises:
             PpcdError: the directory cannot be written.
         """
-        with locked(self.directory, f"run {self.config.id}"):
+        with alone(self.directory / ".lock", f"is working on run {self.config.id}"):
             yield
 
     def write_file(self, name: str, content: bytes | str) -> Path:

@@ -1,41 +1,77 @@
-"""Several runs at once: each a process of its own, students after their teacher, progress in one place."""
+"""Processes side by side: trainings, students after their teacher, and functions that need a separate process."""
 
+import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import IO
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 
 from ppcd import paths
 from ppcd.base import PpcdError, cores
 from ppcd.progress import Progress
-from ppcd.runs.config import RunConfig, run_config
+from ppcd.runs.config import RunConfig
 from ppcd.runs.directory import Run
 from ppcd.runs.train import resolve_device
-from ppcd.stopping import end_processes, start_process, told
+from ppcd.stopping import describe_stop, end_processes, start_process
 from ppcd.training.distributed import check_share, launcher
 
 LOG = "log.txt"
 ROOM = 2**16  # bytes; with less on the disk a run cannot even say what is wrong
 
 
+@contextmanager
+def separate_processes(count: int = 1) -> Iterator[ProcessPoolExecutor]:
+    """Processes that run functions which can be imported: memory and settings of each are its own.
+
+    They end with this process however it ends, and at once where the block is left by an exception.
+
+    Raises:
+        PpcdError: one of them died.
+    """
+    theirs, ours = multiprocessing.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _end_with_pipe, (theirs,))
+    try:
+        yield executor
+    except BaseException as error:
+        ours.close()
+        if isinstance(error, BrokenProcessPool):
+            raise PpcdError("a process ended in the middle of its work; out of memory?") from None
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+        ours.close()
+
+
+def _end_with_pipe(connection: Connection) -> None:
+    """In a separate process: end it when the other end of the pipe is closed. Ctrl-C is its parent's matter."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def wait() -> None:
+        with suppress(EOFError):
+            connection.recv()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 @dataclass
 class Job:
-    """One run on its way."""
+    """The training of one run as a process, or as several that `accelerate launch` starts."""
 
     config: RunConfig
     retrain: bool = False  # a complete run that is there is set aside first
     processes: int = 1  # that train it together
     process: subprocess.Popen[bytes] | None = None
-    log: IO[bytes] | None = field(default=None, repr=False)
     error: str | None = None
     done: bool = False
-
-    @property
-    def run(self) -> Run:
-        return Run(self.config)
 
     @property
     def iterations(self) -> int:
@@ -45,45 +81,43 @@ class Job:
         """How much of its training is done, in [0, 1]."""
         if self.done:
             return 1.0
-        progress = None if self.retrain and self.process is None else self.run.progress()
+        progress = None if self.retrain and self.process is None else Run(self.config).progress()
         try:
             return progress["iteration"] / progress["total"] if progress else 0.0
-        except (KeyError, TypeError, ZeroDivisionError):  # edited by hand; it is written anew in a second
+        except (KeyError, TypeError, ZeroDivisionError):  # edited by hand; it is rewritten within a second
             return 0.0
 
     def start(self, device: str) -> None:
         if self.retrain:
-            with self.run.lock():
-                self.run.discard()
-        with paths.writing(self.config.directory):
-            self.config.directory.mkdir(parents=True, exist_ok=True)
-            self.log = (self.config.directory / LOG).open("wb")
-        command = [*launcher(self.processes, self.config.precision), "ppcd", "train"]
-        command += ["--profile", self.config.profile.name]
-        command += ["--recipe", self.config.recipe.name, "--seed", str(self.config.seed), "--device", device]
+            run = Run(self.config)
+            with run.lock():
+                run.discard()
+        config, log = self.config, self.config.directory / LOG
+        command = [*launcher(self.processes, config.precision), "ppcd", "train"]
+        command += ["--profile", config.profile.name, "--recipe", config.recipe.name, "--seed", str(config.seed)]
+        command += ["--device", device, "--precision", config.precision, *["--compile"] * config.compiled]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        self.process = start_process(command, stdout=self.log, stderr=subprocess.STDOUT, env=environment)
+        with paths.writing(config.directory):
+            config.directory.mkdir(parents=True, exist_ok=True)
+            with log.open("wb") as file:
+                self.process = start_process(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
 
     def collect(self) -> bool:
         """Whether the process has ended; says in `error` why it failed."""
         if self.process is None or self.process.poll() is None:
             return False
-        if self.log is not None:
-            self.log.close()
-        if self.process.returncode < 0:
-            self.error = f"it was ended by signal {-self.process.returncode} (see {self.config.directory / LOG})"
-        elif self.process.returncode > 0:
-            self.error = self._last_line()
-        self.process, self.done = None, True
+        status, self.process, self.done = self.process.returncode, None, True
+        if status:
+            reason = f"it was ended by signal {-status}" if status < 0 else self._last_line()
+            self.error = f"{reason} (see {self.config.directory / LOG})"
         return True
 
     def _last_line(self) -> str:
         lines = (self.config.directory / LOG).read_text(errors="replace").strip().splitlines()
-        ours = [line for line in lines if line.startswith("ppcd: ")]  # a launcher says more behind it
-        line = [*lines, *ours][-1].removeprefix("ppcd: ") if lines else "it ended without a word"
+        ours = [line for line in lines if line.startswith("ppcd: ")]  # a launcher adds lines of its own
         if not lines and shutil.disk_usage(self.config.directory).free < ROOM:
-            line = "the disk is full; what is there is kept: make room, and start again"
-        return f"{line} (see {self.config.directory / LOG})"
+            return "the disk is full; what is there is kept: make room, and start again"
+        return [*lines, *ours][-1].removeprefix("ppcd: ") if lines else "it ended without a word"
 
 
 def with_teachers(configs: Iterable[RunConfig]) -> list[RunConfig]:
@@ -129,7 +163,7 @@ def run_all(
         processes: that train each run together: on GPUs one for each of them.
 
     Raises:
-        PpcdError: runs failed; the others were finished first, and nothing of them is lost.
+        PpcdError: runs failed; the others were completed first, and nothing of them is lost.
         Stopped: Ctrl-C or SIGTERM, which ends the processes as well; called again, it goes on.
     """
     device = resolve_device(device)
@@ -139,45 +173,32 @@ def run_all(
     workers = count_workers(workers, device, processes)
     jobs = []
     for config in with_teachers(configs):
-        complete = Run(config).state == "complete"
-        again = complete and retrain and not Run(config).trained_here
-        if again or not complete:
-            jobs.append(Job(config, retrain=again, processes=processes))
+        run = Run(config)
+        complete = run.state == "complete"
+        if not complete or (retrain and not run.trained_here):
+            jobs.append(Job(config, retrain=complete, processes=processes))
     if jobs:
-        with told(lambda: f"stopped with {sum(job.done for job in jobs)} of {len(jobs)} runs trained"):
-            _work(jobs, device, workers)
-    failed = [job for job in jobs if job.error]
-    if failed:
-        raise PpcdError("; ".join(f"{job.config.id}: {job.error}" for job in failed))
+        with describe_stop(lambda: f"stopped with {sum(job.done for job in jobs)} of {len(jobs)} runs trained"):
+            _train(jobs, device, workers)
+    if failed := [f"{job.config.id}: {job.error}" for job in jobs if job.error]:
+        raise PpcdError("; ".join(failed))
     return [Run(config) for config in configs]
 
 
-def _blocked(job: Job, jobs: Sequence[Job]) -> Job | None:
-    """The job of its teacher, if that has not been done."""
-    teacher = job.config.teacher()
-    if teacher is None:
-        return None
-    return next((other for other in jobs if other.config.id == teacher.id and (not other.done or other.error)), None)
-
-
-def trained(jobs: Sequence[Job]) -> int:
-    """Iterations done, of all jobs together."""
-    return round(sum(job.iterations * job.fraction() for job in jobs))
-
-
-def _work(jobs: list[Job], device: str, workers: int) -> None:
-    waiting: list[Job] = list(jobs)
-    running: list[Job] = []
-    progress = Progress(sum(job.iterations for job in jobs), trained(jobs))
-    progress.say(f"to train: {', '.join(job.config.id for job in jobs)}")
+def _train(jobs: list[Job], device: str, workers: int) -> None:
+    by_id = {job.config.id: job for job in jobs}
+    waiting, running = list(jobs), list[Job]()
+    progress = Progress(sum(job.iterations for job in jobs), _iterations_done(jobs))
+    progress.say(f"to train: {', '.join(by_id)}")
     try:
         while waiting or running:
             for job in list(waiting):
-                teacher = _blocked(job, jobs)
+                config = job.config.teacher()
+                teacher = by_id.get(config.id) if config else None
                 if teacher is not None and teacher.error:
                     job.done, job.error = True, f"its teacher {teacher.config.id} failed"
                     waiting.remove(job)
-                elif teacher is None and len(running) < workers:
+                elif (teacher is None or teacher.done) and len(running) < workers:
                     job.start(device)
                     waiting.remove(job)
                     running.append(job)
@@ -189,25 +210,11 @@ def _work(jobs: list[Job], device: str, workers: int) -> None:
             if progress.due() or not running:
                 each = [f"{job.config.id.rsplit('-', 1)[0]} {job.fraction():.0%}" for job in running]
                 done = f"{sum(job.done for job in jobs)} of {len(jobs)} runs"
-                progress.show(trained(jobs), done, ", ".join(each))
-    finally:
-        # An interrupt may have reached them as well; they keep their last checkpoint
+                progress.show(_iterations_done(jobs), done, ", ".join(each))
+    finally:  # an interrupt may have reached them as well; they keep their last checkpoint
         end_processes(job.process for job in jobs if job.process is not None)
-        for job in running:
-            if job.log is not None:
-                job.log.close()
         progress.close()
 
 
-def ensure_runs(
-    profile: str,
-    recipes: Iterable[str],
-    seeds: Iterable[int],
-    device: str = "cpu",
-    workers: int | None = None,
-    retrain: bool = False,
-) -> list[Run]:
-    """Runs of these recipes and seeds, trained where they are missing. Arguments as `run_all`."""
-    seeds = list(seeds)
-    configs = [run_config(profile, recipe, seed) for seed in seeds for recipe in recipes]
-    return run_all(configs, device=device, workers=workers, retrain=retrain)
+def _iterations_done(jobs: Sequence[Job]) -> int:
+    return round(sum(job.iterations * job.fraction() for job in jobs))

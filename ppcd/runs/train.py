@@ -29,7 +29,7 @@ from ppcd.runs.health import Watch
 from ppcd.runs.history import HISTORY_COLUMNS, thin_masks
 from ppcd.runs.loop import fit
 from ppcd.runs.score_curve import BEST, CURVE, Best, make_score
-from ppcd.stopping import told
+from ppcd.stopping import describe_stop
 from ppcd.training import distributed as processes
 from ppcd.training.distributed import ALONE, Processes
 from ppcd.training.recipes import RECIPES, TEACHER
@@ -92,7 +92,7 @@ def train_run(
         if together.is_main:
             log.warning("%s needs its teacher %s first", config.id, teacher_config.id)
         train_run(teacher_config, device=device, callbacks=callbacks, together=together)
-    with told(lambda: _stopped(run)), run.lock() if together.is_main else nullcontext():
+    with describe_stop(lambda: _stopped(run)), run.lock() if together.is_main else nullcontext():
         if together.agree(run.state) != "complete":  # somebody else may have had it meanwhile
             if together.is_main:
                 paths.remove_leftovers(run.directory)
