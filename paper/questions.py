@@ -1,33 +1,28 @@
 """When does the distillation help? The questions, what counts as an effect, and what paired runs answer.
 
-The questions and the criterion were written down, and committed, before the runs that answer them:
+The questions and the criterion were committed before the runs that answer them:
 
 - A question compares two settings that differ in one thing, at the same profile, with the same seeds. Runs of one seed
   start from the same weights and see the same data and noise in the same order, so each seed gives one difference.
 - Its score is the Fréchet distance of the averaged generator at the end of the training, as every table has it.
-  Accuracy, diversity and how the student's maps follow the teacher's are shown beside it and decide nothing.
+  Accuracy, diversity and how the student's maps follow the teacher's are shown with it and decide nothing.
 
-The criterion was another then, and was changed after all of these runs had been seen. An *effect* asked for differences
-of one sign, the 95% t interval of their mean without 0, and a mean of at least `LEAST` of the control's; a *hint* asked
-for the same without the interval, which two equal settings pass in up to a quarter of all cases; and nothing was
-corrected for the number of questions. All are judged again by the rule of the claims (`paper.intervals`):
+The criterion was changed after all of these runs had been seen. Before, an *effect* asked for differences of one sign,
+the 95% t interval of their mean without 0, and a mean of at least `LEAST` of the control's; a *hint* for the same
+without the interval, which two equal settings pass in up to a quarter of all cases; nothing was corrected for the
+number of questions. All are judged again by the rule of the claims (`paper.intervals`):
 
 - *Hint*: at least `FEWEST` seeds, the 95% t interval of the mean difference without 0, and the mean at least `LEAST` of
   the control's. One question in twenty of those with no effect is a hint by chance.
-- *Effect*: a hint of one of the `PRIMARY` questions that stays one after Holm's correction for their number. Those are
-  the paper's own claims at its own settings. They were named with the new rule, thus after the runs; no verdict of the
-  first three seeds hangs on the choice, since no interval there leaves 0 out.
-- *None seen*: the rest, which with so few seeds does not say that there is none. Beside each open question stands how
-  many seeds would decide it, if mean and spread stay what they are.
+- *Effect*: a hint of one of the `PRIMARY` questions that stays one after Holm's correction for their number. They were
+  named with the new rule; no verdict of the first three seeds hangs on the choice, since no interval leaves 0 out.
+- *None seen*: the rest, which with so few seeds does not say that there is none.
 
 Three seeds left the questions of `EXTENDED` open: one recipe differs between seeds by as much as settings do. They are
-asked again of two more seeds, `MORE_SEEDS`. Which questions, how many seeds and what is made of them was written down
-after the first three seeds had been seen, and before any run of the other two:
-
-- all settings of those questions get both seeds, none is added or left out for what comes out;
-- the verdict of the first three seeds stays where it is. The second one is by the same criterion on all five, corrected
-  for the number of these questions;
-- the mean of the two new seeds stands beside it, because they alone had no part in choosing the questions.
+asked again of two more seeds, `MORE_SEEDS`. This was written down before any run of those: all settings of these
+questions get both seeds; the verdict of the first three seeds stays, and a second one is by the same criterion on all
+five, corrected for the number of these questions; the mean of the two new seeds, which had no part in choosing the
+questions, is shown too.
 """
 
 import math

@@ -15,8 +15,9 @@ from fake_runs import LAYERS, PROTOCOL, fake_run
 from paper import sums
 from paper.artifacts import claims_table
 from paper.artifacts.sources import Context
-from paper.claims import CLAIMS, STATUSES, Outcome, check_claims, combine, decide, judge, write_claims
+from paper.claims import CLAIMS, check_claims
 from paper.claims import __main__ as claims_main
+from paper.claims.checking import STATUSES, Outcome, combine, decide, judge, write_claims
 from paper.claims.evidence import OWN_TIME, Measurements, loss_spread, mask_step
 from paper.claims.predicates import UNCHECKED, Array, Claim, Part, Quantity, at, name, ratio, read_claims
 from paper.generations import SEEDS, samples_per_generation
@@ -27,13 +28,10 @@ from ppcd.training.profiles import get_profile
 
 SMOKE = Context("smoke", (0, 1, 2))
 BY_ID = {claim.id: claim for claim in CLAIMS}
-STATUS = ("reproduced", "not reproduced", "inconclusive", "not run")
-
-
 SEEDS_OF_TESTS = 3
 
 
-class Numbers:
+class Numbers(Measurements):
     """Measurements typed in: (recipe, key) -> [seed], or one number for all."""
 
     def __init__(
@@ -42,10 +40,10 @@ class Numbers:
         seeds: int = SEEDS_OF_TESTS,
         collapsed: Mapping[str, list[int]] | None = None,
     ) -> None:
-        self.given, self.seeds, self.failed = values, seeds, collapsed or {}
+        self.given, self.seeds, self.failed = values, list(range(seeds)), collapsed or {}
 
-    def table(self, quantities: Iterable[Quantity]) -> pd.DataFrame:
-        return pd.DataFrame({each: np.broadcast_to(self.given[each], self.seeds) for each in quantities}, dtype=float)
+    def table(self, quantities: Iterable[Quantity], weights: str = "ema") -> pd.DataFrame:
+        return pd.DataFrame({each: self.given[each] for each in quantities}, self.seeds, dtype=float)
 
     def missing(self, quantity: Quantity) -> tuple[str, str] | None:
         return None if quantity in self.given else ("run", quantity.recipe)
@@ -191,8 +189,6 @@ def test_a_conjunction_is_as_good_as_its_worst_part() -> None:
 
 QUALITY = {  # ours and the other's, for claims of a single comparison
     "less-leakage": (("ppcd", "leakage", 0.1), ("biggan", "leakage", 0.2)),
-    "diversity-biggan": (("ppcd", "diversity", 0.4), ("biggan", "diversity", 0.3)),
-    "too-small-at-08": (("ppcd-a0.8", "accuracy", 0.7), ("ppcd", "accuracy", 0.9)),
     "cutting-channels": (("l1-sagan", "fd", 30.0), ("ppcd", "fd", 20.0)),
 }
 
@@ -371,15 +367,11 @@ def test_a_run_at_chance_has_collapsed() -> None:
     assert Measurements("smoke", (0, 1), ["l1-sagan"]).collapsed("l1-sagan") == [0]
 
 
-def test_sizes_stand_beside_a_comparison_with_l1() -> None:
+def test_what_is_to_be_known_of_systems_is_said() -> None:
     sizes = {("l1-sagan", "params"): 36536, ("l1-sagan", "macs"): 1570880}
     sizes |= {("ppcd", "params"): 41940, ("ppcd", "macs"): 4361088}
     said = judged("cutting-channels", {("l1-sagan", "fd"): 30.0, ("ppcd", "fd"): 20.0} | sizes).measured
     assert "l1 SA-GAN 36.5k 1.57M, PPCD-GAN 41.9k 4.36M" in said
-    assert "trunk" not in judged("l1-degrades", curve("l1-biggan", [1] * 4) | curve("l1-sagan", [1] * 4)).measured
-
-
-def test_what_a_search_has_selected_is_said() -> None:
     values = scores(ppcd=(8.0, 10.0), distill_nas=(7.0, 12.0), distill_only=(6.0, 14.0))
     values |= {(recipe, "diversity"): 0.3 for recipe in ("ppcd", "distill-nas", "distill-only")}  # type: ignore[misc]
     assert "selected by FD in the backbone that judges it" in judged("beats-other-methods", values).measured
@@ -461,25 +453,19 @@ def test_every_seed_that_was_asked_for_must_be_there() -> None:
     assert len(outcomes["less-leakage"].runs) == 4
 
 
-def test_sizes_need_no_generations() -> None:
-    fake_run("ppcd-no-pp")
-    fake_run("ppcd-a0.5")
-    assert status("without-pp-large") == "reproduced"  # 80,000 to 50,000 in fake runs
-    outcome = next(entry for entry in check_claims("smoke", (0,)) if entry.claim.id == "without-pp-large")
-    assert outcome.parts[0].value == pytest.approx(1.6) and outcome.parts[0].interval == (1.6, 1.6)
-
-
-def test_scores_of_other_protocols_do_not_meet() -> None:
+@pytest.mark.parametrize(
+    ("of_run", "of_generations", "said"),
+    [
+        ({"backbone": "inception"}, {}, "measured with backbone 'inception'"),
+        ({}, {"diversity": "lpips-inception"}, "measured with diversity 'lpips-inception'"),
+    ],
+)
+def test_scores_of_other_protocols_do_not_meet(
+    of_run: dict[str, str], of_generations: dict[str, str], said: str
+) -> None:
     write_generations(fake_run("biggan"))
-    write_generations(fake_run("ppcd"), protocol={"diversity": "lpips-inception"})
-    with pytest.raises(PpcdError, match="measured with diversity 'lpips-inception'"):
-        check_claims("smoke", [0])
-
-
-def test_runs_of_another_backbone_do_not_meet() -> None:
-    fake_run("biggan")
-    fake_run("ppcd", protocol={"backbone": "inception"})
-    with pytest.raises(PpcdError, match="measured with backbone 'inception'"):
+    write_generations(fake_run("ppcd", protocol=of_run), protocol=of_generations)
+    with pytest.raises(PpcdError, match=said):
         check_claims("smoke", [0])
 
 
@@ -544,29 +530,21 @@ def some_outcomes() -> list[Outcome]:
     return [judge(claim, Numbers(values)) for claim in CLAIMS]
 
 
-def refuse(constant: str) -> None:
-    raise AssertionError(f"{constant} in JSON")
-
-
 def test_claims_json_has_its_schema() -> None:
     outcomes = some_outcomes()
     path = write_claims(outcomes, SMOKE)
     assert path == paths.results("smoke") / "claims.json"
-    entries = json.loads(path.read_text(), parse_constant=refuse)
+    entries = json.loads(path.read_text())
     assert [entry["id"] for entry in entries] == list(BY_ID)
+    assert {entry["status"] for entry in entries} == set(STATUSES), "all four are among these"
     for entry, outcome in zip(entries, outcomes, strict=True):
-        assert {"id", "sentence", "where", "status", "measured", "runs"} <= set(entry)
-        assert entry["status"] in STATUS and entry["measured"] and isinstance(entry["runs"], list)
+        assert {"sentence", "where", "measured", "runs", "tolerance", "reading"} <= set(entry) and entry["measured"]
         assert (entry["profile"], entry["seeds"], entry["backbone"]) == ("smoke", [0, 1, 2], "classifier")
         assert entry["interval_over"].startswith("seeds 0, 1, 2 (paired t;")
-        assert f"scores of {get_profile('smoke').evaluation_samples} images a run" in entry["interval_over"]
         assert entry["by_design"] is outcome.claim.by_design and entry["seeds_to_decide"] == outcome.needed
-        assert len(entry["parts"]) == len(outcome.claim.parts)
-        for part in entry["parts"]:
+        for part, claimed in zip(entry["parts"], outcome.claim.parts, strict=True):
+            assert part["text"] == claimed.text
             assert (part["interval"] is None) == (entry["status"] == "not run") == (part["status"] == "not run")
-            if part["interval"]:
-                low, high = part["interval"]
-                assert low <= high
     assert {each.name for each in path.parent.iterdir()} - {sums.LOCK} == {path.name, sums.FILE}
 
 
@@ -590,12 +568,12 @@ def test_the_report_has_the_legend_the_context_and_every_claim() -> None:
         assert f">{status_}</strong>" in legend and meaning in legend
     for shown in (table, legend):
         assert "profile smoke · seeds 0, 1, 2 · backbone classifier" in shown and "by design" in shown
-    assert table.count("<tr>") == len(CLAIMS) + 1
+    assert table.count("<tr>") == len(CLAIMS)
     assert table.count("✓") and table.count("✗")
     missing = next(outcome for outcome in outcomes if outcome.status == "not run")
     row = claims_table.html([missing], SMOKE)
     assert "✓" not in row and "no run: " in row and claims_table.COLOURS["reproduced"] not in row
-    assert claims_table.unchecked().count("<tr>") == len(UNCHECKED) + 1
+    assert claims_table.unchecked().count("<tr>") == len(UNCHECKED)
 
 
 def with_note(outcome: Outcome, **notes: str) -> Outcome:
@@ -630,11 +608,7 @@ def test_the_command_line_prints_and_writes(capsys: pytest.CaptureFixture[str]) 
     rows = {cells[1]: cells[2:5] for cells in (re.split(r" ?\| ?", line) for line in short.splitlines()) if cells[1:]}
     assert entries["transition-small"]["status"] == "reproduced" and "1: transition-small" in rows["reproduced"][2]
     for status in STATUSES:
-        expected = [str(sum(entry["status"] == status for entry in entries.values()))]
-        for designed in (False, True):
-            ids = [key for key, entry in entries.items() if (entry["status"], entry["by_design"]) == (status, designed)]
-            expected.append(f"{len(ids)}: {', '.join(ids)}" if ids else "–")
-        assert rows[status] == expected
+        assert rows[status][0] == str(sum(entry["status"] == status for entry in entries.values()))
     first = (paths.results("smoke") / "claims.json").read_bytes()
     assert claims_main.main(command) == 0
     assert (paths.results("smoke") / "claims.json").read_bytes() == first

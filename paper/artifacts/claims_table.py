@@ -8,8 +8,8 @@ import pandas as pd
 from paper import sums
 from paper.artifacts.render import Html, html_table, plain, plain_markdown
 from paper.artifacts.sources import Context
-from paper.claims import CLAIMS, STATUSES, Outcome, PartOutcome, Status, number, spread_over, write_claims
-from paper.claims.predicates import UNCHECKED, Part
+from paper.claims.checking import STATUSES, Outcome, PartOutcome, Status, number, spread_over, write_claims
+from paper.claims.predicates import CLAIMS, UNCHECKED, Part
 from paper.intervals import MOST_SEEDS
 from ppcd import paths
 

@@ -76,7 +76,9 @@ def ranks(frame: pd.DataFrame, column: Column) -> dict[int, int]:
     values = frame[column.key].reset_index(drop=True)[ranked.to_numpy()].sort_values(ascending=column.better == "low")
     texts = values.map(lambda value: write_number(value, column.style))
     best = texts.unique().tolist()[:2]
-    return {int(position): best.index(text) + 1 for position, text in texts.items() if text in best}
+    return {
+        place: best.index(text) + 1 for place, text in zip(texts.index.tolist(), texts, strict=True) if text in best
+    }
 
 
 def _mark(text: str, rank: int | None, notation: Notation) -> str:

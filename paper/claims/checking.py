@@ -12,10 +12,10 @@ parts must hold together, which needs no correction. The number of claims is not
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -51,17 +51,6 @@ STATUSES: dict[Status, str] = {
     "inconclusive": "no part is on the other side, but the interval of at least one holds both",
     "not run": "a run or a measurement that the claim needs is not there: nothing is known",
 }
-
-
-class Source(Protocol):
-    """Where measurements come from: runs (`paper.claims.evidence.Measurements`)."""
-
-    def table(self, quantities: Iterable[Quantity]) -> pd.DataFrame: ...
-    def missing(self, quantity: Quantity) -> tuple[str, str] | None: ...
-    def side_by_side(self, recipes: Iterable[str]) -> bool: ...
-    def runs(self, recipes: Iterable[str]) -> list[str]: ...
-    def collapsed(self, recipe: str) -> list[int]: ...
-    def copies_of_the_backbone(self, recipes: Iterable[str]) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -162,42 +151,42 @@ def combine(statuses: Sequence[Status]) -> Status:
     return "reproduced"
 
 
-def judge(claim: Claim, source: Source) -> Outcome:
+def judge(claim: Claim, measurements: Measurements) -> Outcome:
     """Check a claim.
 
     Args:
         claim: one of CLAIMS.
-        source: of the measurements of all its systems.
+        measurements: of all its systems.
     """
     timed = [quantity.recipe for quantity in claim.quantities if quantity.key in TIMES]
-    together = source.side_by_side(timed)
+    together = measurements.side_by_side(timed)
     read = {  # all times come from one measurement, or each from its run's own
         quantity: quantity
         if together or quantity.key not in TIMES
         else Quantity(quantity.recipe, OWN_TIME + quantity.key)
         for quantity in claim.quantities
     }
-    runs = tuple(source.runs(claim.recipes))
+    runs = tuple(measurements.runs(claim.recipes))
     missing: dict[str, list[str]] = {}
-    for what, of in filter(None, map(source.missing, read.values())):
+    for what, of in filter(None, map(measurements.missing, read.values())):
         missing.setdefault(what, []).append(of)
     if missing:
         said = tuple(f"no {what}: {', '.join(dict.fromkeys(of))}" for what, of in missing.items())
         return Outcome(claim, "not run", (), said, runs)
-    table = source.table(read.values()).set_axis(pd.MultiIndex.from_tuples(read), axis="columns")
-    collapsed = _collapsed(claim, source)
+    table = measurements.table(read.values()).set_axis(pd.MultiIndex.from_tuples(read), axis="columns")
+    collapsed = _collapsed(claim, measurements)
     vary = sum(not part.fixed for part in claim.parts)
     parts = tuple(_judge_part(part, table, collapsed, vary) for part in claim.parts)
     remarks = ["each timed after its own training, not side by side"] if timed and not together else []
-    remarks += _remarks(claim, source, collapsed)
+    remarks += _remarks(claim, measurements, collapsed)
     return Outcome(claim, combine([part.status for part in parts]), parts, (), runs, "; ".join(remarks))
 
 
-def _collapsed(claim: Claim, source: Source) -> dict[str, list[int]]:
+def _collapsed(claim: Claim, measurements: Measurements) -> dict[str, list[int]]:
     """Runs of l1 pruning that collapsed: they say that a training failed, not what the selection is worth."""
     scored = {quantity.recipe for quantity in claim.quantities if quantity.key in SCORES}
     pruned = [recipe for recipe in claim.recipes if recipe in scored and recipe.startswith(PRUNED_BY_L1)]
-    return {recipe: seeds for recipe in pruned if (seeds := source.collapsed(recipe))}
+    return {recipe: seeds for recipe in pruned if (seeds := measurements.collapsed(recipe))}
 
 
 def _judge_part(part: Part, table: pd.DataFrame, collapsed: dict[str, list[int]], vary: int) -> PartOutcome:
@@ -230,22 +219,22 @@ def _interval(part: Part, contrast: Contrast, level: float) -> tuple[float, floa
     return (contrast.values[0],) * 2 if part.fixed else contrast.interval(level)
 
 
-def _remarks(claim: Claim, source: Source, collapsed: dict[str, list[int]]) -> list[str]:
+def _remarks(claim: Claim, measurements: Measurements, collapsed: dict[str, list[int]]) -> list[str]:
     """What is to be known of the runs behind a claim."""
     scored = {quantity.recipe for quantity in claim.quantities if quantity.key in SCORES}
     lost = [f"{name(recipe)} seed{'s' * (len(seeds) > 1)} {listed(seeds)}" for recipe, seeds in collapsed.items()]
     said = [f"left out, at chance: {'; '.join(lost)}"] if lost else []
     if any(recipe.startswith(PRUNED_BY_L1) for recipe in scored) and any(each.startswith("ppcd") for each in scored):
-        said.append(f"l1 also cuts the trunk, #Par. and MACs: {', '.join(_sizes(claim.recipes, source))}")
+        said.append(f"l1 also cuts the trunk, #Par. and MACs: {', '.join(_sizes(claim.recipes, measurements))}")
     if {(SEARCHED, "fd"), (SEARCHED, "is")} & set(claim.quantities):
         said.append(f"{name(SEARCHED)} was selected by FD in the backbone that judges it")
-    copies = source.copies_of_the_backbone(claim.recipes) if scored else 1
+    copies = measurements.copies_of_the_backbone(claim.recipes) if scored else 1
     return said + ([f"scores from {copies} separately trained copies of the backbone"] if copies > 1 else [])
 
 
-def _sizes(recipes: Sequence[str], source: Source) -> list[str]:
+def _sizes(recipes: Sequence[str], measurements: Measurements) -> list[str]:
     """`PPCD-GAN 41.9k 4.36M`, of each recipe."""
-    sizes = source.table(Quantity(recipe, key) for recipe in recipes for key in ("params", "macs")).mean()
+    sizes = measurements.table(Quantity(recipe, key) for recipe in recipes for key in ("params", "macs")).mean()
     return [" ".join([name(recipe), *(write_number(size, "count") for size in sizes[recipe])]) for recipe in recipes]
 
 

@@ -17,8 +17,6 @@ from paper.claims.predicates import SCORES, TIMES, Quantity
 from paper.generations import read_generations
 from paper.real_images import comparable, read_floor
 from paper.timing import read_runtime
-from ppcd.base import PpcdError
-from ppcd.metrics.evaluate import is_free
 from ppcd.training.profiles import get_profile
 
 OWN_TIME = "own "  # before the name of a time: that of the run's own record, which was timed after its training
@@ -41,7 +39,7 @@ class Measurements:
         self._values: dict[tuple[str, str, str], float] = {}  # run, key, weights
         everything = self.records(*self._records)
         common_protocol(everything)
-        _check_generations(everything)
+        common_protocol([_as_measured(record, found) for record in everything if (found := read_generations(record))])
 
     def records(self, *recipes: str, seeds: Iterable[int] | None = None) -> list[Record]:
         """The records of the complete runs of these recipes, of some seeds or of all."""
@@ -99,23 +97,11 @@ class Measurements:
         return [record["seed"] for record in self.records(recipe) if at_chance(record)]
 
 
-def _check_generations(records: Sequence[Record]) -> None:
-    """All generations were measured alike: the same protocol, the same number of generations."""
-    first: tuple[str, dict[str, Any]] | None = None
-    for record in records:
-        if (found := read_generations(record)) is None:
-            continue
-        protocol = {
-            key: value for key, value in found["protocol"].items() if key != "classifier_epochs" and not is_free(key)
-        }
-        protocol["generations"] = len(found["generations"])
-        first = first or (record["id"], protocol)
-        for key in sorted(set(protocol) | set(first[1])):
-            if protocol.get(key) != first[1].get(key):
-                raise PpcdError(
-                    f"generations of run {record['id']} were measured with {key} {protocol.get(key)!r}, those of "
-                    f"{first[0]} with {first[1].get(key)!r}; measure them again"
-                )
+def _as_measured(record: Record, generations: dict[str, Any]) -> Record:
+    """What `common_protocol` compares, of the generations of a run."""
+    protocol = {key: value for key, value in generations["protocol"].items() if key != "classifier_epochs"}
+    count = {"generations": len(generations["generations"])}
+    return {"id": record["id"], "metrics": {"protocol": protocol | count}}
 
 
 def measured(record: Record, key: str, weights: str = "ema") -> float:
