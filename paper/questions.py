@@ -47,7 +47,7 @@ from ppcd.training.recipes import TEACHER
 FEWEST = 3  # seeds
 LEAST = 0.05  # of the control's mean
 EFFECT, HINT, NONE, FEW, OPEN = "effect", "hint", "none seen", "too few seeds", "not run"
-SMALL_NOISE = "-z24"  # behind the name of a profile: the same with 24 noise entries
+SMALL_NOISE = "-z24"  # suffix of a profile that is the same but for 24 noise entries
 PROFILES_OF_EVIDENCE = tuple(name for name in PROFILES if name + SMALL_NOISE in PROFILES)
 
 
@@ -142,7 +142,7 @@ def extension(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
 
 
 def measure(configs: Sequence[RunConfig]) -> None:
-    """Measure beside those of these runs that are complete what their records have not: how their maps follow."""
+    """Measure how the attention maps of those of these runs that are complete follow their teacher's."""
     by_profile: dict[str, list[dict[str, Any]]] = {}
     for config in configs:
         if Run(config).state == "complete":

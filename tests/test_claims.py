@@ -381,7 +381,7 @@ def test_what_is_to_be_known_of_systems_is_said() -> None:
 
 
 def write_generations(record: dict[str, Any], protocol: dict[str, Any] | None = None, **means: float) -> Path:
-    """`generations.json` beside a fake run, its scores about these means."""
+    """`generations.json` of a fake run, its scores about these means."""
     scores = {"is": 5.0, "fd": 12.0, "diversity": 0.3, "accuracy": 0.9, "leakage": 0.1} | means
     profile = get_profile(record["profile"])
     whole = {
@@ -433,12 +433,12 @@ def test_the_teachers_leakage_is_compared_with_that_of_real_images(monkeypatch: 
         write_generations(fake_run("biggan", seed), leakage=0.2)
     outcome = {outcome.claim.id: outcome for outcome in check_claims("smoke", (0, 1))}["teacher-leaks"]
     assert outcome.measured == "no real leakage: biggan"
-    floor = {"protocol": PROTOCOL, "scores": {"leakage": 0.1}}
-    monkeypatch.setattr("paper.claims.evidence.read_floor", lambda _: floor)
+    real = {"protocol": PROTOCOL, "scores": {"leakage": 0.1}}
+    monkeypatch.setattr("paper.claims.evidence.read_floor", lambda _: real)
     assert status("teacher-leaks", (0, 1)) == "reproduced"
-    floor["scores"] = {"leakage": 0.25}
+    real["scores"] = {"leakage": 0.25}
     assert status("teacher-leaks", (0, 1)) == "not reproduced"
-    floor["protocol"] = PROTOCOL | {"backbone": "inception"}
+    real["protocol"] = PROTOCOL | {"backbone": "inception"}
     assert status("teacher-leaks", (0, 1)) == "not run"
 
 

@@ -12,7 +12,7 @@ from paper.artifacts.figures import save
 from paper.artifacts.render import plain_markdown, write_number
 from paper.artifacts.rows import kept_channels, score_names
 from paper.artifacts.sources import NOT_RUN, Context, Record, data_note, listed
-from paper.claims.evidence import MAPS
+from paper.claims.evidence import MAPS, measured
 from paper.claims.predicates import Quantity
 from paper.intervals import MOST_SEEDS, Contrast
 from paper.questions import (
@@ -56,15 +56,13 @@ def more_frame(found: Answers) -> pd.DataFrame:
     """A row for each question that is asked of more seeds: what all of them say, and each part of them by itself."""
     rows, first_verdicts = [], found.of(FIRST_SEEDS)
     for question in extended():
-        runs = found.runs[question.profile(found.profile)]
-        treated, control = (
-            runs.table([Quantity(name, "within")]).mean().item() for name in (question.treatment, question.control)
-        )
+        within = [[measured(record, "within") for record in pair] for pair in found.pairs(question, ALL_SEEDS)]
+        agreement = pd.DataFrame(within, columns=["treatment", "control"], dtype=float).mean()
         own = {
             "mean difference of the first": found.answer(question, FIRST_SEEDS).difference.mean,
             "mean difference of the new": found.answer(question, MORE_SEEDS).difference.mean,
-            "maps follow": treated,
-            "maps of the control follow": control,
+            "maps follow": agreement["treatment"],
+            "maps of the control follow": agreement["control"],
             "verdict of the first": first_verdicts[question.name].verdict,
         }
         rows.append(_row(found, question, found.more[question.name], FIRST_SEEDS, ALL_SEEDS, own))
@@ -212,9 +210,9 @@ def arms_frame(found: Answers) -> pd.DataFrame:
         scores = runs.table(Quantity(name, key) for key in SCORES)
         last = runs.table([Quantity(name, "fd")], "raw").rename(columns={"fd": "last fd"})
         maps = runs.table(Quantity(name, key) for key in MAPS)
-        measured = pd.concat([scores, last, maps], axis="columns").loc[list(found.seeds)].droplevel(0, axis="columns")
-        for score in measured:
-            row |= {str(score): measured[score].mean(), f"{score} sd": measured[score].std()}
+        table = pd.concat([scores, last, maps], axis="columns").loc[list(found.seeds)].droplevel(0, axis="columns")
+        for score in table:
+            row |= {str(score): table[score].mean(), f"{score} sd": table[score].std()}
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -36,8 +36,8 @@ class Column:
     heading: str
     better: Literal["high", "low"] | None = None
     style: Literal["number", "count", "percent", "seconds", "text"] = "number"
-    paper: str | None = None  # the paper's column, shown beside ours
-    factor: bool = False  # whether the reduction against BigGAN stands behind it
+    paper: str | None = None  # the paper's column, shown after ours
+    factor: bool = False  # whether the reduction against BigGAN follows in brackets
     missing: str = "n/a"  # what a complete run says that has no such number
     ranked_from: tuple[str, float] | None = None  # a key, and the number of it from which a row is ranked
 
@@ -130,7 +130,7 @@ def paper_cell(row: pd.Series, column: Column, notation: Notation = "markdown") 
 
 
 def grid(frame: pd.DataFrame, columns: Sequence[Column], notation: Notation) -> list[list[str]]:
-    """Headings and cells as text, the paper's number behind ours."""
+    """Headings and cells as text, the paper's number after ours."""
     headings = ["Model", "seeds"]
     for column in columns:
         headings += [column.heading] + ([f"paper's {column.paper}"] if column.paper else [])

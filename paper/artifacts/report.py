@@ -1,4 +1,4 @@
-"""The executed report notebook as one HTML file that needs nothing beside it."""
+"""The executed report notebook as one self-contained HTML file."""
 
 import html
 import re

@@ -62,7 +62,7 @@ def scores(record: Record) -> pd.DataFrame:
 
 
 def _noted_frame(frame: pd.DataFrame, records: Sequence[Record | None]) -> pd.DataFrame:
-    """With a column that says what is to be known of the images behind scores, where something is."""
+    """With a column for the note on the data (`JPEG source`), where there is one."""
     note = data_note(record for record in records if record is not None)
     return frame.assign(data=note) if note else frame
 
@@ -265,7 +265,7 @@ def provenance(profile: str) -> pd.DataFrame | str:
 
 
 def _noted(record: Record | None) -> str:
-    """What is to be known of the images behind their number: ", JPEG source"."""
+    """The note on the data of a run: ", JPEG source"; "" where there is none."""
     note = "" if record is None else data_note([record])
     return f", {note}" if note else ""
 

@@ -220,7 +220,7 @@ def _interval(part: Part, contrast: Contrast, level: float) -> tuple[float, floa
 
 
 def _remarks(claim: Claim, measurements: Measurements, collapsed: dict[str, list[int]]) -> list[str]:
-    """What is to be known of the runs behind a claim."""
+    """Remarks on the runs of a claim."""
     scored = {quantity.recipe for quantity in claim.quantities if quantity.key in SCORES}
     lost = [f"{name(recipe)} seed{'s' * (len(seeds) > 1)} {listed(seeds)}" for recipe, seeds in collapsed.items()]
     said = [f"left out, at chance: {'; '.join(lost)}"] if lost else []
