@@ -139,11 +139,11 @@ def _channels(there: Sequence[tuple[Record, Record]]) -> str:
 
 def answers_table(found: Answers) -> pd.DataFrame:
     """`answers_frame` to be read."""
-    frame, rows = answers_frame(found), []
-    for question, (_, row) in zip(QUESTIONS, frame.iterrows(), strict=True):
-        one, last = found.first[question.name], found.answer(question, found.seeds, "raw")
+    rows = []
+    for question, one in zip(QUESTIONS, found.first.values(), strict=True):
+        last, there = found.answer(question, found.seeds, "raw"), found.pairs(question, found.seeds)
         score = {"question": question.asks, "score": "FD" if question.score == "fd" else question.score}
-        sizes = {name: row[name] or "–" for name in ("channels kept", "#Par., MACs")}
+        sizes = {"channels kept": _channels(there) or "–", "#Par., MACs": _sizes(there) or "–"}
         rows.append({**score, **_shown(one, last), **sizes, **_judged(one)})
     return pd.DataFrame(rows)
 
@@ -232,28 +232,19 @@ def _frozen(record: Record) -> str:
 
 def arms_table(found: Answers) -> pd.DataFrame:
     """`arms_frame` to be read."""
-    names = score_names(get_profile(found.profile).backbone)
+    names, frame = score_names(get_profile(found.profile).backbone), arms_frame(found)
     shown = {
-        "fd": names["fd"],
-        "last fd": "FD of the last weights",
-        "is": names["is"],
-        "precision": "precision",
-        "recall": "recall",
-        "diversity": "diversity",
-        "accuracy": "cond. accuracy",
-        "leakage": "leakage",
-        "within": "maps follow within classes",
-        "between": "between classes",
-    }
-    rows = []
-    for _, row in arms_frame(found).iterrows():
-        small = "" if row["profile"] == found.profile else f" ({row['profile'].removeprefix(found.profile + '-')})"
-        texts = {heading: _mean(row[score], row[f"{score} sd"]) for score, heading in shown.items()}
-        frozen = {"layers frozen at (first to last, by seed)": row["layers frozen at"] or "–"}
-        alpha = "–" if pd.isna(row["alpha"]) else f"{row['alpha']:g}"
-        setting = {"setting": f"{row['setting']}{small}", "alpha": alpha, "seeds": row["seeds"]}
-        rows.append({**setting, **texts, **frozen})
-    return pd.DataFrame(rows)
+        "fd": names["fd"], "last fd": "FD of the last weights", "is": names["is"], "precision": "precision",
+        "recall": "recall", "diversity": "diversity", "accuracy": "cond. accuracy", "leakage": "leakage",
+        "within": "maps follow within classes", "between": "between classes",
+    }  # fmt: skip
+    suffix = frame["profile"].map(lambda name: "" if name == found.profile else f" ({name[len(found.profile) + 1 :]})")
+    alpha = frame["alpha"].map(lambda value: "–" if pd.isna(value) else f"{value:g}")
+    table = pd.DataFrame({"setting": frame["setting"] + suffix, "alpha": alpha, "seeds": frame["seeds"]})
+    for score, heading in shown.items():
+        table[heading] = [_mean(*pair) for pair in zip(frame[score], frame[f"{score} sd"], strict=True)]
+    table["layers frozen at (first to last, by seed)"] = frame["layers frozen at"].replace("", "–")
+    return table
 
 
 def _mean(value: float, spread: float) -> str:

@@ -72,7 +72,7 @@ def areas(points: Sequence[Point]) -> dict[str, float]:
 
 
 def fig1(profile: str, seeds: Sequence[int] = (0,)) -> Figure:
-    """Figure 1: IS against the Fréchet distance, circles with areas proportional to #Par.; the paper's in a second panel.
+    """Figure 1: IS against the Fréchet distance, areas of circles proportional to #Par.; ours and the paper's.
 
     Ours (filled) and the paper's (hollow) have panels, axes and circle sizes of their own: they are of other data,
     other networks and another backbone.
