@@ -1,4 +1,4 @@
-"""One rule for verdicts, of claims and of evidence: Student's t interval over paired seeds.
+"""One rule for verdicts, of claims and of questions: Student's t interval over paired seeds.
 
 Runs of one seed share initialisation, data order and noise, so a comparison gives one number a seed: the logarithm of
 a ratio, a difference or a slope. The interval of their mean has the coverage that it states where these numbers are
@@ -8,12 +8,50 @@ two equal systems different in a quarter of simulated cases (`tests/test_interva
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
 MOST_SEEDS = 50  # more than anybody will train
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What paired runs say of a comparison: one number a seed, and the bound that their mean is compared with."""
+
+    values: tuple[float, ...]
+    bound: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """NaN without any seed."""
+        return float(np.mean(self.values)) if self.values else math.nan
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """See `t_interval`."""
+        return t_interval(self.values, level)
+
+    @property
+    def p(self) -> float:
+        """Of the two-sided t test against the bound: at most 1 - level where that level's interval leaves it out."""
+        if len(self.values) < 2:
+            return 1.0
+        if np.ptp(self.values) == 0:
+            return float(self.values[0] == self.bound)
+        return float(stats.ttest_1samp(self.values, self.bound).pvalue)
+
+    def seeds_to_decide(self, level: float = LEVEL) -> int | None:
+        """The fewest seeds whose interval would leave the bound out, if mean and standard deviation stay the same.
+
+        Returns:
+            None for more than `MOST_SEEDS`, and for fewer than two values, whose spread is not known.
+        """
+        if len(self.values) < 2:
+            return None
+        distance, spread = abs(self.mean - self.bound), float(np.std(self.values, ddof=1))
+        return next((n for n in range(2, MOST_SEEDS + 1) if _half_width(spread, n, level) < distance), None)
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
@@ -34,35 +72,12 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, fl
     return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
-def p_value(values: Sequence[float]) -> float:
-    """Of the two-sided t test that the mean is 0: at most 1 - level where the interval of that level leaves 0 out."""
-    if len(values) < 2:
-        return 1.0
-    if np.ptp(values) == 0:
-        return float(values[0] == 0)
-    return float(stats.ttest_1samp(values, 0.0).pvalue)
+def _half_width(spread: float, seeds: int, level: float) -> float:
+    return float(stats.t.ppf((1 + level) / 2, seeds - 1)) * spread / math.sqrt(seeds)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """p values of several tests, corrected for their number (Holm 1979): the chance of any false finding is kept."""
-    corrected, largest = {}, 0.0
-    for place, name in enumerate(sorted(p_values, key=lambda each: p_values[each])):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[name]))
-        corrected[name] = largest
-    return corrected
-
-
-def seeds_to_decide(values: Sequence[float], bound: float = 0.0, level: float = LEVEL) -> int | None:
-    """The fewest seeds whose interval would leave the bound out, if mean and standard deviation stay what they are.
-
-    Returns:
-        None for more than `MOST_SEEDS`, and for fewer than two values, whose spread is not known.
-    """
-    if len(values) < 2:
-        return None
-    distance, spread = abs(float(np.mean(values)) - bound), float(np.std(values, ddof=1))
-    return next((n for n in range(2, MOST_SEEDS + 1) if _half_width(spread, n, level) < distance), None)
-
-
-def _half_width(spread: float, seeds: int, level: float) -> float:
-    return float(stats.t.ppf((1 + level) / 2, seeds - 1)) * spread / math.sqrt(seeds)
+    """p values of several tests, corrected for their number (Holm 1979) so that they bound the family-wise error."""
+    ordered = sorted(p_values, key=lambda each: p_values[each])
+    scaled = [(len(ordered) - place) * p_values[name] for place, name in enumerate(ordered)]
+    return dict(zip(ordered, np.maximum.accumulate(np.minimum(scaled, 1.0)).tolist(), strict=True))

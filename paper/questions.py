@@ -1,53 +1,53 @@
 """When does the distillation help? The questions, what counts as an effect, and what paired runs answer.
 
-The questions and the criterion were written down, and committed, before the runs that answer them:
+The questions and the criterion were committed before the runs that answer them:
 
 - A question compares two settings that differ in one thing, at the same profile, with the same seeds. Runs of one seed
   start from the same weights and see the same data and noise in the same order, so each seed gives one difference.
 - Its score is the Fréchet distance of the averaged generator at the end of the training, as every table has it.
-  Accuracy, diversity and how the student's maps follow the teacher's are shown beside it and decide nothing.
+  Accuracy, diversity and how the student's maps follow the teacher's are shown with it and decide nothing.
 
-The criterion was another then, and was changed after all of these runs had been seen. An *effect* asked for differences
-of one sign, the 95% t interval of their mean without 0, and a mean of at least `LEAST` of the control's; a *hint* asked
-for the same without the interval, which two equal settings pass in up to a quarter of all cases; and nothing was
-corrected for the number of questions. All are judged again by the rule of the claims (`paper.intervals`):
+The criterion was changed after all of these runs had been seen. Before, an *effect* asked for differences of one sign,
+the 95% t interval of their mean without 0, and a mean of at least `LEAST` of the control's; a *hint* for the same
+without the interval, which two equal settings pass in up to a quarter of all cases; nothing was corrected for the
+number of questions. All are judged again by the rule of the claims (`paper.intervals`):
 
 - *Hint*: at least `FEWEST` seeds, the 95% t interval of the mean difference without 0, and the mean at least `LEAST` of
   the control's. One question in twenty of those with no effect is a hint by chance.
-- *Effect*: a hint of one of the `PRIMARY` questions that stays one after Holm's correction for their number. Those are
-  the paper's own claims at its own settings. They were named with the new rule, thus after the runs; no verdict of the
-  first three seeds hangs on the choice, since no interval there leaves 0 out.
-- *None seen*: the rest, which with so few seeds does not say that there is none. Beside each open question stands how
-  many seeds would decide it, if mean and spread stay what they are.
+- *Effect*: a hint of one of the `PRIMARY` questions that stays one after Holm's correction for their number. They were
+  named with the new rule; no verdict of the first three seeds hangs on the choice, since no interval leaves 0 out.
+- *None seen*: the rest, which with so few seeds does not say that there is none.
 
 Three seeds left the questions of `EXTENDED` open: one recipe differs between seeds by as much as settings do. They are
-asked again of two more seeds, `MORE_SEEDS`. Which questions, how many seeds and what is made of them was written down
-after the first three seeds had been seen, and before any run of the other two:
-
-- all settings of those questions get both seeds, none is added or left out for what comes out;
-- the verdict of the first three seeds stays where it is. The second one is by the same criterion on all five, corrected
-  for the number of these questions;
-- the mean of the two new seeds stands beside it, because they alone had no part in choosing the questions.
+asked again of two more seeds, `MORE_SEEDS`. This was written down before any run of those: all settings of these
+questions get both seeds; the verdict of the first three seeds stays, and a second one is by the same criterion on all
+five, corrected for the number of these questions; the mean of the two new seeds, which had no part in choosing the
+questions, is shown too.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
+from paper.artifacts.sources import Record
 from paper.attention_agreement import ensure_agreement
-from paper.intervals import LEVEL, holm, p_value, seeds_to_decide, t_interval
+from paper.claims.evidence import Measurements
+from paper.claims.predicates import Quantity
+from paper.intervals import LEVEL, Contrast, holm
 from ppcd.base import PpcdError
 from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import Run
-from ppcd.training.profiles import PROFILES
+from ppcd.training.profiles import PROFILES, get_profile
+from ppcd.training.recipes import TEACHER
 
 FEWEST = 3  # seeds
 LEAST = 0.05  # of the control's mean
 EFFECT, HINT, NONE, FEW, OPEN = "effect", "hint", "none seen", "too few seeds", "not run"
-SMALL_NOISE = "-z24"  # behind the name of a profile: the same with 24 noise entries
+SMALL_NOISE = "-z24"  # suffix of a profile that is the same but for 24 noise entries
 PROFILES_OF_EVIDENCE = tuple(name for name in PROFILES if name + SMALL_NOISE in PROFILES)
 
 
@@ -106,6 +106,7 @@ PRIMARY = ("weight-1", "normalised-1", "leakage-1", "joint-0.7", "l1-0.7")
 # The distillation itself, at the paper's weight and at the one where maps follow; and what stood out most.
 EXTENDED = ("weight-1", "weight-10", "block-noise")
 FIRST_SEEDS, MORE_SEEDS = (0, 1, 2), (3, 4)
+ALL_SEEDS = (*FIRST_SEEDS, *MORE_SEEDS)
 
 LEAKAGE = {name for each in QUESTIONS if each.score == "leakage" for name in (each.treatment, each.control)}
 
@@ -141,7 +142,7 @@ def extension(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
 
 
 def measure(configs: Sequence[RunConfig]) -> None:
-    """Measure beside those of these runs that are complete what their records have not: how their maps follow."""
+    """Measure how the attention maps of those of these runs that are complete follow their teacher's."""
     by_profile: dict[str, list[dict[str, Any]]] = {}
     for config in configs:
         if Run(config).state == "complete":
@@ -155,62 +156,53 @@ class Answer:
     """What the runs say to a question.
 
     Attributes:
-        seeds: with which both settings were trained.
-        treatment, control: their scores by seed.
-        low, high: the 95% t interval of the mean difference; infinite for fewer than two seeds.
+        scores: a row for each seed with which both settings were trained, columns `treatment` and `control`.
         verdict: EFFECT, HINT, NONE, FEW or OPEN.
         corrected: the p value after the correction for the number of questions; NaN where there is none.
     """
 
-    seeds: tuple[int, ...]
-    treatment: tuple[float, ...]
-    control: tuple[float, ...]
-    low: float
-    high: float
+    scores: pd.DataFrame
     verdict: str
     corrected: float = math.nan
 
     @property
-    def differences(self) -> tuple[float, ...]:
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(self.scores.index)
+
+    @cached_property
+    def difference(self) -> Contrast:
         """Treatment less control, by seed; below 0 the treatment is better."""
-        return tuple(a - b for a, b in zip(self.treatment, self.control, strict=True))
+        return Contrast(tuple((self.scores["treatment"] - self.scores["control"]).tolist()))
 
     @property
-    def mean(self) -> float:
-        """Of the differences; NaN without any."""
-        return float(np.mean(self.differences)) if self.seeds else math.nan
+    def share(self) -> float:
+        """The mean difference as a share of the control's mean; NaN without any seed."""
+        return self.difference.mean / float(self.scores["control"].mean())
 
     @property
     def open(self) -> bool:
         """Whether there are enough seeds to judge, and 0 is in their interval."""
-        return self.verdict == NONE and self.low <= 0 <= self.high
+        low, high = self.difference.interval()
+        return self.verdict == NONE and low <= 0 <= high
 
     @property
     def needed(self) -> int | None:
-        """How many seeds would decide an open question (`paper.intervals.seeds_to_decide`)."""
-        return seeds_to_decide(self.differences) if self.open else None
+        """How many seeds would decide an open question."""
+        return self.difference.seeds_to_decide() if self.open else None
 
 
-def answer(scores: Iterable[tuple[int, float, float]]) -> Answer:
+def answer(scores: pd.DataFrame) -> Answer:
     """Judge paired scores by themselves; only `corrected` tells an effect from a hint.
 
     Args:
-        scores: seed, the treatment's score and the control's, finite.
-
-    Raises:
-        PpcdError: a score that is not finite.
+        scores: as `Answer` has them.
     """
-    rows = sorted(scores)
-    if any(not math.isfinite(value) for _, *pair in rows for value in pair):
-        raise PpcdError("scores that are not finite answer nothing; look at the runs that they are of")
-    seeds = tuple(seed for seed, _, _ in rows)
-    treatment, control = (tuple(row[place] for row in rows) for place in (1, 2))
-    found = Answer(seeds, treatment, control, -math.inf, math.inf, OPEN)
-    low, high = t_interval(found.differences)
-    if len(rows) < FEWEST:
-        return replace(found, low=low, high=high, verdict=FEW if rows else OPEN)
-    large = abs(found.mean) >= LEAST * float(np.mean(control))
-    return replace(found, low=low, high=high, verdict=HINT if large and not low <= 0 <= high else NONE)
+    found = Answer(scores, OPEN if scores.empty else FEW)
+    if len(scores) < FEWEST:
+        return found
+    low, high = found.difference.interval()
+    large = abs(found.difference.mean) >= LEAST * float(scores["control"].mean())
+    return replace(found, verdict=HINT if large and not low <= 0 <= high else NONE)
 
 
 def corrected(answers: Mapping[str, Answer], family: Sequence[str]) -> dict[str, Answer]:
@@ -219,9 +211,63 @@ def corrected(answers: Mapping[str, Answer], family: Sequence[str]) -> dict[str,
     A question of the family that has too few seeds counts in its number.
     """
     judged = {name: answers[name] for name in family if answers[name].verdict in (HINT, NONE)}
-    p_values = holm({name: p_value(answers[name].differences) if name in judged else 1.0 for name in family})
+    p_values = holm({name: judged[name].difference.p if name in judged else 1.0 for name in family})
     found = dict(answers)
     for name, one in judged.items():
         stays = one.verdict == HINT and p_values[name] <= 1 - LEVEL
         found[name] = replace(one, corrected=p_values[name], verdict=EFFECT if stays else one.verdict)
     return found
+
+
+class Answers:
+    """What the complete runs of a profile say to its questions; the runs are read once.
+
+    Raises:
+        PpcdError: no questions are asked at this profile, or its runs were measured in different ways.
+    """
+
+    def __init__(self, profile: str, seeds: Sequence[int]) -> None:
+        self.profile, self.seeds = get_profile(profile).name, tuple(seeds)
+        if not (arms := recipes(self.profile)):
+            raise PpcdError(f"no questions are asked at {profile}, but at {', '.join(PROFILES_OF_EVIDENCE)}")
+        self.has_more = bool(extension(self.profile, seeds))
+        every = sorted({*seeds, *(ALL_SEEDS if self.has_more else ())})
+        self.settings = [*((where, TEACHER) for where in dict.fromkeys(where for where, _ in arms)), *arms]
+        self.runs = {
+            where: Measurements(where, every, [name for of, name in self.settings if of == where])
+            for where in dict.fromkeys(where for where, _ in arms)
+        }
+
+    def pairs(self, question: Question, seeds: Sequence[int]) -> list[tuple[Record, Record]]:
+        """The records of treatment and control, of the seeds with which both are complete."""
+        runs = self.runs[question.profile(self.profile)]
+        treated, control = (
+            {record["seed"]: record for record in runs.records(name, seeds=seeds)}
+            for name in (question.treatment, question.control)
+        )
+        return [(treated[seed], control[seed]) for seed in seeds if seed in treated and seed in control]
+
+    def answer(self, question: Question, seeds: Sequence[int], weights: str = "ema") -> Answer:
+        """What the runs of these seeds say; "raw": by their last weights, by which nothing is decided."""
+        arms = [Quantity(name, question.score) for name in (question.treatment, question.control)]
+        scores = self.runs[question.profile(self.profile)].table(arms, weights).loc[list(seeds)]
+        return answer(scores.set_axis(["treatment", "control"], axis="columns").dropna())
+
+    def of(self, seeds: Sequence[int]) -> dict[str, Answer]:
+        """By the questions' names, of the runs of these seeds, the primary ones corrected for their number."""
+        return corrected({question.name: self.answer(question, seeds) for question in QUESTIONS}, PRIMARY)
+
+    @cached_property
+    def first(self) -> dict[str, Answer]:
+        """Of the seeds that were asked for."""
+        return self.of(self.seeds)
+
+    @cached_property
+    def more(self) -> dict[str, Answer]:
+        """Of all five seeds, by the names of the questions that are asked of them, corrected for their number; nothing
+        is judged half-way."""
+        found = {question.name: self.answer(question, ALL_SEEDS) for question in extended()}
+        whole = {
+            name: one if one.seeds in ((), ALL_SEEDS) else replace(one, verdict=FEW) for name, one in found.items()
+        }
+        return corrected(whole, EXTENDED)

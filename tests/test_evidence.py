@@ -6,23 +6,21 @@ from typing import Any
 import pandas as pd
 import pytest
 from fake_runs import fake_run
-from reference import refused
 
-from paper import attention_agreement as following
-from paper import questions as evidence
-from paper import reproduce
-from paper.artifacts import evidence as shown
-from paper.intervals import p_value, t_interval
-from paper.questions import EFFECT, FEW, HINT, NONE, OPEN, PRIMARY, QUESTIONS, answer, corrected
+from paper import attention_agreement, questions, reproduce
+from paper.artifacts import evidence, evidence_figures
+from paper.intervals import t_interval
+from paper.questions import EFFECT, FEW, HINT, NONE, OPEN, PRIMARY, QUESTIONS, Answer, Answers, answer, corrected
 from ppcd import paths
-from ppcd.runs.config import run_config
+from ppcd.base import PpcdError
 from ppcd.training.recipes import get_recipe
 
 PROFILE = "cifar10-lite"
+FIRST = questions.FIRST_SEEDS
 
 
-def judged(*pairs: tuple[float, float]) -> evidence.Answer:
-    return answer((seed, treatment, control) for seed, (treatment, control) in enumerate(pairs))
+def judged(*pairs: tuple[float, float]) -> Answer:
+    return answer(pd.DataFrame(pairs, columns=["treatment", "control"], dtype=float))
 
 
 # ------------------------------------------------------------ the criterion
@@ -35,7 +33,7 @@ def test_a_hint_needs_an_interval_without_zero_and_a_twentieth() -> None:
     assert judged((8.0, 10.0), (8.1, 10.0), (10.1, 10.0)).verdict == NONE, "one seed disagrees"
     assert judged((9.9, 10.0), (9.91, 10.0), (9.9, 10.0)).verdict == NONE, "a hundredth"
     assert judged((8.0, 10.0), (8.1, 10.0)).verdict == FEW, "two seeds"
-    assert judged((8.0, 10.0)).verdict == FEW and answer([]).verdict == OPEN and math.isnan(answer([]).mean)
+    assert judged((8.0, 10.0)).verdict == FEW and judged().verdict == OPEN and math.isnan(judged().share)
 
 
 CLEAR = ((8.0, 10.0), (8.1, 10.0), (7.9, 10.1))
@@ -48,7 +46,7 @@ def test_an_effect_stays_when_the_number_of_questions_is_corrected_for() -> None
     alone = corrected(found, ["a"])
     assert [one.verdict for one in alone.values()] == [EFFECT, HINT, NONE] and math.isnan(alone["b"].corrected)
     both = corrected(found, ["a", "b"])
-    assert both["b"].verdict == EFFECT and both["a"].corrected == pytest.approx(2 * p_value(both["a"].differences))
+    assert both["b"].verdict == EFFECT and both["a"].corrected == pytest.approx(2 * both["a"].difference.p)
     few = {name: judged((8.0, 10.0)) for name in "xyz"}
     many = corrected(found | few, ["a", "b", *few])
     assert many["b"].verdict == HINT and many["b"].corrected > 0.05, "a question that is still to be run counts"
@@ -68,17 +66,6 @@ def test_an_open_question_says_how_many_seeds_would_decide_it() -> None:
     assert not judged(*CLEAR).open and judged(*CLEAR).needed is None
     assert not judged((8.0, 10.0)).open, "too few to judge"
     assert judged((9.0, 10.0), (11.0, 10.0), (10.0, 10.0)).needed is None, "a mean of 0"
-
-
-def test_differences_are_paired_by_seed() -> None:
-    found = answer([(2, 5.0, 6.0), (0, 1.0, 3.0), (1, 2.0, 2.5)])
-    assert found.seeds == (0, 1, 2) and found.differences == (-2.0, -0.5, -1.0)
-    assert found.mean == pytest.approx(-3.5 / 3)
-
-
-def test_scores_that_are_not_finite_are_refused() -> None:
-    with refused("not finite"):
-        answer([(0, math.nan, 1.0)])
 
 
 # ------------------------------------------------------------ the questions
@@ -114,7 +101,7 @@ def test_questions_differ_in_one_thing() -> None:
 
 
 def test_weights_are_what_their_recipes_have() -> None:
-    for weight, name in evidence.WEIGHTS.items():
+    for weight, name in questions.WEIGHTS.items():
         recipe = get_recipe(name)
         assert (recipe.lambda_cd if recipe.distil else 0.0) == weight and recipe.alpha == 0.7
 
@@ -122,17 +109,11 @@ def test_weights_are_what_their_recipes_have() -> None:
 def test_reproduce_trains_what_the_questions_need() -> None:
     """At profiles of natural images; at others the plan is what it was."""
     planned = {config.id for config in reproduce.plan(PROFILE, [0, 1])}
-    assert {config.id for config in evidence.run_configs(PROFILE, [0, 1])} <= planned
+    assert {config.id for config in questions.run_configs(PROFILE, [0, 1])} <= planned
     assert {config.profile.name for config in reproduce.plan(PROFILE, [0])} == {PROFILE, f"{PROFILE}-z24"}
-    assert evidence.recipes("mnist") == [] and len(reproduce.plan("mnist", [0])) == len(reproduce.RECIPES)
+    assert questions.recipes("mnist") == [] and len(reproduce.plan("mnist", [0])) == len(reproduce.RECIPES)
     assert "12_when_distillation_helps" in dict(reproduce.notebooks(PROFILE, [0]))
     assert "12_when_distillation_helps" not in dict(reproduce.notebooks("mnist", [0]))
-
-
-def test_options_are_in_the_hash_of_those_that_have_them_only() -> None:
-    whole, apart = (run_config(PROFILE, name, 0).resolved()["recipe"] for name in ("ppcd-cd10", "ppcd-cd10-apart"))
-    assert apart == whole | {"masks_distil": False} and "masks_distil" not in whole
-    assert "masks_distil" not in run_config(PROFILE, "sagan", 0).resolved()["recipe"]
 
 
 # ------------------------------------------------------------ what is shown
@@ -160,69 +141,68 @@ def runs() -> list[dict[str, Any]]:
 
 
 def test_answers_are_of_the_runs(runs: list[dict[str, Any]]) -> None:
-    found = shown.answers(PROFILE, (0, 1, 2))
-    assert found["weight-10"].verdict == HINT and found["weight-10"].differences == (-2.0, -2.0, -2.0)
+    answers = Answers(PROFILE, FIRST)
+    found = answers.first
+    assert found["weight-10"].verdict == HINT and found["weight-10"].difference.values == (-2.0, -2.0, -2.0)
     assert found["weight-30"].verdict == FEW and found["weight-30"].seeds == (0, 1)
     assert found["weight-1"].seeds == ()
-    frame = shown.answers_frame(PROFILE, (0, 1, 2)).set_index("question")
-    row = frame.loc["weight-10"]
+    row = evidence.answers_frame(answers).set_index("question").loc["weight-10"]
     assert not row["primary"] and row["#Par., MACs"] == "50k, 500k" and row["seeds to decide"] == ""
     assert row["mean difference"] == -2.0 and row["share of control"] == pytest.approx(-2 / 11)
     assert row["control by seed"] == "10; 11; 12" and row["channels kept"] == "18/48"
     assert row["their mean difference"] == 3.0 and row["last weights by seed"] == "13; 14; 15"
-    table = shown.answers_table(PROFILE, (0, 1, 2))
+    table = evidence.answers_table(answers)
     assert table["of the last weights"][2] == "+3 (+3 to +3)" and table["of the last weights"][0] == "–"
     assert list(table["verdict"]) == [found[question.name].verdict for question in QUESTIONS]
     assert "8.00 ↔ 10.00 · 9.00 ↔ 11.00" in table["by seed"][2] and table["by seed"][0] == "not run"
 
 
 def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "SAMPLES", 40)
-    text = shown.verdict(PROFILE, (0, 1, 2))
+    monkeypatch.setattr(attention_agreement, "SAMPLES", 40)
+    answers = Answers(PROFILE, FIRST)
+    text = evidence.verdict(answers)
     assert "**Hints** (1 of" in text and "L_CD at weight 10 (-18%, better)" in text and "**Not run**" in text
     assert "**Too few seeds yet** (1 of" in text and "L_CD at weight 30" in text
-    axes = shown.answers_figure(PROFILE, (0, 1, 2)).axes[0]
+    axes = evidence_figures.answers_figure(answers).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()][2] == "L_CD at weight 10"
-    rows = [*shown.answers(PROFILE, (0, 1, 2)).values(), *shown.more_answers(PROFILE).values()]
-    unasked = sum(not each.seeds for each in rows)
+    unasked = sum(not each.seeds for each in (*answers.first.values(), *answers.more.values()))
     assert sum(text.get_text().strip() == "not run" for text in axes.texts) == unasked > 10
-    left, right = shown.curves_figure(PROFILE, (0, 1, 2)).axes
+    left, right = evidence_figures.curves_figure(answers).axes
     assert len(left.lines) == 8 + 3 and {tuple(line.get_ydata()) for line in left.lines} == {(30.0, 20.0)}
     assert [text.get_text() for text in right.texts] == ["not run"]
-    evidence.measure(evidence.run_configs(PROFILE, (0, 1, 2)))
-    right = shown.curves_figure(PROFILE, (0, 1, 2)).axes[1]
+    questions.measure(questions.run_configs(PROFILE, FIRST))
+    answers = Answers(PROFILE, FIRST)
+    right = evidence_figures.curves_figure(answers).axes[1]
     assert len(right.lines[0].get_xdata()) == 8
-    arms = shown.arms_frame(PROFILE, (0, 1, 2)).set_index(["profile", "recipe"])
+    arms = evidence.arms_frame(answers).set_index(["profile", "recipe"])
     assert -1 <= arms.loc[(PROFILE, "ppcd-cd10"), "within"] <= 1
     assert math.isnan(arms.loc[(PROFILE, "ppcd-cd3"), "fd"])
     assert arms.loc[(PROFILE, "ppcd-cd10"), "last fd"] == 14.0 and math.isnan(arms.loc[(PROFILE, "biggan"), "last fd"])
 
 
 def test_when_the_layers_froze_stands_beside_the_scores(runs: list[dict[str, Any]]) -> None:
-    def frozen(*iterations: int | None) -> str:
-        return shown._frozen({"masks": [{"frozen_at": at} for at in iterations]})
-
-    assert frozen(700, 655, 1602) == "655 to 1602"
-    assert frozen(700, None) == "700 to never" and frozen(None) == "never"
-    table = shown.arms_table(PROFILE, (0, 1, 2)).set_index("setting")["layers frozen at (first to last, by seed)"]
-    known = shown.arms_frame(PROFILE, (0, 1, 2)).set_index(["profile", "recipe"])["layers frozen at"]
-    assert known[(PROFILE, "ppcd-cd10")].count("; ") == 2 and known[(PROFILE, "ppcd-cd3")] == ""
+    fake_run("ppcd-cd10", 1, PROFILE, frozen_at=None)
+    answers = Answers(PROFILE, FIRST)
+    table = evidence.arms_table(answers).set_index("setting")["layers frozen at (first to last, by seed)"]
+    known = evidence.arms_frame(answers).set_index(["profile", "recipe"])["layers frozen at"]
+    assert known[(PROFILE, "ppcd-cd10")] == "12 to 12; never; 12 to 12" and known[(PROFILE, "ppcd-cd3")] == ""
     assert set(table[known.to_numpy() == ""]) == {"–"}
-    alphas = shown.arms_table(PROFILE, (0, 1, 2)).groupby("setting")["alpha"].agg(set)
+    alphas = evidence.arms_table(answers).groupby("setting")["alpha"].agg(set)
     assert alphas["PPCD-GAN"] == {"0.5", "0.6", "0.7", "0.8"} and alphas["SA-GAN"] == {"–"}
 
 
 def test_without_runs_everything_says_not_run() -> None:
-    assert set(shown.answers_table(PROFILE, (0,))["verdict"]) == {OPEN}
-    assert {path.name for path in shown.write(PROFILE, (0,))} == {
+    assert set(evidence.answers_table(Answers(PROFILE, (0,)))["verdict"]) == {OPEN}
+    assert {path.name for path in evidence.write(PROFILE, (0,))} == {
         "evidence.csv", "evidence.md", "evidence_settings.csv", "evidence_settings.md", "evidence.png", "evidence.pdf",
         "evidence_curves.png", "evidence_curves.pdf",
     }  # fmt: skip
 
 
-def test_where_the_data_are_of_jpegs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    record = {"data": {"note": "JPEG source"}}
-    assert shown.data_note([record, record, {"data": {"note": ""}}]) == "JPEG source"
+@pytest.mark.parametrize("profile", ["mnist", f"{PROFILE}-z24"])
+def test_a_profile_without_questions_says_where_they_are_asked(profile: str) -> None:
+    with pytest.raises(PpcdError, match=f"no questions are asked at {profile}, but at {PROFILE}"):
+        Answers(profile, (0,))
 
 
 # ------------------------------------------------------------ more seeds
@@ -230,39 +210,40 @@ def test_where_the_data_are_of_jpegs_it_is_said(monkeypatch: pytest.MonkeyPatch)
 
 def test_more_seeds_are_asked_of_the_extended_questions_and_of_all_their_settings() -> None:
     """Where the first three are asked for; of no other plan, whose length stays what it was."""
-    found = evidence.extension(PROFILE, (0, 1, 2))
-    arms = {name for each in evidence.extended() for name in (each.treatment, each.control)}
+    found = questions.extension(PROFILE, (0, 1, 2))
+    arms = {name for each in questions.extended() for name in (each.treatment, each.control)}
     assert {(config.recipe.name, config.seed) for config in found} == {
-        (name, seed) for name in arms for seed in evidence.MORE_SEEDS
+        (name, seed) for name in arms for seed in questions.MORE_SEEDS
     }
     assert {config.profile.name for config in found} == {PROFILE} and len(found) == len(arms) * 2 == 8
     assert {config.id for config in found} <= {config.id for config in reproduce.plan(PROFILE, (0, 1, 2))}
     assert {config.seed for config in reproduce.plan(PROFILE, (0, 1))} == {0, 1}
-    assert evidence.extension("mnist", (0, 1, 2)) == []
-    assert not set(evidence.FIRST_SEEDS) & set(evidence.MORE_SEEDS)
+    assert questions.extension("mnist", (0, 1, 2)) == []
+    assert not set(questions.FIRST_SEEDS) & set(questions.MORE_SEEDS)
 
 
 def more_runs(*seeds: int) -> None:
     """Both settings of weight 10; the new seeds come out the other way."""
     for seed in seeds:
-        difference = -2.0 if seed in evidence.FIRST_SEEDS else 1.0
+        difference = -2.0 if seed in questions.FIRST_SEEDS else 1.0
         fake_run("ppcd-no-cd", seed, PROFILE, fd=10.0 + seed)
         fake_run("ppcd-cd10", seed, PROFILE, fd=10.0 + seed + difference)
 
 
 def test_five_seeds_have_a_verdict_of_their_own_and_leave_that_of_the_first_three() -> None:
     more_runs(0, 1, 2, 3, 4)
-    row = shown.more_frame(PROFILE).set_index("question").loc["weight-10"]
+    answers = Answers(PROFILE, FIRST)
+    row = evidence.more_frame(answers).set_index("question").loc["weight-10"]
     assert row["seeds"] == "0, 1, 2, 3, 4" and row["verdict"] == NONE and row["verdict of the first"] == HINT
     assert row["mean difference of the first"] == -2.0 and row["mean difference of the new"] == 1.0
     assert row["mean difference"] == pytest.approx(-0.8)
     assert (row["low"], row["high"]) == pytest.approx(t_interval([-2.0] * 3 + [1.0] * 2))
     assert row["seeds to decide"] not in ("", "3") and row["corrected p"] > 0.05
-    assert shown.answers(PROFILE, (0, 1, 2))["weight-10"].verdict == HINT, "the first table stays what it was"
-    table = shown.more_table(PROFILE).set_index("question")
+    assert answers.first["weight-10"].verdict == HINT, "the first table stays what it was"
+    table = evidence.more_table(answers).set_index("question")
     assert table.loc["L_CD at weight 10", "first seeds, new seeds"] == "-2, +1"
     assert set(table.drop("L_CD at weight 10")["verdict"]) == {OPEN}
-    axes = shown.answers_figure(PROFILE, (0, 1, 2)).axes[0]
+    axes = evidence_figures.answers_figure(answers).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()][-2] == "L_CD at weight 10, 5 seeds"
 
 
@@ -271,14 +252,14 @@ def test_more_seeds_are_not_judged_half_way() -> None:
     more_runs(0, 1, 2)
     fake_run("ppcd-no-cd", 3, PROFILE, fd=13.0)
     fake_run("ppcd-cd10", 3, PROFILE, fd=11.0)
-    row = shown.more_frame(PROFILE).set_index("question").loc["weight-10"]
+    row = evidence.more_frame(Answers(PROFILE, FIRST)).set_index("question").loc["weight-10"]
     assert row["seeds"] == "0, 1, 2, 3" and row["verdict"] == FEW and row["verdict of the first"] == HINT
 
 
 def test_the_table_of_more_seeds_is_written_beside_the_first_three_only() -> None:
     more_runs(0, 1, 2, 3, 4)
-    assert not any(path.stem == "evidence_more" for path in shown.write(PROFILE, (0,)))
-    written = [path for path in shown.write(PROFILE, (0, 1, 2)) if path.stem == "evidence_more"]
+    assert not any(path.stem == "evidence_more" for path in evidence.write(PROFILE, (0,)))
+    written = [path for path in evidence.write(PROFILE, (0, 1, 2)) if path.stem == "evidence_more"]
     assert {path.suffix for path in written} == {".csv", ".md"}
     assert "seeds 0, 1, 2, 3, 4" in next(path for path in written if path.suffix == ".md").read_text()
 
@@ -292,9 +273,3 @@ def test_generations_and_run_times_stay_those_of_the_asked_seeds(monkeypatch: py
     monkeypatch.setattr(reproduce, "ensure_generations", lambda _, runs, __: asked.append({run.seed for run in runs}))
     reproduce.reproduce(PROFILE, (0, 1, 2), "cpu")
     assert asked == [{0, 1, 2}] * 2
-
-
-def test_the_report_says_where_the_questions_are_asked(runs: list[dict[str, Any]]) -> None:
-    assert shown.verdict_or_why_not("mnist", (0,)) == "Not asked at this profile, but at cifar10-lite."
-    assert "**Hints** (1 of" in shown.verdict_or_why_not(PROFILE, (0, 1, 2))
-    assert shown.has_questions(PROFILE) and not shown.has_questions(f"{PROFILE}-z24")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paper.intervals import LEVEL, MOST_SEEDS, holm, p_value, seeds_to_decide, t_interval
+from paper.intervals import LEVEL, MOST_SEEDS, Contrast, holm, t_interval
 
 TRIALS = 4000
 Interval = Callable[[Sequence[float]], tuple[float, float]]
@@ -53,11 +53,13 @@ def test_the_interval_is_students() -> None:
     assert t_interval([1.0]) == t_interval([]) == (-math.inf, math.inf), "one seed says nothing of the spread"
 
 
-@pytest.mark.parametrize("values", [[1.0, 2.0, 1.5], [1.0, -2.0, 1.5], [0.3, 0.31, 0.29]])
-def test_p_values_agree_with_the_interval(values: list[float]) -> None:
-    low, high = t_interval(values)
-    assert (p_value(values) <= 1 - LEVEL) == (low > 0 or high < 0)
-    assert p_value([2.0, 2.0]) == 0 and p_value([0.0, 0.0]) == 1 and p_value([2.0]) == 1
+@pytest.mark.parametrize("values", [(1.0, 2.0, 1.5), (1.0, -2.0, 1.5), (0.3, 0.31, 0.29)])
+def test_p_values_agree_with_the_interval(values: tuple[float, ...]) -> None:
+    for bound in (0.0, 0.3):
+        contrast = Contrast(values, bound)
+        low, high = contrast.interval()
+        assert (contrast.p <= 1 - LEVEL) == (low > bound or high < bound)
+    assert Contrast((2.0, 2.0)).p == 0 and Contrast((0.0, 0.0)).p == 1 and Contrast((2.0,)).p == 1
 
 
 def test_holm() -> None:
@@ -69,13 +71,12 @@ def test_holm() -> None:
 
 
 def test_how_many_seeds_would_decide() -> None:
-    values = [1.0, -0.5, 1.3]
-    needed = seeds_to_decide(values)
-    assert needed is not None and len(values) < needed <= MOST_SEEDS
-    mean, spread = np.mean(values), np.std(values, ddof=1)
+    contrast = Contrast((1.0, -0.5, 1.3))
+    needed, spread = contrast.seeds_to_decide(), np.std(contrast.values, ddof=1)
+    assert needed is not None and len(contrast.values) < needed <= MOST_SEEDS
     for seeds, decided in ((needed, True), (needed - 1, False)):
         half = stats.t.ppf(0.975, seeds - 1) * spread / math.sqrt(seeds)
-        assert (half < mean) == decided
-    assert seeds_to_decide(values, bound=float(mean)) is None and seeds_to_decide([1.0]) is None
-    stricter = seeds_to_decide(values, level=0.99)
-    assert stricter is None or stricter > needed
+        assert (half < contrast.mean) == decided
+    assert Contrast(contrast.values, contrast.mean).seeds_to_decide() is None
+    assert Contrast((1.0,)).seeds_to_decide() is None
+    assert (contrast.seeds_to_decide(0.99) or MOST_SEEDS) > needed

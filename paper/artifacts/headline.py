@@ -1,7 +1,6 @@
 """The first things that README.md shows: a table of the main systems at several profiles, and a picture of teacher and
 student for the same noise and classes."""
 
-import csv
 import json
 from collections.abc import Sequence
 from errno import ENOENT
@@ -68,14 +67,12 @@ def markdown(folders: Sequence[Path]) -> str:
 
 def _records(folder: Path) -> dict[str, list[Record]]:
     """Recipe -> the records of the runs that the profile's tables name."""
-    found = {}
-    for name in TABLES:
-        with (folder / name).open(newline="") as file:
-            for row in csv.DictReader(file):
-                if row["recipe"] in SYSTEMS and row["runs"] != NOT_RUN:
-                    paths = [folder / "runs" / run / "run.json" for run in row["runs"].split("; ")]
-                    found[row["recipe"]] = [json.loads(path.read_text()) for path in paths]
-    return found
+    named = pd.concat([pd.read_csv(folder / name, dtype=str, keep_default_na=False) for name in TABLES])
+    named = named[named["recipe"].isin(SYSTEMS) & (named["runs"] != NOT_RUN)]
+    return {
+        recipe: [json.loads((folder / "runs" / run / "run.json").read_text()) for run in runs.split("; ")]
+        for recipe, runs in zip(named["recipe"], named["runs"], strict=True)
+    }
 
 
 def _cells(records: Sequence[Record]) -> list[str]:
@@ -103,9 +100,6 @@ def figure(profile: str, seed: int = 0) -> Figure:
     """The teacher's images above those of the slim PPCD-GAN: each column has one class and one noise vector.
 
     The teacher sees the first `dim_z` entries of the student's noise, as in L_CD (eq. 4).
-
-    Raises:
-        PpcdError: unknown profile.
     """
     study = Study(get_profile(profile).name, (seed,), numbers.TABLE1_ALPHA)
     records = {recipe: find_record(profile, recipe, seed) for recipe in (TEACHER, "ppcd")}

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,7 +15,7 @@ from paper import numbers
 from paper.artifacts import figures
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.render import write_number
-from paper.artifacts.rows import score_names
+from paper.artifacts.rows import score_names, statistics, value_of
 from paper.artifacts.sources import NOT_RUN, Study, common_protocol, find_records
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import RECIPES
@@ -25,14 +25,14 @@ LARGEST = 900.0  # area in points² of the circle with the most parameters of a 
 
 @dataclass(frozen=True)
 class Point:
-    """A system in a panel: scores (mean over seeds, with their deviation) and parameters; NaN where not run."""
+    """A system in a panel: scores and parameters, means over seeds; NaN where not run. Deviations: NaN for one seed."""
 
     system: str
     score: float
     distance: float
     params: float
-    score_sd: float = 0.0
-    distance_sd: float = 0.0
+    score_sd: float = math.nan
+    distance_sd: float = math.nan
 
     @property
     def there(self) -> bool:
@@ -45,20 +45,14 @@ def our_points(profile: str, seeds: Sequence[int]) -> list[Point]:
     Raises:
         PpcdError: unknown profile, or runs that were measured in different ways.
     """
-    points: list[Point] = []
-    everything = []
-    for recipe in numbers.TABLE1_ROWS:
-        records = find_records(profile, recipe, seeds)
-        everything += records
-        if not records:
-            points.append(Point(recipe, math.nan, math.nan, math.nan))
-            continue
-        scores = np.array([[record["metrics"]["ema"][key] for key in ("is", "fd")] for record in records], dtype=float)
-        spread = scores.std(axis=0, ddof=1) if len(scores) > 1 else np.zeros(2)
-        params = float(np.mean([record["complexity"]["params"] for record in records]))
-        (score, distance), (score_sd, distance_sd) = scores.mean(axis=0).tolist(), spread.tolist()
-        points.append(Point(recipe, score, distance, params, score_sd, distance_sd))
-    common_protocol(everything)
+    found = {recipe: find_records(profile, recipe, seeds) for recipe in numbers.TABLE1_ROWS}
+    common_protocol([record for records in found.values() for record in records])
+    points = []
+    for recipe, records in found.items():
+        row: dict[str, float] = {}
+        for key in ("is", "fd", "params"):
+            row |= statistics(key, [value_of(record, key) for record in records])
+        points.append(Point(recipe, row["is"], row["fd"], row["params"], row["is sd"], row["fd sd"]))
     return points
 
 
@@ -78,7 +72,7 @@ def areas(points: Sequence[Point]) -> dict[str, float]:
 
 
 def fig1(profile: str, seeds: Sequence[int] = (0,)) -> Figure:
-    """Figure 1: IS against the Fréchet distance, circles with areas proportional to #Par.; the paper's beside it.
+    """Figure 1: IS against the Fréchet distance, areas of circles proportional to #Par.; ours and the paper's.
 
     Ours (filled) and the paper's (hollow) have panels, axes and circle sizes of their own: they are of other data,
     other networks and another backbone.
@@ -115,13 +109,12 @@ def _panel(axes: Axes, points: Sequence[Point], hollow: bool) -> None:
     if not there:
         not_run(axes)
     for point in sorted(there, key=lambda point: -point.params):
-        colour = _colour(point.system)
-        face = "none" if hollow else matplotlib.colors.to_rgba(colour, 0.55)
+        colour, face = _colours(point.system, hollow)
         axes.scatter(
             [point.score], [point.distance], s=size[point.system], facecolor=face, edgecolor=colour, linewidth=1.3,
             gid=point.system, zorder=3,
         )  # fmt: skip
-        if point.score_sd or point.distance_sd:
+        if point.score_sd > 0 or point.distance_sd > 0:
             axes.errorbar(
                 [point.score], [point.distance], xerr=[point.score_sd], yerr=[point.distance_sd], color=colour,
                 linewidth=0.8, capsize=2, zorder=4,
@@ -144,14 +137,15 @@ def _scale(axes: Axes, points: Sequence[Point]) -> None:
     axes.set_ylim(bottom=max(axes.get_ylim()[0], 0.0))  # no distance is below zero
 
 
-def _colour(system: str) -> str:
-    return PALETTE[list(numbers.TABLE1_ROWS).index(system)]
+def _colours(system: str, hollow: bool) -> tuple[Any, Any]:
+    """Edge and face of a system's circle."""
+    colour = PALETTE[list(numbers.TABLE1_ROWS).index(system)]
+    return colour, "none" if hollow else matplotlib.colors.to_rgba(colour, 0.55)
 
 
 def _handle(point: Point, area: float | None, hollow: bool) -> Line2D:
     """A circle of the legend, half as wide as in the panel."""
-    colour = _colour(point.system)
-    face = "none" if hollow else matplotlib.colors.to_rgba(colour, 0.55)
+    colour, face = _colours(point.system, hollow)
     text = f"{RECIPES[point.system].title}, {write_number(point.params, 'count') if point.there else NOT_RUN}"
     width = math.sqrt(area) / 2 if area else 0.0
     return Line2D(

@@ -36,8 +36,8 @@ class Column:
     heading: str
     better: Literal["high", "low"] | None = None
     style: Literal["number", "count", "percent", "seconds", "text"] = "number"
-    paper: str | None = None  # the paper's column, shown beside ours
-    factor: bool = False  # whether the reduction against BigGAN stands behind it
+    paper: str | None = None  # the paper's column, shown after ours
+    factor: bool = False  # whether the reduction against BigGAN follows in brackets
     missing: str = "n/a"  # what a complete run says that has no such number
     ranked_from: tuple[str, float] | None = None  # a key, and the number of it from which a row is ranked
 
@@ -65,28 +65,20 @@ def _write_spread(spread: float, value: float, style: str) -> str:
     return write_number(spread, style)
 
 
-def _shown(value: float, column: Column) -> float:
-    """The number as a reader sees it, so that what looks equal is ranked as equal."""
-    text = write_number(value, column.style).rstrip("%")
-    unit = {"B": 1e9, "M": 1e6, "k": 1e3}.get(text[-1], 1.0)
-    return float(text.rstrip("BMk")) * unit
-
-
 def ranks(frame: pd.DataFrame, column: Column) -> dict[int, int]:
-    """Position of a row -> 1 (best) or 2 (second) among the ranked rows; equal numbers share their rank."""
+    """Position of a row -> 1 (best) or 2 (second) among the ranked rows; numbers that look equal share their rank."""
     if column.better is None:
         return {}
     ranked = ~frame["reference"].astype(bool) & frame[column.key].notna()
     if column.ranked_from is not None:
         key, least = column.ranked_from
         ranked &= frame[key] >= least
-    values = {
-        position: _shown(value, column)
-        for position, (value, counts) in enumerate(zip(frame[column.key], ranked, strict=True))
-        if counts
+    values = frame[column.key].reset_index(drop=True)[ranked.to_numpy()].sort_values(ascending=column.better == "low")
+    texts = values.map(lambda value: write_number(value, column.style))
+    best = texts.unique().tolist()[:2]
+    return {
+        place: best.index(text) + 1 for place, text in zip(texts.index.tolist(), texts, strict=True) if text in best
     }
-    order = sorted(set(values.values()), reverse=column.better == "high")[:2]
-    return {position: order.index(value) + 1 for position, value in values.items() if value in order}
 
 
 def _mark(text: str, rank: int | None, notation: Notation) -> str:
@@ -98,11 +90,11 @@ def _mark(text: str, rank: int | None, notation: Notation) -> str:
     return {1: best, 2: second}.get(rank or 0, "{}").format(text)
 
 
-def _plain(text: str, notation: Notation) -> str:
+def plain(text: str, notation: Notation) -> str:
     """Headings and names in a notation: the paper's losses, arrows, and characters that mean something."""
     if notation != "latex":
-        text = html.escape(text, quote=False) if notation == "html" else text.replace("|", r"\|")
-        text = text.replace("*", r"\*") if notation == "markdown" else text
+        markdown = text.replace("|", r"\|").replace("*", r"\*")
+        text = html.escape(text, quote=False) if notation == "html" else markdown
         return text.replace("L_PP", "L<sub>PP</sub>").replace("L_CD", "L<sub>CD</sub>")
     text = text.replace("%", r"\%").replace("#", r"\#").replace("&", r"\&").replace("±", r"$\pm$")
     text = re.sub(r"_(?!PP|CD)", r"\_", text).replace("×", r"$\times$")
@@ -116,16 +108,16 @@ def cell(row: pd.Series, column: Column, rank: int | None = None, notation: Nota
     if row["status"] == NOT_RUN:
         return NOT_RUN
     if column.style == "text":
-        return _plain(str(value), notation)
+        return plain(str(value), notation)
     if pd.isna(value):
         return NO_MODEL if row["status"] == NO_MODEL else column.missing
-    text = _mark(_plain(write_number(value, column.style), notation), rank, notation)
+    text = _mark(plain(write_number(value, column.style), notation), rank, notation)
     spread = row.get(f"{column.key} sd", math.nan)
     if not pd.isna(spread) and not (column.style == "count" and spread == 0):
-        text += " " + _plain("± " + _write_spread(spread, value, column.style), notation)
+        text += " " + plain("± " + _write_spread(spread, value, column.style), notation)
     if column.factor:
         factor = row[f"{column.key} factor"]
-        text += " (n/a)" if pd.isna(factor) else _plain(f" ({factor:.1f}×)", notation)
+        text += " (n/a)" if pd.isna(factor) else plain(f" ({factor:.1f}×)", notation)
     return text
 
 
@@ -134,11 +126,11 @@ def paper_cell(row: pd.Series, column: Column, notation: Notation = "markdown") 
     if column.paper is None or pd.isna(row[f"paper {column.key}"]):
         return "–"
     printed = numbers.published(int(row["paper table"]), row["paper row"], column.paper).text
-    return _plain(printed.replace("x)", "×)") if column.factor else printed.split(" (")[0], notation)
+    return plain(printed.replace("x)", "×)") if column.factor else printed.split(" (")[0], notation)
 
 
 def grid(frame: pd.DataFrame, columns: Sequence[Column], notation: Notation) -> list[list[str]]:
-    """Headings and cells as text, the paper's number behind ours."""
+    """Headings and cells as text, the paper's number after ours."""
     headings = ["Model", "seeds"]
     for column in columns:
         headings += [column.heading] + ([f"paper's {column.paper}"] if column.paper else [])
@@ -146,41 +138,46 @@ def grid(frame: pd.DataFrame, columns: Sequence[Column], notation: Notation) -> 
     body = []
     for position, (_, row) in enumerate(frame.iterrows()):
         name = f"{row['model']} (reference)" if row["reference"] else str(row["model"])
-        cells = [_plain(name, notation), NOT_RUN if row["status"] == NOT_RUN else str(row["seeds"])]
+        cells = [plain(name, notation), NOT_RUN if row["status"] == NOT_RUN else str(row["seeds"])]
         for column in columns:
             cells.append(cell(row, column, ranked[column.key].get(position), notation))
             if column.paper:
                 cells.append(paper_cell(row, column, notation))
         body.append(cells)
-    return [[_plain(heading, notation) for heading in headings], *body]
+    return [[plain(heading, notation) for heading in headings], *body]
 
 
 def markdown(frame: pd.DataFrame, columns: Sequence[Column], caption: str) -> str:
     """The table in Markdown: best bold, second underlined."""
     head, *body = grid(frame, columns, "markdown")
-    rule = ["---", "---"] + ["---:"] * (len(head) - 2)
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, rule, *body)]
-    return f"{_plain(caption, 'markdown')}\n\n" + "\n".join(lines) + "\n"
+    rules = ["---", "---"] + ["---:"] * (len(head) - 2)
+    return f"{plain(caption, 'markdown')}\n\n{plain_markdown(pd.DataFrame(body, columns=head), rules)}\n"
 
 
-def plain_markdown(frame: pd.DataFrame) -> str:
-    """A frame of texts as a Markdown table."""
-    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)
+def plain_markdown(frame: pd.DataFrame, rules: Sequence[str] | None = None) -> str:
+    """A frame of texts as a Markdown table; `rules` align its columns, `---` or `---:`."""
+    rows = [list(frame.columns), rules or ["---"] * len(frame.columns), *frame.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
+
+
+def html_table(frame: pd.DataFrame, caption: str, top_left: bool = False) -> Html:
+    """A frame of HTML cells below a caption; `top_left` is for cells of sentences."""
+    table = frame.to_html(index=False, escape=False, border=0, justify="left" if top_left else None)
+    if top_left:
+        table = table.replace("<td>", "<td style='vertical-align: top; text-align: left'>")
+    return Html(f"<p>{plain(caption, 'html')}</p>\n{table}")
 
 
 def table_html(frame: pd.DataFrame, columns: Sequence[Column], caption: str) -> Html:
     """The table for a notebook or a page (nbconvert's Markdown loses the underlining)."""
     head, *body = grid(frame, columns, "html")
-    lines = ["<thead><tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr></thead>", "<tbody>"]
-    lines += ["<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for cells in body]
-    return Html(f"<p>{_plain(caption, 'html')}</p>\n<table>\n" + "\n".join(lines) + "\n</tbody></table>")
+    return html_table(pd.DataFrame(body, columns=head), caption)
 
 
 def latex(frame: pd.DataFrame, columns: Sequence[Column], caption: str, label: str) -> str:
     """The table in LaTeX (booktabs, and graphicx for a wide one): best bold, second underlined, references apart."""
     head, *body = grid(frame, columns, "latex")
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_plain(caption, 'latex')}}}"]
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{plain(caption, 'latex')}}}"]
     wide = len(head) > WIDE
     lines += [rf"\label{{{label}}}", *([r"\resizebox{\textwidth}{!}{%"] if wide else [])]
     lines += [rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}"]
@@ -197,14 +194,10 @@ def latex(frame: pd.DataFrame, columns: Sequence[Column], caption: str, label: s
 
 def csv(frame: pd.DataFrame, columns: Sequence[Column] = ()) -> str:
     """Every number in full; `not run` or `n/a` where there is none, never an empty cell."""
-    written = frame.astype(object)
-    missing = {column.key: column.missing for column in columns}
-    for position, (_, row) in enumerate(frame.iterrows()):
-        for place, name in enumerate(frame.columns):
-            if pd.isna(row[name]):
-                ours = not str(name).startswith("paper ")
-                none = row["status"] if row["status"] in (NOT_RUN, NO_MODEL) else missing.get(str(name), "n/a")
-                written.iloc[position, place] = none if ours else "n/a"
+    written, missing = frame.astype(object), {column.key: column.missing for column in columns}
+    for name in frame:
+        none = frame["status"].where(frame["status"].isin([NOT_RUN, NO_MODEL]), missing.get(str(name), "n/a"))
+        written[name] = written[name].where(frame[name].notna(), "n/a" if str(name).startswith("paper ") else none)
     return written.to_csv(index=False, lineterminator="\n")
 
 

@@ -1,4 +1,4 @@
-"""The executed report notebook as one HTML file that needs nothing beside it."""
+"""The executed report notebook as one self-contained HTML file."""
 
 import html
 import re
@@ -28,7 +28,7 @@ table {{ border-collapse: collapse; font-size: .85rem; margin: .8rem 0; }}
 th, td {{ border-bottom: 1px solid #ddd; padding: .3rem .6rem; text-align: right; white-space: nowrap; }}
 th {{ border-bottom: 2px solid #888; }}
 th:first-child, td:first-child {{ text-align: left; }}
-.deviations td, .deviations th, td:has(> p) {{ white-space: normal; text-align: left; }}
+div.output_markdown td, div.output_markdown th, td:has(> p) {{ white-space: normal; text-align: left; }}
 pre, code {{ font-family: ui-monospace, monospace; font-size: .85rem; }}
 pre {{ white-space: pre-wrap; }}
 a.anchor-link {{ display: none; }}
@@ -41,7 +41,7 @@ a.anchor-link {{ display: none; }}
 """
 
 
-def build_report(executed: Path, profile: str, output: Path | None = None) -> Path:
+def build_report(executed: Path, profile: str) -> Path:
     """Write `results/<profile>/report.html` from an executed `09_report` notebook.
 
     Code is hidden, pictures are inside, nothing is loaded from anywhere: it opens without a network.
@@ -49,7 +49,6 @@ def build_report(executed: Path, profile: str, output: Path | None = None) -> Pa
     Args:
         executed: the executed notebook.
         profile: whose results it goes to.
-        output: another place for it.
 
     Raises:
         PpcdError: there is no such notebook, it was not executed, or one of its cells failed.
@@ -63,19 +62,14 @@ def build_report(executed: Path, profile: str, output: Path | None = None) -> Pa
         raise PpcdError(f"{executed.name} was not executed to its end; run it with papermill first")
     if any(out.output_type == "error" for cell in code for out in cell.outputs):
         raise PpcdError(f"{executed.name} has a cell that failed; a report is made of whole runs only")
-    exporter = HTMLExporter(
-        template_name="basic",
-        exclude_input=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        embed_images=True,
-    )
+    hidden = {"exclude_input": True, "exclude_input_prompt": True, "exclude_output_prompt": True}
+    exporter = HTMLExporter(template_name="basic", embed_images=True, **hidden)
     body, _ = exporter.from_notebook_node(notebook)
     body = re.sub(r' id="cell-id=[^"]*"', "", body)  # random for papermill's cell; nothing refers to them
     page = PAGE.format(title=html.escape(f"PPCD-GAN, profile {name}"), body=body)
     loaded = re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[\"'](?!data:)([^\"']+)", page)
     if loaded:
         raise PpcdError(f"the report would load {loaded[0]} from outside; show pictures with notebook.show")
-    path = output or paths.results(name) / "report.html"
+    path = paths.results(name) / "report.html"
     paths.write_atomic(path, page)
     return path

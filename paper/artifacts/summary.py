@@ -1,6 +1,7 @@
 """Small tables of the notebooks and the report: scores, layers, headline numbers, provenance, deviations."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -21,16 +22,10 @@ from ppcd.training.recipes import OPTIMISATION, TEACHER, get_recipe
 
 HEADLINE_RECIPES = (TEACHER, "ppcd-a0.5", "ppcd")
 HEADLINE_COLUMNS = (
-    "conditional accuracy",
-    "FD",
-    "#Par.",
-    "residual blocks left",
-    "channels kept",
-    "last layer frozen at",
-)
+    "conditional accuracy", "FD", "#Par.", "residual blocks left", "channels kept", "last layer frozen at",
+)  # fmt: skip
 RULE_COLUMNS = ("layers frozen", "last at", "channels kept", "forced", "spared", "rescued", "conditional accuracy")
 STANDSTILL = 0.5  # of the second half
-NOT_WATCHED = "it was trained before trainings were watched"
 
 
 def when_run(record: Record | None, make: Callable[[Record], Any]) -> Any:
@@ -57,19 +52,16 @@ def scores(record: Record) -> pd.DataFrame:
     rows = []
     for weights in ("ema", "raw"):
         measured = record["metrics"][weights]
-        if measured is None:
-            rows.append({"weights": weights, names["is"]: "not measured"})
-            continue
-        row: dict[str, Any] = {"weights": weights}
-        for key, score in measured.items():
-            if not key.endswith("_std"):
-                row[names.get(key, key)] = "n/a" if score is None else f"{score:.4g}"
-        rows.append(row)
+        shown = {names["is"]: "not measured"} if measured is None else {
+            names.get(key, key): "n/a" if score is None else f"{score:.4g}"
+            for key, score in measured.items() if not key.endswith("_std")
+        }  # fmt: skip
+        rows.append({"weights": weights} | shown)
     return _noted_frame(pd.DataFrame(rows).fillna("–"), [record])
 
 
 def _noted_frame(frame: pd.DataFrame, records: Sequence[Record | None]) -> pd.DataFrame:
-    """With a column that says what is to be known of the images behind scores, where something is."""
+    """With a column for the note on the data (`JPEG source`), where there is one."""
     note = data_note(record for record in records if record is not None)
     return frame.assign(data=note) if note else frame
 
@@ -116,21 +108,13 @@ def channels(records: Mapping[str, Record | None]) -> pd.DataFrame:
 
 def size(record: Record) -> pd.DataFrame:
     """Parameters and MACs of the slim generator and of the same network before pruning."""
-    complexity = record["complexity"]
-    kinds = {
-        "parameters": "params",
-        "of them in residual blocks": "block_params",
-        "MACs of one image": "macs",
-    }
-    return pd.DataFrame(
-        {
-            "": title,
-            "slim": write_number(complexity[key], "count"),
-            "before pruning": write_number(complexity[f"{key}_dense"], "count"),
-            "left": _percent(complexity[key], complexity[f"{key}_dense"]),
-        }
-        for title, key in kinds.items()
-    )
+    kinds = {"parameters": "params", "of them in residual blocks": "block_params", "MACs of one image": "macs"}
+    rows = []
+    for title, key in kinds.items():
+        slim, dense = record["complexity"][key], record["complexity"][f"{key}_dense"]
+        shown = {"slim": write_number(slim, "count"), "before pruning": write_number(dense, "count")}
+        rows.append({"": title, **shown, "left": _percent(slim, dense)})
+    return pd.DataFrame(rows)
 
 
 def _last_freeze(record: Record) -> str:
@@ -143,32 +127,30 @@ def _last_freeze(record: Record) -> str:
     return f"{_percent(max(frozen), record['training']['iterations'])} of the training"
 
 
-def _headline_row(record: Record | None) -> dict[str, Any]:
-    if record is None:
-        return dict.fromkeys(HEADLINE_COLUMNS, NOT_RUN)
+def _headline_row(record: Record) -> dict[str, str]:
     measured, complexity = record["metrics"]["ema"], record["complexity"]
     accuracy, distance = measured["accuracy"], measured["fd"]
-    values = (
-        "n/a" if accuracy is None else write_number(accuracy, "percent"),
-        "n/a" if distance is None else write_number(distance, "number"),
-        write_number(complexity["params"], "count"),
-        _percent(complexity["block_params"], complexity["block_params_dense"]),
-        "{}/{}".format(*kept_channels(record)) if record["masks"] else "all",
-        _last_freeze(record),
-    )
-    return dict(zip(HEADLINE_COLUMNS, values, strict=True))
+    return {
+        "conditional accuracy": "n/a" if accuracy is None else write_number(accuracy, "percent"),
+        "FD": "n/a" if distance is None else write_number(distance, "number"),
+        "#Par.": write_number(complexity["params"], "count"),
+        "residual blocks left": _percent(complexity["block_params"], complexity["block_params_dense"]),
+        "channels kept": "{}/{}".format(*kept_channels(record)) if record["masks"] else "all",
+        "last layer frozen at": _last_freeze(record),
+    }
 
 
 def headline(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     """The teacher and PPCD-GAN at alpha 0.5 and 0.7, seed by seed: the numbers that say whether it worked."""
-    rows, records = [], []
-    for name in HEADLINE_RECIPES:
-        recipe = get_recipe(name)
-        for seed in seeds:
-            row = {"run": recipe.title, "alpha": f"{recipe.alpha:g}" if recipe.alpha else "–", "seed": seed}
-            records.append(find_record(profile, name, seed))
-            rows.append(row | _headline_row(records[-1]))
-    frame = pd.DataFrame(rows).rename(columns={"FD": score_names(get_profile(profile).backbone)["fd"]})
+    rows: list[dict[str, Any]] = []
+    records = []
+    for recipe, seed in product(map(get_recipe, HEADLINE_RECIPES), seeds):
+        record = find_record(profile, recipe.name, seed)
+        row = {"run": recipe.title, "alpha": f"{recipe.alpha:g}" if recipe.alpha else "–", "seed": seed}
+        rows.append(row | ({} if record is None else _headline_row(record)))
+        records.append(record)
+    frame = pd.DataFrame(rows, columns=["run", "alpha", "seed", *HEADLINE_COLUMNS]).fillna(NOT_RUN)
+    frame = frame.rename(columns={"FD": score_names(get_profile(profile).backbone)["fd"]})
     return _noted_frame(frame, records)
 
 
@@ -177,15 +159,14 @@ def rules(records: Mapping[str, Record | None]) -> pd.DataFrame:
     rows = []
     for name, record in records.items():
         row: dict[str, Any] = {"rule": RULES.get(name, get_recipe(name).title)}
-        if record is None:
-            rows.append(row | dict.fromkeys(RULE_COLUMNS, NOT_RUN))
-            continue
-        masks, short = record["masks"], _headline_row(record)
-        row["layers frozen"] = f"{sum(mask['frozen_at'] is not None for mask in masks)}/{len(masks)}"
-        row |= {"last at": short["last layer frozen at"], "channels kept": short["channels kept"]}
-        row |= {key: sum(mask.get(key, 0) for mask in masks) for key in ("forced", "spared", "rescued")}
-        rows.append(row | {"conditional accuracy": short["conditional accuracy"]})
-    return _noted_frame(pd.DataFrame(rows), list(records.values()))
+        if record is not None:
+            masks, short = record["masks"], _headline_row(record)
+            row["layers frozen"] = f"{sum(mask['frozen_at'] is not None for mask in masks)}/{len(masks)}"
+            row |= {"last at": short["last layer frozen at"]} | short
+            row |= {key: sum(mask.get(key, 0) for mask in masks) for key in ("forced", "spared", "rescued")}
+        rows.append(row)
+    frame = pd.DataFrame(rows, columns=["rule", *RULE_COLUMNS], dtype=object).fillna(NOT_RUN)
+    return _noted_frame(frame, list(records.values()))
 
 
 def settings(profile: str, seed: int) -> pd.DataFrame:
@@ -246,22 +227,16 @@ def noticed(*records: Record) -> pd.DataFrame | str:
 
     `until` is the iteration where it was found to be over, which not everything can be.
     """
-    rows = [
-        {
-            "run": record["id"],
-            "iteration": warning["iteration"],
-            "until": warning.get("until", "–"),
-            "what": warning["text"],
-        }
-        for record in records
-        for warning in record.get("warnings", [])
-    ]
-    watched = [record for record in records if "warnings" in record]
-    if rows:
-        return pd.DataFrame(rows)
-    if not watched:
-        return f"Whether something went wrong in training is not known: {NOT_WATCHED}." if records else f"**{NOT_RUN}**"
-    return f"Nothing went wrong in the training of {', '.join(record['id'] for record in watched)}."
+    warned = [(record["id"], warning) for record in records for warning in record.get("warnings", [])]
+    if warned:
+        keys = {"iteration": "iteration", "until": "until", "what": "text"}
+        return pd.DataFrame(
+            {"run": run} | {name: warning.get(key, "–") for name, key in keys.items()} for run, warning in warned
+        )
+    if watched := [record["id"] for record in records if "warnings" in record]:
+        return f"Nothing went wrong in the training of {', '.join(watched)}."
+    unknown = "Whether something went wrong in training is not known: it was trained before trainings were watched."
+    return unknown if records else f"**{NOT_RUN}**"
 
 
 def noticed_in(profile: str, seeds: Sequence[int]) -> pd.DataFrame | str:
@@ -274,24 +249,22 @@ def provenance(profile: str) -> pd.DataFrame | str:
     rows = []
     for record in find_runs(profile):
         made = record["provenance"]
-        rows.append(
-            {
-                "run": record["id"],
-                "commit": str(made["commit"])[:10] + (" with changes" if made["dirty"] else ""),
-                "ppcd": made["ppcd"],
-                "torch": made["libraries"].get("torch", "unknown"),
-                "device": f"{made['device']}, {made['threads']} threads",
-                "data": f"{record['data']['identity']} ({record['data']['images']} images{_noted(record)})",
-                "teacher": record["teacher"]["id"] if record["teacher"] else "–",
-                "started": made["started"],
-                "minutes": f"{record['training']['seconds'] / 60:.1f}",
-            }
-        )
+        rows.append({
+            "run": record["id"],
+            "commit": str(made["commit"])[:10] + (" with changes" if made["dirty"] else ""),
+            "ppcd": made["ppcd"],
+            "torch": made["libraries"].get("torch", "unknown"),
+            "device": f"{made['device']}, {made['threads']} threads",
+            "data": f"{record['data']['identity']} ({record['data']['images']} images{_noted(record)})",
+            "teacher": record["teacher"]["id"] if record["teacher"] else "–",
+            "started": made["started"],
+            "minutes": f"{record['training']['seconds'] / 60:.1f}",
+        })  # fmt: skip
     return pd.DataFrame(rows) if rows else f"Runs of profile {profile}: **{NOT_RUN}**"
 
 
 def _noted(record: Record | None) -> str:
-    """What is to be known of the images behind their number: ", JPEG source"."""
+    """The note on the data of a run: ", JPEG source"; "" where there is none."""
     note = "" if record is None else data_note([record])
     return f", {note}" if note else ""
 

@@ -12,17 +12,18 @@ parts must hold together, which needs no correction. The number of claims is not
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from paper import sums
 from paper.artifacts.render import write_number
 from paper.artifacts.sources import Study, listed
-from paper.claims.evidence import Evidence, Missing
+from paper.claims.evidence import OWN_TIME, Measurements
 from paper.claims.predicates import (
     CLAIMS,
     MEASURES,
@@ -30,14 +31,13 @@ from paper.claims.predicates import (
     SCORES,
     SEARCHED,
     TIMES,
-    Array,
     Claim,
     Part,
     Quantity,
     name,
 )
 from paper.generations import samples_per_generation
-from paper.intervals import LEVEL, MOST_SEEDS, seeds_to_decide, t_interval
+from paper.intervals import LEVEL, MOST_SEEDS, Contrast
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.training.profiles import get_profile
@@ -51,16 +51,6 @@ STATUSES: dict[Status, str] = {
     "inconclusive": "no part is on the other side, but the interval of at least one holds both",
     "not run": "a run or a measurement that the claim needs is not there: nothing is known",
 }
-
-
-class Measurements(Protocol):
-    """Where measurements come from: runs (`paper.claims.evidence.Evidence`)."""
-
-    def values(self, quantity: Quantity, side_by_side: bool = True) -> Array: ...
-    def side_by_side(self, recipes: Iterable[str]) -> bool: ...
-    def runs(self, recipes: Iterable[str]) -> list[str]: ...
-    def collapsed(self, recipe: str) -> list[int]: ...
-    def copies_of_the_backbone(self, recipes: Iterable[str]) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -161,30 +151,32 @@ def combine(statuses: Sequence[Status]) -> Status:
     return "reproduced"
 
 
-def judge(claim: Claim, measurements: Measurements, seeds: Sequence[int]) -> Outcome:
+def judge(claim: Claim, measurements: Measurements) -> Outcome:
     """Check a claim.
 
     Args:
         claim: one of CLAIMS.
-        measurements: of all systems, each [seed].
-        seeds: those of the measurements.
+        measurements: of all its systems.
     """
     timed = [quantity.recipe for quantity in claim.quantities if quantity.key in TIMES]
     together = measurements.side_by_side(timed)
-    found: dict[Quantity, Array] = {}
-    missing: dict[str, list[str]] = {}
-    for quantity in claim.quantities:
-        try:
-            found[quantity] = measurements.values(quantity, together)
-        except Missing as absent:
-            missing.setdefault(absent.what, []).append(absent.of)
+    read = {  # all times come from one measurement, or each from its run's own
+        quantity: quantity
+        if together or quantity.key not in TIMES
+        else Quantity(quantity.recipe, OWN_TIME + quantity.key)
+        for quantity in claim.quantities
+    }
     runs = tuple(measurements.runs(claim.recipes))
+    missing: dict[str, list[str]] = {}
+    for what, of in filter(None, map(measurements.missing, read.values())):
+        missing.setdefault(what, []).append(of)
     if missing:
         said = tuple(f"no {what}: {', '.join(dict.fromkeys(of))}" for what, of in missing.items())
         return Outcome(claim, "not run", (), said, runs)
+    table = measurements.table(read.values()).set_axis(pd.MultiIndex.from_tuples(read), axis="columns")
     collapsed = _collapsed(claim, measurements)
-    vary = sum(not all(quantity.fixed for quantity in part.quantities) for part in claim.parts)
-    parts = tuple(_judge_part(part, found, _kept(part, collapsed, seeds), vary) for part in claim.parts)
+    vary = sum(not part.fixed for part in claim.parts)
+    parts = tuple(_judge_part(part, table, collapsed, vary) for part in claim.parts)
     remarks = ["each timed after its own training, not side by side"] if timed and not together else []
     remarks += _remarks(claim, measurements, collapsed)
     return Outcome(claim, combine([part.status for part in parts]), parts, (), runs, "; ".join(remarks))
@@ -197,46 +189,44 @@ def _collapsed(claim: Claim, measurements: Measurements) -> dict[str, list[int]]
     return {recipe: seeds for recipe in pruned if (seeds := measurements.collapsed(recipe))}
 
 
-def _kept(part: Part, collapsed: dict[str, list[int]], seeds: Sequence[int]) -> list[int]:
-    """Places of the seeds that a part is judged by: those of which no run that it reads collapsed."""
+def _judge_part(part: Part, table: pd.DataFrame, collapsed: dict[str, list[int]], vary: int) -> PartOutcome:
+    """Judge a part by the seeds of which none of its runs collapsed, of a claim with so many parts that vary."""
+    means = tuple(float(np.mean(table[quantity])) for quantity in part.quantities)
     without = {seed for quantity in part.quantities for seed in collapsed.get(quantity.recipe, ())}
-    return [place for place, seed in enumerate(seeds) if seed not in without]
-
-
-def _judge_part(part: Part, found: dict[Quantity, Array], kept: Sequence[int], vary: int) -> PartOutcome:
-    """Judge a part by the seeds that are kept, of a claim of which so many parts vary over seeds."""
-    means = tuple(float(np.mean(found[quantity])) for quantity in part.quantities)
-    if not kept:
+    judged = table.drop(index=list(without))
+    if judged.empty:
         return PartOutcome(part, "inconclusive", math.nan, (-math.inf, math.inf), means, 0)
-    values = part.statistic(*(found[quantity][kept] for quantity in part.quantities))
-    values, bound = (np.log(values), math.log(part.bound)) if part.logs else (values, part.bound)
+    values = part.statistic(*(judged[quantity].to_numpy() for quantity in part.quantities))
+    bound = part.bound
+    if part.logs:
+        values, bound = np.log(values), math.log(bound)
+    contrast = Contrast(tuple(values.tolist()), bound)
+
     widened = 1 - (1 - LEVEL) / max(1, vary)
-    low, high = _interval(part, values, LEVEL)
+    low, high = _interval(part, contrast, LEVEL)
     status = decide(low, high, bound, part.side)
-    if status == "not reproduced" and decide(*_interval(part, values, widened), bound, part.side) != status:
+    if status == "not reproduced" and decide(*_interval(part, contrast, widened), bound, part.side) != status:
         status = "inconclusive"
-    wrong = bool(np.mean(values) > bound) != (part.side == "above")
-    needed = seeds_to_decide(values.tolist(), bound, widened if wrong else LEVEL) if status == "inconclusive" else None
+    wrong = (contrast.mean > bound) != (part.side == "above")
+    needed = contrast.seeds_to_decide(widened if wrong else LEVEL) if status == "inconclusive" else None
     back = np.exp if part.logs else float
     low, high = (float(back(end)) if math.isfinite(end) else end for end in (low, high))
-    return PartOutcome(part, status, float(back(np.mean(values))), (low, high), means, len(values), needed)
+    return PartOutcome(part, status, float(back(contrast.mean)), (low, high), means, len(values), needed)
 
 
-def _interval(part: Part, values: Array, level: float) -> tuple[float, float]:
+def _interval(part: Part, contrast: Contrast, level: float) -> tuple[float, float]:
     """The t interval; of no width where nothing that varies over seeds is compared, even with one seed."""
-    if len(values) == 1 and all(quantity.fixed for quantity in part.quantities):
-        return float(values[0]), float(values[0])
-    return t_interval(values.tolist(), level)
+    return (contrast.values[0],) * 2 if part.fixed else contrast.interval(level)
 
 
 def _remarks(claim: Claim, measurements: Measurements, collapsed: dict[str, list[int]]) -> list[str]:
-    """What is to be known of the runs behind a claim."""
+    """Remarks on the runs of a claim."""
     scored = {quantity.recipe for quantity in claim.quantities if quantity.key in SCORES}
     lost = [f"{name(recipe)} seed{'s' * (len(seeds) > 1)} {listed(seeds)}" for recipe, seeds in collapsed.items()]
     said = [f"left out, at chance: {'; '.join(lost)}"] if lost else []
     if any(recipe.startswith(PRUNED_BY_L1) for recipe in scored) and any(each.startswith("ppcd") for each in scored):
         said.append(f"l1 also cuts the trunk, #Par. and MACs: {', '.join(_sizes(claim.recipes, measurements))}")
-    if any((quantity.recipe, quantity.key) in ((SEARCHED, "fd"), (SEARCHED, "is")) for quantity in claim.quantities):
+    if {(SEARCHED, "fd"), (SEARCHED, "is")} & set(claim.quantities):
         said.append(f"{name(SEARCHED)} was selected by FD in the backbone that judges it")
     copies = measurements.copies_of_the_backbone(claim.recipes) if scored else 1
     return said + ([f"scores from {copies} separately trained copies of the backbone"] if copies > 1 else [])
@@ -244,60 +234,51 @@ def _remarks(claim: Claim, measurements: Measurements, collapsed: dict[str, list
 
 def _sizes(recipes: Sequence[str], measurements: Measurements) -> list[str]:
     """`PPCD-GAN 41.9k 4.36M`, of each recipe."""
-    said = []
-    for recipe in recipes:
-        sizes = [np.mean(measurements.values(Quantity(recipe, key))) for key in ("params", "macs")]
-        said.append(" ".join([name(recipe), *(write_number(float(size), "count") for size in sizes)]))
-    return said
+    sizes = measurements.table(Quantity(recipe, key) for recipe in recipes for key in ("params", "macs")).mean()
+    return [" ".join([name(recipe), *(write_number(size, "count") for size in sizes[recipe])]) for recipe in recipes]
 
 
 def check_claims(profile: str, seeds: Sequence[int]) -> list[Outcome]:
     """Every claim against the complete runs of these seeds, in the paper's order.
 
+    A recipe counts only where every seed that was asked for is complete: a mean over other seeds than its rival's
+    would not be paired, and less than what was asked must not look like it.
+
     Raises:
         PpcdError: unknown profile, no or impossible seeds, or runs that must not be compared.
     """
-    evidence = Evidence(get_profile(profile).name, tuple(seeds))
     if not seeds:
         raise PpcdError("claims need at least one seed, for example 0")
-    evidence.read(RECIPES_OF_CLAIMS)
-    return [judge(claim, evidence, evidence.seeds) for claim in CLAIMS]
+    measurements = Measurements(profile, seeds, RECIPES_OF_CLAIMS)
+    return [judge(claim, measurements) for claim in CLAIMS]
 
 
 def as_json(outcome: Outcome, study: Study) -> dict[str, Any]:
     """An outcome for `claims.json`: plain values, nothing that is not finite."""
-    claim = outcome.claim
-    parts = [
-        _part_json(part, outcome.parts[index] if outcome.parts else None) for index, part in enumerate(claim.parts)
-    ]
+    claim, found = outcome.claim, outcome.parts or [None] * len(outcome.claim.parts)
     return {
         "id": claim.id, "sentence": claim.sentence, "where": claim.where, "status": outcome.status,
         "measured": outcome.measured, "runs": list(outcome.runs), "by_design": claim.by_design,
         "seeds_to_decide": outcome.needed if outcome.open else None, "reading": claim.reading,
         "tolerance": claim.tolerance, "recipes": list(claim.recipes), "missing": list(outcome.missing),
-        "parts": parts, "profile": study.profile, "seeds": list(study.seeds), "backbone": study.backbone,
+        "parts": [_part_json(part, each) for part, each in zip(claim.parts, found, strict=True)],
+        "profile": study.profile, "seeds": list(study.seeds), "backbone": study.backbone,
         "interval_over": spread_over(study),
     }  # fmt: skip
 
 
 def _part_json(part: Part, outcome: PartOutcome | None) -> dict[str, Any]:
+    means = outcome.means if outcome else [None] * len(part.quantities)
     return {
         "text": part.text,
         "holds": f"{part.side} {part.bound:.6g}",
         "status": outcome.status if outcome else "not run",
-        "value": _finite(outcome.value) if outcome else None,
+        "value": outcome.value if outcome and math.isfinite(outcome.value) else None,
         "interval": list(outcome.interval) if outcome and math.isfinite(outcome.interval[0]) else None,
         "seeds_in_interval": outcome.seeds if outcome else 0,
         "paper": part.published(),
-        "means": {
-            f"{MEASURES[quantity.key]} {name(quantity.recipe)}": outcome.means[index] if outcome else None
-            for index, quantity in enumerate(part.quantities)
-        },
+        "means": dict(zip((f"{MEASURES[key]} {name(recipe)}" for recipe, key in part.quantities), means, strict=True)),
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def spread_over(study: Study) -> str:

@@ -1,168 +1,154 @@
-"""What claims are judged by: the measurements of runs, one value a seed.
+"""What claims and questions are judged by: the measurements of runs, paired by seed.
 
 Scores are those of the tables, of as many images (`metrics` of run.json). Leakage, which is not measured there, is the
 mean of a run's ten generations: a mean over images, so fewer of them do not bias it as they do a Fréchet distance.
 """
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from paper.artifacts.sources import Record, common_protocol, find_records, listed, own_networks, read_csv, second_half
-from paper.claims.predicates import SCORES, TIMES, Array, Quantity
+from paper.attention_agreement import read_agreement
+from paper.claims.predicates import SCORES, TIMES, Quantity
 from paper.generations import read_generations
 from paper.real_images import comparable, read_real_images
 from paper.timing import read_runtime
-from ppcd.base import PpcdError
-from ppcd.metrics.evaluate import is_free
+from ppcd.training.profiles import get_profile
 
+OWN_TIME = "own "  # before the name of a time: that of the run's own record, which was timed after its training
+MAPS = ("within", "between")  # agreement of a student's attention maps with its teacher's
 BLOCKS = 10  # of the second half of a training, in each of which the spread of its loss is taken
 STEP = 0.01  # of the training, in which a mask layer may close only so much
 ERRORS = 3  # standard errors by which an accuracy must exceed chance
 
 
-class Missing(Exception):
-    """A run or a measurement that a claim needs is not there: what (`run`, `generations`, `GPU time`), and of which."""
-
-    def __init__(self, what: str, of: str) -> None:
-        super().__init__(f"no {what}: {of}")
-        self.what, self.of = what, of
-
-
-@dataclass
-class Evidence:
-    """The complete runs of a profile, read once, and what was measured of them.
-
-    A recipe counts only where every seed that was asked for is complete: a mean over other seeds than its rival's
-    would not be paired, and less than what was asked must not look like it.
+class Measurements:
+    """The complete runs of a profile with these seeds, each read once, and what was measured of them.
 
     Raises:
         PpcdError: unknown profile, a run directory that was changed, or runs that were measured in different ways.
     """
 
-    profile: str
-    seeds: tuple[int, ...]
-    _records: dict[str, list[Record]] = field(default_factory=dict)
-    _generations: dict[str, dict[str, Any] | None] = field(default_factory=dict)
-    _times: dict[str, dict[str, float | None] | None] = field(default_factory=dict)
+    def __init__(self, profile: str, seeds: Sequence[int], recipes: Iterable[str]) -> None:
+        self.profile, self.seeds = get_profile(profile).name, list(seeds)
+        self._records = {name: find_records(self.profile, name, seeds) for name in dict.fromkeys(recipes)}
+        self._values: dict[tuple[str, str, str], float] = {}  # run, key, weights
+        everything = self.records(*self._records)
+        common_protocol(everything)
+        common_protocol([_as_measured(record, found) for record in everything if (found := read_generations(record))])
 
-    def read(self, recipes: Iterable[str]) -> None:
-        """Read the runs of these recipes and check that they may be compared."""
-        for recipe in recipes:
-            if recipe not in self._records:
-                self._records[recipe] = find_records(self.profile, recipe, self.seeds)
-        records = [record for found in self._records.values() for record in found]
-        common_protocol(records)
-        for record in records:
-            self._generations[record["id"]] = read_generations(record)
-            self._times[record["id"]] = read_runtime(record)
-        self._check_generations(records)
-
-    def _check_generations(self, records: Sequence[Record]) -> None:
-        """All generations were measured alike: the same protocol, the same number of generations."""
-        first: tuple[str, dict[str, Any]] | None = None
-        for record in records:
-            measured = self._generations[record["id"]]
-            if measured is None:
-                continue
-            protocol = {
-                key: value
-                for key, value in measured["protocol"].items()
-                if key != "classifier_epochs" and not is_free(key)
-            } | {"generations": len(measured["generations"])}
-            first = first or (record["id"], protocol)
-            for key in sorted(set(protocol) | set(first[1])):
-                if protocol.get(key) != first[1].get(key):
-                    raise PpcdError(
-                        f"generations of run {record['id']} were measured with {key} {protocol.get(key)!r}, those of "
-                        f"{first[0]} with {first[1].get(key)!r}; measure them anew"
-                    )
+    def records(self, *recipes: str, seeds: Iterable[int] | None = None) -> list[Record]:
+        """The records of the complete runs of these recipes, of some seeds or of all."""
+        asked = set(self.seeds if seeds is None else seeds)
+        return [record for name in recipes for record in self._records[name] if record["seed"] in asked]
 
     def runs(self, recipes: Iterable[str]) -> list[str]:
         """Names of the complete runs of these recipes."""
-        return [record["id"] for recipe in recipes for record in self._records.get(recipe, [])]
+        return [record["id"] for record in self.records(*recipes)]
 
-    def missing_runs(self, recipe: str) -> list[int]:
-        """The seeds whose run of this recipe is not complete."""
-        found = {record["seed"] for record in self._records.get(recipe, [])}
-        return [seed for seed in self.seeds if seed not in found]
+    def table(self, quantities: Iterable[Quantity], weights: str = "ema") -> pd.DataFrame:
+        """A row for each seed, a column for each quantity; NaN where a run is not complete or was not measured.
+
+        Args:
+            quantities: of recipes that were read.
+            weights: whose scores: "ema" or "raw", the last weights of the training.
+        """
+        columns = {}
+        for quantity in quantities:
+            values = {
+                record["seed"]: self._value(record, quantity.key, weights) for record in self.records(quantity.recipe)
+            }
+            columns[quantity] = [values.get(seed, math.nan) for seed in self.seeds]
+        return pd.DataFrame(columns, index=self.seeds)
+
+    def _value(self, record: Record, key: str, weights: str) -> float:
+        if (measurement := (record["id"], key, weights)) not in self._values:
+            self._values[measurement] = measured(record, key, weights)
+        return self._values[measurement]
+
+    def missing(self, quantity: Quantity) -> tuple[str, str] | None:
+        """What a quantity lacks (`run`, `generations`, `GPU time`) and of which recipe and seeds; None where all of
+        them are there."""
+        complete = {record["seed"] for record in self._records[quantity.recipe]}
+        what, absent = "run", [seed for seed in self.seeds if seed not in complete]
+        if not absent:
+            what, values = _called(quantity.key), self.table([quantity])[quantity]
+            absent = values.index[values.isna()].tolist()
+        some = f" (seed{'s' * (len(absent) > 1)} {listed(absent)})" if len(absent) < len(self.seeds) else ""
+        return (what, quantity.recipe + some) if absent else None
 
     def side_by_side(self, recipes: Iterable[str]) -> bool:
-        """Whether all these systems were timed interleaved; else each run's own timing is taken, for all."""
-        return all(self._times[run] is not None for run in self.runs(recipes))
+        """Whether all these systems were timed interleaved."""
+        return all(read_runtime(record) is not None for record in self.records(*recipes))
 
     def copies_of_the_backbone(self, recipes: Iterable[str]) -> int:
         """How many copies of the backbone, trained on different machines, measured these systems' scores."""
-        recipes = list(recipes)
-        measured = [found for run in self.runs(recipes) if (found := self._generations[run]) is not None]
-        leakages = len({found["protocol"].get("backbone_sha256") for found in measured})
-        return max(leakages, own_networks([record for recipe in recipes for record in self._records[recipe]]))
+        records = self.records(*recipes)
+        generations = [found for record in records if (found := read_generations(record)) is not None]
+        leakages = len({found["protocol"].get("backbone_sha256") for found in generations})
+        return max(leakages, own_networks(records))
 
     def collapsed(self, recipe: str) -> list[int]:
-        """The seeds whose run of this recipe collapsed: its accuracy does not exceed chance (see `at_chance`)."""
-        return [record["seed"] for record in self._records.get(recipe, []) if at_chance(record)]
-
-    def values(self, quantity: Quantity, side_by_side: bool = True) -> Array:
-        """A measurement, [seed].
-
-        Args:
-            quantity: which.
-            side_by_side: for times: those of `runtime.json`, else those of each run's own record.
-
-        Raises:
-            Missing: a run is not complete, or it was not measured.
-        """
-        if absent := self.missing_runs(quantity.recipe):
-            raise Missing("run", _of(quantity.recipe, absent, self.seeds))
-        records = self._records[quantity.recipe]
-        found = {record["seed"]: self._measured(record, quantity.key, side_by_side) for record in records}
-        known = {seed: value for seed, value in found.items() if value is not None and np.isfinite(value)}
-        if unmeasured := [seed for seed in found if seed not in known]:
-            raise Missing(_called(quantity.key), _of(quantity.recipe, unmeasured, self.seeds))
-        return np.array(list(known.values()), dtype=float)
-
-    def _measured(self, record: Record, key: str, side_by_side: bool) -> float | None:
-        """One run's measurement; None where there is none."""
-        if key == "leakage":
-            measured = self._generations[record["id"]]
-            return None if measured is None else float(np.mean([each[key] for each in measured["generations"]]))
-        if key in SCORES:
-            return record["metrics"]["ema"][key]
-        if key in TIMES:
-            return _time(self._times[record["id"]] if side_by_side else None, record, key)
-        if key == "real_leakage":
-            floor = read_real_images(self.profile)
-            same = floor is not None and comparable(floor["protocol"], record["metrics"]["protocol"])
-            return floor["scores"].get("leakage") if floor is not None and same else None
-        if key == "frozen":
-            return float(np.mean([mask["frozen_at"] is not None for mask in record["masks"]]))
-        if key == "loss_spread":
-            return loss_spread(read_csv(record, "history.csv"))
-        if key == "mask_step":
-            return mask_step(record)
-        return record["complexity"][key]
+        """The seeds whose run of this recipe collapsed (see `at_chance`)."""
+        return [record["seed"] for record in self.records(recipe) if at_chance(record)]
 
 
-def _of(recipe: str, seeds: Sequence[int], asked: Sequence[int]) -> str:
-    """`sagan`, or `sagan (seed 1)` where other seeds are there."""
-    return recipe if len(seeds) == len(asked) else f"{recipe} (seed{'s' * (len(seeds) > 1)} {listed(seeds)})"
+def _as_measured(record: Record, generations: dict[str, Any]) -> Record:
+    """What `common_protocol` compares, of the generations of a run."""
+    protocol = {key: value for key, value in generations["protocol"].items() if key != "classifier_epochs"}
+    count = {"generations": len(generations["generations"])}
+    return {"id": record["id"], "metrics": {"protocol": protocol | count}}
+
+
+def measured(record: Record, key: str, weights: str = "ema") -> float:
+    """One measurement of a run; NaN where there is none.
+
+    Args:
+        record: of a complete run.
+        key: one of `paper.claims.predicates.MEASURES`, or of SCORES, MAPS and TIMES, with OWN_TIME before a time.
+        weights: whose scores: "ema" or "raw"; of the last weights there are no generations.
+    """
+    value = _measured(record, key, weights)
+    return math.nan if value is None or not math.isfinite(value) else float(value)
+
+
+def _measured(record: Record, key: str, weights: str) -> float | None:
+    if key == "leakage":
+        found = read_generations(record) if weights == "ema" else None
+        return None if found is None else float(np.mean([each["leakage"] for each in found["generations"]]))
+    if key in SCORES:
+        scores = record["metrics"][weights]  # an adopted teacher has no last weights
+        return None if scores is None else scores[key]
+    if key in TIMES:
+        return (read_runtime(record) or {}).get(key)
+    if key.startswith(OWN_TIME):
+        return (record["runtime"].get(key.removeprefix(OWN_TIME)) or {}).get("seconds_per_batch")
+    if key in MAPS:
+        blocks = read_agreement(record)
+        return None if blocks is None else float(np.mean([each[key] for each in blocks]))
+    if key == "real_leakage":
+        real = read_real_images(record["profile"])
+        same = real is not None and comparable(real["protocol"], record["metrics"]["protocol"])
+        return real["scores"].get("leakage") if real is not None and same else None
+    if key == "frozen":
+        return float(np.mean([mask["frozen_at"] is not None for mask in record["masks"]]))
+    if key == "loss_spread":
+        return loss_spread(read_csv(record, "history.csv"))
+    if key == "mask_step":
+        return mask_step(record)
+    return record["complexity"][key]
 
 
 def _called(key: str) -> str:
+    """What is missing where a run has no such measurement."""
     if key == "leakage":
         return "generations"
-    return f"{key.upper()} time" if key in TIMES else key.replace("_", " ")
-
-
-def _time(side_by_side: dict[str, float | None] | None, record: Record, key: str) -> float | None:
-    """Seconds per batch of 64 images."""
-    if side_by_side is not None:
-        return side_by_side.get(key)
-    own = record["runtime"].get(key)
-    return None if own is None else own["seconds_per_batch"]
+    device = key.removeprefix(OWN_TIME)
+    return f"{device.upper()} time" if device in TIMES else key.replace("_", " ")
 
 
 def at_chance(record: Record) -> bool:
