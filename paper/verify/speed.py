@@ -1,40 +1,19 @@
-"""What `make bench` and notebook 10 keep, against the measured seconds, the runs, and the pages that show it."""
+"""What `make bench` and notebook 10 write, against the measured seconds, the runs, and the pages that show it."""
 
-import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from paper import sums
 from paper.artifacts import speed, speed_figures
 from paper.bench import results
-from paper.verify.compare import ROUNDING, Finding, differences
-from paper.verify.products import moved
-from paper.verify.verifying import (
-    Report,
-    check_pages,
-    check_run_records,
-    check_sums,
-    hashes_differ,
-    made_differs,
-    summed,
-)
+from paper.verify.compare import ROUNDING, value_difference
+from paper.verify.products import compare_products, moved
+from paper.verify.report import Report
+from paper.verify.verifying import check_hashes, check_pages, check_runs
 from ppcd import paths
 from ppcd.base import PpcdError
 
-NAME = speed.FOLDER  # beside the names of profiles
-
-
-def is_there() -> bool:
-    """Whether speed was measured."""
-    return results.place().is_file()
-
-
-def adopt_speed() -> None:
-    """Take what was written before there was a SHA256SUMS into those of the bench, as it is."""
-    for folder in (results.place().parent, paths.results(NAME), paths.figures(NAME)):
-        if folder.is_dir():
-            sums.adopt(folder, summed(folder))
+NAME = speed.FOLDER  # stands with the names of profiles
 
 
 def verify_speed(say: Callable[[str], None] = lambda _: None) -> Report:
@@ -46,46 +25,41 @@ def verify_speed(say: Callable[[str], None] = lambda _: None) -> Report:
     Raises:
         PpcdError: speed was not measured.
     """
-    if not is_there():
+    if not results.place().is_file():
         raise PpcdError(f"speed was not measured: there is no {results.place()}; make bench measures it")
     report, shown = Report(NAME), f"results/{results.FILE}"
-    changed = hashes_differ(report, "results", results.place().parent) | check_sums(report)
     for root in sorted(paths.results(speed.HALF_FOLDER).glob("*/runs")):
-        check_run_records(report, f"results/{speed.HALF_FOLDER}/{root.parent.name}", root.parent)
+        check_runs(report, f"results/{speed.HALF_FOLDER}/{root.parent.name}", root.parent)
     try:
         content = results.read()
-        computed = results.computed(content["parts"])
+        problem = value_difference(content, results.computed(content["parts"]), ROUNDING)
     except PpcdError as error:
-        report.findings.append(Finding(shown, "", str(error)))
+        report.add(shown, str(error))
     else:
-        made = json.dumps(computed, indent=1)
-        committed = results.place().read_text()
-        report.add(shown, differences(shown, committed, made, 0.0 if shown in changed else ROUNDING))
-        report.checked.append(f"{sum(len(part['groups']) for part in content['parts'].values())} measurements")
+        report.add(shown, *([problem] if problem else []))
         say(f"{NAME}: medians, ratios and targets computed again")
-        _check_products(report, content, changed)
-    if paths.results(NAME).resolve() == (paths.repository() / "results" / NAME).resolve():
-        check_pages(report, paths.repository())
-    report.add_changed(changed)
+        _check_products(report, content)
+    check_pages(report, paths.repository())
+    check_hashes(report, "results", results.place().parent)
+    check_hashes(report, f"results/{NAME}", paths.results(NAME))
+    check_hashes(report, f"figures/{NAME}", paths.figures(NAME))
     return report
 
 
-def _check_products(report: Report, content: results.Content, changed: Mapping[str, str]) -> None:
-    """Make figures and summary anew and compare them with what is there."""
-    committed = {f"results/{NAME}/{path.name}": path for path in paths.results(NAME).glob("*.md")}
-    committed |= {f"figures/{NAME}/{path.name}": path for path in paths.figures(NAME).glob("*.*") if path.stem}
-    committed = {name: path for name, path in committed.items() if not path.name.startswith(".")}
+def _check_products(report: Report, content: results.Content) -> None:
+    """Make figures and summary again and compare them with what is there."""
+    committed = _products()
     with tempfile.TemporaryDirectory(prefix="ppcd-verify-") as folder:
-        roots = {"PPCD_RESULTS": str(Path(folder) / "results"), "PPCD_FIGURES": str(Path(folder) / "figures")}
-        with moved(roots):
-            made = {f"results/{NAME}/{speed.SUMMARY}": speed.write_summary(content)}
+        with moved(PPCD_RESULTS=f"{folder}/results", PPCD_FIGURES=f"{folder}/figures"):
+            speed.write_summary(content)
             for name in speed_figures.FIGURES:
-                written = speed_figures.write_figure(content, name)
-                made |= {f"figures/{NAME}/{path.name}": path for path in (*written, written[0].with_suffix(".json"))}
-        for name in committed.keys() - made.keys():
-            report.findings.append(Finding(name, "", "nothing that this version knows makes it"))
-        for name in made.keys() - committed.keys():
-            report.findings.append(Finding(name, "", "is missing; notebook 10 makes it"))
-        for name in sorted(made.keys() & committed.keys()):
-            report.findings += made_differs(report, name, committed[name], made[name], changed)
+                speed_figures.write_figure(content, name)
+            made = _products()
+        compare_products(report, committed, made)
     report.checked.append(f"{len(made)} figures and summaries")
+
+
+def _products() -> dict[str, Path]:
+    """`figures/bench/share.png` -> where it is."""
+    found = {f"results/{NAME}/{path.name}": path for path in paths.results(NAME).glob("*.md")}
+    return found | {f"figures/{NAME}/{path.name}": path for path in paths.figures(NAME).glob("[!.]*.*")}
