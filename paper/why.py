@@ -114,10 +114,10 @@ def find_cell(name: str, profile: str, seeds: Sequence[int]) -> Cell:
         }
     column = NAMES.get(column, column)
     if row not in known or column not in COLUMNS[table]:
-        there = list(dict.fromkeys(known.values()))
+        expected = list(dict.fromkeys(known.values()))
         raise PpcdError(
-            f"no cell {name!r}; {table} has rows {', '.join(there)} and columns {', '.join(COLUMNS[table])}, "
-            f"as in CELL={table}.{there[0]}.{COLUMNS[table][0]}"
+            f"no cell {name!r}; {table} has rows {', '.join(expected)} and columns {', '.join(COLUMNS[table])}, "
+            f"as in CELL={table}.{expected[0]}.{COLUMNS[table][0]}"
         )
     if table == "fig4":
         return _figure4(known[row], profile, seeds)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 
 from paper.bench import results as bench
-from paper.verify.speed import NAME, verify_speed
-from paper.verify.verifying import verify
+from paper.verify.compare import Finding
+from paper.verify.verifying import BENCH, check_pages, verify
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.errors import run_command
@@ -24,7 +24,7 @@ NOT_COMMITTED = "smoke"  # says nothing about quality
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 where everything is as the runs say, else 2, with every difference in a line of its own."""
     parser = argparse.ArgumentParser(prog="python -m paper verify", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--profile", default=ALL, help=f"{', '.join(PROFILES)}, {NAME}, or {ALL} that have results")
+    parser.add_argument("--profile", default=ALL, help=f"{', '.join(PROFILES)}, {BENCH}, or {ALL} that have results")
     parser.add_argument("--scores", action="store_true", help="measure every score again, which takes long")
     options = parser.parse_args(arguments)
     return run_command(lambda: _command(options.profile, options.scores), "nothing was written")
@@ -37,20 +37,24 @@ def _say(line: str) -> None:
 def _command(asked: str, scores: bool) -> None:
     torch.set_num_threads(1)  # as the runs were trained and measured
     there = [name for name in PROFILES if paths.results(name).is_dir() and name != NOT_COMMITTED]
-    profiles = [*there, *([NAME] if bench.place().is_file() else [])] if asked == ALL else [asked]
+    profiles = [*there, *([BENCH] if bench.place().is_file() else [])] if asked == ALL else [asked]
     if not profiles:
         raise PpcdError("there are no results to verify; make reproduce makes them")
-    wrong = 0
-    for profile in profiles:
-        report = verify_speed(_say) if profile == NAME else verify(profile, _say, scores)
-        for line in (*report.findings, *(f"note: {note}" for note in report.notes)):
-            print(line)
-        count = len(report.findings)
-        verdict = f"{count} not as the runs say" if count else "everything as the runs say"
-        print(f"{profile}: {', '.join(report.checked)}: {verdict}", flush=True)
-        wrong += count
+    wrong = sum(_show(name, verify(name, _say, scores)) for name in profiles)
+    root = paths.repository()
+    if paths.results("") == root / "results":  # the pages show these and no others
+        wrong += _show("README.md and docs", list(check_pages(root)))
     if wrong:
         raise PpcdError(
             f"{wrong} findings; restore what was changed, or make report PROFILE=... SEEDS=... to build it again from "
             "the runs"
         )
+
+
+def _show(name: str, findings: Sequence[Finding]) -> int:
+    """Print a line for each finding and one for all; how many there are."""
+    for finding in findings:
+        print(finding)
+    verdict = f"{len(findings)} not as the runs say" if findings else "everything as the runs say"
+    print(f"{name}: {verdict}", flush=True)
+    return len(findings)

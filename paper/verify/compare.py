@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -15,6 +15,16 @@ PLOTTED = 2e-5  # relative, for figures, whose numbers are written with six digi
 IMAGE = 2e-3  # absolute, for the mean and the deviation of images, which a network makes again
 BINARY = {".png", ".pdf"}  # other versions of matplotlib draw the same numbers differently; only their hash is checked
 SHOWN = 60  # characters of a differing line
+
+
+class Finding(NamedTuple):
+    """A file that is not what its runs give."""
+
+    file: str  # relative to the repository
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.problem}"
 
 
 def file_difference(committed: Path, made: Path, rounding: float) -> str | None:

@@ -31,8 +31,7 @@ from paper.attention_agreement import FILE as FOLLOWING
 from paper.paper_scale import FILE as PAPER_SCALE
 from paper.questions import SMALL_NOISE
 from paper.real_images import FILE as REAL
-from paper.verify.compare import BINARY, PLOTTED, ROUNDING, file_difference
-from paper.verify.report import Report
+from paper.verify.compare import BINARY, PLOTTED, ROUNDING, Finding, file_difference
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.training.recipes import get_recipe
@@ -123,28 +122,28 @@ def seeds_named(files: Iterable[Path]) -> Seeds:
     return tuple(int(seed) for seed in named.most_common(1)[0][0].split(",")) if named else (0,)
 
 
-def check_products(report: Report, other_judge: Callable[[], str | None], say: Callable[[str], None]) -> None:
+def check_products(
+    profile: str, other_judge: Callable[[], str | None], say: Callable[[str], None]
+) -> Iterator[Finding]:
     """Make everything again and compare it with what is there.
 
     Args:
-        report: gets what differs.
+        profile: its name.
         other_judge: says why the networks that measured the runs are not available; None where they are.
         say: called with a line when a product was made.
     """
-    committed, profile = find_products(report.profile), report.profile
+    committed = find_products(profile)
     products: dict[str, list[Path]] = {}
     for path in committed.values():
         products.setdefault(stem(path), []).append(path)
-    made_again, failed = set(), dict[str, list[str]]()
+    made_again, failed = set[str](), dict[str, list[str]]()
     with stage(profile) as folder:
         for name, files in products.items():
             make = find_maker(name)
             if make is None:
-                report.add(f"{name} of {profile}", "nothing that this version knows makes it")
-            elif name in JUDGED and other_judge:
-                report.notes.append(
-                    f"{name} was not made again: {other_judge}; its files have the hashes of {sums.FILE}"
-                )
+                yield Finding(f"{name} of {profile}", "nothing that this version knows makes it")
+            elif name in JUDGED and (reason := other_judge()):
+                say(f"note: {name} was not made again: {reason}; its files have the hashes of {sums.FILE}")
             else:
                 try:
                     make(profile, seeds_named(files))
@@ -153,24 +152,24 @@ def check_products(report: Report, other_judge: Callable[[], str | None], say: C
                 else:
                     made_again.add(name)
                     say(f"{profile}: {name} made again")
-        made = find_products(profile)
-        compare_products(report, {name: path for name, path in committed.items() if stem(path) in made_again}, made)
+        yield from compare(
+            {name: path for name, path in committed.items() if stem(path) in made_again}, find_products(profile)
+        )
     for reason, names in failed.items():
-        report.add(", ".join(names), f"cannot be made again: {reason}")
-    report.checked.append(f"{len(products)} tables, figures and lists of claims")
+        yield Finding(", ".join(names), f"cannot be made again: {reason}")
 
 
-def compare_products(report: Report, committed: Mapping[str, Path], made: Mapping[str, Path]) -> None:
-    """Findings for files that are missing, too many, or not what was made."""
+def compare(committed: Mapping[str, Path], made: Mapping[str, Path]) -> Iterator[Finding]:
+    """Files that are missing, too many, or not what was made."""
     for name in sorted(committed.keys() | made.keys()):
         if name not in committed:
-            report.add(name, "is missing; it is made of what is there")
+            yield Finding(name, "is missing; it is made of what is there")
         elif name not in made:
-            report.add(name, "nothing makes it of what is there")
+            yield Finding(name, "nothing makes it of what is there")
         else:
             rounding = PLOTTED if name.startswith("figures/") else ROUNDING
             if problem := file_difference(committed[name], made[name], rounding):
-                report.add(name, problem)
+                yield Finding(name, problem)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Run directories against themselves: what run.json says against the generator file, the logs and the teacher."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -10,17 +9,41 @@ from typing import Any
 
 import pandas as pd
 
-from paper import timing
-from paper.verify.compare import close
+from paper.verify.compare import Finding, close
+from ppcd.base import PpcdError
 from ppcd.networks.generators import Generator, GeneratorConfig, table_channels
 from ppcd.networks.io import load_generator
-from ppcd.records import flatten
+from ppcd.records import flatten, read_run
 from ppcd.runs.directory import MASK_FILE
 from ppcd.runs.finished import measure_complexity
 from ppcd.runs.train import GENERATOR
 
 LOGGED = 1e-5  # relative: a log has six digits of a number
 Record = dict[str, Any]  # a run.json
+
+
+def check_runs(shown: str, root: Path) -> tuple[dict[str, Record], list[Finding]]:
+    """The records of the runs that are what was written, by id; and what is wrong with these and the others.
+
+    Args:
+        shown: name of the folder that holds `runs`.
+        root: that folder.
+    """
+    records: dict[str, Record] = {}
+    problems: dict[str, list[str]] = {}
+    for directory in sorted(path.parent for path in (root / "runs").glob("*/run.json")):
+        try:
+            records[directory.name] = read_run(directory)
+        except PpcdError as error:
+            problems[directory.name] = [str(error).removeprefix(f"{directory / 'run.json'}: ")]
+    for name, record in records.items():
+        try:
+            problems[name] = list(record_problems(record, root / "runs" / name, records))
+        except (PpcdError, OSError, LookupError, TypeError, ValueError) as error:
+            problems[name] = [f"cannot be compared with its files ({error})"]
+    return records, [
+        Finding(f"{shown}/runs/{name}/run.json", each) for name, found in problems.items() for each in found
+    ]
 
 
 def record_problems(record: Record, directory: Path, records: Mapping[str, Record]) -> Iterator[str]:
@@ -46,7 +69,7 @@ def record_problems(record: Record, directory: Path, records: Mapping[str, Recor
         "classifier_epochs": profile["classifier_epochs"],
     }
     expected |= {f"metrics.protocol.{name}": value for name, value in protocol.items() if name in taken}
-    if teacher := records.get((record["teacher"] or {}).get("id")):
+    if teacher := records.get((record["teacher"] or {}).get("id", "")):
         expected["teacher.generator_sha256"] = teacher["files"][GENERATOR]
         expected["config.teacher"] = teacher["config_hash"]
     expected |= _last_logged(record, directory)
@@ -117,12 +140,3 @@ def _freezing_problems(mask: Mapping[str, Any], log: pd.DataFrame, two_step: boo
     if (at is None) != (latest == math.inf) or (at is not None and not earliest <= at <= latest):
         expected = "never" if latest == math.inf else f"from {earliest} to {latest}"
         yield f"masks[{mask['layer']}].frozen_at: says {at}, {MASK_FILE} says {expected}"
-
-
-def timing_problems(results: Path, records: Mapping[str, Record]) -> Iterator[str]:
-    """Where runtime.json names runs that are not there, or other weights than theirs."""
-    for name, run in json.loads((results / timing.FILE).read_text())["runs"].items():
-        if not (results / "runs" / name / "run.json").is_file():
-            yield f"runs.{name}: there is no such run"
-        elif name in records and run["generator_sha256"] != records[name]["files"][GENERATOR]:
-            yield f"runs.{name}: timed with other weights than the run has"

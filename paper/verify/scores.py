@@ -1,14 +1,18 @@
 """`--scores`: the scores of run.json, generations.json and real.json, measured again. It takes long."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from paper.generations import FILE as GENERATIONS
 from paper.generations import measure_generation
+from paper.judges import get_judges
+from paper.real_images import FILE as REAL
 from paper.real_images import measure_floor, read_floor
-from paper.verify.compare import close
+from paper.verify.compare import Finding, close
+from ppcd import paths
+from ppcd.base import PpcdError
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.evaluate import evaluate
 from ppcd.metrics.gauges import Gauges
@@ -18,6 +22,33 @@ from ppcd.training.profiles import Profile
 
 RELATIVE = 1e-3  # what the arithmetic of another machine may change in a score
 ABSOLUTE = 2e-3  # and in a share of the samples
+
+
+def check_scores(profile: Profile, records: Mapping[str, Any], say: Callable[[str], None]) -> Iterator[Finding]:
+    """Scores that are measured again, run by run, and differ.
+
+    Args:
+        profile: of the runs.
+        records: by the runs' ids.
+        say: called with a line when a run was measured.
+    """
+    data, gauges = get_judges(profile.name)
+    for number, (name, record) in enumerate(records.items(), 1):
+        for problem in score_problems(record, paths.results(profile.name) / "runs" / name, profile, data, gauges):
+            yield Finding(f"results/{profile.name}/runs/{name}/run.json", problem)
+        say(f"{profile.name}: scores of {number} of {len(records)} runs measured again")
+    for problem in real_problems(profile, data, gauges):
+        yield Finding(f"results/{profile.name}/{REAL}", problem)
+
+
+def other_judge(profile: str, records: Mapping[str, Any]) -> str | None:
+    """Why the networks that measured the runs are not available here; None where they are."""
+    theirs = {record["metrics"]["protocol"].get("backbone_sha256") for record in records.values()}
+    try:
+        ours = get_judges(profile)[1].network.sha256
+    except PpcdError as error:
+        return str(error)
+    return None if theirs == {ours} else "it needs the classifier that measured the runs, and the one here is another"
 
 
 def score_problems(

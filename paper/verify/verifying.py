@@ -1,89 +1,72 @@
-"""The whole of `make verify` for one profile: hashes, runs, what is made of them, and the pages that show it."""
+"""`make verify` of a profile, of the bench, and of the pages: hashes, runs, and what is made of them."""
 
-from collections.abc import Callable, Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from paper import sums, timing
-from paper.generations import FILE as GENERATIONS
-from paper.generations import read_generations
-from paper.judges import get_judges
+from paper import sums
+from paper.artifacts import speed, speed_figures
+from paper.bench import results as bench
 from paper.paper_networks import compute_complexity
 from paper.paper_scale import FILE as PAPER_SCALE
 from paper.paper_scale import read as read_paper_scale
-from paper.readme import blocks, pages
-from paper.real_images import FILE as REAL
-from paper.verify.compare import ROUNDING, text_difference, value_difference
-from paper.verify.products import check_products, moved
-from paper.verify.report import Report
-from paper.verify.runs import record_problems, timing_problems
-from paper.verify.scores import real_problems, score_problems
+from paper.readme import filled, pages
+from paper.verify.compare import ROUNDING, Finding, text_difference, value_difference
+from paper.verify.products import check_products, compare, moved
+from paper.verify.runs import check_runs
+from paper.verify.scores import check_scores, other_judge
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.data import sets as data
-from ppcd.records import read_run
 from ppcd.training.profiles import get_profile
 
-Record = dict[str, Any]
+BENCH = speed.FOLDER  # stands with the names of profiles
 
 
-def verify(profile: str, say: Callable[[str], None] = lambda _: None, scores: bool = False) -> Report:
-    """Check everything that a profile's results and figures hold.
+def verify(name: str, say: Callable[[str], None] = lambda _: None, scores: bool = False) -> list[Finding]:
+    """Check everything that results and figures hold of a profile.
 
     Args:
-        profile: its name.
-        say: called with a line when a part is done.
+        name: of the profile; "bench": of what `make bench` and notebook 10 write.
+        say: called with a line when a part is done, and with what could not be compared here.
         scores: measure the runs' scores again.
 
     Raises:
         PpcdError: unknown profile, or one without results; scores that cannot be measured again here.
     """
-    report = Report(get_profile(profile).name)
+    if name == BENCH:
+        found = list(_check_bench(say))
+        folders = {"results": bench.place().parent}
+    else:
+        found = list(_check_profile(get_profile(name).name, say, scores))
+        folders = {}
+    for shown, folder in (
+        folders | {f"results/{name}": paths.results(name), f"figures/{name}": paths.figures(name)}
+    ).items():
+        found += _check_hashes(shown, folder, {finding.file for finding in found})
+    return found
+
+
+def _check_profile(profile: str, say: Callable[[str], None], scores: bool) -> Iterator[Finding]:
     results = paths.results(profile)
     if not results.is_dir():
         raise PpcdError(f"profile {profile} has no results in {results}; make reproduce PROFILE={profile} makes them")
-    records = check_runs(report, f"results/{profile}", results)
+    records, problems = check_runs(f"results/{profile}", results)
+    yield from problems
     say(f"{profile}: {len(records)} runs read")
     with _same_data(profile, records.values()):
-        check_products(report, lambda: _other_judge(profile, records), say)
+        yield from check_products(profile, lambda: other_judge(profile, records), say)
+        if scores and (reason := other_judge(profile, records)):
+            raise PpcdError(f"the scores of {profile} cannot be measured again here: {reason}")
         if scores:
-            _check_scores(report, records, say)
-    _check_measurements(report, records)
-    check_pages(report, paths.repository())
-    check_hashes(report, f"results/{profile}", results)
-    check_hashes(report, f"figures/{profile}", paths.figures(profile))
-    return report
+            yield from check_scores(get_profile(profile), records, say)
+    if (results / PAPER_SCALE).is_file():
+        yield from _check_paper_scale(profile)
 
 
-def check_runs(report: Report, shown: str, root: Path) -> dict[str, Record]:
-    """The records of the runs that are what was written, by id.
-
-    Args:
-        report: gets what is wrong with the runs.
-        shown: name of the folder that holds `runs`.
-        root: that folder.
-    """
-    records: dict[str, Record] = {}
-    directories = sorted(path.parent for path in (root / "runs").glob("*/run.json"))
-    for directory in directories:
-        try:
-            records[directory.name] = read_run(directory)
-        except PpcdError as error:
-            report.add(
-                f"{shown}/runs/{directory.name}/run.json", str(error).removeprefix(f"{directory / 'run.json'}: ")
-            )
-    for name, record in records.items():
-        directory = root / "runs" / name
-        try:
-            report.add(f"{shown}/runs/{name}/run.json", *record_problems(record, directory, records))
-        except (PpcdError, KeyError, TypeError, ValueError) as error:
-            report.add(f"{shown}/runs/{name}/run.json", f"cannot be compared with its files ({error})")
-    report.checked.append(f"{len(directories)} runs")
-    return records
-
-
-def _same_data(profile: str, records: Iterable[Record]) -> AbstractContextManager[None]:
+def _same_data(profile: str, records: Iterable[dict[str, Any]]) -> AbstractContextManager[None]:
     """Inside, runs are looked up by the images that these saw, whether those are on this machine or not."""
     names = {data.without_count(record["data"]["identity"]) for record in records}
     try:
@@ -95,97 +78,77 @@ def _same_data(profile: str, records: Iterable[Record]) -> AbstractContextManage
     return moved(PPCD_DATA=names.pop())
 
 
-def _other_judge(profile: str, records: Mapping[str, Record]) -> str | None:
-    """Why the networks that measured the runs are not available here; None where they are."""
-    theirs = {record["metrics"]["protocol"].get("backbone_sha256") for record in records.values()}
+def _check_paper_scale(profile: str) -> Iterator[Finding]:
+    """Parameters and MACs of paper_scale.json against the networks, counted again."""
     try:
-        ours = get_judges(profile)[1].network.sha256
+        written = read_paper_scale(profile)["complexity"]
     except PpcdError as error:
-        return str(error)
-    return None if theirs == {ours} else "it needs the classifier that measured the runs, and the one here is another"
+        yield Finding(f"results/{profile}/{PAPER_SCALE}", str(error))
+        return
+    counted = compute_complexity(get_profile(profile)) | {"provenance": written.get("provenance")}
+    if problem := value_difference(written, counted, ROUNDING):
+        yield Finding(f"results/{profile}/{PAPER_SCALE}", f"complexity.{problem}")
 
 
-def _check_scores(report: Report, records: Mapping[str, Record], say: Callable[[str], None]) -> None:
-    """Scores measured again, run by run.
-
-    Raises:
-        PpcdError: the networks that measured the runs are not available.
-    """
-    if reason := _other_judge(report.profile, records):
-        raise PpcdError(f"the scores of {report.profile} cannot be measured again here: {reason}")
-    profile, (images, gauges) = get_profile(report.profile), get_judges(report.profile)
-    results = paths.results(report.profile)
-    for number, (name, record) in enumerate(records.items(), 1):
-        problems = score_problems(record, results / "runs" / name, profile, images, gauges)
-        report.add(f"results/{profile.name}/runs/{name}/run.json", *problems)
-        say(f"{profile.name}: scores of {number} of {len(records)} runs measured again")
-    report.add(f"results/{profile.name}/{REAL}", *real_problems(profile, images, gauges))
-    report.checked.append(f"scores of {len(records)} runs")
-
-
-def _check_measurements(report: Report, records: Mapping[str, Record]) -> None:
-    """generations.json, runtime.json and paper_scale.json: what of them does not depend on a clock."""
-    results, shown = paths.results(report.profile), f"results/{report.profile}"
-    for name, record in records.items():
-        if (results / "runs" / name / GENERATIONS).is_file() and read_generations(record) is None:
-            problem = "it is damaged, of other weights, or not measured as it is now"
-            report.add(f"{shown}/runs/{name}/{GENERATIONS}", problem)
-    if (results / timing.FILE).is_file():
-        try:
-            report.add(f"{shown}/{timing.FILE}", *timing_problems(results, records))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            report.add(f"{shown}/{timing.FILE}", f"it cannot be read ({type(error).__name__})")
-    if (results / PAPER_SCALE).is_file():
-        try:
-            written = read_paper_scale(report.profile)["complexity"]
-        except PpcdError as error:
-            report.add(f"{shown}/{PAPER_SCALE}", str(error))
-            return
-        counted = compute_complexity(get_profile(report.profile))
-        problem = value_difference(written | {"provenance": None}, counted | {"provenance": None}, ROUNDING)
-        report.add(f"{shown}/{PAPER_SCALE}", *([f"complexity.{problem}"] if problem else []))
-        report.checked.append("sizes of the paper's networks")
+def _check_bench(say: Callable[[str], None]) -> Iterator[Finding]:
+    """The runs in bf16, what follows from the measured seconds, and the figures and the summary."""
+    if not bench.place().is_file():
+        raise PpcdError(f"speed was not measured: there is no {bench.place()}; make bench measures it")
+    for root in sorted(paths.results(speed.HALF_FOLDER).glob("*/runs")):
+        yield from check_runs(f"results/{speed.HALF_FOLDER}/{root.parent.name}", root.parent)[1]
+    try:
+        content = bench.read()
+    except PpcdError as error:
+        yield Finding(f"results/{bench.FILE}", str(error))
+        return
+    if problem := value_difference(content, bench.computed(content["parts"]), ROUNDING):
+        yield Finding(f"results/{bench.FILE}", problem)
+    say(f"{BENCH}: medians, ratios and targets computed again")
+    committed = _bench_products()
+    with tempfile.TemporaryDirectory(prefix="ppcd-verify-") as folder:
+        with moved(PPCD_RESULTS=f"{folder}/results", PPCD_FIGURES=f"{folder}/figures"):
+            speed.write_summary(content)
+            for name in speed_figures.FIGURES:
+                speed_figures.write_figure(content, name)
+            made = _bench_products()
+        yield from compare(committed, made)
 
 
-def check_pages(report: Report, root: Path) -> None:
+def _bench_products() -> dict[str, Path]:
+    """`figures/bench/share.png` -> where it is."""
+    found = {f"results/{BENCH}/{path.name}": path for path in paths.results(BENCH).glob("*.md")}
+    return found | {f"figures/{BENCH}/{path.name}": path for path in paths.figures(BENCH).glob("[!.]*.*")}
+
+
+def check_pages(root: Path) -> Iterator[Finding]:
     """The tables in README.md and docs/ against the files that they are of.
 
     Args:
-        report: gets what differs, of tables that show the report's profile.
-        root: of the repository that the pages are in; nothing is compared where its results are not those checked.
+        root: of the repository that the pages are in.
     """
-    folder, count = f"results/{report.profile}", 0
-    if paths.results(report.profile).resolve() != (root / folder).resolve():
-        return
     for page in pages(root):
-        for block in blocks(page.read_text()):
-            if not any(f"{name}/".startswith(f"{folder}/") for name in block.names):
-                continue
-            count += 1
-            try:
-                problem = text_difference(block.shown, block.content(root.joinpath))
-            except FileNotFoundError as error:
-                problem = f"{Path(error.filename).name} is not there"
-            if problem:
-                report.add(str(page.relative_to(root)), f"{block.title}, {problem}")
-    report.checked.append(f"{count} tables of README.md and docs")
+        text = page.read_text()
+        try:
+            problem = text_difference(text, filled(text, root))
+        except FileNotFoundError as error:
+            problem = f"it shows {Path(error.filename).name}, which is not there"
+        if problem:
+            yield Finding(str(page.relative_to(root)), problem)
 
 
-def check_hashes(report: Report, shown: str, folder: Path) -> None:
-    """Last of all: files that are not what SHA256SUMS says, where nothing better is known of them.
+def _check_hashes(shown: str, folder: Path, named: set[str]) -> Iterator[Finding]:
+    """Files that are not what SHA256SUMS says, and of which nothing better is known.
 
     Args:
-        report: gets a finding for each file that has none.
-        shown: the folder's name.
+        shown: name of the folder.
         folder: of products.
+        named: files that have a finding already.
     """
-    named = {finding.file for finding in report.findings}
     try:
         differing = sums.differing(folder)
     except PpcdError as error:
-        report.add(f"{shown}/{sums.FILE}", str(error).split(": ", 1)[1])
+        yield Finding(f"{shown}/{sums.FILE}", str(error).split(": ", 1)[1])
         return
     for name, problem in differing.items():
         if f"{shown}/{name}" not in named:
-            report.add(f"{shown}/{name}", problem)
-    report.checked.append(f"{len(sums.read(folder))} hashes of {shown.split('/')[0]}")
+            yield Finding(f"{shown}/{name}", problem)
