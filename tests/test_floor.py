@@ -14,7 +14,7 @@ from paper import sums
 from paper.artifacts import comparison, tables
 from paper.judges import get_judges
 from paper.real_images import comparable, draw, ensure_floor, measure_floor, read_floor
-from paper.verify.scores import floor_differences
+from paper.verify.scores import real_problems
 from paper.verify.verifying import verify
 from ppcd import paths
 from ppcd.base import PpcdError, seeded
@@ -150,12 +150,12 @@ def test_it_is_measured_once_and_again_where_it_no_longer_fits(
 
 def test_verify_measures_it_again(measured: dict[str, dict[str, Any]]) -> None:
     profile, (data, gauges) = get_profile("smoke"), get_judges("smoke")
-    assert list(floor_differences(profile, data, gauges)) == [], "not there"
+    assert list(real_problems(profile, data, gauges)) == [], "not there"
     write()  # with invented scores
-    cells = [cell for cell, _, _ in floor_differences(profile, data, gauges)]
+    cells = [problem.split(":")[0] for problem in real_problems(profile, data, gauges)]
     assert {"scores.fd", "scores.is"} <= set(cells)
     write(scores=measured["scores"])
-    assert list(floor_differences(profile, data, gauges)) == []
+    assert list(real_problems(profile, data, gauges)) == []
 
 
 # --- the row ---
@@ -206,8 +206,8 @@ def test_verify_makes_the_row_anew_and_names_a_changed_digit() -> None:
     fake_run("ppcd")
     write("smoke")
     comparison.write(comparison.table1("smoke", [0]))
-    assert not [found for found in verify("smoke").findings if "table1" in found.file]
+    assert not [found for found in verify("smoke") if "table1" in found.file]
     path = paths.results("smoke") / floor.FILE
     path.write_text(path.read_text().replace("0.8", "0.7"))
-    named = {found.file for found in verify("smoke").findings}
+    named = {found.file for found in verify("smoke")}
     assert "results/smoke/real.json" in named or any("table1" in name for name in named)
