@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +35,7 @@ CLAIM = {"id", "sentence", "where", "status", "measured", "runs", "recipes", "se
 PYTHON = ".venv/bin/python -m"
 # A complete run is not trained again in its place, so the command has separate results, the teacher's too.
 APART = "PPCD_RESULTS=$(mktemp -d)"
-WIDTH, HEADER, INDENT = 120, 9, 16  # of a line, of the names above the runs, and of those of a run
+LINE = "  {:<16}{}"
 
 
 @dataclass(frozen=True)
@@ -239,12 +238,11 @@ def describe(cell: Cell) -> str:
     count = f"{len(cell.records)} complete" if cell.records else NOT_RUN
     if cell.records and cell.missing:
         count += f", {len(cell.missing)} {NOT_RUN}"
-    lines = [f"{cell.name} = {cell.shown}"]
-    lines += _line("what", cell.what, HEADER)
-    lines += _line("runs", f"{Context(cell.profile, cell.seeds).line}: {count}", HEADER)
+    facts = [("what", cell.what), ("runs", f"{Context(cell.profile, cell.seeds).line}: {count}")]
     if cell.paper is not None:
-        lines += _line("paper", f"{cell.paper} ({paper.SETTING}; {paper.RUNTIME_SETTING})", HEADER)
-    lines += [f"  {'note':<{HEADER}}{note}" for note in cell.notes]  # with commands to be pasted: not wrapped
+        facts.append(("paper", f"{cell.paper} ({paper.SETTING}; {paper.RUNTIME_SETTING})"))
+    facts += [("note", note) for note in cell.notes]
+    lines = [f"{cell.name} = {cell.shown}", *(LINE.format(*fact) for fact in facts)]
     for record in cell.records:
         lines += ["", *_describe_run(record, cell.values.get(record["id"]))]
     for config in cell.missing:
@@ -253,37 +251,31 @@ def describe(cell: Cell) -> str:
     return "\n".join(lines)
 
 
-def _line(name: str, value: str, width: int) -> list[str]:
-    """A named value, wrapped; never a command, which is to be pasted."""
-    first, margin = f"  {name:<{width}}", " " * (width + 2)
-    return textwrap.wrap(value, WIDTH, initial_indent=first, subsequent_indent=margin, break_on_hyphens=False)
-
-
 def _describe_run(record: Record, value: str | None) -> list[str]:
     made, data, teacher = record["provenance"], record["data"], record["teacher"]
     threads = f"{made['threads']} thread{'s' * (made['threads'] != 1)}"
     dirty = "dirty: its files had been changed" if made["dirty"] else "clean"
+    teachers = "none needed"
+    if teacher is not None:
+        file = _generator(runs_root(record["profile"]) / teacher["id"], teacher["generator_sha256"])
+        teachers = f"{teacher['id']}, generator {file}"
     facts = {
         "value": value,
         "recipe": f"{record['recipe']} ({record['title']}), profile {record['profile']}",
-        "seed": str(record["seed"]),
+        "seed": record["seed"],
         "commit": f"{made['commit']} ({dirty})" if made["commit"] else "unknown: it was not made in a git repository",
         "device": f"{made['device']} (processor {processor(made)}, {threads})",
-        "torch": str(made["libraries"]["torch"]),
+        "torch": made["libraries"]["torch"],
         "data": f"{data['identity']}, {data['images']} images, SHA-256 {data['sha256']}",
-        "teacher": "none needed",
+        "teacher": teachers,
         "generator": _generator(directory(record), record["files"][GENERATOR]),
         "protocol": _pairs(record["metrics"]["protocol"]),
         "configuration": f"SHA-256 {record['config_hash']}",
     }
-    if teacher is not None:
-        file = _generator(runs_root(record["profile"]) / teacher["id"], teacher["generator_sha256"])
-        facts["teacher"] = f"{teacher['id']}, generator {file}"
     lines = [f"run {record['id']}"]
-    for name, text in facts.items():
-        lines += _line(name, text, INDENT) if text is not None else []
-    for name, setting in flatten(record["config"]).items():
-        lines += [f"    {name} = {json.dumps(setting)}"] if setting is not None else []
+    lines += [LINE.format(name, fact) for name, fact in facts.items() if fact is not None]
+    settings = flatten(record["config"]).items()
+    lines += [f"    {name} = {json.dumps(setting)}" for name, setting in settings if setting is not None]
     return [*lines, "  made again by", *(f"    {command}" for command in commands(record))]
 
 

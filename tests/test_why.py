@@ -196,7 +196,7 @@ def test_a_wrong_cell_lists_what_there_is(capsys: pytest.CaptureFixture[str]) ->
         assert all(table in line for table in (*TABLES, "fig4", "claims")), wrong
     for wrong in ("table1.ppcd.kept", "table1.distill-nas.fid", "table1.ppcd", "table1", "table1.ppcd-a0.5.fid"):
         line = refused(wrong, capsys)
-        assert all(name in line for name in (*TABLES["table1"].rows, *COLUMNS["table1"])), wrong
+        assert all(name in line for name in (*TABLES["table1"].recipes, *COLUMNS["table1"])), wrong
     assert all(row in refused("fig4.ppcd-a0.9.fid", capsys) for row in FIGURE4)
     with pytest.raises(PpcdError, match="unknown profile"):
         find_cell("table1.ppcd.fid", "mnits", (0,))
