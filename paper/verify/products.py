@@ -34,7 +34,6 @@ from paper.real_images import FILE as REAL
 from paper.verify.compare import BINARY, PLOTTED, ROUNDING, Finding, file_difference
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.training.recipes import get_recipe
 
 Seeds = tuple[int, ...]
 Maker = Callable[[str, Seeds, str | None], object]  # profile, seeds, what the name has after its dash
@@ -46,7 +45,7 @@ def _alphas(text: str | None) -> list[float]:
 
 
 def _masks(profile: str, seeds: Seeds, recipe: str | None) -> object:
-    record = find_record(profile, get_recipe(recipe or "ppcd").name, seeds[0])
+    record = find_record(profile, recipe or "ppcd", seeds[0])
     if record is None:
         raise PpcdError(f"there is no complete run of {recipe or 'ppcd'} with seed {seeds[0]}")
     return curves.write_masks(record)
