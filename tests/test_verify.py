@@ -194,7 +194,7 @@ def test_missing_damaged_and_unknown_files_are_named(copied: Path) -> None:
     one(found, "results/mnist/tables/table3.md: not in SHA256SUMS")
     one(found, "results/mnist/claims.json: not the bytes that were written")
     one(found, "cannot be made again: ", "claims", "table1", RUNS[0])
-    one(found, f"results/mnist/runs/{RUNS[0]}/run.json: it cannot be read (JSONDecodeError); restore", "train it again")
+    one([each for each in found if each.file.endswith(f"{RUNS[0]}/run.json")], "it cannot be read")
 
 
 def test_a_product_that_its_runs_no_longer_give_is_named_though_its_hash_fits(copied: Path) -> None:
