@@ -1,4 +1,4 @@
-"""SHA256SUMS: the hash of every table, figure and measurement as it was written, so that a changed digit shows.
+"""SHA256SUMS: the hash of every table, figure and measurement as it was written, so that a changed byte shows.
 
 One file for each folder of products, in the format of sha256sum: `cd results/mnist && sha256sum --check SHA256SUMS`.
 Complete runs are sealed by their own run.json and are not in it.
@@ -6,7 +6,6 @@ Complete runs are sealed by their own run.json and are not in it.
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ppcd import locks, paths
@@ -15,6 +14,7 @@ from ppcd.records import file_hash
 
 FILE = "SHA256SUMS"
 LOCK = f".{FILE}.lock"
+LISTED = ("*.json", "*.md", "*.png", "*.pdf", "tables/*", "runs/*/generations.json")  # below a folder of products
 
 
 def write(folder: Path, name: str, content: bytes | str) -> Path:
@@ -30,23 +30,18 @@ def write(folder: Path, name: str, content: bytes | str) -> Path:
     """
     data = content.encode() if isinstance(content, str) else content
     with locks.alone(folder / LOCK):
-        for path in (folder / name, folder / FILE):  # under the lock nobody else writes them
+        for path in (folder / name, folder / FILE):  # no other process writes them while this one holds the lock
             paths.remove_leftovers(path.parent, path.name)
         paths.write_atomic(folder / name, data)
-        _write_sums(folder, _known(folder) | {name: hashlib.sha256(data).hexdigest()})
+        try:
+            known = read(folder)
+        except PpcdError:  # damaged: start again; `make verify` reports the files that it no longer lists
+            known = {}
+        known[name] = hashlib.sha256(data).hexdigest()
+        # Files that were deleted are dropped: a run that is trained again takes its generations with it.
+        lines = [f"{digest}  {each}\n" for each, digest in sorted(known.items()) if (folder / each).is_file()]
+        paths.write_atomic(folder / FILE, "".join(lines))
     return folder / name
-
-
-def adopt(folder: Path, names: Iterable[str]) -> None:
-    """Take files as they are that were written before there was a SHA256SUMS; those that are in it stay."""
-    with locks.alone(folder / LOCK):
-        _write_sums(folder, {name: file_hash(folder / name) for name in names} | _known(folder))
-
-
-def _write_sums(folder: Path, known: Mapping[str, str]) -> None:
-    # What has been deleted since is forgotten: runs that are trained anew take their generations with them.
-    lines = [f"{digest}  {name}\n" for name, digest in sorted(known.items()) if (folder / name).is_file()]
-    paths.write_atomic(folder / FILE, "".join(lines))
 
 
 def read(folder: Path) -> dict[str, str]:
@@ -67,24 +62,18 @@ def read(folder: Path) -> dict[str, str]:
     return found
 
 
-def _known(folder: Path) -> dict[str, str]:
-    """What SHA256SUMS says so far; nothing where it was damaged, which `make verify` reports for what it lacks."""
-    try:
-        return read(folder)
-    except PpcdError:
-        return {}
-
-
 def differing(folder: Path) -> dict[str, str]:
-    """Name -> what is wrong with the file: missing, or not what was written.
+    """Name -> what is wrong with the file: missing, not the bytes that were written, or not listed.
 
     Raises:
         PpcdError: as `read`.
     """
-    wrong = {}
-    for name, digest in read(folder).items():
+    known = read(folder)
+    there = {str(path.relative_to(folder)) for pattern in LISTED for path in folder.glob(pattern) if path.is_file()}
+    wrong = {name: f"not in {FILE}, which is written with it" for name in there - known.keys()}
+    for name, digest in known.items():
         if not (folder / name).is_file():
             wrong[name] = "missing"
         elif file_hash(folder / name) != digest:
-            wrong[name] = "not the bytes that were written"
-    return wrong
+            wrong[name] = f"not the bytes that were written ({FILE})"
+    return dict(sorted(wrong.items()))

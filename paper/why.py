@@ -2,39 +2,249 @@
 
 import argparse
 import json
-import os
-import sys
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from paper import numbers
-from paper.artifacts.sources import NOT_RUN, Record, Study, directory
-from paper.lineage import Cell, find_cell, train_command
+from paper.artifacts import render, rows, tables
+from paper.artifacts.render import Column
+from paper.artifacts.runtimes import DEVICES, TOGETHER, run_times
+from paper.artifacts.sources import NOT_RUN, Record, Study, directory, find_records
+from paper.generations import read_generations
+from ppcd import paths
+from ppcd.base import PpcdError
 from ppcd.errors import ArgumentParser, run_command
-from ppcd.records import file_hash, flatten
-from ppcd.runs.config import runs_root
+from ppcd.records import file_hash, flatten, read_run
+from ppcd.runs.config import RunConfig, run_config, runs_root
+from ppcd.runs.directory import Run
 from ppcd.runs.provenance import processor
 from ppcd.runs.train import GENERATOR
-from ppcd.seeds import parse_seeds
-from ppcd.training.profiles import PROFILES
+from ppcd.seeds import parse_seeds, write_seeds
+from ppcd.training.profiles import PROFILES, get_profile
+from ppcd.training.recipes import TEACHER, get_recipe
 
-WIDTH = 120
-INDENT = 16
-HEADER = 9
-
-# A complete run is not trained again in its place, so the command has results of its own, the teacher's too.
+ALIASES = {"fid": "fd", "lpips": "diversity"}  # what a cell's column may be called -> its key in the frame
+NAMES = {key: name for name, key in ALIASES.items()}
+FULL = ".10g"
+CLAIM = {"id", "sentence", "where", "status", "measured", "runs", "recipes", "seeds"}  # of claims.json
+PYTHON = ".venv/bin/python -m"
+# A complete run is not trained again in its place, so the command has separate results, the teacher's too.
 APART = "PPCD_RESULTS=$(mktemp -d)"
+LINE = "  {:<16}{}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose cells can be asked for."""
+
+    recipes: tuple[str, ...]  # its rows
+    alpha: float  # of the rows that prune
+    frame: Callable[[str, Sequence[int]], pd.DataFrame]
+    columns: Callable[[pd.DataFrame], list[Column]]
+
+
+TABLES = {
+    "table1": Table(tuple(numbers.TABLE1_ROWS), numbers.TABLE1_ALPHA, tables.table1, tables.columns),
+    "table2": Table(tuple(numbers.TABLE2_ROWS), numbers.TABLE2_ALPHA, tables.table2, tables.columns),
+    "table3": Table((*numbers.TABLE3_ROWS, TEACHER), numbers.TABLE3_ALPHA, tables.table3, tables.columns),
+}
+COLUMNS = {
+    "table1": ("is", "fid", "precision", "recall", "accuracy", "lpips", "params", "macs", "gpu", "cpu"),
+    "table2": ("is", "fid", "precision", "recall", "accuracy", "lpips", "params", "gpu", "cpu"),
+    "table3": ("is", "fid", "params", "precision", "recall", "accuracy", "lpips", "kept"),
+    "fig4": ("fid",),
+}
+FIGURE4 = {  # l1-biggan-a0.5 -> (l1-biggan, 0.5)
+    get_recipe(method, alpha).name: (method, alpha)
+    for method in numbers.FIGURE4_ROWS
+    for alpha in numbers.FIGURE4_ALPHAS
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number as it is shown, and the runs it was made of."""
+
+    name: str
+    what: str  # FD (classifier) of PPCD-GAN (alpha=0.7), Table 1
+    shown: str  # as the table has it, or `not run`
+    profile: str
+    seeds: tuple[int, ...]
+    records: Sequence[Record] = ()
+    missing: Sequence[RunConfig] = ()  # runs that belong to it and are not complete
+    values: dict[str, str] = field(default_factory=dict)  # run id -> its value, in full
+    paper: str | None = None  # the paper's number, as printed
+    notes: Sequence[str] = ()
+
+
+# ------------------------------------------------------------ from a name to its runs
+
+
+def find_cell(name: str, profile: str, seeds: Sequence[int]) -> Cell:
+    """The cell of that name: `table1.ppcd.fid`, `fig4.l1-biggan-a0.5.fid`, `claims.<id>`.
+
+    Args:
+        name: table, row (a recipe) and column with dots between them; of a claim its id alone.
+        profile, seeds: which runs.
+
+    Raises:
+        PpcdError: there is no such cell (the line says what there is), or a run was changed since it was written.
+    """
+    profile, seeds = get_profile(profile).name, tuple(seeds)
+    table, _, rest = name.strip().partition(".")
+    if table == "claims":
+        return _claim(rest, profile, seeds)
+    if table not in COLUMNS:
+        there = ", ".join(COLUMNS)
+        raise PpcdError(f"no cell {name!r}; write TABLE.ROW.COLUMN, TABLE one of {there}, or claims.ID")
+    row, _, column = rest.rpartition(".")
+    # A row may be written with its alpha: `ppcd-a0.5` is row `ppcd` of a table at alpha 0.5.
+    if table == "fig4":
+        known = {name: name for name in FIGURE4} | {
+            f"{method}-a{alpha:g}": name for name, (method, alpha) in FIGURE4.items()
+        }
+    else:
+        recipes = TABLES[table].recipes
+        known = {name: name for name in recipes} | {
+            get_recipe(name, TABLES[table].alpha).name: name for name in recipes
+        }
+    column = NAMES.get(column, column)
+    if row not in known or column not in COLUMNS[table]:
+        expected = list(dict.fromkeys(known.values()))
+        raise PpcdError(
+            f"no cell {name!r}; {table} has rows {', '.join(expected)} and columns {', '.join(COLUMNS[table])}, "
+            f"as in CELL={table}.{expected[0]}.{COLUMNS[table][0]}"
+        )
+    if table == "fig4":
+        return _figure4(known[row], profile, seeds)
+    return _table_cell(table, known[row], column, profile, seeds)
+
+
+def _missing(profile: str, recipe: str, seeds: Sequence[int], alpha: float | None = None) -> list[RunConfig]:
+    configs = (run_config(profile, recipe, seed, alpha) for seed in seeds)
+    return [config for config in configs if Run(config).state != "complete"]
+
+
+def _table_cell(table: str, row: str, column: str, profile: str, seeds: tuple[int, ...]) -> Cell:
+    spec, key = TABLES[table], ALIASES.get(column, column)
+    frame = spec.frame(profile, seeds)
+    shown_as = next(each for each in spec.columns(frame) if each.key == key)
+    line = frame[frame["recipe"] == row].iloc[0]
+    records, notes = find_records(profile, row, seeds, spec.alpha), list[str]()
+    if key in DEVICES:
+        values, notes = _seconds(table, key, records, profile, seeds)
+    elif key == "kept":
+        channels = {record["id"]: rows.kept_channels(record) for record in records}
+        values = {run: f"{kept}/{dense}" if dense else "all" for run, (kept, dense) in channels.items()}
+    else:
+        values = {record["id"]: format(rows.value_of(record, key), FULL) for record in records}
+    return Cell(
+        name=f"{table}.{row}.{column}",
+        what=f"{shown_as.heading.rstrip(' ↑↓')} of {line['model']}, Table {table.removeprefix('table')}",
+        shown=render.cell(line, shown_as),
+        profile=profile,
+        seeds=seeds,
+        records=records,
+        missing=_missing(profile, row, seeds, spec.alpha),
+        values=values,
+        paper=render.paper_cell(line, shown_as) if shown_as.paper else None,
+        notes=notes,
+    )
+
+
+def _seconds(
+    table: str, device: str, records: Sequence[Record], profile: str, seeds: Sequence[int]
+) -> tuple[dict[str, str], list[str]]:
+    """Every run's own time, and where it was taken; times of one table come from one measurement."""
+    command = f'{PYTHON} paper timing --profile {profile} --seeds "{write_seeds(seeds)}"'
+    together = comparison.find_all(int(table.removeprefix("table")), profile, seeds)
+    times = run_times([record for found in together.values() for record in found], device)
+    values = {record["id"]: times.seconds[record["id"]] for record in records}
+    shown = {run: NOT_RUN if np.isnan(seconds) else f"{seconds:{FULL}} s" for run, seconds in values.items()}
+    if times.source == NOT_RUN:
+        return shown, [f"nothing was timed on a {device.upper()}: {command}"]
+    again = [f"timed again by: {command}"] if times.source == TOGETHER else []
+    return shown, [f"{times.source}: {times.device}", *again]
+
+
+def _figure4(row: str, profile: str, seeds: tuple[int, ...]) -> Cell:
+    """The mean over seeds and their ten generations each, of the runs whose generations were measured."""
+    records = find_records(profile, row, seeds)
+    measured = {record["id"]: read_generations(record) for record in records}
+    distances = {run: [one["fd"] for one in found["generations"]] for run, found in measured.items() if found}
+    values = dict.fromkeys(measured, NOT_RUN) | {
+        run: f"{np.mean(each):{FULL}}, the mean of " + " ".join(f"{one:.6g}" for one in each)
+        for run, each in distances.items()
+    }
+    protocols = [_pairs(found["protocol"]) for found in measured.values() if found]
+    notes = [f"protocol of the generations: {protocols[0]}"] if protocols else []
+    if unmeasured := [run for run, found in measured.items() if found is None]:
+        command = f"{PYTHON} paper generations --profile {profile} --run {' '.join(unmeasured)}"
+        notes.append(f"generations were not measured: {command}")
+    method, alpha = FIGURE4[row]
+    published = numbers.FIGURE4_PRINTED.get((method, alpha))
+    return Cell(
+        name=f"fig4.{row}.fid",
+        what=f"{rows.score_names(get_profile(profile).backbone)['fd']} of {numbers.FIGURE4_ROWS[method]} at alpha "
+        f"{alpha:g}, Figure 4: the mean over seeds and generations",
+        shown=render.write_number(float(np.mean(list(distances.values()))), "number") if distances else NOT_RUN,
+        profile=profile,
+        seeds=seeds,
+        records=records,
+        missing=_missing(profile, row, seeds),
+        values=values,
+        paper=numbers.published(*published, "FID").text if published else None,
+        notes=notes,
+    )
+
+
+def _claim(name: str, profile: str, seeds: tuple[int, ...]) -> Cell:
+    """A claim as `make claims` left it in `claims.json`."""
+    path, again = paths.results(profile) / "claims.json", f"make claims PROFILE={profile}"
+    if not path.is_file():
+        raise PpcdError(f"profile {profile} has no claims.json yet; {again} writes it")
+    try:
+        claims: dict[str, dict[str, Any]] = {claim["id"]: claim for claim in json.loads(path.read_text())}
+        whole = all(set(claim) >= CLAIM for claim in claims.values())
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise PpcdError(f"{path} is not what was written; {again} writes it again")
+    if name not in claims:
+        raise PpcdError(f"no claim {name!r}; expected claims.ID, ID one of: {', '.join(claims)}")
+    claim = claims[name]
+    judged = tuple(claim["seeds"])
+    note = f'judged for other seeds than were asked for; {again} SEEDS="{" ".join(map(str, seeds))}"'
+    return Cell(
+        name=f"claims.{name}",
+        what=f"{claim['where']}: {claim['sentence']}",
+        shown=claim["status"] + (f": {claim['measured']}" if claim["measured"] else ""),
+        profile=profile,
+        seeds=judged,
+        records=[read_run(runs_root(profile) / run) for run in claim["runs"]],
+        missing=[each for recipe in claim["recipes"] for each in _missing(profile, recipe, judged)],
+        notes=[] if judged == seeds else [note],
+    )
+
+
+# ------------------------------------------------------------ as text
 
 
 def describe(cell: Cell) -> str:
-    """The cell and, for every run behind it, all that decided its value and the command that makes it again."""
-    lines = [f"{cell.name} = {cell.shown}"]
-    lines += _line("what", cell.what, HEADER)
-    lines += _line("runs", f"{Study(cell.profile, cell.seeds).line}: {_how_many(cell)}", HEADER)
+    """The cell and, for each of its runs, all that decided its value and the command that makes it again."""
+    count = f"{len(cell.records)} complete" if cell.records else NOT_RUN
+    if cell.records and cell.missing:
+        count += f", {len(cell.missing)} {NOT_RUN}"
+    facts = [("what", cell.what), ("runs", f"{Study(cell.profile, cell.seeds).line}: {count}")]
     if cell.paper is not None:
-        lines += _line("paper", f"{cell.paper} ({numbers.SETTING}; {numbers.RUNTIME_SETTING})", HEADER)
-    lines += [f"  {'note':<{HEADER}}{note}" for note in cell.notes]  # with commands to be pasted: not wrapped
+        facts.append(("paper", f"{cell.paper} ({numbers.SETTING}; {numbers.RUNTIME_SETTING})"))
+    facts += [("note", note) for note in cell.notes]
+    lines = [f"{cell.name} = {cell.shown}", *(LINE.format(*fact) for fact in facts)]
     for record in cell.records:
         lines += ["", *_describe_run(record, cell.values.get(record["id"]))]
     for config in cell.missing:
@@ -43,43 +253,31 @@ def describe(cell: Cell) -> str:
     return "\n".join(lines)
 
 
-def _how_many(cell: Cell) -> str:
-    if not cell.records:
-        return NOT_RUN
-    return f"{len(cell.records)} complete" + (f", {len(cell.missing)} {NOT_RUN}" if cell.missing else "")
-
-
-def _line(name: str, value: str, width: int) -> list[str]:
-    """A named value, wrapped; commands are never given to it, since they are to be pasted."""
-    margin = " " * (width + 2)
-    first = f"  {name:<{width}}"
-    return textwrap.wrap(value, WIDTH, initial_indent=first, subsequent_indent=margin, break_on_hyphens=False)
-
-
 def _describe_run(record: Record, value: str | None) -> list[str]:
-    made, data, protocol = record["provenance"], record["data"], record["metrics"]["protocol"]
-    facts = [] if value is None else [("value", value)]
-    facts += [
-        ("recipe", f"{record['recipe']} ({record['title']}), profile {record['profile']}"),
-        ("seed", str(record["seed"])),
-        ("commit", _commit(record)),
-        (
-            "device",
-            f"{made['device']} (processor {processor(made)}, {made['threads']} thread{'s' * (made['threads'] != 1)})",
-        ),
-        ("torch", str(made["libraries"]["torch"])),
-        ("data", f"{data['identity']}, {data['images']} images, SHA-256 {data['sha256']}"),
-        ("teacher", _teacher(record)),
-        ("generator", f"SHA-256 {record['files'][GENERATOR]}, {_on_disk(record)}"),
-        ("protocol", ", ".join(f"{name} {value}" for name, value in protocol.items())),
-        ("configuration", f"SHA-256 {record['config_hash']}"),
-    ]
+    made, data, teacher = record["provenance"], record["data"], record["teacher"]
+    threads = f"{made['threads']} thread{'s' * (made['threads'] != 1)}"
+    dirty = "dirty: its files had been changed" if made["dirty"] else "clean"
+    teachers = "none needed"
+    if teacher is not None:
+        file = _generator(runs_root(record["profile"]) / teacher["id"], teacher["generator_sha256"])
+        teachers = f"{teacher['id']}, generator {file}"
+    facts = {
+        "value": value,
+        "recipe": f"{record['recipe']} ({record['title']}), profile {record['profile']}",
+        "seed": record["seed"],
+        "commit": f"{made['commit']} ({dirty})" if made["commit"] else "unknown: it was not made in a git repository",
+        "device": f"{made['device']} (processor {processor(made)}, {threads})",
+        "torch": made["libraries"]["torch"],
+        "data": f"{data['identity']}, {data['images']} images, SHA-256 {data['sha256']}",
+        "teacher": teachers,
+        "generator": _generator(directory(record), record["files"][GENERATOR]),
+        "protocol": _pairs(record["metrics"]["protocol"]),
+        "configuration": f"SHA-256 {record['config_hash']}",
+    }
     lines = [f"run {record['id']}"]
-    for name, text in facts:
-        lines += _line(name, text, INDENT)
-    for name, setting in flatten(record["config"]).items():
-        if setting is not None:
-            lines.append(f"    {name} = {json.dumps(setting)}")
+    lines += [LINE.format(name, fact) for name, fact in facts.items() if fact is not None]
+    settings = flatten(record["config"]).items()
+    lines += [f"    {name} = {json.dumps(setting)}" for name, setting in settings if setting is not None]
     return [*lines, "  made again by", *(f"    {command}" for command in commands(record))]
 
 
@@ -90,31 +288,23 @@ def commands(record: Record) -> list[str]:
     return ([f"git checkout {commit}"] if commit else []) + [f"{APART} {train}"]
 
 
-def _commit(record: Record) -> str:
-    made = record["provenance"]
-    if made["commit"] is None:
-        return "unknown: it was not made in a git repository"
-    return f"{made['commit']} ({'dirty: its files had been changed' if made['dirty'] else 'clean'})"
+def train_command(profile: str, recipe: str, seed: int, device: str | None = None) -> str:
+    """What trains a run, with the teacher it needs; `device` as the record has it."""
+    flag = {None: "", "cpu": " --device cpu", "mps": " --device mps"}.get(device, " --device cuda")
+    return f"{PYTHON} ppcd train --profile {profile} --recipe {recipe} --seed {seed}{flag}"
 
 
-def _on_disk(record: Record) -> str:
-    """Whether the generator in the run's directory is still the one that the record is of."""
-    return _compare(directory(record) / GENERATOR, record["files"][GENERATOR])
+def _generator(folder: Path, expected: str) -> str:
+    """The hash of a generator, and whether the file in the run's directory is still that one."""
+    path = folder / GENERATOR
+    there = "not on disk"
+    if path.is_file():
+        there = "the same on disk" if file_hash(path) == expected else "ANOTHER FILE ON DISK"
+    return f"SHA-256 {expected}, {there}"
 
 
-def _teacher(record: Record) -> str:
-    teacher = record["teacher"]
-    if teacher is None:
-        return "none needed"
-    expected = teacher["generator_sha256"]
-    path = runs_root(record["profile"]) / teacher["id"] / GENERATOR
-    return f"{teacher['id']}, generator SHA-256 {expected}, {_compare(path, expected)}"
-
-
-def _compare(path: Path, expected: str) -> str:
-    if not path.is_file():
-        return "not on disk"
-    return "the same on disk" if file_hash(path) == expected else "ANOTHER FILE ON DISK"
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items() if not isinstance(value, list))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,8 +318,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    text = describe(find_cell(options.cell, options.profile, parse_seeds(options.seeds)))
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # `make why ... | head` has read enough: write no more, not at the exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(describe(find_cell(options.cell, options.profile, parse_seeds(options.seeds))))

@@ -468,7 +468,7 @@ RUNS = [
             (place.folder / "results/smoke").mkdir(parents=True),
             (place.folder / "results/smoke/claims.json").write_text(json.dumps([{"id": "smaller"}])),
             paper.why.main(["--cell", "claims.smaller", "--profile", "smoke"]))[2],
-        "{tmp}/results/smoke/claims.json is not what was written; make claims PROFILE=smoke writes it anew"),
+        "{tmp}/results/smoke/claims.json is not what was written; make claims PROFILE=smoke writes it again"),
 ]  # fmt: skip
 
 MEASURES = [

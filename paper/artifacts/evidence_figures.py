@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, sign
-from paper.artifacts.sources import NOT_RUN, Context, directory
+from paper.artifacts.sources import NOT_RUN, Study, directory
 from paper.claims.predicates import Quantity
 from paper.questions import ALL_SEEDS, EFFECT, FEW, HINT, NONE, OPEN, QUESTIONS, WEIGHTS, Answers, extended
 from ppcd.method.ema import DECLARED
@@ -48,7 +48,7 @@ def answers_figure(found: Answers) -> Figure:
         _limit(axes)
         note = "points: means; strokes: seeds; lines: 95% t intervals of paired differences; "
         note += "green: effect, orange: hint, grey: none seen, pale: too few seeds; intervals are not corrected"
-        sign(figure, Context(found.profile, found.seeds), note)
+        sign(figure, Study(found.profile, found.seeds), note)
     return figure
 
 
@@ -84,7 +84,7 @@ def curves_figure(found: Answers) -> Figure:
         _agreement(right, found)
         note = "left: averaged generator, masks still open in the first half; right: correlation of attention maps "
         note += "for the same noise, less the class means, mean of the blocks"
-        sign(figure, Context(found.profile, found.seeds), note)
+        sign(figure, Study(found.profile, found.seeds), note)
     return figure
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -49,9 +50,9 @@ def our_points(profile: str, seeds: Sequence[int]) -> list[Point]:
     common_protocol([record for records in found.values() for record in records])
     points = []
     for recipe, records in found.items():
-        row: dict[str, float] = {}
-        for key in ("is", "fd", "params"):
-            row |= statistics(key, [value_of(record, key) for record in records])
+        keys = ("is", "fd", "params")
+        values = pd.DataFrame([[value_of(record, key) for key in keys] for record in records], columns=keys)
+        row = statistics(values.astype(float))
         points.append(Point(recipe, row["is"], row["fd"], row["params"], row["is sd"], row["fd sd"]))
     return points
 

@@ -1,6 +1,6 @@
 """Whether every committed table, figure and number is what the run directories that it names say (`make verify`)."""
 
 from paper.verify.compare import Finding
-from paper.verify.verifying import Report, adopt, verify
+from paper.verify.verifying import verify
 
-__all__ = ["Finding", "Report", "adopt", "verify"]
+__all__ = ["Finding", "verify"]

@@ -1,126 +1,112 @@
-"""Two texts of one product, the committed one and the one made anew, cell by cell."""
+"""A committed product against the same one made again: the first place where they differ."""
 
-import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import zip_longest
-from pathlib import PurePath
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-ROUNDING = 1e-9  # relative: what the arithmetic of another machine may change in a mean, and in an interval
-PLOTTED = 2e-5  # of a number that is kept with six digits
-NOTHING = "nothing"
-NAMED_BY = ("id", "model", "method", "system", "name", "layer")  # what a row is called by, where it has it
+import pandas as pd
+
+ROUNDING = 1e-9  # relative: what the arithmetic of another machine may change in a mean or an interval
+PLOTTED = 2e-5  # relative, for figures, whose numbers are written with six digits
+IMAGE = 2e-3  # absolute, for the mean and the deviation of images, which a network makes again
+BINARY = {".png", ".pdf"}  # other versions of matplotlib draw the same numbers differently; only their hash is checked
+SHOWN = 60  # characters of a differing line
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something that is not as the runs say."""
+class Finding(NamedTuple):
+    """A file that is not what its runs give."""
 
     file: str  # relative to the repository
-    cell: str  # where in it; "" for all of it
-    says: str
-    expected: str = ""  # by the runs; "" where `says` is the whole story
+    problem: str
 
     def __str__(self) -> str:
-        where = f"{self.file}: {self.cell}" if self.cell else self.file
-        return f"{where}: says {self.says}, the runs say {self.expected}" if self.expected else f"{where}: {self.says}"
+        return f"{self.file}: {self.problem}"
 
 
-Difference = tuple[str, str, str]  # cell, what the committed one says, what the runs say
-
-
-def differences(name: str, committed: str, made: str, rounding: float) -> Iterator[Difference]:
-    """Where two texts of one kind of file differ.
+def file_difference(committed: Path, made: Path, rounding: float) -> str | None:
+    """The first difference of two files of one name; None where there is none but rounding.
 
     Args:
-        name: of the file; its ending says how to read it.
-        committed, made: the texts.
-        rounding: numbers whose relative difference is not larger are the same.
+        rounding: relative difference up to which two numbers of CSV or JSON are the same.
     """
-    readers: dict[str, Callable[[str], Iterator[tuple[str, Any]]]] = {
-        ".csv": _csv_cells,
-        ".json": _json_cells,
-        ".md": lambda text: _table_cells(text, "|"),
-        ".tex": lambda text: _table_cells(text, "&"),
-    }
-    if committed == made:
-        return
-    read = readers[PurePath(name).suffix]
+    if committed.suffix in BINARY:
+        return None
+    ours, theirs = committed.read_text(), made.read_text()
+    if ours == theirs:
+        return None
     try:
-        ours = dict(read(committed))
-    except (ValueError, csv.Error) as error:
-        yield "", f"what cannot be read ({error})", "otherwise"
-        return
-    yield from _differing(ours, dict(read(made)), rounding)
+        if committed.suffix == ".csv":
+            return table_difference(ours, theirs, rounding)
+        if committed.suffix == ".json":
+            return value_difference(json.loads(ours), json.loads(theirs), rounding)
+    except ValueError as error:  # JSON, and pandas' ParserError
+        return f"cannot be read ({error})"
+    return text_difference(ours, theirs)
 
 
-def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any], rounding: float) -> Iterator[Difference]:
-    for cell in dict.fromkeys((*ours, *theirs)):
-        says, expected = ours.get(cell, NOTHING), theirs.get(cell, NOTHING)
-        if not same(says, expected, rounding):
-            yield cell, str(says), str(expected)
+def text_difference(ours: str, theirs: str) -> str | None:
+    """The first line that differs, from shortly before the first character that does."""
+    for number, (one, other) in enumerate(zip_longest(ours.splitlines(), theirs.splitlines(), fillvalue=""), 1):
+        if one != other:
+            at = next(place for place, pair in enumerate(zip_longest(one, other)) if pair[0] != pair[1])
+            start = max(at - SHOWN // 2, 0)
+            shown = (repr(line[start : start + SHOWN]) for line in (one, other))
+            return "line {}: {} instead of {}".format(number, *shown)
+    return None
 
 
-def same(one: Any, other: Any, rounding: float) -> bool:
-    """Equal, or numbers (texts of numbers too) that differ by no more than rounding."""
-    if str(one) == str(other) or not rounding:
-        return str(one) == str(other)
+def table_difference(ours: str, theirs: str, rounding: float) -> str | None:
+    """The first column and row of two CSV texts that differ."""
     try:
-        first, second = float(one), float(other)
-    except (TypeError, ValueError):
-        return False
-    return math.isclose(first, second, rel_tol=rounding, abs_tol=rounding * 1e-3)
+        pd.testing.assert_frame_equal(
+            _table(ours), _table(theirs), check_dtype=False, rtol=rounding, atol=rounding / 1e3, obj="table"
+        )
+    except AssertionError as error:  # "... (column name="fd") are different", lists, "At positional index 3, ..."
+        lines = str(error).splitlines()
+        return f"{lines[0]}: {lines[-1]}"
+    return None
 
 
-def _csv_cells(text: str) -> Iterator[tuple[str, str]]:
-    """`row 2 (SA-GAN), column fd`."""
-    head, *body = list(csv.reader(io.StringIO(text), strict=True)) or [[]]
-    yield "columns", ", ".join(head)
-    for number, row in enumerate(body, 1):
-        named = [value for name, value in zip(head, row, strict=False) if name in NAMED_BY]
-        yield from _row_cells(number, named[0] if named else "", head, row)
+def _table(text: str) -> pd.DataFrame:
+    """Numbers as numbers, also in columns that say `not run` somewhere."""
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).map(_number)
 
 
-def _row_cells(number: int, called: str, head: list[str], row: list[str]) -> Iterator[tuple[str, str]]:
-    where = f"row {number}" + (f" ({called})" if called else "")
-    for place, (heading, value) in enumerate(zip_longest(head, row, fillvalue=""), 1):
-        yield f"{where}, column {heading or place}", value
+def _number(cell: str) -> float | str:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
 
 
-def _table_cells(text: str, separator: str) -> Iterator[tuple[str, str]]:
-    """The cells of a table in Markdown or LaTeX, and every other line as it is."""
-    head: list[str] | None = None
-    number = 0
-    for line_number, line in enumerate(text.splitlines(), 1):
-        inner = line.strip().removesuffix(r"\\").removeprefix("|").removesuffix("|")
-        cells = [cell.strip() for cell in inner.split(separator)]
-        if separator not in line or len(cells) < 2 or (head is None and separator == "|" and line[:1] != "|"):
-            yield f"line {line_number}", line
-        elif head is None:
-            head = cells
-            yield "headings", line
-        else:
-            number += 1
-            yield from _row_cells(number, cells[0], head, cells)
+def value_difference(ours: Any, theirs: Any, rounding: float) -> str | None:
+    """The first place where two parsed JSON files differ by more than rounding."""
+    first, second = dict(_places(ours)), dict(_places(theirs))
+    for place in first | second:
+        one, other = first.get(place, "nothing"), second.get(place, "nothing")
+        if not close(one, other, rounding, IMAGE if ".images[" in place else rounding / 1e3):
+            return f"{place.removeprefix('.')}: {one!r} instead of {other!r}"
+    return None
 
 
-def _json_cells(text: str) -> Iterator[tuple[str, Any]]:
-    yield from json_cells(json.loads(text, parse_float=str))  # as they are written, to the last digit
+def close(one: Any, other: Any, relative: float, absolute: float = 0.0) -> bool:
+    """Whether two values are equal, or numbers that differ by no more than rounding."""
+    numbers = isinstance(one, int | float) and isinstance(other, int | float)
+    return one == other or (numbers and math.isclose(one, other, rel_tol=relative, abs_tol=absolute))
 
 
-def json_cells(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """The plain values of nested ones, each with its place: `[far-worse].parts[1].value`."""
+def _places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Every plain value in nested ones with its place: `.parts[1].value`."""
     if isinstance(value, dict):
         for name, each in value.items():
-            yield from json_cells(each, f"{place}.{name}" if place else str(name))
+            yield from _places(each, f"{place}.{name}")
     elif isinstance(value, list):
-        yield f"{place} (how many)", len(value)
+        yield f"{place} (count)", len(value)
         for index, each in enumerate(value):
-            called = each.get("id", index) if isinstance(each, dict) else index
-            yield from json_cells(each, f"{place}[{called}]")
+            yield from _places(each, f"{place}[{index}]")
     else:
         yield place, value

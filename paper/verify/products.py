@@ -1,15 +1,11 @@
-"""Tables, figures and claims made anew from the runs, by what makes them, in a folder that is thrown away."""
+"""Tables, figures and claims made again from the runs, in a temporary folder, and compared with the committed ones."""
 
-import csv
-import io
 import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from paper import claims, sums, timing
@@ -29,52 +25,32 @@ from paper.artifacts import (
     paper_scale_figures,
     tables,
 )
-from paper.artifacts.sources import Record, Study, find_record
+from paper.artifacts.sources import Study, find_record
 from paper.attention_agreement import FILE as FOLLOWING
 from paper.paper_scale import FILE as PAPER_SCALE
 from paper.questions import SMALL_NOISE
-from paper.real_images import FILE as FLOOR
+from paper.real_images import FILE as REAL
+from paper.verify.compare import BINARY, PLOTTED, ROUNDING, Finding, file_difference
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.records import write_record
-from ppcd.training.recipes import get_recipe
 
 Seeds = tuple[int, ...]
-Maker = Callable[[str, Seeds, re.Match[str]], object]
+Maker = Callable[[str, Seeds, str | None], object]  # profile, seeds, what the name has after its dash
 
 
-@dataclass(frozen=True)
-class Product:
-    """What is made at once: a table in its three forms, a figure with its numbers, the claims."""
-
-    name: str
-    make: Callable[[str, Seeds], object]
-    results: tuple[str, ...]  # files of it that are there, below results/<profile>
-    figures: tuple[str, ...]  # and below figures/<profile>
-    judged: bool  # whether it needs the networks that measured the runs
+def _alphas(text: str | None) -> list[float]:
+    """The alphas of `table3-a0.6` or `fig4-a0.5-0.7`; nothing for `table3`, which has the paper's."""
+    return [float(alpha) for alpha in text.split("-")] if text else []
 
 
-def _alpha(match: re.Match[str]) -> list[float]:
-    """The alpha of `table3-a0.6`; nothing for `table3`, which has the paper's."""
-    return [float(match[1])] if match[1] else []
-
-
-def _claims(profile: str, seeds: Seeds, _: re.Match[str]) -> object:
-    return claims_table.write(claims.check_claims(profile, seeds), Study(profile, seeds))
-
-
-def _fig4(profile: str, seeds: Seeds, match: re.Match[str]) -> object:
-    return compression.write_fig4(profile, seeds, *([tuple(map(float, match[1].split("-")))] if match[1] else []))
-
-
-def _masks(profile: str, seeds: Seeds, match: re.Match[str]) -> object:
-    record = find_record(profile, get_recipe(match[1] or "ppcd").name, seeds[0])
+def _masks(profile: str, seeds: Seeds, recipe: str | None) -> object:
+    record = find_record(profile, recipe or "ppcd", seeds[0])
     if record is None:
-        raise PpcdError(f"there is no complete run of {match[1] or 'ppcd'} with seed {seeds[0]}")
+        raise PpcdError(f"there is no complete run of {recipe or 'ppcd'} with seed {seeds[0]}")
     return curves.write_masks(record)
 
 
-def _rules(profile: str, seeds: Seeds, _: re.Match[str]) -> object:
+def _mask_rules(profile: str, seeds: Seeds, _: str | None) -> object:
     found = {rule: find_record(profile, rule, seeds[0]) for rule in curves.RULES}
     return figures.save(curves.mask_rules(found), profile, "mask-rules")
 
@@ -83,133 +59,139 @@ def _rules(profile: str, seeds: Seeds, _: re.Match[str]) -> object:
 MAKERS: dict[str, Maker] = {
     r"table1": lambda profile, seeds, _: tables.write(tables.table1(profile, seeds)),
     r"table2": lambda profile, seeds, _: tables.write(tables.table2(profile, seeds)),
-    r"table3(?:-a([\d.]+))?": lambda profile, seeds, match: tables.write(tables.table3(profile, seeds, *_alpha(match))),
-    r"claims": _claims,
+    r"table3(?:-a([\d.]+))?": lambda profile, seeds, alpha: tables.write(
+        tables.table3(profile, seeds, *_alphas(alpha))
+    ),
+    r"claims": lambda profile, seeds, _: claims_table.write(claims.check_claims(profile, seeds), Study(profile, seeds)),
     r"fig1": lambda profile, seeds, _: overview.write_fig1(profile, seeds),
     r"fig2": lambda profile, _, __: framework.write_fig2(profile),
     r"fig3": lambda profile, seeds, _: comparison_figures.write_fig3(profile, seeds[0]),
-    r"fig4(?:-a([\d.-]+))?": _fig4,
-    r"fig5(?:-a([\d.]+))?": lambda profile, seeds, match: figures.write_fig5(profile, seeds[0], *_alpha(match)),
+    r"fig4(?:-a([\d.-]+))?": lambda profile, seeds, alphas: compression.write_fig4(
+        profile, seeds, *([_alphas(alphas)] if alphas else [])
+    ),
+    r"fig5(?:-a([\d.]+))?": lambda profile, seeds, alpha: figures.write_fig5(profile, seeds[0], *_alphas(alpha)),
     r"headline": lambda profile, seeds, _: headline.write(profile, seeds[0]),
     r"fig6": lambda profile, seeds, _: interpolation.write_fig6(profile, seeds[0]),
     r"fig7": lambda profile, seeds, _: interpolation.write_fig7(profile, seeds[0]),
     r"fig8": lambda profile, seeds, _: failures.write_fig8(profile, seeds),
     r"masks(?:-(.+))?": _masks,
-    r"mask-rules": _rules,
+    r"mask-rules": _mask_rules,
     r"lcd_range": lambda profile, seeds, _: lcd_range.write(profile, seeds),
     r"evidence": lambda profile, seeds, _: evidence.write(profile, seeds),
     r"paper_scale": lambda profile, seeds, _: paper_scale_figures.write_all(profile, seeds[0]),
 }
-JUDGED = {"fig3", "fig8"}
-MEASURED = (timing.FILE, PAPER_SCALE, FOLLOWING, FLOOR)  # beside the runs; not made from them
-TOGETHER = ("paper_scale", "evidence", "fig4")
+JUDGED = {"fig3", "fig8"}  # need the networks that measured the runs
+MEASURED = (timing.FILE, PAPER_SCALE, FOLLOWING, REAL)  # next to the runs; not made from them
+TOGETHER = ("paper_scale", "evidence", "fig4")  # one call makes all files whose names start so
 
 
-def find_products(profile: str) -> tuple[list[Product], list[str]]:
-    """The products that a profile has, by the files that are there; and files that nothing here makes."""
-    in_results = [name for pattern in ("claims.json", "tables/*") for name in _names(paths.results(profile), pattern)]
-    in_figures = _names(paths.figures(profile), "*")
-    products, unknown = [], []
-    for stem in dict.fromkeys(map(_stem, (*in_results, *in_figures))):
-        here, drawn = (tuple(name for name in names if _stem(name) == stem) for names in (in_results, in_figures))
-        make = _maker(stem)
-        if make is None:
-            unknown += [f"results/{profile}/{name}" for name in here] + [f"figures/{profile}/{name}" for name in drawn]
-        else:
-            products.append(Product(stem, make, here, drawn, stem in JUDGED))
-    return products, unknown
+def find_products(profile: str) -> dict[str, Path]:
+    """Tables, claims and figures of a profile: `results/mnist/tables/table1.csv` -> where it is."""
+    results, drawn = paths.results(profile), paths.figures(profile)
+    found = [*results.glob("claims.json"), *results.glob("tables/*")]
+    names = {f"results/{profile}/{path.relative_to(results)}": path for path in sorted(found)}
+    names |= {f"figures/{profile}/{path.name}": path for path in sorted(drawn.glob("*"))}
+    return {name: path for name, path in names.items() if path.name != sums.FILE and not path.name.startswith(".")}
 
 
-def _stem(name: str) -> str:
-    """What a file is of: `table1`; all of the paper's scale, of the evidence, and of Figure 4 is made together."""
-    stem = Path(name).stem
-    return next((whole for whole in TOGETHER if stem.startswith(f"{whole}_")), stem)
+def stem(path: Path) -> str:
+    """What a file is part of: `table1`."""
+    return next((whole for whole in TOGETHER if path.stem.startswith(f"{whole}_")), path.stem)
 
 
-def _maker(stem: str) -> Callable[[str, Seeds], object] | None:
+def find_maker(name: str) -> Callable[[str, Seeds], object] | None:
+    """What makes the files of a stem; None where nothing does."""
     for pattern, make in MAKERS.items():
-        if match := re.fullmatch(pattern, stem):
-            return partial(_make, make, match)
+        if match := re.fullmatch(pattern, name):
+            suffix = match[1] if match.re.groups else None
+            return lambda profile, seeds: make(profile, seeds, suffix)
     return None
 
 
-def _make(make: Maker, match: re.Match[str], profile: str, seeds: Seeds) -> object:
-    return make(profile, seeds, match)
+def seeds_named(files: Iterable[Path]) -> Seeds:
+    """The seeds that the texts of a product name most often, so that one changed digit is a difference, no more.
 
-
-def _names(folder: Path, pattern: str) -> list[str]:
-    """Names below a folder, without what its SHA256SUMS is written with."""
-    found = sorted(path for path in folder.glob(pattern) if path.is_file() and not path.name.startswith("."))
-    return [str(path.relative_to(folder)) for path in found if path.name != sums.FILE]
-
-
-def seeds_named(texts: Mapping[str, str]) -> Seeds | None:
-    """The seeds that a product says it is of: those named most often, so that a changed digit is one that differs and
-    not another product. None where none are named.
-
-    Args:
-        texts: of the product's files, by their names.
+    0 where none are named: what it shows then depends on no run.
     """
-    named: Counter[Seeds] = Counter()
-    for name, text in texts.items():
-        if name.endswith(".csv"):
-            rows = csv.DictReader(io.StringIO(text))
-            listed = [row.get("asked seeds") or row.get("seeds") or "" for row in rows]
-        else:
-            listed = ["".join(found) for found in re.findall(r'seeds? (\d+(?:, \d+)*)|"seeds": \[([\d,\s]+)\]', text)]
-        parts = (each.split(",") for each in listed if re.fullmatch(r"[\d,\s]+", each))
-        named.update(tuple(map(int, each)) for each in parts)
-    return named.most_common(1)[0][0] if named else None
+    texts = (path.read_text() for path in files if path.suffix not in BINARY)
+    named = Counter(each for text in texts for each in re.findall(r"\bseeds? (\d+(?:, \d+)*)", text))
+    return tuple(int(seed) for seed in named.most_common(1)[0][0].split(",")) if named else (0,)
 
 
-@contextmanager
-def stage(profile: str, resealed: Mapping[str, Record]) -> Iterator[None]:
-    """Results and figures go to a folder that is thrown away; the profile's runs and measurements are seen in it.
+def check_products(
+    profile: str, other_judge: Callable[[], str | None], say: Callable[[str], None]
+) -> Iterator[Finding]:
+    """Make everything again and compare it with what is there.
 
     Args:
         profile: its name.
-        resealed: records whose run.json was changed, by the runs' names: they count there as they stand, so that it
-            shows where products say something else.
+        other_judge: says why the networks that measured the runs are not available; None where they are.
+        say: called with a line when a product was made.
     """
-    here = paths.results(profile).resolve()
-    with tempfile.TemporaryDirectory(prefix="ppcd-verify-") as folder:
-        results = Path(folder) / "results" / profile
-        results.mkdir(parents=True)
-        for name in MEASURED:
-            if (here / name).exists():
-                (results / name).symlink_to(here / name)
-        if (small := here.with_name(here.name + SMALL_NOISE)).is_dir():  # whose runs answer questions of this profile
-            results.with_name(small.name).symlink_to(small)
-        (results / "runs").mkdir()
-        for run in (here / "runs").glob("*"):
-            if run.name in resealed:
-                _reseal(resealed[run.name], run, results / "runs" / run.name)
+    committed = find_products(profile)
+    products: dict[str, list[Path]] = {}
+    for path in committed.values():
+        products.setdefault(stem(path), []).append(path)
+    made_again, failed = set[str](), dict[str, list[str]]()
+    with stage(profile) as folder:
+        for name, files in products.items():
+            make = find_maker(name)
+            if make is None:
+                yield Finding(f"{name} of {profile}", "nothing that this version knows makes it")
+            elif name in JUDGED and (reason := other_judge()):
+                say(f"note: {name} was not made again: {reason}; its files have the hashes of {sums.FILE}")
             else:
-                (results / "runs" / run.name).symlink_to(run)
-        with moved({"PPCD_RESULTS": str(results.parent), "PPCD_FIGURES": str(Path(folder) / "figures")}):
-            yield
+                try:
+                    make(profile, seeds_named(files))
+                except PpcdError as error:
+                    failed.setdefault(str(error).replace(f"{folder}/", ""), []).append(name)
+                else:
+                    made_again.add(name)
+                    say(f"{profile}: {name} made again")
+        yield from compare(
+            {name: path for name, path in committed.items() if stem(path) in made_again}, find_products(profile)
+        )
+    for reason, names in failed.items():
+        yield Finding(", ".join(names), f"cannot be made again: {reason}")
 
 
-def _reseal(record: Record, run: Path, directory: Path) -> None:
-    """A run of the same files, with the record as it stands and a seal that fits."""
-    directory.mkdir()
-    for path in run.iterdir():
-        if path.name != "run.json":
-            (directory / path.name).symlink_to(path)
-    content = {name: value for name, value in record.items() if name not in ("schema", "files", "sha256")}
-    write_record(directory, content, [name for name in record["files"] if (directory / name).is_file()])
+def compare(committed: Mapping[str, Path], made: Mapping[str, Path]) -> Iterator[Finding]:
+    """Files that are missing, too many, or not what was made."""
+    for name in sorted(committed.keys() | made.keys()):
+        if name not in committed:
+            yield Finding(name, "is missing; it is made of what is there")
+        elif name not in made:
+            yield Finding(name, "nothing makes it of what is there")
+        else:
+            rounding = PLOTTED if name.startswith("figures/") else ROUNDING
+            if problem := file_difference(committed[name], made[name], rounding):
+                yield Finding(name, problem)
 
 
 @contextmanager
-def moved(values: Mapping[str, str]) -> Iterator[None]:
-    """Variables of the environment inside, and as they were behind it."""
-    before = {name: os.environ.get(name) for name in values}
+def stage(profile: str) -> Iterator[Path]:
+    """A temporary folder that results and figures go to, in which the profile's runs and measurements are seen."""
+    here = paths.results(profile).resolve()
+    with tempfile.TemporaryDirectory(prefix="ppcd-verify-") as temporary:
+        folder = Path(temporary).resolve()
+        results = folder / "results" / profile
+        results.mkdir(parents=True)
+        for name in ("runs", *MEASURED):
+            if (here / name).exists():
+                (results / name).symlink_to(here / name)
+        if (small := here.with_name(here.name + SMALL_NOISE)).is_dir():  # its runs answer questions of this profile
+            results.with_name(small.name).symlink_to(small)
+        with moved(PPCD_RESULTS=str(results.parent), PPCD_FIGURES=str(folder / "figures")):
+            yield folder
+
+
+@contextmanager
+def moved(**values: str) -> Iterator[None]:
+    """Environment variables inside the block; afterwards they are as they were."""
+    before = dict(os.environ)
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(before)

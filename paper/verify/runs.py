@@ -1,7 +1,5 @@
-"""Run directories against themselves: the seal, the generator file, the logs, the teacher, the measurements beside."""
+"""Run directories against themselves: what run.json says against the generator file, the logs and the teacher."""
 
-import csv
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -9,62 +7,78 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from paper import timing
-from paper.generations import FILE as GENERATIONS
-from paper.generations import read_generations
-from paper.verify.compare import NOTHING, Difference, same
+import pandas as pd
+
+from paper.verify.compare import Finding, close
 from ppcd.base import PpcdError
 from ppcd.networks.generators import Generator, GeneratorConfig, table_channels
 from ppcd.networks.io import load_generator
-from ppcd.records import NOT_BROUGHT, file_hash, read_run
+from ppcd.records import flatten, read_run
 from ppcd.runs.directory import MASK_FILE
 from ppcd.runs.finished import measure_complexity
 from ppcd.runs.train import GENERATOR
 
-LOGGED = 1e-5  # a log has six digits of a number
+LOGGED = 1e-5  # relative: a log has six digits of a number
 Record = dict[str, Any]  # a run.json
 
 
-def read_sealed(directory: Path) -> tuple[Record | None, str]:
-    """The record of a run whose files are what its run.json says; else None, and what is wrong.
-
-    What was changed cannot be told from a broken seal, but for what the run's own files still say.
-    """
-    try:
-        return read_run(directory), ""
-    except PpcdError as error:
-        return None, str(error).removeprefix(f"{directory / 'run.json'}: ")
-
-
-def files_are_whole(record: Record, directory: Path) -> bool:
-    """Whether the run's other files are those that its run.json names: then run.json alone was changed."""
-    files = record.get("files")
-    if not isinstance(files, dict) or GENERATOR not in files:
-        return False
-    there = {name: found for name, found in files.items() if name not in NOT_BROUGHT or (directory / name).is_file()}
-    return all((directory / name).is_file() and file_hash(directory / name) == found for name, found in there.items())
-
-
-def record_differences(record: Record, directory: Path, teachers: Mapping[str, Record]) -> Iterator[Difference]:
-    """Where run.json says something else than what lies beside it: cell, what it says, what the files say.
+def check_runs(shown: str, root: Path) -> tuple[dict[str, Record], list[Finding]]:
+    """The records of the runs that are what was written, by id; and what is wrong with these and the others.
 
     Args:
-        record: of the run.
+        shown: name of the folder that holds `runs`.
+        root: that folder.
+    """
+    records: dict[str, Record] = {}
+    problems: dict[str, list[str]] = {}
+    for directory in sorted(path.parent for path in (root / "runs").glob("*/run.json")):
+        try:
+            records[directory.name] = read_run(directory)
+        except PpcdError as error:
+            problems[directory.name] = [str(error).removeprefix(f"{directory / 'run.json'}: ")]
+    for name, record in records.items():
+        try:
+            problems[name] = list(record_problems(record, root / "runs" / name, records))
+        except (PpcdError, OSError, LookupError, TypeError, ValueError) as error:
+            problems[name] = [f"cannot be compared with its files ({error})"]
+    return records, [
+        Finding(f"{shown}/runs/{name}/run.json", each) for name, found in problems.items() for each in found
+    ]
+
+
+def record_problems(record: Record, directory: Path, records: Mapping[str, Record]) -> Iterator[str]:
+    """Where run.json says something other than the files next to it.
+
+    Args:
+        record: of the run, whose seal is whole.
         directory: of the run.
-        teachers: the records of the profile's runs by their ids.
+        records: of the profile's runs by their ids; teachers are looked up in them.
 
     Raises:
         PpcdError: a file that cannot be read.
     """
-    generator = load_generator(directory / GENERATOR)
-    yield from _cells("complexity", record["complexity"], _complexity(generator.config))
-    yield from _mask_differences(record, generator.config, directory)
-    yield from _last_losses(record, directory)
-    yield from _protocol(record)
-    if record["teacher"] is not None and record["teacher"]["id"] in teachers:
-        teacher = teachers[record["teacher"]["id"]]
-        yield from _one("teacher.generator_sha256", record["teacher"]["generator_sha256"], teacher["files"][GENERATOR])
-        yield from _one("config.teacher", record["config"]["teacher"], teacher["config_hash"])
+    config = load_generator(directory / GENERATOR).config
+    expected = {f"complexity.{name}": value for name, value in _complexity(config).items()}
+    taken, profile = record["metrics"]["protocol"], record["config"]["profile"]
+    protocol = {
+        "backbone": profile["backbone"],
+        "samples": profile["evaluation_samples"],
+        "seed": record["seed"],
+        "reference": record["data"]["identity"],
+        "reference_sha256": record["data"]["sha256"],
+        "classifier_epochs": profile["classifier_epochs"],
+    }
+    expected |= {f"metrics.protocol.{name}": value for name, value in protocol.items() if name in taken}
+    if teacher := records.get((record["teacher"] or {}).get("id", "")):
+        expected["teacher.generator_sha256"] = teacher["files"][GENERATOR]
+        expected["config.teacher"] = teacher["config_hash"]
+    expected |= _last_logged(record, directory)
+    said = flatten(record)
+    for place, value in expected.items():
+        if not close(said.get(place), value, LOGGED if place.startswith("training.last.") else 0.0):
+            yield f"{place}: says {said.get(place)}, the run's files say {value}"
+    if record["masks"]:
+        yield from _mask_problems(record, config, directory)
 
 
 @cache
@@ -73,17 +87,36 @@ def _complexity(config: GeneratorConfig) -> dict[str, Any]:
     return measure_complexity(Generator(config).eval())
 
 
-def _mask_differences(record: Record, config: GeneratorConfig, directory: Path) -> Iterator[Difference]:
+def _last_logged(record: Record, directory: Path) -> dict[str, float]:
+    """The last row of history.csv, under the names that run.json has for it."""
+    history = pd.read_csv(directory / "history.csv")
+    if history.empty:
+        return {}
+    last = history.iloc[-1]
+    losses = {
+        name: float(last[name])
+        for name, value in record["training"]["last"].items()
+        if value is not None and pd.notna(last.get(name))
+    }
+    return {"training.iterations": int(last["iteration"])} | {
+        f"training.last.{name}": value for name, value in losses.items()
+    }
+
+
+def _mask_problems(record: Record, config: GeneratorConfig, directory: Path) -> Iterator[str]:
     """Kept channels against the generator's shapes; when a layer froze against masks.csv."""
-    if not record["masks"]:
-        return
     kept, dense = _layers(config), _layers(replace(config, hidden=None, channels=None))
+    log = pd.read_csv(directory / MASK_FILE) if (directory / MASK_FILE).is_file() else None
     for mask in record["masks"]:
-        layer = mask["layer"].replace("mask", "conv")  # a mask stands behind the convolution of its number
-        yield from _one(f"masks[{mask['layer']}].kept", mask["kept"], kept.get(layer))
-        yield from _one(f"masks[{mask['layer']}].channels", mask["channels"], dense.get(layer))
-    if (directory / MASK_FILE).is_file():
-        yield from _freezing(record, directory / MASK_FILE)
+        layer = mask["layer"].replace("mask", "conv")  # a mask follows the convolution of its number
+        if (mask["kept"], mask["channels"]) != (kept.get(layer), dense.get(layer)):
+            yield (
+                f"masks[{mask['layer']}]: says {mask['kept']} of {mask['channels']} channels, "
+                f"the generator has {kept.get(layer)} of {dense.get(layer)}"
+            )
+        if log is not None:
+            two_step = record["config"]["recipe"]["two_step"]
+            yield from _freezing_problems(mask, log[log["layer"] == mask["layer"]], two_step)
 
 
 def _layers(config: GeneratorConfig) -> dict[str, int]:
@@ -97,73 +130,13 @@ def _layers(config: GeneratorConfig) -> dict[str, int]:
     }
 
 
-def _freezing(record: Record, log: Path) -> Iterator[Difference]:
-    """A layer froze behind the last logged iteration at which it was open, and not behind the first at which not."""
-    rows = _rows(log)
-    for mask in record["masks"]:
-        logged = [(int(row["iteration"]), row["frozen"] == "1") for row in rows if row["layer"] == mask["layer"]]
-        earliest = max((iteration for iteration, frozen in logged if not frozen), default=0) + 1
-        latest = min((iteration for iteration, frozen in logged if frozen), default=math.inf)
-        at = mask["frozen_at"]
-        if latest == math.inf and record["config"]["recipe"]["two_step"] and at is not None:
-            latest = 2 * logged[-1][0] - logged[-2][0]  # the step that froze it also took the masks out of the network
-        if (at is None) != (latest == math.inf) or (at is not None and not earliest <= at <= latest):
-            expected = "never" if latest == math.inf else f"from {earliest} to {latest}"
-            yield f"masks[{mask['layer']}].frozen_at", str(at), f"{expected} ({log.name})"
-
-
-def _last_losses(record: Record, directory: Path) -> Iterator[Difference]:
-    rows = _rows(directory / "history.csv")
-    if not rows:
-        return
-    yield from _one("training.iterations", record["training"]["iterations"], int(rows[-1]["iteration"]))
-    for name, value in record["training"]["last"].items():
-        if rows[-1].get(name) and value is not None and not same(value, rows[-1][name], LOGGED):
-            yield f"training.last.{name}", str(value), f"{rows[-1][name]} (history.csv)"
-
-
-def _protocol(record: Record) -> Iterator[Difference]:
-    """How scores were taken, against the configuration and the data."""
-    taken, profile = record["metrics"]["protocol"], record["config"]["profile"]
-    expected = {
-        "backbone": profile["backbone"],
-        "samples": profile["evaluation_samples"],
-        "seed": record["seed"],
-        "reference": record["data"]["identity"],
-        "reference_sha256": record["data"]["sha256"],
-        "classifier_epochs": profile["classifier_epochs"],
-    }
-    for name, value in expected.items():
-        if name in taken:
-            yield from _one(f"metrics.protocol.{name}", taken[name], value)
-
-
-def beside(record: Record, directory: Path) -> Iterator[tuple[str, str]]:
-    """File name and what is wrong with a measurement of the run that lies beside its record."""
-    if (directory / GENERATIONS).is_file() and read_generations(record) is None:
-        yield f"runs/{record['id']}/{GENERATIONS}", "it is damaged, of other weights, or not measured as it is now"
-
-
-def timed(results: Path, records: Mapping[str, Record]) -> Iterator[Difference]:
-    """Where runtime.json names runs that are not there, or other weights than theirs."""
-    found = json.loads((results / timing.FILE).read_text())
-    for name, run in found["runs"].items():
-        if not (results / "runs" / name / "run.json").is_file():
-            yield f"runs.{name}", "that it was timed", "there is no such run"
-        elif name in records:
-            yield from _one(f"runs.{name}.generator_sha256", run["generator_sha256"], records[name]["files"][GENERATOR])
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _cells(place: str, says: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[Difference]:
-    for name in dict.fromkeys((*says, *expected)):
-        yield from _one(f"{place}.{name}", says.get(name, NOTHING), expected.get(name, NOTHING))
-
-
-def _one(cell: str, says: Any, expected: Any) -> Iterator[Difference]:
-    if says != expected:
-        yield cell, str(says), str(expected)
+def _freezing_problems(mask: Mapping[str, Any], log: pd.DataFrame, two_step: bool) -> Iterator[str]:
+    """A layer freezes after the last logged iteration at which it was open, up to the first at which it was not."""
+    iterations, frozen, at = log["iteration"], log["frozen"] == 1, mask["frozen_at"]
+    earliest = iterations[~frozen].max() + 1 if (~frozen).any() else 1
+    latest = iterations[frozen].min() if frozen.any() else math.inf
+    if latest == math.inf and two_step and at is not None:
+        latest = 2 * iterations.iloc[-1] - iterations.iloc[-2]  # the freezing step also took the masks out
+    if (at is None) != (latest == math.inf) or (at is not None and not earliest <= at <= latest):
+        expected = "never" if latest == math.inf else f"from {earliest} to {latest}"
+        yield f"masks[{mask['layer']}].frozen_at: says {at}, {MASK_FILE} says {expected}"

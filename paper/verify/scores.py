@@ -1,17 +1,18 @@
-"""The scores of run.json and generations.json, measured again from the generator files, and those of real images.
-
-Asked for by `--scores`: it takes long.
-"""
+"""`--scores`: the scores of run.json, generations.json and real.json, measured again. It takes long."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from paper.generations import FILE as GENERATIONS
 from paper.generations import measure_generation
+from paper.judges import get_judges
+from paper.real_images import FILE as REAL
 from paper.real_images import measure_real_images, read_real_images
-from paper.verify.compare import Difference, same
+from paper.verify.compare import Finding, close
+from ppcd import paths
+from ppcd.base import PpcdError
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.evaluate import evaluate
 from ppcd.metrics.gauges import Gauges
@@ -23,10 +24,37 @@ RELATIVE = 1e-3  # what the arithmetic of another machine may change in a score
 ABSOLUTE = 2e-3  # and in a share of the samples
 
 
-def score_differences(
+def check_scores(profile: Profile, records: Mapping[str, Any], say: Callable[[str], None]) -> Iterator[Finding]:
+    """Scores that are measured again, run by run, and differ.
+
+    Args:
+        profile: of the runs.
+        records: by the runs' ids.
+        say: called with a line when a run was measured.
+    """
+    data, gauges = get_judges(profile.name)
+    for number, (name, record) in enumerate(records.items(), 1):
+        for problem in score_problems(record, paths.results(profile.name) / "runs" / name, profile, data, gauges):
+            yield Finding(f"results/{profile.name}/runs/{name}/run.json", problem)
+        say(f"{profile.name}: scores of {number} of {len(records)} runs measured again")
+    for problem in real_problems(profile, data, gauges):
+        yield Finding(f"results/{profile.name}/{REAL}", problem)
+
+
+def other_judge(profile: str, records: Mapping[str, Any]) -> str | None:
+    """Why the networks that measured the runs are not available here; None where they are."""
+    theirs = {record["metrics"]["protocol"].get("backbone_sha256") for record in records.values()}
+    try:
+        ours = get_judges(profile)[1].network.sha256
+    except PpcdError as error:
+        return str(error)
+    return None if theirs == {ours} else "it needs the classifier that measured the runs, and the one here is another"
+
+
+def score_problems(
     record: dict[str, Any], directory: Path, profile: Profile, data: ImageSet, gauges: Gauges
-) -> Iterator[Difference]:
-    """Where the scores of the averaged generator are not what its file gives; those of the raw one have no file.
+) -> Iterator[str]:
+    """Where the scores of the averaged generator are not what its file gives; the raw one has no file.
 
     Args:
         record: of the run in `directory`.
@@ -44,27 +72,22 @@ def score_differences(
         classifier_epochs=profile.classifier_epochs,
         judge=profile.judge,
     )["scores"]
-    for name, value in record["metrics"]["ema"].items():
-        yield from _difference(f"metrics.ema.{name}", value, found[name])
-    if not (directory / GENERATIONS).is_file():
-        return
-    measured = json.loads((directory / GENERATIONS).read_text())
-    for each in measured["generations"]:
-        scores, _ = measure_generation(generator, gauges, measured["protocol"]["samples"], each["seed"])
-        for name, value in scores.items():
-            yield from _difference(f"{GENERATIONS} of seed {each['seed']}, {name}", each[name], value)
+    yield from _differing("metrics.ema", record["metrics"]["ema"], found)
+    if (directory / GENERATIONS).is_file():
+        measured = json.loads((directory / GENERATIONS).read_text())
+        for each in measured["generations"]:
+            again, _ = measure_generation(generator, gauges, measured["protocol"]["samples"], each["seed"])
+            yield from _differing(f"{GENERATIONS}, seed {each['seed']}", {name: each[name] for name in again}, again)
 
 
-def floor_differences(profile: Profile, data: ImageSet, gauges: Gauges) -> Iterator[Difference]:
-    """Where the scores of real images, in `real.json`, are not what they give; none where it is not there."""
-    if (floor := read_real_images(profile.name)) is None:
-        return
-    found = measure_real_images(data, gauges, profile.evaluation_samples, profile.classifier_epochs)["scores"]
-    for name, value in floor["scores"].items():
-        yield from _difference(f"scores.{name}", value, found.get(name))
+def real_problems(profile: Profile, data: ImageSet, gauges: Gauges) -> Iterator[str]:
+    """Where real.json is not what the real images give; nothing where it is not there."""
+    if (committed := read_real_images(profile.name)) is not None:
+        found = measure_real_images(data, gauges, profile.evaluation_samples, profile.classifier_epochs)["scores"]
+        yield from _differing("scores", committed["scores"], found)
 
 
-def _difference(cell: str, says: Any, measured: float | None) -> Iterator[Difference]:
-    near = isinstance(says, float) and isinstance(measured, float) and abs(says - measured) <= ABSOLUTE
-    if not near and not same(says, measured, RELATIVE):
-        yield cell, str(says), f"{measured} (measured again)"
+def _differing(where: str, said: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in said.items():
+        if not close(value, measured.get(name), RELATIVE, ABSOLUTE):
+            yield f"{where}.{name}: says {value}, {measured.get(name)} measured again"
