@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ppcd.base import full
-from ppcd.method.slim import narrow, replace, select, set_weight
+from ppcd.method.narrow import narrow, replace, select, set_weight
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,92 @@
+"""`ppcd.prunable` and `ppcd.slim` on networks that are none of ours."""
+
+import copy
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from foreign import CONVS, NORMS, Toy
+from torch import Tensor, nn
+
+from ppcd.method.blocks import Branch
+from ppcd.method.masks import masks_of
+from ppcd.method.prunable import prunable
+from ppcd.method.slim import slim
+
+BRANCHES = {f"blocks.{i}": Branch("conv1", "bn2", "conv2") for i in range(2)}
+
+
+def inputs(size: int = 6, classes: int = 3, batch: int = 5) -> tuple[Tensor, Tensor]:
+    noise = torch.Generator().manual_seed(1)
+    return torch.randn(batch, size, generator=noise), torch.arange(batch) % classes
+
+
+def trained(network: nn.Module, *z_y: Tensor) -> nn.Module:
+    """A few steps, so that statistics, spectral norms and weights are those of a training."""
+    torch.manual_seed(0)
+    optimizer = torch.optim.SGD(network.parameters(), 0.05)
+    for _ in range(3):
+        optimizer.zero_grad()
+        network.train()(*z_y).square().mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        network.eval()(*z_y)  # torch's older spectral norm can be copied after a forward pass without gradients
+    return network
+
+
+def close(network: nn.Module, kept: int = 3) -> nn.Module:
+    """Freeze every mask with a few channels, others for each layer."""
+    for number, mask in enumerate(masks_of(network).values()):
+        order = torch.randperm(mask.channels, generator=torch.Generator().manual_seed(number))
+        mask.freeze(order < min(kept, mask.channels))
+    return network
+
+
+@pytest.mark.parametrize("conv", CONVS)
+@pytest.mark.parametrize("norm", NORMS)
+def test_same_images_masked_and_slim(conv: str, norm: str) -> None:
+    teacher = trained(Toy(conv, norm), *inputs())
+    with torch.no_grad():
+        expected = teacher(*inputs())
+    student = prunable(copy.deepcopy(teacher), BRANCHES)
+    torch.testing.assert_close(student(*inputs()), expected, rtol=0, atol=1e-5)
+    closed = close(student)(*inputs())
+    assert (closed - expected).abs().max() > 1e-3
+    small = slim(student)
+    torch.testing.assert_close(small(*inputs()), closed, rtol=0, atol=1e-4)
+    assert type(small) is Toy and not masks_of(small)
+    assert small.blocks[0].conv1.weight.shape[:2] == (3, 8)
+    assert small.blocks[1].conv2[0].weight.shape[:2] == (3, 3)
+
+
+def mimicry(module: str) -> ModuleType:
+    """A module of torch-mimicry, whose package would import TensorFlow for its metrics."""
+    found = find_spec("torch_mimicry")
+    assert found is not None and found.submodule_search_locations is not None
+    root = Path(found.submodule_search_locations[0])
+    for name in ("torch_mimicry", "torch_mimicry.nets"):
+        package = ModuleType(name)
+        package.__path__ = [str(root.joinpath(*name.split(".")[1:]))]
+        sys.modules[name] = package
+    return import_module(f"torch_mimicry.{module}")
+
+
+def test_generators_of_torch_mimicry(monkeypatch: pytest.MonkeyPatch) -> None:
+    sngan = mimicry("nets.sngan.sngan_32").SNGANGenerator32(ngf=16, nz=8)
+    cgan_32 = mimicry("nets.cgan_pd.cgan_pd_32").CGANPDGenerator32(num_classes=4, ngf=16, nz=8)
+    cgan_64 = mimicry("nets.cgan_pd.cgan_pd_128").CGANPDGenerator128(num_classes=4, ngf=32, nz=8)
+    sagan = mimicry("nets.sagan.sagan_32").SAGANGenerator32(num_classes=4, ngf=16, nz=8)
+    for teacher, z_y in ((sngan, inputs(8)[:1]), *((each, inputs(8, 4)) for each in (cgan_32, cgan_64, sagan))):
+        trained(teacher, *z_y)
+        with torch.no_grad():
+            expected = teacher(*z_y)
+        student = prunable(copy.deepcopy(teacher))
+        torch.testing.assert_close(student(*z_y), expected, rtol=0, atol=1e-5)
+        closed = close(student)(*z_y)
+        small = slim(student)
+        torch.testing.assert_close(small(*z_y), closed, rtol=0, atol=1e-4)
+        assert small.block2.c1.out_channels == 3 and type(small) is type(teacher)
