@@ -3,13 +3,13 @@
 import copy
 import sys
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-from foreign import CONVS, NORMS, Toy
+from foreign import CONVS, NORMS, ChunkedGenerator, Toy
 from torch import Tensor, nn
 
 from ppcd.method.blocks import Branch
@@ -64,29 +64,48 @@ def test_same_images_masked_and_slim(conv: str, norm: str) -> None:
 
 
 def mimicry(module: str) -> ModuleType:
-    """A module of torch-mimicry, whose package would import TensorFlow for its metrics."""
-    found = find_spec("torch_mimicry")
-    assert found is not None and found.submodule_search_locations is not None
-    root = Path(found.submodule_search_locations[0])
+    """A module of torch-mimicry; importing the package itself would want TensorFlow, for its metrics."""
+    found = PathFinder.find_spec("torch_mimicry")
+    assert found is not None and found.origin is not None
     for name in ("torch_mimicry", "torch_mimicry.nets"):
         package = ModuleType(name)
-        package.__path__ = [str(root.joinpath(*name.split(".")[1:]))]
-        sys.modules[name] = package
-    return import_module(f"torch_mimicry.{module}")
+        package.__path__ = [str(Path(found.origin).parent.joinpath(*name.split(".")[1:]))]
+        sys.modules.setdefault(name, package)
+    return import_module(f"torch_mimicry.nets.{module}")
 
 
-def test_generators_of_torch_mimicry(monkeypatch: pytest.MonkeyPatch) -> None:
-    sngan = mimicry("nets.sngan.sngan_32").SNGANGenerator32(ngf=16, nz=8)
-    cgan_32 = mimicry("nets.cgan_pd.cgan_pd_32").CGANPDGenerator32(num_classes=4, ngf=16, nz=8)
-    cgan_64 = mimicry("nets.cgan_pd.cgan_pd_128").CGANPDGenerator128(num_classes=4, ngf=32, nz=8)
-    sagan = mimicry("nets.sagan.sagan_32").SAGANGenerator32(num_classes=4, ngf=16, nz=8)
-    for teacher, z_y in ((sngan, inputs(8)[:1]), *((each, inputs(8, 4)) for each in (cgan_32, cgan_64, sagan))):
-        trained(teacher, *z_y)
-        with torch.no_grad():
-            expected = teacher(*z_y)
-        student = prunable(copy.deepcopy(teacher))
-        torch.testing.assert_close(student(*z_y), expected, rtol=0, atol=1e-5)
-        closed = close(student)(*z_y)
-        small = slim(student)
-        torch.testing.assert_close(small(*z_y), closed, rtol=0, atol=1e-4)
-        assert small.block2.c1.out_channels == 3 and type(small) is type(teacher)
+@pytest.mark.parametrize(
+    ("module", "name", "options"),
+    [
+        ("sngan.sngan_32", "SNGANGenerator32", {}),
+        ("sngan.sngan_64", "SNGANGenerator64", {}),
+        ("cgan_pd.cgan_pd_32", "CGANPDGenerator32", {"num_classes": 4}),
+        ("cgan_pd.cgan_pd_128", "CGANPDGenerator128", {"num_classes": 4}),
+        ("sagan.sagan_32", "SAGANGenerator32", {"num_classes": 4}),
+        ("sagan.sagan_128", "SAGANGenerator128", {"num_classes": 4}),
+    ],
+)
+def test_generators_of_torch_mimicry(module: str, name: str, options: dict[str, int]) -> None:
+    teacher = getattr(mimicry(module), name)(ngf=64, nz=8, **options)
+    z_y = inputs(8, 4) if options else inputs(8)[:1]
+    trained(teacher, *z_y)
+    with torch.no_grad():
+        expected = teacher(*z_y)
+    student = prunable(copy.deepcopy(teacher))
+    torch.testing.assert_close(student(*z_y), expected, rtol=0, atol=1e-5)
+    closed = close(student)(*z_y)
+    small = slim(student)
+    torch.testing.assert_close(small(*z_y), closed, rtol=0, atol=1e-4)
+    assert small.block2.c1.out_channels == 3 and type(small) is type(teacher)
+
+
+def test_a_generator_like_biggan_pytorchs() -> None:
+    """Class embedding and noise chunks in every norm, weights that normalise themselves, attention between blocks."""
+    teacher = trained(ChunkedGenerator(), *inputs(12, 5))
+    expected = teacher(*inputs(12, 5)).detach()
+    student = prunable(copy.deepcopy(teacher))
+    torch.testing.assert_close(student(*inputs(12, 5)), expected, rtol=0, atol=1e-5)
+    assert list(student.pp_res_branches) == ["blocks.0.0", "blocks.1.0"]
+    assert student.pp_res_branches["blocks.1.0"] == Branch("conv1", "bn2", "conv2")
+    closed = close(student, 1)(*inputs(12, 5))
+    torch.testing.assert_close(slim(student)(*inputs(12, 5)), closed, rtol=0, atol=1e-4)
