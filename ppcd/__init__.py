@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ppcd.method.masks import ChannelMask
     from ppcd.method.narrow import register_norm
     from ppcd.method.prunable import prunable
+    from ppcd.method.restore import load_slim
     from ppcd.method.slim import slim
     from ppcd.metrics.complexity import complexity
     from ppcd.networks.biggan_pytorch import (
@@ -39,6 +40,7 @@ __all__ = [
     "load_biggan_pytorch",
     "load_biggan_pytorch_discriminator",
     "load_generator",
+    "load_slim",
     "prunable",
     "register_norm",
     "save_biggan_pytorch",
@@ -62,6 +64,7 @@ _MODULES = {
     "ppcd.method.masks": ("ChannelMask",),
     "ppcd.method.narrow": ("register_norm",),
     "ppcd.method.prunable": ("prunable",),
+    "ppcd.method.restore": ("load_slim",),
     "ppcd.method.slim": ("slim",),
     "ppcd.metrics.complexity": ("complexity",),
 }

@@ -114,7 +114,7 @@ def test_teacher_features_are_under_the_class_conditional_norm_that_follows() ->
     z, y = batch(0)
     found = compressor.teacher.features(z, y)
     torch.testing.assert_close(found[0], teacher.blocks[2].bn1(outputs[0], y))
-    spread = torch.stack([found[1][y == label].mean((0, 2, 3)) for label in range(3)])
+    spread = torch.stack([found[1][y == label].mean((0, 2, 3)) for label in y.unique()])
     assert spread.abs().max() < 1.5 and set(compressor.teacher.statistics) == {"blocks.2"}
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ppcd.method.blocks import Branch
 from ppcd.method.masks import masks_of
 from ppcd.method.prunable import prunable
+from ppcd.method.restore import load_slim
 from ppcd.method.slim import slim
 
 BRANCHES = {f"blocks.{i}": Branch("conv1", "bn2", "conv2") for i in range(2)}
@@ -61,6 +62,8 @@ def test_same_images_masked_and_slim(conv: str, norm: str) -> None:
     assert type(small) is Toy and not masks_of(small)
     assert small.blocks[0].conv1.weight.shape[:2] == (3, 8)
     assert small.blocks[1].conv2[0].weight.shape[:2] == (3, 3)
+    again = load_slim(Toy(conv, norm), small.state_dict())
+    assert torch.equal(again(*inputs()), small(*inputs()))
 
 
 def mimicry(module: str) -> ModuleType:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ppcd.base import seeded
+from ppcd.method.narrow import REPARAMETRISATIONS
 
 Network = TypeVar("Network", bound=nn.Module)
 SAME = 1e-4  # of the largest value: what two ways to compute the same images may differ by
@@ -117,7 +118,7 @@ def copied(network: Network) -> Network:
     """A copy of all of it. Weights that torch's older spectral norm has computed cannot be copied, and need not be."""
     for module in network.modules():
         for hook in module._forward_pre_hooks.values():
-            if type(hook).__name__ in ("SpectralNorm", "WeightNorm") and hasattr(hook, "name"):
+            if type(hook).__name__ in REPARAMETRISATIONS and hasattr(hook, "name"):
                 setattr(module, hook.name, getattr(module, hook.name).detach())
     return copy.deepcopy(network)
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import remove_spectral_norm, remove_weight_norm
 from torch.overrides import TorchFunctionMode
 
 from ppcd.base import PpcdError
 
 Prune = Callable[[Any, Tensor], nn.Module]  # a norm and the indices that stay -> the narrow norm
 TORCH_NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+OF_CLASSES = ("class", "cond", "embed")
 MIXING = (nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)  # a channel's value depends on the other channels
 
 _registered: dict[type, Prune] = {}
@@ -61,6 +61,7 @@ def sizes(conv: Any) -> tuple[int, int, int, int]:
 
 
 TORCHS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.Embedding)
+REPARAMETRISATIONS = ("SpectralNorm", "WeightNorm")  # torch's older forms, which are hooks
 SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
 SIGNATURES = {
     "conv2d": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
@@ -88,7 +89,7 @@ class _Weights(TorchFunctionMode):
 def plain(layer: Any, name: str = "a layer") -> Any:
     """The layer, in evaluation mode, without what normalises its weight: the weight that it computes with is its own.
 
-    The layer itself is changed where torch has a way to do so; a layer of an own type becomes torch's.
+    A layer under spectral or weight norm, or of an own type, becomes torch's plain one.
 
     Args:
         layer: a convolution, a linear layer or an embedding.
@@ -97,12 +98,8 @@ def plain(layer: Any, name: str = "a layer") -> Any:
     Raises:
         PpcdError: what it computes is not what its weight and bias say.
     """
-    for hook in list(layer._forward_pre_hooks.values()):
-        if type(hook).__name__ == "SpectralNorm":
-            remove_spectral_norm(layer, hook.name)
-        elif type(hook).__name__ == "WeightNorm":
-            remove_weight_norm(layer, hook.name)
-    return layer if type(layer) in TORCHS else _as_torchs(layer, name)
+    reparametrised = any(type(hook).__name__ in REPARAMETRISATIONS for hook in layer._forward_pre_hooks.values())
+    return layer if type(layer) in TORCHS and not reparametrised else _as_torchs(layer, name)
 
 
 def _as_torchs(layer: Any, name: str) -> nn.Module:
@@ -279,12 +276,16 @@ def _narrow_tree(module: nn.Module, kept: Tensor, channels: int, name: str) -> b
         else:
             cut |= _narrow_tree(child, kept, channels, where)
     if cut or (isinstance(module, TORCH_NORMS) and module.num_features == channels):
-        for key, value in list(vars(module).items()):
-            known = "class" not in key and "cond" not in key and "embed" not in key
-            if known and type(value) is int and value in (channels, 2 * channels):
-                setattr(module, key, value // channels * len(kept))
+        resize(module, channels, len(kept))
         return True
     return False
+
+
+def resize(module: nn.Module, channels: int, kept: int) -> None:
+    """Set the numbers of channels that a norm keeps as attributes; those that speak of classes or conditions stay."""
+    for key, value in list(vars(module).items()):
+        if type(value) is int and value in (channels, 2 * channels) and not any(each in key for each in OF_CLASSES):
+            setattr(module, key, value // channels * kept)
 
 
 def _own(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
