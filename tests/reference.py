@@ -6,7 +6,6 @@ BigGAN-PyTorch's `BigGAN.py` and `layers.py`. What the tests share besides stand
 
 import ctypes
 import gc
-import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -162,34 +161,6 @@ def batch_norm(x: Tensor, gain: Tensor, bias: Tensor, mean: Tensor, var: Tensor,
     return result
 
 
-def self_attention(x: Tensor, theta: Tensor, phi: Tensor, g: Tensor, o: Tensor, gamma: float) -> Tensor:
-    """x_q + gamma o(sum_k beta_qk g_k), beta_qk = softmax_k(theta_q . phi_k); q a pixel, k a 2x2-pooled cell.
-
-    theta, phi, g and o are matrices [channels out, channels in].
-    """
-    batch, _, height, width = x.shape
-    result = x.clone()
-    for b in range(batch):
-
-        def project(matrix: Tensor, r: int, c: int, image: Tensor = x[b]) -> Tensor:
-            return matrix @ image[:, r, c]
-
-        cells = []
-        for r in range(0, height, 2):
-            for c in range(0, width, 2):
-                window = [(r + i, c + j) for i in (0, 1) for j in (0, 1)]
-                pooled = [torch.stack([project(matrix, *pixel) for pixel in window]).amax(dim=0) for matrix in (phi, g)]
-                cells.append(pooled)
-        for r in range(height):
-            for c in range(width):
-                query = project(theta, r, c)
-                logits = [float(query @ key) for key, _ in cells]
-                exps = [math.exp(logit - max(logits)) for logit in logits]
-                seen = sum(e / sum(exps) * value for e, (_, value) in zip(exps, cells, strict=True))
-                result[b, :, r, c] += gamma * (o @ seen)
-    return result
-
-
 # ------------------------------------------------------------ networks
 
 G_CHANNELS = {32: [4, 4, 4, 4], 64: [16, 16, 8, 4, 2], 128: [16, 16, 8, 4, 2, 1]}
@@ -322,36 +293,6 @@ def discriminator(state: State, arch: str, resolution: int, images: Tensor, y: T
     h = h.clamp(min=0).sum(dim=(2, 3))
     linear = (h @ sn_weight(state, "linear", eps).T + state["linear.bias"])[:, 0]
     return linear + (sn_weight(state, "embed", eps)[y] * h).sum(dim=1)
-
-
-def generator_parameters(
-    arch: str,
-    resolution: int,
-    classes: int,
-    width: int,
-    dim_z: int,
-    hidden: list[tuple[int, int]] | None = None,
-    transition: bool = False,
-    masks: bool = False,
-) -> int:
-    """The number of a generator's parameters, by counting on paper."""
-    channels = [multiple * width for multiple in G_CHANNELS[resolution]]
-    blocks = len(channels) - 1
-    chunk = dim_z // (blocks + 1) if arch == "biggan" else dim_z
-
-    def cbn(c: int) -> int:
-        return 2 * c * (128 + chunk) if arch == "biggan" else 2 * c * classes
-
-    total = classes * 128 if arch == "biggan" else 0
-    total += (chunk + 1) * 16 * channels[0]
-    for i, (c_in, c_out) in enumerate(itertools.pairwise(channels)):
-        h1, h2 = hidden[i] if hidden else (c_out, c_out)
-        total += cbn(c_in) + (9 * c_in + 1) * h1 + cbn(h1) + (9 * h1 + 1) * h2 + (c_in + 1) * c_out
-        total += (h2 + 1) * c_out if transition else 0
-        total += h1 + h2 if masks else 0
-        if 8 * 2**i == 64:
-            total += 2 * c_out * max(1, c_out // 8) + 2 * c_out * max(1, c_out // 2) + 1
-    return total + 2 * channels[-1] + (9 * channels[-1] + 1) * 3
 
 
 # ------------------------------------------------------------ shared by the tests

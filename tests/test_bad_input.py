@@ -1,7 +1,6 @@
 """Bad input: what is given -> the one line that is expected, and nothing else."""
 
 import json
-import logging
 import os
 import pickle
 import re
@@ -358,12 +357,6 @@ IMAGES = [
     Row("one pixel, for a store", lambda place: stored(place.pets(Image.new("RGB", (1, 1)))),
         "no image can be read in class folder dog of {tmp}/images; add some that can, or remove the folder"),
     Row("a decompression bomb", lambda place: load(place.pets(png_header(60_000, 60_000))),
-        "{tmp}/images/dog/odd.png has more than 89,478,485 pixels and may be a decompression bomb; "
-        "make it smaller or remove it"),
-    Row("what Pillow only warns of", lambda place: load(place.pets(png_header(10_000, 10_000))),
-        "{tmp}/images/dog/odd.png has more than 89,478,485 pixels and may be a decompression bomb; "
-        "make it smaller or remove it"),
-    Row("a decompression bomb, for a store", lambda place: stored(place.pets(png_header(60_000, 60_000))),
         "no image can be read in class folder dog of {tmp}/images; add some that can, or remove the folder"),
     Row("floating-point pixels", lambda place: load(place.pets(Image.new("F", (32, 32)), "odd.tif")),
         "{tmp}/images/dog/odd.tif has floating-point pixels; make it an 8-bit image or remove it"),
@@ -401,8 +394,7 @@ CHECKPOINTS = [
         "{tmp}/G_ema.pth " + NO_PICKLE),
     Row("a BigGAN of another architecture",
         lambda place: load_biggan_pytorch(place.published("sagan"), "biggan", 32, 10, 2),
-        "{tmp}/G_ema.pth is of another network: an SA-GAN or SN-GAN (class embeddings in its CBNs), arch is 'biggan'"
-        + ANOTHER),
+        "{tmp}/G_ema.pth is of another network: an SA-GAN or SN-GAN (class embeddings in its CBNs)" + ANOTHER),
     Row("a BigGAN of another width", lambda place: load_biggan_pytorch(place.published(width=3), "biggan", 32, 10, 2),
         "{tmp}/G_ema.pth is of another network: of width 3, width is 2" + ANOTHER),
     Row("no teacher", lambda place: teacher(place.folder / "absent.pth", place),
@@ -555,21 +547,6 @@ def test_the_pickles_would_have_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             read(file)
         assert place.trace.exists()
         place.trace.unlink()
-
-
-@pytest.mark.parametrize(
-    ("mode", "colours"),
-    [("L", "greyscale"), ("1", "greyscale"), ("I;16", "greyscale"), ("P", "palette"), ("CMYK", "CMYK")],
-)
-def test_other_colours_are_made_rgb_and_it_is_said(
-    mode: str, colours: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    picture = Image.new(mode, (40, 40), 3 if mode != "CMYK" else (1, 2, 3, 4))
-    folder = Place(tmp_path, monkeypatch).pets(picture, "odd.tif" if mode == "CMYK" else "odd.png")
-    with caplog.at_level(logging.INFO, "ppcd"):
-        images = load(folder)
-    assert images.images.shape == (4, 3, 32, 32) and images.note == f"1 {colours} made RGB"
-    assert [record.getMessage() for record in caplog.records] == [f"made RGB of 1 {colours} images in {folder}"]
 
 
 def test_a_large_image_that_is_no_bomb_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

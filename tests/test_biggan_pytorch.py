@@ -17,9 +17,7 @@ from reference import largest_difference, noise_and_labels, parameters, randomis
 from torch import Tensor, nn
 
 from ppcd import load_biggan_pytorch, load_biggan_pytorch_discriminator, save_biggan_pytorch
-from ppcd.baselines.channels import select_channels
 from ppcd.method.slim import slim
-from ppcd.networks.biggan_pytorch import biggan_pytorch_state_dict
 from ppcd.networks.discriminators import build_discriminator
 from ppcd.networks.generators import Generator, build_generator
 
@@ -29,7 +27,6 @@ RESOLUTIONS = [32, 64, 128]
 CLASSES = 3
 CHUNKS = {32: 4, 64: 5, 128: 6}
 G_WIDTH, D_WIDTH = 4, 8  # the self-attention of that code divides its channels by 8
-WAY_OUT = ": ask for that one, or give another file"
 ASKED: dict[str, Any] = {"resolution": 32, "num_classes": CLASSES, "width": G_WIDTH}
 
 
@@ -196,13 +193,6 @@ def test_a_public_discriminator_gives_the_scores_of_its_code(arch: str, resoluti
     assert largest_difference(scores, moved) > 1e-2 * scale
 
 
-def test_the_vectorised_spectral_norm_of_the_reference_is_that_of_the_loops() -> None:
-    state = generator_state()
-    for name in ("linear", "blocks.0.0.conv1", "blocks.0.0.bn1.gain"):
-        sigma, _, _ = reference.spectral_norm(state[f"{name}.weight"], state[f"{name}.u0"], 1e-6)
-        assert largest_difference(reference.sn_weight(state, name, 1e-6) * sigma, state[f"{name}.weight"]) < 1e-12
-
-
 @pytest.fixture(scope="module")
 def full_size() -> dict[str, Tensor]:
     return filled(generator_shapes("biggan", 128, 1000, 96, 120), dtype=torch.float32)
@@ -223,38 +213,11 @@ def test_the_public_generator_at_full_size(full_size: dict[str, Tensor]) -> None
     assert images.abs().median() < 0.9
 
 
-@pytest.mark.parametrize(
-    ("shapes", "count"),
-    [
-        (generator_shapes("biggan", 128, 1000, 96, 120), 70_433_988),
-        (generator_shapes("sagan", 128, 1000, 64, 128), 42_017_412),
-        (discriminator_shapes("biggan", 128, 1000, 96), 87_982_370),
-        (discriminator_shapes("sagan", 128, 1000, 64), 39_448_258),
-    ],
-)
-def test_the_description_has_the_published_parameters(shapes: Shapes, count: int) -> None:
-    buffers = ("u0", "sv0", "stored_mean", "stored_var")
-    assert sum(math.prod(s) for name, s in shapes.items() if not name.endswith(buffers)) == count
-
-
-@pytest.mark.parametrize("width", [64, 96])
-def test_the_width_is_the_reference_if_not_given(width: int) -> None:
-    arch = {64: "sagan", 96: "biggan"}[width]
-    with refused(f"of width 4, width is {width}"):
-        load_biggan_pytorch(generator_state(arch), arch, 32, CLASSES)
-    with refused(f"of width 8, width is {width}"):
-        load_biggan_pytorch_discriminator(discriminator_state(arch), arch, 32, CLASSES)
-
-
-@pytest.mark.parametrize("sigma", ["without", "NaN"])
-def test_sv0_is_not_read(sigma: str) -> None:
+def test_sv0_is_not_read() -> None:
     state = generator_state()
     expected = load_biggan_pytorch(state, **ASKED).state_dict()
     for name in [name for name in state if name.endswith(".sv0")]:
-        if sigma == "NaN":
-            state[name] = torch.full((1,), math.nan)
-        else:
-            del state[name]
+        state[name] = torch.full((1,), math.nan)
     loaded = load_biggan_pytorch(state, **ASKED).state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in expected.items())
 
@@ -326,33 +289,6 @@ def test_what_is_written_has_the_layout_and_comes_back_exactly(arch: str, resolu
     assert loaded(*images_and_labels(resolution, torch.float32)).shape == (2,)
 
 
-def test_a_public_file_comes_back_as_it_was() -> None:
-    """All but sv0, which is the spectral norm that the network would use now."""
-    state = generator_state("sagan", 64)
-    back = biggan_pytorch_state_dict(load_biggan_pytorch(state, "sagan", 64, CLASSES, G_WIDTH))
-    assert back.keys() == state.keys()
-    for name, tensor in state.items():
-        if name.endswith(".sv0"):
-            layer = name.removesuffix(".sv0")
-            sigma, _, _ = reference.spectral_norm(state[f"{layer}.weight"], state[f"{layer}.u0"], 1e-8)
-            assert back[name].item() == pytest.approx(sigma, rel=1e-12)
-        else:
-            assert torch.equal(back[name], tensor)
-
-
-def test_what_is_written_is_a_copy_and_the_same_each_time(tmp_path: Path) -> None:
-    generator = build_generator("biggan", 32, CLASSES, G_WIDTH)
-    state = biggan_pytorch_state_dict(generator)
-    assert not any(tensor.requires_grad for tensor in state.values())
-    before = state["linear.weight"].clone()
-    for name in ("a", "b"):
-        save_biggan_pytorch(generator, tmp_path / name)
-    with torch.no_grad():
-        generator.linear.weight.zero_()
-    assert torch.equal(state["linear.weight"], before)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
 def masked() -> Generator:
     generator = build_generator("sagan", 32, CLASSES, G_WIDTH, masked=True)
     for mask in generator.masks().values():
@@ -361,37 +297,22 @@ def masked() -> Generator:
 
 
 @pytest.mark.parametrize(
-    ("make", "parts"),
+    ("make", "missing"),
     [
-        (masked, ["no masks, PP-Res transitions or pruned channels", "ppcd.save_generator(ppcd.slim("]),
-        (lambda: slim(masked()), ["no masks, PP-Res transitions or pruned channels"]),
-        (lambda: slim(masked(), for_training=True), ["no masks, PP-Res transitions or pruned channels"]),
-        (lambda: slim(build_generator("biggan", 32, CLASSES, 4)), ["worked into its weights", "before ppcd.slim"]),
-        (
-            lambda: slim(build_generator("biggan", 32, CLASSES, 4), for_training=True),
-            ["no scale of normalised weights", "before ppcd.slim"],
-        ),
-        (lambda: build_generator("tinygan", 32, CLASSES, 4), ["no tinygan", "ppcd.save_generator"]),
-        (lambda: build_generator("sagan", 64, CLASSES, 3), ["at least 8 channels", "over 6"]),
-        (lambda: build_discriminator("sagan", 128, CLASSES, 2), ["at least 8 channels", "over 2"]),
+        (masked, "masks, PP-Res transitions or pruned channels"),
+        (lambda: slim(masked(), for_training=True), "masks, PP-Res transitions or pruned channels"),
+        (lambda: Generator(replace(masked().config, channels=(16, 16, 16, 12))), "pruned channels"),
+        (lambda: slim(build_generator("biggan", 32, CLASSES, 4)), "weights without spectral norm"),
+        (lambda: slim(build_generator("biggan", 32, CLASSES, 4), for_training=True), "scale of normalised weights"),
+        (lambda: build_generator("tinygan", 32, CLASSES, 4), "tinygan"),
     ],
 )
 def test_what_that_code_would_compute_otherwise_is_not_written(
-    make: Callable[[], Any], parts: list[str], tmp_path: Path
+    make: Callable[[], Any], missing: str, tmp_path: Path
 ) -> None:
-    with refused(*parts):
+    with refused("layout has no ", missing, "ppcd.save_generator"):
         save_biggan_pytorch(make(), tmp_path / "G.pth")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_pruned_channels_are_not_written(tmp_path: Path) -> None:
-    plain = build_generator("sagan", 32, CLASSES, 4)
-    outputs = [torch.arange(c) for c in (16, 16, 16, 12)]
-    pruned = select_channels(plain, outputs, [torch.arange(8)] * 3, for_training=True)
-    narrow = Generator(replace(plain.config, channels=(16, 16, 16, 12)))
-    for generator in (pruned, narrow):
-        with refused("no masks, PP-Res transitions or pruned channels"):
-            save_biggan_pytorch(generator, tmp_path / "G.pth")
 
 
 # ------------------------------------------------------------ refusals
@@ -407,10 +328,9 @@ class Malicious:
 
 def test_a_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
     trace, path = tmp_path / "executed", tmp_path / "G_ema.pth"
-    for legacy in (False, True):
-        torch.save({**generator_state(), "more": Malicious(trace)}, path, _use_new_zipfile_serialization=not legacy)
-        with refused("G_ema.pth", "nothing in it was executed"):
-            load_biggan_pytorch(path, **ASKED)
+    torch.save({**generator_state(), "more": Malicious(trace)}, path)
+    with refused("G_ema.pth", "nothing in it was executed"):
+        load_biggan_pytorch(path, **ASKED)
     path.write_bytes(pickle.dumps(Malicious(trace), protocol=2))
     with refused("G_ema.pth", "nothing in it was executed"):
         load_biggan_pytorch(path, **ASKED)
@@ -419,22 +339,14 @@ def test_a_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
     assert trace.exists()  # so it would have
 
 
-@pytest.mark.parametrize("legacy", [False, True])
-def test_a_truncated_file_is_refused(legacy: bool, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "G_ema.pth"
-    torch.save(generator_state("sagan"), path, _use_new_zipfile_serialization=not legacy)
+    torch.save(generator_state("sagan"), path)
     data = path.read_bytes()
-    for left in (0, 1, 100, len(data) // 10, len(data) // 2, len(data) - 1):
+    for left in (0, 100, len(data) // 2, len(data) - 1):
         path.write_bytes(data[:left])
         with refused("G_ema.pth", "cannot be read: it is cut short, damaged", "expected a checkpoint file"):
             load_biggan_pytorch(path, "sagan", **ASKED)
-
-
-@pytest.mark.parametrize("data", [b"text\n" * 20, b"PK\x03\x04", bytes(100)])
-def test_another_kind_of_file_is_refused(data: bytes, tmp_path: Path) -> None:
-    (tmp_path / "G_ema.pth").write_bytes(data)
-    with refused("G_ema.pth"):
-        load_biggan_pytorch(tmp_path / "G_ema.pth", **ASKED)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
@@ -448,10 +360,8 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     ("content", "parts"),
     [
         (torch.zeros(3), ["must be tensors by name", "got Tensor"]),
-        ([torch.zeros(3)], ["must be tensors by name", "got list"]),
         ({"itr": 3, "config": {"G_ch": 96}}, ["not the state dict of one network", "'itr' is of type int"]),
         ({"generator": generator_state()}, ["not the state dict of one network", "'generator' is of type "]),
-        ({3: torch.zeros(3)}, ["not the state dict of one network", "3 is of type Tensor"]),
         ({}, ["does not fit at 'shared.weight'", "expected (3, 128), found nothing"]),
     ],
 )
@@ -467,72 +377,27 @@ def test_what_is_no_state_dict_is_refused(content: object, parts: list[str], tmp
     ("state", "asked", "message"),
     [
         (generator_state(classes=5), {}, "of 5 classes, num_classes is 3"),
-        (generator_state("sagan", classes=5), {"arch": "sagan"}, "of 5 classes, num_classes is 3"),
         (generator_state(width=3), {}, "of width 3, width is 4"),
-        (generator_state(resolution=64), {}, "made for 64 px (4 blocks), resolution is 32"),
         (generator_state(), {"resolution": 128}, "made for 32 px (3 blocks), resolution is 128"),
         (
             generator_state(classes=5, width=3),
             {"resolution": 64},
             "made for 32 px (3 blocks), resolution is 64; of 5 classes, num_classes is 3; of width 3, width is 4",
         ),
-        (
-            generator_state("sagan"),
-            {},
-            "an SA-GAN or SN-GAN (class embeddings in its CBNs), arch is 'biggan'",
-        ),
-        (generator_state(), {"arch": "sagan"}, "a BigGAN (one class embedding for all its CBNs), arch is 'sagan'"),
-        (
-            generator_state("sngan", 64),
-            {"arch": "sagan", "resolution": 64},
-            "it has no self-attention, 'sagan' at 64 px has self-attention behind block 3",
-        ),
-        (
-            generator_state("sagan", 64),
-            {"arch": "sngan", "resolution": 64},
-            "it has self-attention behind block 3, 'sngan' at 64 px has no self-attention",
-        ),
-        (
-            {**generator_state(), "blocks.0.0.bn1.gain.weight": torch.zeros(16, 128)},
-            {},
-            "a generator whose noise enters at the bottom only (made without --hier), arch is 'biggan'",
-        ),
-        (
-            {**generator_state(), "shared.weight": torch.zeros(3, 120)},
-            {},
-            "a BigGAN with a class embedding of 120 instead of 128, arch is 'biggan'",
-        ),
-    ],
-)
-def test_another_generator_is_refused_in_the_terms_of_the_arguments(
-    state: dict[str, Tensor], asked: dict[str, Any], message: str
-) -> None:
-    with refused() as caught:
-        load_biggan_pytorch(state, **{**ASKED, **asked})
-    assert str(caught.value) == f"the state dict is of another network: {message}{WAY_OUT}"
-
-
-@pytest.mark.parametrize(
-    ("state", "asked", "message"),
-    [
+        (generator_state("sagan"), {}, "an SA-GAN or SN-GAN (class embeddings in its CBNs)"),
+        (generator_state(), {"arch": "sagan"}, "a BigGAN (one class embedding for all its CBNs)"),
         (discriminator_state(classes=5), {}, "of 5 classes, num_classes is 3"),
         (discriminator_state(width=3), {}, "of width 3, width is 8"),
         (discriminator_state(resolution=64), {}, "made for 64 px (5 blocks), resolution is 32"),
-        (discriminator_state("sngan"), {}, "an SN-GAN (thin blocks), arch is 'biggan'"),
-        (discriminator_state("sagan"), {"arch": "sngan"}, "a BigGAN or SA-GAN (wide blocks), arch is 'sngan'"),
-        (
-            {n: t for n, t in discriminator_state("sagan", 128).items() if not n.startswith("blocks.0.1.")},
-            {"arch": "sagan", "resolution": 128},
-            "it has no self-attention, 'sagan' at 128 px has self-attention behind block 0",
-        ),
     ],
 )
-def test_another_discriminator_is_refused_in_the_terms_of_the_arguments(
+def test_another_network_is_refused_in_the_terms_of_the_arguments(
     state: dict[str, Tensor], asked: dict[str, Any], message: str
 ) -> None:
-    with refused() as caught:
-        load_biggan_pytorch_discriminator(state, **{**ASKED, "width": D_WIDTH, **asked})
-    assert str(caught.value) == f"the state dict is of another network: {message}{WAY_OUT}"
+    is_generator = "embed.weight" not in state
+    load, width = (load_biggan_pytorch, G_WIDTH) if is_generator else (load_biggan_pytorch_discriminator, D_WIDTH)
+    with refused(f"the state dict is of another network: {message}: ask for that one, or give another file"):
+        load(state, **{**ASKED, "width": width, **asked})
 
 
 def test_a_network_of_the_other_kind_is_refused() -> None:
@@ -540,27 +405,15 @@ def test_a_network_of_the_other_kind_is_refused() -> None:
         load_biggan_pytorch(discriminator_state(), **ASKED)
     with refused("holds a generator, not a discriminator", "read it with ppcd.load_biggan_pytorch"):
         load_biggan_pytorch_discriminator(generator_state(), **ASKED)
-    deep = torch.zeros(4, 4, 3, 3)
-    with refused("is of a BigGAN-deep", "expected a BigGAN, SA-GAN or SN-GAN"):
-        load_biggan_pytorch({**generator_state(), "blocks.0.0.conv3.weight": deep}, **ASKED)
-    with refused("is of a BigGAN-deep"):
-        load_biggan_pytorch_discriminator({**discriminator_state(), "blocks.0.0.conv3.weight": deep}, **ASKED)
 
 
 @pytest.mark.parametrize(
     ("name", "tensor", "message"),
     [
         ("linear.bias", None, "does not fit at 'linear.bias': expected (256,), found nothing"),
-        ("linear.u0", None, "does not fit at 'linear.u0': expected (1, 256), found nothing"),
-        ("shared.weight", None, "does not fit at 'shared.weight': expected (3, 128), found nothing"),
-        ("output_layer.0.gain", None, "does not fit at 'output_layer.0.gain': expected (16,), found nothing"),
-        ("linear.weight", None, "does not fit at 'linear.weight': expected (256, 30), found nothing"),
-        ("linear.weight", torch.zeros(3), "does not fit at 'linear.weight': expected (256, 30), found (3,)"),
         ("linear.u0", torch.zeros(256), "does not fit at 'linear.u0': expected (1, 256), found (256,)"),
         ("linear.u1", torch.zeros(1, 256), "does not fit at 'linear.u1': expected nothing, found (1, 256)"),
-        ("a\nb", torch.zeros(2), "does not fit at 'a\\nb': expected nothing, found (2,)"),
         ("blocks.1.0.conv1.bias", torch.full((16,), math.nan), "infinite numbers or NaN at 'blocks.1.0.conv1.bias'"),
-        ("linear.u0", torch.full((1, 256), math.inf), "infinite numbers or NaN at 'linear.u0'"),
         ("linear.bias", torch.zeros(256, dtype=torch.int64), "one type; got tensors of torch.float64, torch.int64"),
         ("linear.bias", torch.zeros(256).to_sparse(), "dense floating-point numbers of one type"),
     ],
@@ -576,22 +429,11 @@ def test_a_state_that_does_not_fit_is_refused(name: str, tensor: Tensor | None, 
         load_biggan_pytorch(state, **ASKED)
 
 
-def test_numbers_of_several_types_or_not_floating_point_are_refused() -> None:
-    state = generator_state()
-    with refused("one type; got tensors of torch.float32, torch.float64"):
-        load_biggan_pytorch({**state, "linear.bias": state["linear.bias"].float()}, **ASKED)
-    with refused("dense floating-point numbers of one type; got tensors of torch.int64"):
-        load_biggan_pytorch({name: tensor.long() for name, tensor in generator_state().items()}, **ASKED)
-
-
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
         ({"arch": "tinygan"}, ["unknown architecture 'tinygan'", "biggan, sagan, sngan"]),
-        ({"arch": "vqgan"}, ["unknown architecture 'vqgan'"]),
         ({"resolution": 256}, ["resolution must be one of 32, 64, 128", "256"]),
-        ({"num_classes": 0}, ["num_classes must be a positive integer"]),
-        ({"width": 0}, ["width must be a positive integer"]),
         ({"width": "96"}, ["width must be a positive integer", "'96'"]),
     ],
 )

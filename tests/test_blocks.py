@@ -5,11 +5,9 @@ import copy
 import pytest
 import reference
 import torch
-import torch.nn.functional as F
 from reference import largest_difference
 from torch import Tensor, nn
 
-from ppcd.method.masks import ChannelMask
 from ppcd.networks.blocks import DiscriminatorBlock, GeneratorBlock
 from ppcd.networks.layers import ClassConditionalBatchNorm, LayerMaker
 from ppcd.networks.resampling import straightforward
@@ -78,27 +76,6 @@ def test_order_of_a_pp_res_block() -> None:
     assert output.shape == (2, 4, 8, 8)
     for name, kernel in (("conv1", 3), ("conv2", 3), ("transition", 1), ("conv_sc", 1)):
         assert getattr(block, name).kernel_size == (kernel, kernel)
-
-
-def test_order_of_a_plain_block() -> None:
-    block = generator_block()
-    calls = record(block)
-    x, y = block_input()
-    with straightforward(block):
-        output = block(x, y)
-    assert list(calls) == ["bn1", "conv1", "bn2", "conv2", "conv_sc"]
-    assert torch.equal(calls["conv2"][0], calls["bn2"][1].clamp(min=0))
-    assert torch.equal(output, calls["conv2"][1] + calls["conv_sc"][1])
-
-
-def test_two_masks_and_a_transition() -> None:
-    block = generator_block(hidden=(5, 6), masked=True, transition=True)
-    masks = [module for module in block.modules() if isinstance(module, ChannelMask)]
-    assert [mask.channels for mask in masks] == [5, 6]
-    assert block.transition.weight.shape == (4, 6, 1, 1)
-    assert block.transition.bias is not None
-    plain = generator_block()
-    assert (plain.mask1, plain.mask2, plain.transition) == (None, None, None)
 
 
 @pytest.mark.parametrize("spectral_norm", [False, True])
@@ -215,25 +192,6 @@ def test_the_merged_form_is_the_straightforward_one(index: int, training: bool) 
     assert merged["gradient of conv1.weight"].abs().max() > 1e-3
 
 
-def test_straightforward_ends_with_its_block() -> None:
-    block = generator_block()
-    assert block.merged
-    with pytest.raises(ZeroDivisionError), straightforward(block):
-        assert not block.merged
-        raise ZeroDivisionError
-    assert block.merged
-
-
-def test_the_skip_is_not_masked() -> None:
-    """With everything in the branch closed but its last bias, the block still passes its input on."""
-    block = generator_block(masked=True, transition=True)
-    with torch.no_grad():
-        block.mask2.weight.fill_(-1)
-    x, y = block_input()
-    expected = block.transition.bias[None, :, None, None] + block.conv_sc(reference.up(x))
-    assert largest_difference(block(x, y), expected) < 1e-12
-
-
 # ------------------------------------------------------------ blocks of a discriminator
 
 
@@ -274,19 +232,6 @@ def test_discriminator_block(first: bool, downsample: bool) -> None:
     assert torch.equal(x, given)  # no ReLU in place: the skip sees the raw input
 
 
-def test_the_first_block_pools_before_its_skip_and_later_ones_after() -> None:
-    """The same numbers, as both steps are linear, at a quarter of the work; so the sizes tell."""
-    x, _ = block_input()
-    for first, size in ((True, 2), (False, 4)):
-        block = discriminator_block(first=first)
-        calls = record(block)
-        with straightforward(block):
-            block(x)
-        assert calls["conv_sc"][0].shape == (2, 3, size, size)
-        skip = F.avg_pool2d(x, 2) if first else x
-        assert torch.equal(calls["conv_sc"][0], skip)
-
-
 def test_the_skip_is_the_identity_where_channels_and_size_agree() -> None:
     block = discriminator_block(3, 3, downsample=False)
     x, _ = block_input()
@@ -294,10 +239,3 @@ def test_the_skip_is_the_identity_where_channels_and_size_agree() -> None:
     assert torch.equal(block.skip(x), x)
     for other in (discriminator_block(3, 4, downsample=False), discriminator_block(3, 3, downsample=True)):
         assert other.conv_sc is not None
-
-
-@pytest.mark.parametrize(("wide", "hidden"), [(True, 5), (False, 3)])
-def test_channels_between_the_convolutions(wide: bool, hidden: int) -> None:
-    block = discriminator_block(wide=wide)
-    assert block.conv1.weight.shape == (hidden, 3, 3, 3)
-    assert block.conv2.weight.shape == (5, hidden, 3, 3)

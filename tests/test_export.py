@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -23,8 +22,7 @@ from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 
 CLASSES = 5
 NETWORKS = [
-    "biggan-32", "biggan-64", "biggan-128", "sagan-32", "sagan-64", "sngan-32", "tinygan-32", "tinygan-64",
-    "slim-32", "slim-64", "slim-training-32", "selected-64",
+    "biggan-32", "biggan-128", "sagan-64", "sngan-32", "tinygan-64", "slim-64", "slim-training-32", "selected-64",
 ]  # fmt: skip
 
 
@@ -137,27 +135,6 @@ def test_the_interface_is_in_the_file(generator: Generator, path: Path) -> None:
     about = json.loads(loaded.get_modelmeta().custom_metadata_map["ppcd"])
     assert about["format"] == "ppcd-onnx-1" and about["version"] == ppcd.__version__
     assert GeneratorConfig.from_dict(about["config"]) == generator.config
-
-
-def test_the_file_has_the_weights_once_and_none_in_double_precision(generator: Generator, path: Path) -> None:
-    model = onnx.load(path)
-    assert {each.data_type for each in model.graph.initializer} == {onnx.TensorProto.FLOAT}
-    numbers = sum(onnx.numpy_helper.to_array(each).size for each in model.graph.initializer)
-    merged = sum(7 * block.conv1.weight.numel() // 9 for block in generator.residual_blocks())  # 4x4 from 3x3
-    parameters, statistics = (sum(map(Tensor.numel, each())) for each in (generator.parameters, generator.buffers))
-    assert numbers <= parameters + merged + 2 * statistics  # a batch norm has ones and zeros for gain and bias
-    names = [each.name for each in (*model.graph.node, *model.graph.initializer)]
-    assert len(names) == len(set(names))
-
-
-def test_labels_beyond_the_classes_are_onnxruntimes_matter(generator: Generator, path: Path) -> None:
-    z, y = noise_and_labels(1, generator.dim_z, CLASSES, 0, torch.float32)
-    for label in (CLASSES, -CLASSES - 1):
-        with pytest.raises(Exception, match="indices element out of data bounds") as raised:
-            run(path, z, torch.full_like(y, label))
-        assert type(raised.value).__name__ == "InvalidArgument"
-    last = run(path, z, torch.full_like(y, CLASSES - 1))
-    np.testing.assert_array_equal(run(path, z, torch.full_like(y, -1)), last)
 
 
 # ------------------------------------------------------------ one line

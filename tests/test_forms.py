@@ -1,4 +1,4 @@
-"""The forms of a training: the same steps but for rounding, without waiting for a GPU, compiled where that is asked."""
+"""Compute options: the same steps except for rounding, no waiting for a GPU, torch.compile where that is asked."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch import Tensor
 from paper.inventory import find_runs
 from ppcd.baselines import make_trainer
 from ppcd.method.losses import class_aware_distillation
-from ppcd.method.masks import ChannelMask, channels_to_prune
+from ppcd.method.masks import channels_to_prune
 from ppcd.method.slim import slim
 from ppcd.method.teacher import Teacher
 from ppcd.networks.compute import EXACT, FAST, STRAIGHTFORWARD, Forms
@@ -43,7 +43,7 @@ def double() -> Iterator[None]:
 
 @pytest.mark.parametrize("recipe", ["biggan", "ppcd", "sngan", "tinygan"])
 def test_every_form_takes_the_same_steps(recipe: str, double: None) -> None:
-    """Losses and weights behind three steps, against the straightforward form, in float64."""
+    """Losses and weights after three steps, against the straightforward form, in float64."""
     switches = ("merged", "channels_last", "fused", "shrink")
     single = [replace(STRAIGHTFORWARD, **{name: True}) for name in switches]
     found = []
@@ -117,7 +117,7 @@ def reads_of(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return reads
 
 
-@pytest.mark.parametrize("recipe", ["biggan", "sagan", "tinygan", "l1-sagan", "distill-only"])
+@pytest.mark.parametrize("recipe", ["biggan", "tinygan"])
 def test_a_step_waits_for_nothing(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = trainer_of(recipe, FAST)
     trainer.step()
@@ -140,19 +140,13 @@ def test_masks_are_read_where_a_channel_has_to_go_and_in_no_other_step(monkeypat
     assert reads_of(trainer, monkeypatch) == []
 
 
-def test_the_closed_channels_of_all_masks_are_counted() -> None:
-    mask = ChannelMask(5)
-    mask.weight.data[:2] = -1
-    assert int(mask.pruned()) == 2 and mask.pruned_ratio() == 0.4
-
-
 # ------------------------------------------------------------ torch.compile
 
 
 def test_compiled_blocks_take_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through a mask that freezes, whose block then has other shapes; average and checkpoints know nothing of it.
 
-    One block, with torch's own kernels behind the traced graph: all of them take minutes. `make bench` waits for them.
+    One block, with torch's own kernels after the tracing: all of them take minutes. `make bench` waits for them.
     """
     compile_block, asked = torch.nn.Module.compile, []
 

@@ -79,15 +79,6 @@ def test_equal_features_have_no_distance_and_a_finite_gradient() -> None:
     assert all(torch.isfinite(o.grad).all() for o in student)
 
 
-def test_distance_does_not_see_scale_or_order_of_the_channels() -> None:
-    teacher, student = teacher_and_student(seed=0, blocks=2)
-    loss = losses.class_aware_distillation(teacher, student).item()
-    moved = [37 * o.flip(1) for o in student]
-    assert losses.class_aware_distillation(teacher, moved).item() == pytest.approx(loss, abs=1e-12)
-    mirrored = [o.flip(2) for o in student]
-    assert abs(losses.class_aware_distillation(teacher, mirrored).item() - loss) > 1e-3
-
-
 def test_a_channel_of_zeros_equals_a_removed_one() -> None:
     """Section 3.3: summing along all feature maps ignores the contributions of removed channels."""
     teacher, student = teacher_and_student(seed=0, blocks=1)
@@ -99,12 +90,6 @@ def test_a_channel_of_zeros_equals_a_removed_one() -> None:
     assert abs(with_zeros.item() - losses.class_aware_distillation(teacher, student).item()) > 1e-3
 
 
-def test_the_largest_distance_is_that_of_disjoint_maps() -> None:
-    teacher, student = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
-    teacher[:, :, :2], student[:, :, 2:] = 1, 5
-    assert losses.class_aware_distillation([teacher], [student]).item() == pytest.approx(math.sqrt(2))
-
-
 def test_a_map_of_zeros_gives_finite_numbers() -> None:
     teacher, _ = teacher_and_student(seed=0, blocks=1)
     student = torch.zeros_like(teacher[0], requires_grad=True)
@@ -112,24 +97,6 @@ def test_a_map_of_zeros_gives_finite_numbers() -> None:
     loss.backward()
     assert loss.item() == pytest.approx(1)
     assert torch.isfinite(student.grad).all()
-
-
-def test_the_mean_over_the_batch_does_not_depend_on_how_it_is_split() -> None:
-    teacher, student = features(0, 4, batch=6), features(1, 2, batch=6)
-    whole = losses.class_aware_distillation([teacher], [student]).item()
-    halves = [losses.class_aware_distillation([teacher[i : i + 3]], [student[i : i + 3]]) for i in (0, 3)]
-    assert sum(half.item() for half in halves) / 2 == pytest.approx(whole, abs=1e-12)
-
-
-def test_following_the_gradient_brings_the_maps_together() -> None:
-    teacher, student = features(0, 4), features(1, 2).requires_grad_()
-    optimizer = torch.optim.SGD([student], lr=1.0)
-    first = losses.class_aware_distillation([teacher], [student]).item()
-    for _ in range(50):
-        optimizer.zero_grad()
-        losses.class_aware_distillation([teacher], [student]).backward()
-        optimizer.step()
-    assert losses.class_aware_distillation([teacher], [student]).item() < 0.5 * first
 
 
 @pytest.mark.parametrize(("teacher", "student"), [(0, 0), (2, 1), (1, 2)])
@@ -173,14 +140,6 @@ def test_progressive_pruning_is_eq_5(seed: int) -> None:
         assert abs(loss.item() - wrong) > 1e-2
 
 
-def test_every_channel_is_pulled_with_the_same_force() -> None:
-    """d L_PP / d w_i = 1 / (2N) above -1, in wide and narrow layers alike."""
-    masks = [ChannelMask(n) for n in (3, 8, 5, 1)]
-    losses.progressive_pruning(masks).backward()
-    for mask in masks:
-        assert mask.weight.grad.tolist() == [0.25] * mask.channels
-
-
 def test_weights_multiply_the_terms_of_their_masks() -> None:
     masks = masks_of(0, [4, 7, 2])
     weights = [0.0, 2.0, 0.5]
@@ -207,12 +166,6 @@ def test_no_masks_are_refused() -> None:
         losses.progressive_pruning([])
 
 
-@pytest.mark.parametrize("weights", [[], [1.0], [1.0] * 3])
-def test_another_number_of_weights_is_refused(weights: list[float]) -> None:
-    with refused("2 masks", f"got {len(weights)}"):
-        losses.progressive_pruning([ChannelMask(2), ChannelMask(3)], weights)
-
-
 # ------------------------------------------------------------ equation 7 and hinge
 
 
@@ -227,12 +180,6 @@ def test_minimax_is_eq_7(seed: int) -> None:
     assert abs(losses.discriminator_minimax(real, fake).item() + swapped) > 1e-2
 
 
-def test_minimax_of_an_undecided_discriminator() -> None:
-    zeros = torch.zeros(3)
-    assert losses.discriminator_minimax(zeros, zeros).item() == pytest.approx(2 * math.log(2))
-    assert losses.generator_minimax(zeros).item() == pytest.approx(-math.log(2))
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_hinge(seed: int) -> None:
     real, fake = scores(seed, 6), scores(seed + 100, 9)
@@ -242,14 +189,6 @@ def test_hinge(seed: int) -> None:
     assert losses.generator_hinge(fake).item() == pytest.approx(expected, abs=1e-12)
     swapped = reference.hinge_discriminator(fake.tolist(), real.tolist())
     assert abs(losses.discriminator_hinge(real, fake).item() - swapped) > 1e-2
-
-
-def test_hinge_rests_behind_the_margin() -> None:
-    real = torch.tensor([1.5, 0.5], requires_grad=True)
-    fake = torch.tensor([-1.5, -0.5], requires_grad=True)
-    losses.discriminator_hinge(real, fake).backward()
-    assert real.grad.tolist() == [0.0, -0.5]
-    assert fake.grad.tolist() == [0.0, 0.5]
 
 
 @pytest.mark.parametrize("kind", ["hinge", "minimax"])
@@ -273,27 +212,12 @@ def test_adversarial_losses_are_finite_for_extreme_scores(kind: str) -> None:
     assert torch.isfinite(g_loss(extreme))
 
 
-def test_adversarial_names_its_losses() -> None:
-    assert set(losses.ADVERSARIAL) == {"hinge", "minimax"}
-    assert losses.ADVERSARIAL["hinge"] == (losses.discriminator_hinge, losses.generator_hinge)
-    assert losses.ADVERSARIAL["minimax"] == (losses.discriminator_minimax, losses.generator_minimax)
-
-
 # ------------------------------------------------------------ equation 8
 
 
 def test_total_is_eq_8() -> None:
-    l_adv, l_cd, l_pp = torch.tensor(2.0), torch.tensor(3.0), torch.tensor(500.0)
-    total = losses.total(l_adv, l_cd, l_pp, lambda_cd=1.0, lambda_pp=0.01)
-    assert total.item() == pytest.approx(0.01 * 500 + 3 + 2)
-
-
-def test_total_weighs_its_own_terms() -> None:
-    terms = [torch.tensor(value, requires_grad=True) for value in (2.0, 3.0, 5.0)]
-    losses.total(*terms, lambda_cd=7.0, lambda_pp=0.25).backward()
-    assert [term.grad.item() for term in terms] == [1.0, 7.0, 0.25]
-
-
-def test_total_takes_a_missing_term_as_zero() -> None:
-    l_adv = torch.tensor(2.0)
-    assert losses.total(l_adv, 0.0, 0.0, lambda_cd=1.0, lambda_pp=0.01).item() == 2.0
+    terms = [torch.tensor(value, requires_grad=True) for value in (2.0, 3.0, 500.0)]
+    total = losses.total(*terms, lambda_cd=7.0, lambda_pp=0.01)
+    assert total.item() == pytest.approx(0.01 * 500 + 7 * 3 + 2)
+    total.backward()
+    assert [term.grad.item() for term in terms] == pytest.approx([1.0, 7.0, 0.01])

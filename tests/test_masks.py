@@ -54,13 +54,6 @@ def test_values_at_the_ends_are_finite() -> None:
     assert torch.isfinite(mask.weight.grad).all()
 
 
-def test_gradient_of_the_values() -> None:
-    mask = random_mask(7, seed=1)
-    mask.values().sum().backward()
-    m = [reference.mask_value(w, 1e3) for w in mask.weight.tolist()]
-    assert mask.weight.grad.tolist() == pytest.approx([1e3 * m_i * (1 - m_i) for m_i in m], rel=1e-9, abs=1e-12)
-
-
 def test_a_fresh_mask_is_open() -> None:
     mask = ChannelMask(5)
     assert mask.values().min() > 0.9999
@@ -86,22 +79,7 @@ def test_sparsity_is_eq_2(seed: int) -> None:
         assert abs(mask.sparsity().item() - wrong) > 1e-2
 
 
-def test_sparsity_pulls_every_w_towards_minus_one() -> None:
-    mask = ChannelMask(3)
-    with torch.no_grad():
-        mask.weight.copy_(torch.tensor([0.5, -0.5, -1.5]))
-    mask.sparsity().backward()
-    assert mask.weight.grad.tolist() == [1.0, 1.0, -1.0]
-
-
 # ------------------------------------------------------------ equation 3
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_pruned_ratio_counts(seed: int) -> None:
-    mask = random_mask(13, seed)
-    assert mask.pruned_ratio() == reference.ratio(mask.values().tolist(), mask.pivot)
-    assert 0 < mask.pruned_ratio() < 1
 
 
 def test_a_value_at_the_pivot_counts_as_pruned() -> None:
@@ -124,14 +102,7 @@ def test_binarize_is_eq_3(seed: int, alpha: float) -> None:
     assert mask.frozen == (expected != m)
 
 
-def test_eq_3_is_tried_on_both_sides() -> None:
-    """The seeds of the test above hold masks that freeze and masks that do not, at each alpha."""
-    ratios = [random_mask(10, seed).pruned_ratio() for seed in range(6)]
-    for alpha in (0.3, 0.5, 0.6):
-        assert min(ratios) <= alpha < max(ratios)
-
-
-@pytest.mark.parametrize("channels", range(2, 41))
+@pytest.mark.parametrize("channels", [2, 3, 7, 40])
 def test_the_ratio_must_be_greater_than_alpha(channels: int) -> None:
     for pruned in range(1, channels):
         mask = pruned_mask(channels, pruned)
@@ -142,14 +113,6 @@ def test_the_ratio_must_be_greater_than_alpha(channels: int) -> None:
         assert mask.binarize(math.nextafter(alpha, 0))
 
 
-def test_binarize_says_true_once_only() -> None:
-    mask = pruned_mask(5, 4)
-    assert mask.binarize(0.7) is True
-    assert mask.binarize(0.7) is False
-    assert mask.binarize(0.1) is False
-    assert mask.frozen
-
-
 def test_the_last_channel_stays() -> None:
     mask = ChannelMask(4)
     with torch.no_grad():
@@ -158,19 +121,6 @@ def test_the_last_channel_stays() -> None:
     assert mask.binarize(0.7)
     assert mask.values().tolist() == [0.0, 0.0, 1.0, 0.0]  # the one with the largest w
     assert mask.rescued == 1
-
-
-def test_a_mask_that_keeps_channels_is_not_rescued() -> None:
-    mask = pruned_mask(5, 4)
-    mask.binarize(0.5)
-    assert mask.rescued == 0
-    assert mask.values().tolist() == [0.0, 0.0, 0.0, 0.0, 1.0]
-
-
-def test_a_mask_of_one_channel_keeps_it() -> None:
-    mask = pruned_mask(1, 1)
-    assert mask.binarize(0.5)
-    assert mask.values().tolist() == [1.0]
 
 
 def test_freeze_takes_the_channels_it_is_given() -> None:
@@ -204,29 +154,12 @@ def test_forward_multiplies_channels(frozen: bool, batch: int) -> None:
                     assert y[b, c, r, s].item() == pytest.approx(m[c] * x[b, c, r, s].item(), abs=1e-14)
 
 
-def test_a_mask_of_ones_changes_nothing() -> None:
-    x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    mask = ChannelMask(3)
-    with torch.no_grad():
-        mask.weight.fill_(0.1)  # m = 1 in float32
-    assert torch.equal(mask(x), x)
-    mask.freeze(torch.tensor([True, True, True]))
-    assert torch.equal(mask(x), x)
-    half = ChannelMask(3, start=0.0)
-    assert not torch.allclose(half(x), x)
-
-
 def test_a_pruned_channel_is_exactly_zero() -> None:
     x = 1e30 * torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     mask = pruned_mask(3, 2)
     mask.binarize(0.5)
     assert mask(x)[:, :2].count_nonzero() == 0
     assert torch.equal(mask(x)[:, 2], x[:, 2])
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_forward_keeps_the_type(dtype: torch.dtype) -> None:
-    assert ChannelMask(2)(torch.ones(1, 2, 2, 2, dtype=dtype)).dtype == dtype
 
 
 # ------------------------------------------------------------ frozen for good
@@ -258,17 +191,6 @@ def test_a_frozen_mask_is_not_updated(momentum: float) -> None:
     assert torch.equal(mask.values(), values)
 
 
-def test_a_gradient_from_before_the_freeze_is_not_applied() -> None:
-    """The rule may freeze a mask between the backward pass and the optimiser's step."""
-    mask = random_mask(6, seed=0)
-    optimizer = torch.optim.SGD(mask.parameters(), lr=1e-3)
-    mask.sparsity().backward()
-    mask.freeze(mask.values() > mask.pivot)
-    before = mask.weight.detach().clone()
-    optimizer.step()
-    assert torch.equal(mask.weight, before)
-
-
 def frozen_mask() -> ChannelMask:
     mask = ChannelMask(4)
     with torch.no_grad():
@@ -287,22 +209,13 @@ def check_same(mask: ChannelMask) -> None:
     assert not mask.binarize(0.5)
 
 
-def test_the_frozen_state_survives_a_state_dict() -> None:
-    fresh = ChannelMask(4)
-    fresh.load_state_dict(frozen_mask().state_dict())
-    check_same(fresh)
-
-
-def test_the_frozen_state_survives_a_checkpoint_file() -> None:
+def test_the_frozen_state_survives_a_checkpoint_file_and_deepcopy() -> None:
     file = io.BytesIO()
     torch.save(frozen_mask().state_dict(), file)
     file.seek(0)
     fresh = ChannelMask(4)
     fresh.load_state_dict(torch.load(file, weights_only=True))
     check_same(fresh)
-
-
-def test_the_frozen_state_survives_deepcopy() -> None:
     original = frozen_mask()
     copied = copy.deepcopy(original)
     with torch.no_grad():
@@ -319,28 +232,10 @@ def test_an_open_state_opens_a_frozen_mask() -> None:
     assert torch.equal(mask.values(), ChannelMask(4).values())
 
 
-def test_the_frozen_state_survives_a_change_of_type() -> None:
-    mask = frozen_mask().double()
-    assert mask.values().dtype == torch.float64
-    assert mask.values().tolist() == [0.0, 0.0, 1.0, 0.0]
-
-
 # ------------------------------------------------------------ refusals
 
 
-@pytest.mark.parametrize("channels", [0, -3])
-def test_a_mask_without_channels_is_refused(channels: int) -> None:
-    with refused("at least one channel", str(channels)):
-        ChannelMask(channels)
-
-
-@pytest.mark.parametrize("options", [{"delta": 0.0}, {"delta": -1.0}, {"pivot": 0.0}, {"pivot": 1.0}])
-def test_impossible_constants_are_refused(options: dict[str, float]) -> None:
-    with refused("delta > 0", "pivot in (0, 1)", *(str(value) for value in options.values())):
-        ChannelMask(3, **options)
-
-
-@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.5, 1.7, 70.0, math.nan, math.inf])
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 70.0, math.nan])
 def test_an_impossible_alpha_is_refused(alpha: float) -> None:
     mask = pruned_mask(3, 2)
     with refused("alpha", "(0, 1)", str(alpha)):
@@ -348,16 +243,13 @@ def test_an_impossible_alpha_is_refused(alpha: float) -> None:
     assert not mask.frozen
 
 
-@pytest.mark.parametrize("flags", [1, 2, 4])
-def test_another_number_of_flags_is_refused(flags: int) -> None:
-    mask = ChannelMask(3)
-    with refused("3 channels", f"[{flags}]"):
-        mask.freeze(torch.ones(flags, dtype=torch.bool))
-    assert not mask.frozen
-
-
-def test_freezing_a_frozen_mask_is_refused() -> None:
-    mask = frozen_mask()
+def test_what_cannot_be_is_refused() -> None:
+    with refused("at least one channel", "0"):
+        ChannelMask(0)
+    for options in ({"delta": 0.0}, {"pivot": 0.0}, {"pivot": 1.0}):
+        with refused("delta > 0", "pivot in (0, 1)"):
+            ChannelMask(3, **options)
+    with refused("3 channels", "[4]"):
+        ChannelMask(3).freeze(torch.ones(4, dtype=torch.bool))
     with refused("frozen for good"):
-        mask.freeze(torch.ones(4, dtype=torch.bool))
-    check_same(mask)
+        frozen_mask().freeze(torch.ones(4, dtype=torch.bool))

@@ -38,7 +38,7 @@ def test_it_says_what_it_made_and_training_finds_it(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "train" / "n02" / "2.JPEG").write_text("damaged")
-    assert run(folder, "--workers", 1) == 0
+    assert run(folder) == 0
     said = capsys.readouterr().out
     made = load_data("imagenet", 128, source=folder)
     directory = Path(said.split("prepared images: ")[1].split(" (")[0])
@@ -50,17 +50,11 @@ def test_it_says_what_it_made_and_training_finds_it(
     assert "verified" in capsys.readouterr().out
 
 
-def test_another_resolution(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(folder, "--workers", 1, "--resolution", 32) == 0
-    directory = capsys.readouterr().out.split("prepared images: ")[1].split(" (")[0]
-    assert run(directory) == 0 and "32 px" in capsys.readouterr().out
-    refused("prepared at 32 px, not 64", capsys, directory, "--resolution", 64)
-
-
-def test_damage_is_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(folder, "--workers", 1, "--resolution", 32) == 0
+def test_another_resolution_and_damage(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, "--resolution", 32) == 0
     directory = Path(capsys.readouterr().out.split("prepared images: ")[1].split(" (")[0])
-    assert run(directory, "--verify") == 0
+    refused("prepared at 32 px, not 64", capsys, directory, "--resolution", 64)
+    assert run(directory, "--verify") == 0 and "32 px" in capsys.readouterr().out
     with (directory / "images.bin").open("r+b") as file:
         file.write(b"damage")
     refused(f"images 0-5 in {directory} are damaged", capsys, directory, "--verify")
@@ -70,7 +64,6 @@ def test_mistakes_are_one_line(folder: Path, tmp_path: Path, capsys: pytest.Capt
     refused("PPCD_DATA", capsys)
     refused("no folder", capsys, tmp_path / "absent")
     refused("positive", capsys, folder, "--resolution", 0)
-    refused("at least one worker", capsys, folder, "--workers", 0)
     refused("a name alone", capsys, "imagenet-0123456789ab")
 
 
@@ -81,5 +74,5 @@ def test_an_interrupt_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(folders, "decode", interrupt)
-    assert run(folder, "--workers", 1) == 130
+    assert run(folder) == 130
     assert "goes on" in capsys.readouterr().err

@@ -1,23 +1,17 @@
 """Convolutions next to a change of size: one convolution, and the same function."""
 
-import contextlib
 import copy
-import itertools
-import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.nn.functional as F
-from reference import largest_difference, noise_and_labels, randomise, refused
+from reference import largest_difference, noise_and_labels, randomise
 from torch import Tensor, nn
 
 from ppcd.method.slim import slim
-from ppcd.metrics import complexity
-from ppcd.networks.blocks import DiscriminatorBlock
-from ppcd.networks.discriminators import build_discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
-from ppcd.networks.layers import LayerMaker, SNConv2d
+from ppcd.networks.layers import LayerMaker
 from ppcd.networks.resampling import Resampling, box, box_sum, straightforward, weight_of
 
 FORMS = {"straightforward": (False, False), "merged": (True, False), "boxed": (True, True)}  # merged, boxed
@@ -139,25 +133,11 @@ def test_gradients_are_those_of_the_straightforward_form(operation: str, normali
     assert expected[1].abs().max() > 1e-2
 
 
-def test_the_power_iteration_moves_once_in_training_and_not_at_evaluation() -> None:
-    layer, x, block = conv(3, 4, 3, True), picture(1, 3, 4, 4), Resampling()
-    assert isinstance(layer, SNConv2d)
-    once = copy.deepcopy(layer).train()
-    once.normalized_weight()
-    for operation, boxed in itertools.product((block.upsample_conv, block.conv_pool), (False, True)):
-        block.boxed = boxed
-        network, before = copy.deepcopy(layer), layer.u.clone()
-        operation(network.eval(), x)
-        assert torch.equal(network.u, before)
-        operation(network.train(), x)
-        assert torch.equal(network.u, once.u) and not torch.equal(network.u, before)
-
-
 # ------------------------------------------------------------ whole networks
 
 
 def generators() -> Iterator[tuple[str, Generator]]:
-    for arch, resolution, dim_z in (("sagan", 32, 3), ("biggan", 32, 8), ("biggan", 64, 5)):
+    for arch, resolution, dim_z in (("sagan", 32, 3), ("biggan", 64, 5)):
         for masked in (False, True):
             network = build_generator(arch, resolution, 3, width=1, masked=masked, dim_z=dim_z).double()
             yield f"{arch} {resolution} masked={masked}", randomise(network, 1)  # type: ignore[misc]
@@ -183,37 +163,6 @@ def test_generators_of_all_kinds_make_the_same_images(network: Generator) -> Non
                 assert largest_difference(value, states[1][key]) < 1e-12 * max(1.0, value.abs().max().item()), key
 
 
-@pytest.mark.parametrize(("arch", "resolution"), [("sagan", 32), ("biggan", 64), ("sagan", 128)])
-def test_discriminators_give_the_same_scores_and_gradients(arch: str, resolution: int) -> None:
-    network = randomise(build_discriminator(arch, resolution, 3, width=1).double(), 3)
-    images, y = picture(2, 3, resolution, resolution), torch.tensor([0, 2])
-    results = []
-    for context in (contextlib.nullcontext(), straightforward(network)):
-        network.zero_grad()
-        x = images.clone().requires_grad_()
-        with context:
-            scores = network.eval()(x, y)
-        scores.sum().backward()
-        results.append([scores.detach(), x.grad, *(p.grad for p in network.parameters())])
-    for mine, theirs in zip(*results, strict=True):
-        assert largest_difference(mine, theirs) < 1e-12 * max(1.0, theirs.abs().max().item())
-
-
-@pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize("first", [False, True])
-@pytest.mark.parametrize("downsample", [False, True])
-def test_discriminator_blocks_of_every_kind(wide: bool, first: bool, downsample: bool) -> None:
-    for normalised in (False, True):
-        make = LayerMaker(normalised, 1e-8)
-        block = DiscriminatorBlock(3, 5, make, first, downsample, wide).double().eval()
-        randomise(block, 5)
-        x = picture(2, 3, 6, 2)
-        with straightforward(block):
-            expected = block(x)
-        assert expected.shape == ((2, 5, 3, 1) if downsample else (2, 5, 6, 2))
-        assert largest_difference(block(x), expected) < 1e-12
-
-
 # ------------------------------------------------------------ the context
 
 
@@ -231,38 +180,6 @@ def test_the_context_restores_each_block_as_it_was() -> None:
     with pytest.raises(KeyError), straightforward(network):
         raise KeyError
     assert [block.merged for block in blocks] == [True, False, True]
-
-
-# ------------------------------------------------------------ what is counted
-
-
-@pytest.fixture(scope="module", params=[("sagan", 64, 128, 42.0e6, 9.6e9), ("biggan", 96, 120, 70.4e6, 21.3e9)])
-def published(request: pytest.FixtureRequest) -> tuple[Generator, float, float]:
-    """A generator at paper scale and its published parameters and MACs. Its weights are all the same."""
-    arch, width, dim_z, params, macs = request.param
-    with torch.device("meta"):
-        network = Generator(GeneratorConfig(arch, 128, 1000, width, dim_z))
-    network.to_empty(device="cpu")
-    for tensor in [*network.parameters(), *network.buffers()]:
-        tensor.data.fill_(0.01)
-    return network, params, macs
-
-
-def test_the_published_complexity_is_met(published: tuple[Generator, float, float]) -> None:
-    network, params, macs = published
-    found = complexity(network)
-    assert found.params == pytest.approx(params, rel=0.01)
-    assert found.macs == pytest.approx(macs, rel=0.01)
-    assert all(block.merged for block in network.modules() if isinstance(block, Resampling))
-
-
-def test_the_merged_form_is_never_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The broken case: a count of the merged form, which would be too low, is refused."""
-    network = build_generator("sagan", 32, 3, width=1, dim_z=4)
-    assert complexity(network).macs > 0
-    monkeypatch.setattr(sys.modules["ppcd.metrics.complexity"], "straightforward", contextlib.nullcontext)
-    with refused("cannot count"):
-        complexity(network)
 
 
 @pytest.mark.parametrize("padding", [0, 1])

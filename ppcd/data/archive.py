@@ -18,7 +18,6 @@ import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +37,12 @@ FORMAT = "ppcd archive"
 VERSION = 2  # raised when an image is prepared or kept differently: older archives are then not used
 PART = 256  # files
 IMAGES, ABOUT, PARTS = "images.bin", "archive.json", "parts.jsonl"
-AGAIN = "delete it, and `python -m ppcd prepare` makes it again from the original images"
-
-
-class DamagedError(PpcdError):
-    """The archive is not what was written; only making it again helps."""
+AGAIN = "delete the folder, and `python -m ppcd prepare` makes it again from the original images"
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A finished archive, open for reading."""
+    """A complete archive, open for reading."""
 
     directory: Path
     identity: str  # of the images that it was made from
@@ -87,66 +82,52 @@ def archive_identity(folder: Path) -> str:
     """
     if is_archive(folder):
         return open_archive(folder).identity
-    return f"imagenet-{folders.lately(folders.listing, folder)[:12]}"
+    return f"imagenet-{folders.remembered(folders.listing, folder)[:12]}"
 
 
 def open_archive(directory: Path) -> Archive:
-    """Open a finished archive, which may lie on a read-only disk. Its sizes are checked here, its pixels by `damaged`.
+    """Open an archive, which may lie on a read-only disk. Its sizes are checked here, its pixels by `damaged`.
 
     Raises:
-        DamagedError: it is damaged, or no archive.
-        PpcdError: it is not there, cannot be opened, or is of another version.
+        PpcdError: it is not there, is damaged, or is of another version.
     """
     try:
         about = json.loads((directory / ABOUT).read_text())
         size = (directory / IMAGES).stat().st_size
-    except FileNotFoundError as error:
-        raise PpcdError(f"there are no prepared images at {directory} ({error.filename} is missing)") from None
     except OSError as error:
         raise PpcdError(f"the prepared images in {directory} cannot be opened ({_one_line(error)})") from None
     except ValueError:
         about, size = None, 0
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise DamagedError(f"{directory / ABOUT} is damaged, or not of `python -m ppcd prepare`; {AGAIN}")
+        raise PpcdError(f"{directory / ABOUT} is damaged, or not of `python -m ppcd prepare`; {AGAIN}")
     if about.get("version") != VERSION:
         raise PpcdError(f"{directory} was prepared by another version ({about.get('version')}, not {VERSION}); {AGAIN}")
     if about.get("sha256") != _content_hash(about):
-        raise DamagedError(f"{directory / ABOUT} is damaged: its hash is another; {AGAIN}")
+        raise PpcdError(f"{directory / ABOUT} is damaged: its hash is another; {AGAIN}")
 
     counts, resolution = list(about["classes"].values()), about["resolution"]
     shape = (sum(counts), 3, resolution, resolution)
     if size != np.prod(shape):
-        raise DamagedError(f"{directory / IMAGES} is damaged: it has {size} of {np.prod(shape)} bytes; {AGAIN}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch, whose tensors cannot be read-only
+        raise PpcdError(f"{directory / IMAGES} is damaged: it has {size} of {np.prod(shape)} bytes; {AGAIN}")
+    with warnings.catch_warnings(action="ignore"):  # torch's tensors cannot be read-only, and it says so
         images = torch.from_numpy(np.memmap(directory / IMAGES, np.uint8, "r", shape=shape))
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    return Archive(
-        directory,
-        about["identity"],
-        tuple(about["classes"]),
-        images,
-        labels,
-        about["sha256"],
-        about["skipped"],
-        [(count, digest) for count, digest in about["parts"]],
-    )
+    parts = [(count, digest) for count, digest in about["parts"]]
+    classes = tuple(about["classes"])
+    return Archive(directory, about["identity"], classes, images, labels, about["sha256"], about["skipped"], parts)
 
 
-def get_archive(folder: Path, resolution: int, workers: int | None = None) -> Archive:
+def get_archive(folder: Path, resolution: int) -> Archive:
     """The prepared images of a folder of class folders: kept under `paths.cache()`, prepared where they are missing.
 
     Args:
         folder: the class folders; or an archive itself, which may have been moved from where it was made.
         resolution: height and width in pixels.
-        workers: threads that decode; None is one a core.
 
     Raises:
         PpcdError: a folder that cannot serve, an archive of another resolution, a full disk; nothing that was prepared
             is lost.
     """
-    if workers is not None and workers < 1:
-        raise PpcdError(f"at least one worker is needed; got {workers}")
     if is_archive(folder):
         archive = open_archive(folder)
         if archive.images.shape[-1] != resolution:
@@ -157,70 +138,67 @@ def get_archive(folder: Path, resolution: int, workers: int | None = None) -> Ar
         return archive
     identity = archive_identity(folder)
     path = paths.cache() / "data" / f"{identity}-{resolution}px-v{VERSION}"
-    with locks.alone(path.with_suffix(".lock"), f"prepares the images of {folder}"):
-        if path.is_dir():
-            try:
-                return open_archive(path)
-            except DamagedError as error:
-                log.warning("%s; it is made again now", str(error).removesuffix(f"; {AGAIN}"))
-        try:
-            _make(folder, path, identity, resolution, workers or cores())
-        except OSError as error:
-            raise PpcdError(
-                f"the prepared images cannot be written to {path.parent} ({_one_line(error)}); those that are there "
-                "are kept: make room, and the same command goes on"
-            ) from None
+    with locks.alone(path.with_suffix(".lock"), f"prepares the images of {folder}"), paths.writing(path.parent):
+        if not path.is_dir():
+            _make(folder, path, identity, resolution)
     return open_archive(path)
 
 
-def _make(folder: Path, path: Path, identity: str, resolution: int, workers: int) -> None:
+def _make(folder: Path, path: Path, identity: str, resolution: int) -> None:
     """Make the archive at `path`, or go on making it."""
     classes = folders.class_files(folder)
     names = [name for files in classes.values() for name in files]
-    about = {
+    about: dict[str, Any] = {
         "format": FORMAT, "version": VERSION, "identity": identity, "resolution": resolution, "files": len(names)
     }  # fmt: skip
     unfinished = path.with_suffix(".partial")
     parts = _resume(unfinished, about)
     start = len(parts) * PART
     _check_room(unfinished, 3 * resolution**2 * (len(names) - start))
-    decode = partial(_decode, folder, resolution)
-    if not parts:
-        _check_classes(folder, classes, decode)
 
+    def decode(name: str) -> bytes | str:
+        """The pixels of an image, or why there are none."""
+        try:
+            return folders.decode(folder / name, resolution)[0].tobytes()
+        except Exception as error:  # decoders raise all sorts of things on damaged files
+            return _one_line(error).replace(f"{folder}/", "")
+
+    if not parts:  # find a class without a readable image at once, rather than in hours
+        lost = [name for name, files in classes.items() if not any(isinstance(decode(file), bytes) for file in files)]
+        if lost:
+            raise PpcdError(
+                f"no image can be read in class folder {folders.some(lost)} of {folder}; {folders.NO_IMAGE}"
+            )
     with (
         (unfinished / IMAGES).open("ab") as images,
         (unfinished / PARTS).open("a") as record,
-        ThreadPoolExecutor(workers) as pool,
-        warnings.catch_warnings(),
+        ThreadPoolExecutor(cores()) as pool,
+        warnings.catch_warnings(action="ignore"),  # of odd metadata, on which no pixel depends
         tqdm(total=len(names), initial=start, desc="preparing", unit="image", disable=None) as bar,
     ):
-        warnings.simplefilter("ignore")  # of odd metadata, on which no pixel depends
         for first in range(start, len(names), PART):
             some = names[first : first + PART]
             decoded = dict(zip(some, pool.map(decode, some), strict=True))
-            kept = [each for each in decoded.values() if isinstance(each, bytes)]
+            readable = [each for each in decoded.values() if isinstance(each, bytes)]
             skipped = {name: each for name, each in decoded.items() if isinstance(each, str)}
-            pixels = b"".join(kept)
+            pixels = b"".join(readable)
             images.write(pixels)
             images.flush()
             os.fsync(images.fileno())
-            part = {"images": len(kept), "sha256": hashlib.sha256(pixels).hexdigest(), "skipped": skipped}
+            part = {"images": len(readable), "sha256": hashlib.sha256(pixels).hexdigest(), "skipped": skipped}
             record.write(json.dumps(part) + "\n")
             record.flush()
             parts.append(part)
             bar.update(len(some))
 
     skipped = {name: why for part in parts for name, why in part["skipped"].items()}
-    lost = Counter(name for name, files in classes.items() for file in files if file in skipped)
-    about["classes"] = {name: len(files) - lost[name] for name, files in classes.items()}
+    lost_of = Counter(name for name, files in classes.items() for file in files if file in skipped)
+    about["classes"] = {name: len(files) - lost_of[name] for name, files in classes.items()}
     about["parts"] = [(part["images"], part["sha256"]) for part in parts]
     about["skipped"] = skipped
     about["sha256"] = _content_hash(about)
     paths.write_atomic(unfinished / ABOUT, json.dumps(about, indent=1))
     (unfinished / PARTS).unlink()
-    if path.is_dir():  # it is damaged
-        shutil.rmtree(path)
     os.replace(unfinished, path)
     if skipped:
         log.warning(
@@ -255,21 +233,6 @@ def _check_room(directory: Path, needed: int) -> None:
             f"the prepared images need {needed / 1e9:.1f} GB more in {directory.parent}, which has "
             f"{free / 1e9:.1f} GB; make room, or set PPCD_CACHE to a directory on a larger disk"
         )
-
-
-def _check_classes(folder: Path, classes: dict[str, list[str]], decode: Any) -> None:
-    """Find a class without a readable image at once, rather than in hours."""
-    lost = [name for name, files in classes.items() if not any(isinstance(decode(file), bytes) for file in files)]
-    if lost:
-        raise PpcdError(f"no image can be read in class folder {folders.some(lost)} of {folder}; {folders.NO_IMAGE}")
-
-
-def _decode(folder: Path, resolution: int, name: str) -> bytes | str:
-    """The pixels of an image, or why there are none."""
-    try:
-        return folders.decode(folder / name, resolution)[0].tobytes()
-    except Exception as error:  # decoders raise all sorts of things on damaged files
-        return _one_line(error).replace(f"{folder}/", "")
 
 
 def _content_hash(about: dict[str, Any]) -> str:

@@ -18,11 +18,11 @@ class BatchSampler:
         data: what to draw from; its images are kept on `device`, unless they are mapped.
         batch_size: images per batch, of all processes together.
         generator: a CPU generator that gives each epoch's order and nothing else.
-        flip_generator: a CPU generator; where it is given, each image is mirrored with probability 1/2. It is
-            another one, so that the order of the images does not depend on whether they are mirrored.
+        flip_generator: another CPU generator, so that the order does not depend on it; where it is given, each image
+            is mirrored with probability 1/2.
         device: where batches are.
         share: (index, count): this sampler gives the part `index` of `count` equal parts of every batch. Order and
-            flips are drawn for the whole batch: samplers of the same generators give its parts, side by side.
+            flips are drawn for the whole batch, so samplers with equal generators give the parts of the same batches.
 
     Raises:
         PpcdError: batch_size is not positive, or cannot be shared.
@@ -73,7 +73,7 @@ class BatchSampler:
         return to_float(images), labels
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the sampler stands, its generators included: a sampler given it draws the same batches."""
+        """What a sampler needs to draw the same batches from here on, its generators included."""
         return {
             "images": len(self._labels),
             "order": self._order.clone(),
@@ -83,7 +83,7 @@ class BatchSampler:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another sampler of the same data stood.
+        """Go on from the state of another sampler of the same data.
 
         Raises:
             PpcdError: the state is of another number of images, or of a sampler with other flips.

@@ -5,9 +5,8 @@ import logging
 import os
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,8 @@ from ppcd.base import PpcdError
 log = logging.getLogger(__name__)
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-RGB = "RGB"
-COLOURS = {RGB: RGB, "RGBA": RGB, "1": "greyscale", "L": "greyscale", "LA": "greyscale", "P": "palette", "CMYK": "CMYK"}
-COLOURS |= dict.fromkeys(("I", "I;16", "I;16B", "I;16L"), "greyscale")  # of 16 bits
 NO_IMAGE = "add some that can, or remove the folder"
-MOST_PIXELS = 2**30 // 12  # of an image: what Pillow warns of as a decompression bomb
 RECENT = 60  # seconds
-SETTLED = 2 * 10**9  # nanoseconds after which a directory's time shows a further change, on any file system
 
 
 def class_names(folder: Path) -> list[str]:
@@ -103,45 +97,19 @@ def listing(folder: Path) -> str:
     return sizes.hexdigest()
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """A name of a folder's images, when it was made, and the directories' times then."""
+def remembered(naming: Callable[[Path], str], folder: Path) -> str:
+    """`digest` or `listing` of the folder, remembered for up to a minute in this process.
 
-    name: str
-    at: float
-    directories: dict[str, int]
-
-
-_seen: dict[tuple[Path, Callable[[Path], str]], _Seen] = {}
-
-
-def lately(naming: Callable[[Path], str], folder: Path) -> str:
-    """`digest` or `listing`, or what it was less than a minute ago in this process, if no file was added, removed or
-    renamed since.
-
-    To look at the times of 50,000 files takes half a second, and tables and figures ask for hundreds of runs. A file
-    that is written again in its place is noticed a minute later here.
-
-    Raises:
-        PpcdError: as class_files.
+    Looking at the times of 50,000 files takes half a second, and tables and figures ask for hundreds of runs. A file
+    that is added to a class folder, removed or renamed is noticed at once, one whose content changes a minute later.
     """
-    place = folder.resolve()
-    known = _seen.get((place, naming))
-    if known is not None and time.monotonic() - known.at < RECENT and _unchanged(known.directories):
-        return known.name
-    began = time.time_ns()
-    directories = {top: os.stat(top).st_mtime_ns for top, _, _ in os.walk(place, followlinks=True)}
-    found = naming(folder)
-    if max(directories.values()) < began - SETTLED:
-        _seen[place, naming] = _Seen(found, time.monotonic(), directories)
-    return found
+    changed = tuple((folder / name).stat().st_mtime_ns for name in class_names(folder))
+    return _name_of(naming, folder.resolve(), changed, int(time.monotonic() // RECENT))
 
 
-def _unchanged(directories: dict[str, int]) -> bool:
-    try:
-        return all(os.stat(top).st_mtime_ns == changed for top, changed in directories.items())
-    except OSError:  # one is gone
-        return False
+@lru_cache(maxsize=4)
+def _name_of(naming: Callable[[Path], str], folder: Path, changed: tuple[int, ...], minute: int) -> str:
+    return naming(folder)
 
 
 def prepare(folder: Path, resolution: int) -> dict[str, Any]:
@@ -157,31 +125,23 @@ def prepare(folder: Path, resolution: int) -> dict[str, Any]:
     files = [(label, name) for label, names in enumerate(classes.values()) for name in names]
     images = np.empty((len(files), 3, resolution, resolution), np.uint8)
     labels: list[int] = []
-    formats: list[str | None] = []
     unreadable: list[str] = []
-    converted: Counter[str] = Counter()
+    jpegs = 0
     for label, name in tqdm(files, desc=f"preparing {len(files):,} images", unit="image", disable=None):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of odd metadata, on which no pixel depends
-                image, kind, colours = _read(folder / name)
-                images[len(labels)] = _fit(folder / name, image, resolution)
+            with warnings.catch_warnings(action="ignore"):  # of odd metadata, on which no pixel depends
+                images[len(labels)], kind = decode(folder / name, resolution)
         except PpcdError:
             raise
         except Exception:  # decoders raise all sorts of things on damaged files
             unreadable.append(name)
         else:
             labels.append(label)
-            formats.append(kind)
-            converted[colours] += 1
+            jpegs += kind == "JPEG"
     lost = [name for label, name in enumerate(classes) if label not in set(labels)]
     if lost:
         raise PpcdError(f"no image can be read in class folder {some(lost)} of {folder}; {NO_IMAGE}")
-    notes = ["JPEG source"] if formats.count("JPEG") > len(formats) / 2 else []
-    others = [f"{count} {colours}" for colours, count in sorted(converted.items()) if colours != RGB]
-    if others:
-        log.info("made RGB of %s images in %s", ", ".join(others), folder)
-        notes.append(f"{', '.join(others)} made RGB")
+    notes = ["JPEG source"] if jpegs > len(labels) / 2 else []
     if unreadable:
         skipped = f"skipped {len(unreadable)} unreadable of {len(files)} images"
         log.warning("%s in %s: %s", skipped, folder, some(unreadable))
@@ -201,24 +161,10 @@ def decode(path: Path, resolution: int) -> tuple[np.ndarray, str | None]:
     by an antialiasing (Lanczos) filter.
 
     Raises:
-        PpcdError: it is transparent in places, has floating-point pixels, a side under resolution/4, or so many pixels
-            that it may be a decompression bomb.
+        PpcdError: it is transparent in places, has floating-point pixels, or a side under resolution/4.
         Exception: of many kinds, where the file is damaged.
     """
-    image, kind, _ = _read(path)
-    return _fit(path, image, resolution), kind
-
-
-def _read(path: Path) -> tuple[Image.Image, str | None, str]:
-    """The image in RGB, the format of its file, and its colours as they were. Errors as `decode`."""
-    try:
-        opened = Image.open(path)
-    except Image.DecompressionBombError:
-        raise _bomb(path) from None
-    with opened:
-        if opened.width * opened.height > MOST_PIXELS:  # known from the header: nothing was decoded yet
-            raise _bomb(path)
-        colours = COLOURS.get(opened.mode, f"{opened.mode} mode")
+    with Image.open(path) as opened:
         image, kind = ImageOps.exif_transpose(opened), opened.format
     if image.mode == "F":
         raise PpcdError(f"{path} has floating-point pixels; make it an 8-bit image or remove it")
@@ -228,22 +174,12 @@ def _read(path: Path) -> tuple[Image.Image, str | None, str]:
         image = image.convert("RGBA")
         if np.asarray(image)[..., 3].min() < 255:
             raise PpcdError(f"{path} is transparent in places; put it on a background or remove it")
-    return image.convert("RGB"), kind, colours
-
-
-def _bomb(path: Path) -> PpcdError:
-    return PpcdError(
-        f"{path} has more than {MOST_PIXELS:,} pixels and may be a decompression bomb; make it smaller or remove it"
-    )
-
-
-def _fit(path: Path, image: Image.Image, resolution: int) -> np.ndarray:
-    """Cropped and resized, as uint8 [3, resolution, resolution]. Errors as `decode`."""
     if min(image.size) < resolution / 4:
         raise PpcdError(f"{path} is too small for {resolution} px ({image.width}x{image.height}); remove it")
+    image = image.convert("RGB")
     if image.size != (resolution, resolution):
         image = ImageOps.fit(image, (resolution, resolution), Image.Resampling.LANCZOS)
-    return np.asarray(image).transpose(2, 0, 1)
+    return np.asarray(image).transpose(2, 0, 1), kind
 
 
 def some(names: Sequence[str]) -> str:

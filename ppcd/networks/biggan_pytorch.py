@@ -15,7 +15,6 @@ The epsilons of the spectral norm and of the batch norm are in no file: they are
 """
 
 import io
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,8 +42,7 @@ PARTS = {
 }  # of a network, and their names there; `blocks.{i}` is `blocks.{i}.0`
 TENSORS = {"u": "u0", "running_mean": "stored_mean", "running_var": "stored_var"}
 OURS = {"scale": 1, "num_batches_tracked": 0}  # tensors of ours that are in no such file, and their values
-FIRST_GAIN = "blocks.0.0.bn1.gain.weight"
-SIGMA = ".sv0"  # the spectral norm as last seen in training: that code logs it and does not use it
+SIGMA = ".sv0"  # the spectral norm as last seen in training: not read, since that code logs it and does not use it
 
 
 # ------------------------------------------------------------ reading
@@ -61,7 +59,7 @@ def load_biggan_pytorch(
 
     Args:
         path_or_state_dict: a file such as G_ema.pth, of which only tensors are read and nothing is executed, or a
-            state dict (it is copied). `sv0` is not read, and a "module." before all keys is dropped.
+            state dict (it is copied). A "module." before all keys is dropped.
         arch: "biggan", "sagan" or "sngan".
         resolution: 32, 64 or 128 pixels.
         num_classes: number of labels.
@@ -79,14 +77,13 @@ def load_biggan_pytorch(
     reference = GENERATORS[arch]
     width = reference.width if width is None else width
     name, state = _read(path_or_state_dict)
-    _check_kind(name, state, "generator")
     chunks = len(generators.CHANNELS[resolution]) if reference.hierarchical else 1
     dim_z = _size(state, "linear.weight", 1) * chunks or reference.dim_z
     config = GeneratorConfig(arch, resolution, num_classes, width, dim_z)
     config.check()
     with torch.device("meta"):  # shapes only, until the file is known to have them
         generator = Generator(config)
-    _check_network(name, state, generator, arch, width)
+    _check_network(name, state, generator, width)
     _fill(name, state, generator)
     return generator.eval()
 
@@ -106,10 +103,9 @@ def load_biggan_pytorch_discriminator(
     reference = DISCRIMINATORS[arch]
     width = reference.width if width is None else width
     name, state = _read(path_or_state_dict)
-    _check_kind(name, state, "discriminator")
     with torch.device("meta"):
         discriminator = Discriminator(arch, resolution, num_classes, width)
-    _check_network(name, state, discriminator, arch, width)
+    _check_network(name, state, discriminator, width)
     _fill(name, state, discriminator)
     return discriminator.eval()
 
@@ -177,83 +173,43 @@ def _fill(name: str, state: State, network: Network) -> None:
 # ------------------------------------------------------------ what differs, in the user's terms
 
 
-def _check_kind(name: str, state: State, asked: str) -> None:
-    found = "discriminator" if "embed.weight" in state else "generator" if "output_layer.0.gain" in state else None
-    if found is not None and found != asked:
+def _check_network(name: str, state: State, network: Network, width: int) -> None:
+    """Refuse a state that says of itself that it is of another network than the one asked for."""
+    asked = "generator" if isinstance(network, Generator) else "discriminator"
+    found = "discriminator" if "embed.weight" in state else "generator" if "output_layer.0.gain" in state else asked
+    if found != asked:
         function = "load_biggan_pytorch" + ("_discriminator" if found == "discriminator" else "")
         raise PpcdError(f"{name} holds a {found}, not a {asked}; read it with ppcd.{function}")
-    if "blocks.0.0.conv3.weight" in state:
-        raise PpcdError(
-            f"{name} is of a BigGAN-deep (four convolutions in a block); expected a BigGAN, SA-GAN or SN-GAN"
-        )
-
-
-def _check_network(name: str, state: State, network: Network, arch: str, width: int) -> None:
-    """Refuse a state that says of itself that it is of another network than the one asked for."""
     differences = []
     blocks = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
     if isinstance(network, Generator):
-        kind = _other_generator(state, network)
-        resolution = 2 ** (blocks + 2)
-        multiple = generators.CHANNELS.get(resolution, (0,))[-1]
-        channels = _size(state, "output_layer.0.gain", 0)
-        classes = _size(state, "shared.weight", 0) or _size(state, _embedding_of_classes(state), 0)
+        resolution, table = 2 ** (blocks + 2), generators.CHANNELS
+        multiple = table.get(resolution, (0,))[-1]
+        channels, classes = _size(state, "output_layer.0.gain"), _size(state, "shared.weight")
+        if not network.hierarchical and classes:
+            differences.append("a BigGAN (one class embedding for all its CBNs)")
+        elif network.hierarchical and "blocks.0.0.bn1.gain.weight" in state and not classes:
+            differences.append("an SA-GAN or SN-GAN (class embeddings in its CBNs)")
     else:
-        kind = _other_discriminator(state, arch, blocks)
         resolution = 2 ** (blocks + 1)
         multiple = discriminators.BLOCKS.get(resolution, ((0, False),))[-1][0]
-        classes, channels = (_size(state, "embed.weight", axis) for axis in (0, 1))
-    if kind:
-        differences.append(f"{kind}, arch is {arch!r}")
+        classes, channels = _size(state, "embed.weight"), _size(state, "embed.weight", 1)
     if blocks and resolution != network.resolution:
         differences.append(f"made for {resolution} px ({blocks} blocks), resolution is {network.resolution}")
     if classes and classes != network.num_classes:
         differences.append(f"of {classes} classes, num_classes is {network.num_classes}")
     if channels and multiple and channels % multiple == 0 and channels // multiple != width:
         differences.append(f"of width {channels // multiple}, width is {width}")
-    found = {int(match[1]) for key in state if (match := re.match(r"blocks\.(\d+)\.1\.gamma$", key))}
-    asked = set() if network.attention_after is None else {network.attention_after}
-    if found != asked and not differences:
-        said = [f"self-attention behind block {min(each)}" if each else "no self-attention" for each in (found, asked)]
-        differences.append(f"it has {said[0]}, {arch!r} at {resolution} px has {said[1]}")
     if differences:
         raise PpcdError(
             f"{name} is of another network: {'; '.join(differences)}: ask for that one, or give another file"
         )
 
 
-def _size(state: State, key: str, axis: int) -> int:
+def _size(state: State, key: str, axis: int = 0) -> int:
     """The length of one axis of a tensor; 0 if there is no such axis or tensor."""
     shape = state[key].shape if key in state else ()
     return shape[axis] if axis < len(shape) else 0
-
-
-def _embedding_of_classes(state: State) -> str:
-    """The key of the first CBN's gain where it is an embedding (no spectral norm); else ""."""
-    return FIRST_GAIN if f"{FIRST_GAIN.removesuffix('weight')}u0" not in state and FIRST_GAIN in state else ""
-
-
-def _other_generator(state: State, generator: Generator) -> str | None:
-    """What the state is, where that is another kind of generator."""
-    embedding = _size(state, "shared.weight", 1)
-    if not generator.hierarchical:
-        return "a BigGAN (one class embedding for all its CBNs)" if embedding else None
-    if not embedding:
-        return "an SA-GAN or SN-GAN (class embeddings in its CBNs)" if _embedding_of_classes(state) else None
-    if _size(state, FIRST_GAIN, 1) == embedding:
-        return "a generator whose noise enters at the bottom only (made without --hier)"
-    if generator.shared is not None and embedding != generator.shared.embedding_dim:
-        return f"a BigGAN with a class embedding of {embedding} instead of {generator.shared.embedding_dim}"
-    return None
-
-
-def _other_discriminator(state: State, arch: str, blocks: int) -> str | None:
-    """What the state is, where that is another kind of discriminator."""
-    rows = [[_size(state, f"blocks.{i}.0.{conv}.weight", 0) for conv in ("conv1", "conv2")] for i in range(blocks)]
-    wide = all(first == second for first, second in rows)
-    if not rows or not min(map(min, rows)) or wide == DISCRIMINATORS[arch].wide:
-        return None
-    return "a BigGAN or SA-GAN (wide blocks)" if wide else "an SN-GAN (thin blocks)"
 
 
 # ------------------------------------------------------------ writing
@@ -274,11 +230,8 @@ def save_biggan_pytorch(network: Network, path: str | Path) -> None:
 def biggan_pytorch_state_dict(network: Network) -> dict[str, Tensor]:
     """Copies of a network's tensors on the CPU, by the keys of BigGAN-PyTorch; that code's strict loading takes them.
 
-    Read again with `load_biggan_pytorch`, they give the network as it was.
-
     Raises:
-        PpcdError: the layout has no place for a part of the network (masks, PP-Res transitions, other channels than
-            the table's, weights without spectral norm, Tiny-GAN), so that code would compute something else.
+        PpcdError: the layout has no place for a part of the network, so that code would compute something else.
     """
     _check_writable(network)
     own, layout = network.state_dict(), _layout(network)
@@ -309,21 +262,18 @@ def _layout(network: Network) -> dict[str, str]:
 
 def _check_writable(network: Network) -> None:
     """Refuse what that code would compute otherwise, or could not build."""
+    missing = None
     if isinstance(network, Generator):
         config = network.config
         if config.arch not in GENERATORS:
-            raise PpcdError(f"BigGAN-PyTorch's layout has no {config.arch}; use ppcd.save_generator")
-        if config.masked or config.transition or config.hidden is not None or config.channels is not None:
-            raise PpcdError(
-                "BigGAN-PyTorch's layout has no masks, PP-Res transitions or pruned channels; "
-                "use ppcd.save_generator(ppcd.slim(generator), path)"
-            )
-        if not config.spectral_norm:
-            raise PpcdError(
-                "the spectral norm of this generator is worked into its weights, and BigGAN-PyTorch would normalise "
-                "them again; save the trained generator from before ppcd.slim"
-            )
+            missing = config.arch
+        elif config.masked or config.transition or config.hidden is not None or config.channels is not None:
+            missing = "masks, PP-Res transitions or pruned channels"
+        elif not config.spectral_norm:
+            missing = "weights without spectral norm"
     if any(isinstance(module, SpectralNorm) and module.scale != 1 for module in network.modules()):
-        raise PpcdError("BigGAN-PyTorch's layout has no scale of normalised weights; save the network before ppcd.slim")
-    if network.attention is not None and (channels := network.attention.o.weight.shape[0]) < 8:
-        raise PpcdError(f"BigGAN-PyTorch's self-attention needs at least 8 channels; this one is over {channels}")
+        missing = missing or "scale of normalised weights"
+    if missing:
+        raise PpcdError(
+            f"BigGAN-PyTorch's layout has no {missing}; use ppcd.save_generator(ppcd.slim(generator), path)"
+        )

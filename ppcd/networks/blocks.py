@@ -23,9 +23,8 @@ class GeneratorBlock(PPResBlock, Resampling):
         transition: with the 1x1 transition, as masked and slim blocks have it.
 
     Attributes:
-        shrink: compute only the channels that frozen masks have kept. The same function with fewer operations;
-            weights keep their shapes, since the spectral norm is that of the whole weight, to which pruned channels
-            go on belonging.
+        shrink: compute only the channels that frozen masks keep. Weights keep their shapes, since the spectral norm is
+            that of the whole weight, pruned channels included.
     """
 
     shrink = False

@@ -1,7 +1,7 @@
-"""How a training computes what it computes: the same networks and the same steps but for rounding.
+"""Options of how a training computes: the same networks and the same steps, except for rounding.
 
-`STRAIGHTFORWARD` is what the layers say, one operation after another; `make bench` measures each switch alone and all
-of them together against it. Runs record their profile, whose `fast` says which of `EXACT` and `FAST` they took.
+`STRAIGHTFORWARD` is one operation after another; `make bench` measures each option alone and all of them together
+against it. Runs record their profile, whose `fast` says which of `EXACT` and `FAST` they took.
 """
 
 import shutil
@@ -22,13 +22,13 @@ RECOMPILATIONS = 256  # all blocks of a kind share one code object, and a freezi
 
 @dataclass(frozen=True)
 class Forms:
-    """Switches of the computation.
+    """Options of the computation.
 
     Attributes:
         merged: a convolution next to a change of size is one convolution (`ppcd.networks.resampling`).
         boxed: such a convolution sums pixels instead of taps.
-        channels_last: weights of convolutions in channels-last layout, which the feature maps then follow.
-        fused: one kernel updates all weights; False is one operation after another, None torch's own choice.
+        channels_last: weights of convolutions in channels-last layout, which the feature maps then have too.
+        fused: Adam's, one kernel for all weights; None: torch's own choice.
         shrink: channels that frozen masks have removed are not computed (`GeneratorBlock.shrink`).
         half_teacher: the teacher of L_CD computes in bf16 where the device has it in hardware. L_CD then differs by
             less than 5e-4 of itself, its gradient's direction by 1 - cos < 2e-5 (three trained pairs of the mnist
@@ -45,18 +45,17 @@ class Forms:
     compiled: bool = False
 
     def of_teacher(self) -> "Forms":
-        """A teacher has no backward pass, and sums of pixels pay there only."""
+        """For a frozen teacher: it has no backward pass, and sums of pixels pay only there."""
         return replace(self, boxed=False)
 
     def adam(
         self, parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], eps: float
     ) -> torch.optim.Adam:
         """The optimiser of a network's weights."""
-        foreach = False if self.fused is False else None
-        return torch.optim.Adam(list(parameters), lr=lr, betas=betas, eps=eps, fused=self.fused, foreach=foreach)
+        return torch.optim.Adam(list(parameters), lr=lr, betas=betas, eps=eps, fused=self.fused)
 
     def apply(self, network: nn.Module) -> None:
-        """Let the network compute in these forms; a compiled one compiles when it first runs."""
+        """Let the network compute so; a compiled one compiles when it first runs."""
         for module in network.modules():
             if isinstance(module, Resampling):
                 module.merged, module.boxed = self.merged, self.boxed
@@ -70,7 +69,7 @@ class Forms:
                 parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
-STRAIGHTFORWARD = Forms(merged=False, channels_last=False, fused=False)
+STRAIGHTFORWARD = Forms(merged=False, channels_last=False)
 EXACT = Forms()  # of the profiles whose committed runs must come out again to the last bit
 FAST = Forms(boxed=True, fused=True, shrink=True, half_teacher=True)
 
@@ -83,7 +82,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def prepare_compiler() -> None:
-    """Let torch.compile keep as many forms of a block as a training needs.
+    """Let torch.compile keep as many versions of a block as a training needs.
 
     Raises:
         PpcdError: there is no C++ compiler.

@@ -56,7 +56,7 @@ class Discriminator(nn.Module):
         self.resolution, self.num_classes = resolution, num_classes
         blocks, channels, size = [], 3, resolution
         self.attention: SelfAttention | None = None
-        self.attention_after: int | None = None
+        self.attention_after: int | None = None  # index of the block that it follows
         for index, (multiple, downsample) in enumerate(BLOCKS[resolution]):
             out = multiple * width
             blocks.append(DiscriminatorBlock(channels, out, make, index == 0, downsample, reference.wide))
@@ -85,7 +85,7 @@ class Discriminator(nn.Module):
             h = block(h)
             if self.attention is not None and index == self.attention_after:
                 h = self.attention(h)
-        with torch.autocast(h.device.type, enabled=False):  # a score needs more than half a precision
+        with torch.autocast(h.device.type, enabled=False):  # half precision is too little for a score
             h = F.relu(full(h)).sum(dim=(2, 3))  # [batch, channel]
             return self.linear(h).squeeze(1) + (self.embed(y) * h).sum(dim=1)
 

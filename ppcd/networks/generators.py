@@ -3,7 +3,7 @@
 Sources of the tables: BigGAN-PyTorch's `BigGAN.py` (`G_arch`), and Tiny-GAN's `model.py`.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, overload
 
 import torch
@@ -36,7 +36,7 @@ class Architecture:
     dim_z: int
     hierarchical: bool  # BigGAN: the noise enters in chunks, one to the first linear and one to each block
     shared_dim: int | None  # BigGAN, Tiny-GAN: size of the class embedding that all CBNs share
-    attention_at: int | None  # pixels of the feature map behind which self-attention stands
+    attention_at: int | None  # pixels of the feature map that self-attention follows
     init: Literal["orthogonal", "xavier"]
     eps: float  # of the spectral norm
     spectral_norm: bool = True
@@ -77,7 +77,7 @@ class GeneratorConfig:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "GeneratorConfig":
-        """The inverse of `to_dict`, also behind JSON, where tuples are lists.
+        """The inverse of `to_dict`, also after JSON, where tuples are lists.
 
         Raises:
             PpcdError: the fields are not those of a GeneratorConfig.
@@ -104,13 +104,13 @@ class GeneratorConfig:
             raise PpcdError(
                 f"{self.arch} has depthwise separable blocks without spectral norm: it cannot be masked or pruned"
             )
-        chunks = len(CHANNELS[self.resolution]) if ARCHITECTURES[self.arch].hierarchical else 1
+        blocks = len(CHANNELS[self.resolution]) - 1
+        chunks = blocks + 1 if ARCHITECTURES[self.arch].hierarchical else 1
         if isinstance(self.dim_z, bool) or not isinstance(self.dim_z, int) or self.dim_z < 1 or self.dim_z % chunks:
             raise PpcdError(
                 f"dim_z of {self.arch} at {self.resolution} px must be a positive multiple of {chunks}; "
                 f"got {self.dim_z!r}"
             )
-        blocks = len(CHANNELS[self.resolution]) - 1
         if self.hidden is not None and (len(self.hidden) != blocks or min(map(min, self.hidden)) < 1):
             raise PpcdError(
                 f"hidden must be {blocks} pairs of at least one channel at {self.resolution} px; got {self.hidden}"
@@ -120,11 +120,7 @@ class GeneratorConfig:
                 f"channels must be {blocks + 1} positive numbers at {self.resolution} px; got {self.channels}"
             )
         outputs = table_channels(self)[1:]
-        if (
-            self.hidden is not None
-            and not self.transition
-            and any(pair[1] != out for pair, out in zip(self.hidden, outputs, strict=True))
-        ):
+        if self.hidden is not None and not self.transition and outputs != tuple(pair[1] for pair in self.hidden):
             raise PpcdError(
                 f"without a transition, conv2 has the channels of its block's output, {outputs}; got {self.hidden}"
             )
@@ -135,24 +131,6 @@ def table_channels(config: GeneratorConfig) -> tuple[int, ...]:
     return config.channels or tuple(multiple * config.width for multiple in CHANNELS[config.resolution])
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """Channels of one network, worked out of its table."""
-
-    channels: tuple[int, ...]
-    hidden: tuple[tuple[int, int], ...]
-    attention: int | None = field(default=None)  # index of the block behind which attention stands
-
-    @staticmethod
-    def of(config: GeneratorConfig, arch: Architecture) -> "_Plan":
-        channels = table_channels(config)
-        blocks = len(channels) - 1
-        hidden = config.hidden or tuple((c, c) for c in channels[1:])
-        sizes = [BASE * 2 ** (index + 1) for index in range(blocks)]
-        attention = sizes.index(arch.attention_at) if arch.attention_at in sizes else None
-        return _Plan(channels, hidden, attention)
-
-
 class Generator(nn.Module):
     """G(z, y): linear, residual blocks that double the size, BN-ReLU-conv3x3-tanh.
 
@@ -160,6 +138,7 @@ class Generator(nn.Module):
         config: what it was built from.
         dim_z, num_classes, resolution: of the noise, the labels and the images.
         blocks: the residual blocks (PP-Res blocks where `config.transition`).
+        attention_after: index of the block that self-attention follows; None without.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -169,13 +148,15 @@ class Generator(nn.Module):
 
     def _build(self, config: GeneratorConfig) -> None:
         arch = ARCHITECTURES[config.arch]
-        plan = _Plan.of(config, arch)
+        channels = table_channels(config)
+        hidden = config.hidden or tuple((c, c) for c in channels[1:])
+        sizes = [BASE * 2 ** (index + 1) for index in range(len(hidden))]  # of each block's output
         make = LayerMaker(config.spectral_norm, arch.eps)
         self.config = config
         self.dim_z, self.num_classes, self.resolution = config.dim_z, config.num_classes, config.resolution
-        self.hierarchical, self.attention_after = arch.hierarchical, plan.attention
-        blocks = len(plan.channels) - 1
-        self.chunk = config.dim_z // (blocks + 1) if arch.hierarchical else config.dim_z
+        self.hierarchical = arch.hierarchical
+        self.attention_after = sizes.index(arch.attention_at) if arch.attention_at in sizes else None
+        self.chunk = config.dim_z // len(channels) if arch.hierarchical else config.dim_z
 
         def make_norm(channels: int) -> ClassConditionalBatchNorm:
             if arch.shared_dim is None:
@@ -186,16 +167,17 @@ class Generator(nn.Module):
             return ClassConditionalBatchNorm(channels, first, second)
 
         self.shared = nn.Embedding(config.num_classes, arch.shared_dim) if arch.shared_dim else None
-        self.linear = make.linear(self.chunk, plan.channels[0] * BASE**2)
+        self.linear = make.linear(self.chunk, channels[0] * BASE**2)
         self.blocks = nn.ModuleList(
             SeparableBlock(c_in, c_out, make_norm)
             if arch.separable
-            else GeneratorBlock(c_in, c_out, hidden, make, make_norm, config.masked, config.transition)
-            for c_in, c_out, hidden in zip(plan.channels, plan.channels[1:], plan.hidden, strict=False)
+            else GeneratorBlock(c_in, c_out, pair, make, make_norm, config.masked, config.transition)
+            for c_in, c_out, pair in zip(channels[:-1], channels[1:], hidden, strict=True)
         )
-        self.attention = None if plan.attention is None else SelfAttention(plan.channels[plan.attention + 1], make)
-        self.output_norm = BatchNorm2d(plan.channels[-1])
-        self.output_conv = make.conv(plan.channels[-1], 3, 3)
+        after = self.attention_after
+        self.attention = None if after is None else SelfAttention(channels[after + 1], make)
+        self.output_norm = BatchNorm2d(channels[-1])
+        self.output_conv = make.conv(channels[-1], 3, 3)
 
     def residual_blocks(self) -> list[GeneratorBlock]:
         """`blocks`, by their type; none in Tiny-GAN, whose blocks are SeparableBlocks."""
@@ -206,15 +188,15 @@ class Generator(nn.Module):
         return masks_of(self)
 
     def slimmed(self, for_training: bool) -> None:
-        """After `ppcd.slim`: the configuration of what is left, and the computation as a new network has it."""
+        """Called by `ppcd.slim` on its copy: update the configuration, and reset the blocks' compute options."""
         hidden = self.config.hidden
         if self.config.masked:
             hidden = tuple((block.conv1.out_channels, block.conv2.out_channels) for block in self.residual_blocks())
-        norm = for_training and self.config.spectral_norm
-        self.config = replace(self.config, masked=False, hidden=hidden, spectral_norm=norm)
+        spectral_norm = for_training and self.config.spectral_norm
+        self.config = replace(self.config, masked=False, hidden=hidden, spectral_norm=spectral_norm)
         for module in self.modules():
             if isinstance(module, Resampling):
-                module.as_new()
+                module.reset()
 
     def convolution_of(self, mask: str) -> nn.Conv2d:
         """The convolution whose filters a mask layer multiplies: conv1 of "blocks.0.mask1"."""
@@ -306,8 +288,8 @@ def build_generator(
             chunk for the first layer and one for each block.
         seed: of the initial weights. A weight depends on the seed and its own name only, so a masked and a
             plain generator of one seed start from the same weights where both have them.
-        hidden: channels of conv1 and conv2 of each block, as a slim PP-Res generator has them: one that is narrow
-            from the start. None: the table's.
+        hidden: channels of conv1 and conv2 of each block in a PP-Res generator that is narrow from the start; None:
+            the table's.
 
     Raises:
         PpcdError: an argument is impossible; one line says which and what is expected.

@@ -56,11 +56,10 @@ def load_generator(path: str | Path) -> Generator:
         raise PpcdError(f"{path} is not a readable safetensors file ({error}); {WANTED}") from None
     try:
         about = json.loads(metadata.get("ppcd", "{}"))
-        found_format = about.get("format")
-    except (AttributeError, json.JSONDecodeError):
-        about, found_format = {}, None
-    if found_format != FORMAT:
-        raise PpcdError(f"{path} is not a generator of ppcd ({FORMAT}); got format {found_format!r}; {WANTED}")
+    except json.JSONDecodeError:
+        about = {}
+    if about.get("format") != FORMAT:
+        raise PpcdError(f"{path} is not a generator of ppcd ({FORMAT}); got format {about.get('format')!r}; {WANTED}")
     try:
         config = GeneratorConfig.from_dict(about.get("config"))
     except PpcdError as error:
@@ -109,7 +108,7 @@ def adam_moments(optimizer: torch.optim.Adam, network: nn.Module, name: str) -> 
 
 
 def load_adam_moments(optimizer: torch.optim.Adam, network: nn.Module, name: str, moments: dict[str, Tensor]) -> None:
-    """Take over `adam_moments` for the parameters that have some; the others begin anew."""
+    """Take over `adam_moments` for the parameters that have some; the others begin without."""
     held = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
     for parameter, weight in network.named_parameters():
         square = moments.get(f"{name}.{parameter}.exp_avg_sq")

@@ -22,7 +22,7 @@ from ppcd.method.narrow import narrow, replace, select, set_weight
 
 @dataclass(frozen=True)
 class SharedBatch:
-    """A batch of which several processes have equal parts."""
+    """A batch of which several processes hold equal parts."""
 
     mean: Callable[[Tensor], Tensor]  # over the processes, differentiable
     processes: int
@@ -33,7 +33,7 @@ _shared: SharedBatch | None = None
 
 @contextmanager
 def shared_batch(shared: SharedBatch | None) -> Iterator[None]:
-    """Within this context the batch of a batch norm in training mode is that of all processes together.
+    """Within this context a batch norm in training mode normalises over the batches of all processes.
 
     All of them must run the same forward passes. None: this process's batch alone, as outside of the context.
     """
@@ -55,7 +55,7 @@ def batch_norm(
 ) -> Float[Tensor, "batch channel height width"]:
     """(x - mean) / sqrt(var + eps), without gain and bias; over the batch of all processes in `shared_batch`.
 
-    Written out there, because torch's SyncBatchNorm knows GPUs only.
+    Written out there, because torch's SyncBatchNorm runs on GPUs only.
     """
     if _shared is None or not training:
         return F.batch_norm(x, running_mean, running_var, None, None, training, momentum, eps)
@@ -89,7 +89,7 @@ def power_iteration(
 class SpectralNorm(nn.Module):
     """Mixin of a layer with a `weight`: W / sigma(W) * scale.
 
-    `scale` is 1 but in a slim network whose training goes on (two-step PPCD-GAN*): removing channels
+    `scale` is 1, except in a slim network whose training goes on (two-step PPCD-GAN*): removing channels
     lowers sigma, and the scale keeps the function as it was.
     """
 
@@ -105,19 +105,20 @@ class SpectralNorm(nn.Module):
 
     def normalized_weight(self) -> Tensor:
         """The weight that the layer uses; in training mode u moves on by one power iteration."""
-        with torch.autocast(self.weight.device.type, enabled=False):  # half a precision is too little for sigma
+        with torch.autocast(self.weight.device.type, enabled=False):  # half precision is too little for sigma
             sigma, u = power_iteration(self.weight, self.u, self.eps)
         if self.training:
             self.u.copy_(u)
         return self.weight * (self.scale / sigma)
 
     def narrowed(self, rows: Tensor | None, columns: Tensor | None, for_training: bool) -> nn.Module:
-        """With these rows and columns of the effective weight; see `ppcd.method.slim.narrow`.
+        """A copy with these rows and columns of the effective weight; see `ppcd.method.slim.narrow`.
 
-        For training the layer stays under spectral norm, with the weight as it was and a scale that makes
-        W / sigma(W) * scale the effective weight. Else it is torch's own layer.
+        For training the layer stays under spectral norm, with a scale that makes W / sigma(W) * scale the effective
+        weight. Else it is torch's own layer.
         """
-        effective = select(effective_weight(self), rows, columns)
+        sigma, _ = power_iteration(self.weight.detach(), self.u, self.eps)
+        effective = select(self.weight.detach() * (self.scale / sigma), rows, columns)
         result: Any = copy.deepcopy(self)
         if getattr(self, "bias", None) is not None:
             replace(result, "bias", select(self.bias, rows))  # type: ignore[arg-type]
@@ -134,16 +135,6 @@ class SpectralNorm(nn.Module):
         replace(result, "u", left[:, :1].t().to(weight))
         result.scale.copy_(singular[0] * (effective.norm() / weight.norm().clamp_min(torch.finfo(weight.dtype).tiny)))
         return result
-
-
-@torch.no_grad()
-def effective_weight(layer: nn.Conv2d | nn.Linear | nn.Embedding | SpectralNorm) -> Tensor:
-    """The weight that the layer uses at evaluation: under spectral norm, the normalised one."""
-    weight: Tensor = layer.weight.detach()
-    if isinstance(layer, SpectralNorm):
-        sigma, _ = power_iteration(weight, layer.u, layer.eps)
-        weight = weight * (layer.scale / sigma)
-    return weight
 
 
 class SNConv2d(nn.Conv2d, SpectralNorm):
@@ -186,7 +177,7 @@ class SNEmbedding(nn.Embedding, SpectralNorm):
 
 
 class LayerMaker:
-    """Makes convolutions, linear layers and embeddings of one network: with or without spectral norm."""
+    """Makes the convolutions, linear layers and embeddings of a network, with or without spectral norm."""
 
     def __init__(self, spectral_norm: bool, eps: float) -> None:
         self.spectral_norm, self.eps = spectral_norm, eps
@@ -234,7 +225,7 @@ class ClassConditionalBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def narrowed(self, rows: Tensor | None, columns: Tensor | None, for_training: bool) -> "ClassConditionalBatchNorm":
-        """With these channels; see `ppcd.method.slim.narrow`."""
+        """A copy with these channels (`rows`); see `ppcd.method.slim.narrow`."""
         embeddings = isinstance(self.gain, nn.Embedding)  # [class, channel]; a linear layer is [channel, condition]
         part = (None, rows) if embeddings else (rows, None)
         gain, bias = (narrow(layer, *part, for_training=for_training) for layer in (self.gain, self.bias))
@@ -246,7 +237,7 @@ class ClassConditionalBatchNorm(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channel height width"], condition: Tensor, kept: Tensor | None = None
     ) -> Float[Tensor, "batch channel height width"]:
-        """The norm; where `kept` is given, x has these of its channels only, and they alone are touched."""
+        """The norm; where `kept` is given, x has these channels only, and the statistics of no others change."""
         mean, var = self.running_mean, self.running_var
         if kept is not None:
             mean, var = mean[kept], var[kept]
@@ -269,7 +260,7 @@ class ClassConditionalBatchNorm(nn.Module):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """torch's, with gain and bias, whose batch is that of all processes in `shared_batch`."""
+    """torch's, over the batch of all processes in `shared_batch`."""
 
     def forward(
         self, input: Float[Tensor, "batch channel height width"]

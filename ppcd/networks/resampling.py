@@ -4,7 +4,7 @@
   is a transposed convolution of stride 2 whose 4x4 kernel holds sums of taps (2.25 times fewer MACs).
 - A 3x3 convolution, then 2x2 average pooling: a 4x4 convolution of stride 2 (2.25 times fewer MACs).
 - A 1x1 convolution commutes with both: it runs at the smaller size (4 times fewer MACs).
-- A sum of taps is also a sum of pixels: the sums of 2x2 pixels before a 3x3 convolution of stride 2, or behind a
+- A sum of taps is also a sum of pixels: the sums of 2x2 pixels before a 3x3 convolution of stride 2, or after a
   transposed one, give the same two functions from 9 products a small pixel instead of 16 ("boxed": 4 times fewer MACs
   than the straightforward form, for one more pass over the larger feature map).
 
@@ -33,17 +33,14 @@ def box_sum(weight: Float[Tensor, "out inner 3 3"]) -> Float[Tensor, "out inner 
 def weight_of(conv: nn.Conv2d, rows: Tensor | None = None, columns: Tensor | None = None) -> Tensor:
     """The weight that a convolution uses now: under spectral norm, the normalised one.
 
-    Args:
-        conv: the convolution.
-        rows, columns: indices of the output and input channels that are wanted; None: all. The norm is that of the
-            whole weight.
+    `rows` and `columns` are indices of its output and input channels; None: all. The norm is that of the whole weight.
     """
     weight = conv.normalized_weight() if isinstance(conv, SpectralNorm) else conv.weight
     weight = weight if rows is None else weight[rows]
     return weight if columns is None else weight[:, columns]
 
 
-def bias_of(conv: nn.Conv2d, rows: Tensor | None = None) -> Tensor | None:
+def bias_of(conv: nn.Conv2d, rows: Tensor | None) -> Tensor | None:
     """The bias of these output channels; None: all."""
     return conv.bias if conv.bias is None or rows is None else conv.bias[rows]
 
@@ -56,11 +53,7 @@ def convolve(conv: nn.Conv2d, x: Tensor, rows: Tensor | None, columns: Tensor | 
 
 
 class Box(torch.autograd.Function):
-    """Sums of 2x2 pixels at a stride of 1, over a divisor (`box`).
-
-    What `F.avg_pool2d` computes, which keeps its input for the gradient, though all that it needs of it is the size:
-    the gradient is the box of the other padding.
-    """
+    """`box`, whose gradient is the box of the other padding; `F.avg_pool2d` would keep its input for the gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, padding: int, divisor: int) -> Tensor:
@@ -75,37 +68,34 @@ class Box(torch.autograd.Function):
 def box(x: Float[Tensor, "batch channel height width"], padding: int, divisor: int = 1) -> Tensor:
     """Sums of 2x2 pixels at a stride of 1, over `divisor`.
 
-    Args:
-        x: of at least 2x2 pixels.
-        padding: 0: a row and a column fewer than x has; 1: a row and a column more, zeros around.
-        divisor: of the sums.
+    With padding 0 the result has a row and a column fewer than x, with padding 1 one more of each.
     """
-    if torch.compiler.is_compiling():  # which keeps what it likes, and would end a graph here
+    if torch.compiler.is_compiling():  # a custom function would break the graph
         return F.avg_pool2d(x, 2, 1, padding, divisor_override=divisor)
     result: Tensor = Box.apply(x, padding, divisor)
     return result
 
 
 class Resampling(nn.Module):
-    """Mixin of a block that convolves next to a change of size.
+    """Mixin of a block that convolves next to a change of size, with its compute options.
 
     Attributes:
-        merged: whether the two are one convolution; False is the straightforward form.
-        boxed: whether a merged form sums pixels instead of taps. The results differ by rounding.
+        merged: the two are one convolution; False: one operation after the other.
+        boxed: the one convolution sums pixels instead of taps. The results differ by rounding.
     """
 
     merged = True
     boxed = False
 
-    def as_new(self) -> None:
-        """Compute as the class says: no option is set on this block."""
+    def reset(self) -> None:
+        """Back to the options of a new block."""
         for option in ("merged", "boxed", "shrink"):
             self.__dict__.pop(option, None)
 
     def upsample_conv(
         self, conv: nn.Conv2d, x: Float[Tensor, "batch channel height width"], rows: Tensor | None = None
     ) -> Float[Tensor, "batch out_channel height2 width2"]:
-        """conv3x3(up(x)), up being nearest x2; of the output channels `rows` only, where they are given."""
+        """conv3x3(up(x)), up being nearest x2; only the output channels `rows`, where they are given."""
         if not self.merged:
             return convolve(conv, F.interpolate(x, scale_factor=2), rows, None)
         kernel = weight_of(conv, rows).flip(2, 3)
