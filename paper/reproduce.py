@@ -28,8 +28,7 @@ __all__ = ["ensure_runs", "plan", "reproduce"]
 
 # Every system of the paper's tables and figures. One claim also needs `ppcd-no-cd` at alpha 0.7, which the repository
 # brings for mnist, which `paper.questions` asks for at natural images, and which is left out here for the sake of time.
-# The order fills two cores: the teacher, which most others wait for, beside runs that need none; and of the l1 runs,
-# which share their first halves, one of each network first.
+# The order fills two cores: the teacher, which most others wait for, beside runs that need none.
 RECIPES = (
     "biggan",
     "l1-sagan-a0.5",

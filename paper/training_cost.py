@@ -25,6 +25,7 @@ from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet, image_hash
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.networks.generators import build_generator
+from ppcd.runs.config import RunConfig
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import TEACHER, get_recipe
 from ppcd.training.trainer import Trainer
@@ -56,7 +57,7 @@ def step_trainer(profile: Profile, batch: int, device: str = "cpu", seed: int = 
         TEACHER, profile.resolution, profile.num_classes, profile.teacher_width, dim_z=profile.teacher_dim_z, seed=seed
     )
     small = replace(profile, batch_size=batch, accumulations=1)
-    return Trainer(small, get_recipe(RECIPE), seed, data, teacher, device)
+    return Trainer(RunConfig(small, get_recipe(RECIPE), seed, data.identity), data, teacher, device)
 
 
 def take_steps(profile: Profile, batch: int, device: str = "cpu", seed: int = 0, steps: int = STEPS) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
+import together
 import torch
 from click import ClickException
 from fake_runs import fake_run
@@ -157,7 +158,7 @@ def digits(images_per_class: int = 20) -> data.ImageSet:
 
 
 def trainer(recipe: str) -> Trainer:
-    return Trainer(get_profile("smoke"), get_recipe(recipe), 0, digits(), None, "cpu")
+    return together.make_trainer(get_profile("smoke"), get_recipe(recipe), 0, digits())
 
 
 def cut(path: Path) -> Path:

@@ -7,30 +7,26 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import nbformat
-import papermill
 import pytest
 import torch
-from nbconvert import HTMLExporter
-from torch import nn
 
-import ppcd_papermill
-from ppcd import paths
 from ppcd.method.masks import ChannelMask
+from ppcd.method.schedule import GradualRule
 from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile, TrainingState
 from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS
 
 LOSSES = {"loss_d": 1.25, "loss_adv": -0.5, "loss_cd": 0.125, "loss_pp": 8.0}
 
 
-class Masked(nn.Module):
+def mask_rule() -> GradualRule:
     """Two mask layers: 4 of 8 channels pruned and frozen, 1 of 4 pruned and open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = ChannelMask(8), ChannelMask(4)
-        self.first.freeze(torch.arange(8) < 4)
-        self.second.weight.data = torch.tensor([-0.1, 0.1, 0.2, 0.3])
+    first, second = ChannelMask(8), ChannelMask(4)
+    rule = GradualRule({"first": first, "second": second}, 0.5, 200)
+    rule.lambdas = {"first": 0.5, "second": 2.0}
+    rule.closed_at = {"first": {7: 2, 5: 3, 4: 5, 6: 5}, "second": {0: 4}}
+    first.freeze(torch.arange(8) < 4)
+    second.weight.data = torch.tensor([-0.1, 0.1, 0.2, 0.3])
+    return rule
 
 
 class Time:
@@ -45,8 +41,7 @@ class Time:
 def state_at(iteration: int, total: int = 200, masked: bool = True, **changes: Any) -> TrainingState:
     state = TrainingState(iteration, total, "train", seconds=iteration / 4, rate=256.0, images=128)
     state.losses = {name: torch.tensor(value) for name, value in LOSSES.items()}
-    state.generator = Masked() if masked else nn.Linear(1, 1)
-    state.lambdas = {"first": 0.5, "second": 2.0}
+    state.rule = mask_rule() if masked else None
     for name, value in changes.items():
         setattr(state, name, value)
     return state
@@ -80,18 +75,18 @@ def test_the_state_reads_the_masks_and_the_losses() -> None:
 
 
 def test_mask_rows_have_the_columns_of_the_file_and_quantiles_of_w() -> None:
-    first, second = state_at(3).mask_rows()
+    first, second = state_at(4).mask_rows(after=2)
     assert tuple(first) == tuple(second) == MASK_COLUMNS
-    assert (first["iteration"], first["layer"], first["kept"], first["frozen"]) == (3, "first", 4, True)
+    assert (first["iteration"], first["layer"], first["kept"], first["frozen"]) == (4, "first", 4, True)
     assert (second["lambda"], second["ratio"], second["kept"], second["frozen"]) == (2.0, 0.25, 3, False)
+    assert (first["closed"], second["closed"]) == ("5", "0")
     quantiles = [second[name] for name in ("w_min", "w_q25", "w_median", "w_q75", "w_max")]
     assert quantiles == pytest.approx([-0.1, 0.05, 0.15, 0.225, 0.3])
 
 
-def test_a_state_without_masks_or_generator_has_nothing_pruned() -> None:
-    for state in (state_at(1, masked=False), TrainingState(0, 1, "train")):
-        assert state.masks == [] and state.mask_rows() == [] and state.pruned() is None
-    assert TrainingState(0, 1, "train").loss_values() == {}
+def test_a_state_without_masks_has_nothing_pruned() -> None:
+    state = TrainingState(0, 1, "train")
+    assert state.masks == [] and state.mask_rows() == [] and state.pruned() is None and state.loss_values() == {}
 
 
 # The bar
@@ -122,30 +117,6 @@ def test_a_log_says_where_it_resumed_and_stopped(time: Time, capsys: pytest.Capt
     assert first == "ppcd-s0 resumed at iteration 120 of 200" and "130/200" in last
 
 
-def test_losses_become_numbers_only_when_they_are_shown(time: Time) -> None:
-    class Counting(TrainingState):
-        looked = 0
-
-        def loss_values(self) -> dict[str, float]:
-            self.looked += 1
-            return super().loss_values()
-
-        @property
-        def masks(self) -> list[tuple[str, float, bool]]:
-            self.looked += 1
-            return super().masks
-
-    state = Counting(0, 1000, "train", losses={"loss_d": torch.tensor(1.0)}, generator=Masked())
-    bar = ProgressBar()
-    bar.on_start(state)
-    shown = state.looked
-    for state.iteration in range(1, 1001):
-        bar.on_step(state)
-    assert state.looked == shown  # no time has passed
-    bar.on_end(state)
-    assert state.looked > shown
-
-
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -164,35 +135,6 @@ def test_a_terminal_has_one_bar_that_is_overwritten(time: Time, monkeypatch: pyt
 def test_a_training_without_masks_names_none(time: Time, capsys: pytest.CaptureFixture[str]) -> None:
     steps(state_at(0, 4, masked=False), [ProgressBar("sagan-s0")], 4)
     assert "pruned" not in capsys.readouterr().err
-
-
-NOTEBOOK = """
-from ppcd.runs.callbacks import ProgressBar, TrainingState
-import torch
-from ppcd.method.masks import ChannelMask
-
-state = TrainingState(0, 4, "train", rate=256.0)
-bar = ProgressBar("ppcd & co")
-bar.on_start(state)
-for state.iteration in range(1, 5):
-    state.losses = {"loss_d": torch.tensor(0.5 * state.iteration)}
-    bar.on_step(state)
-bar.on_end(state)
-"""
-
-
-def test_an_executed_notebook_and_its_page_have_the_last_state_as_a_line(tmp_path: Path) -> None:
-    """By papermill, with this project's engine; without what an interactive widget would need."""
-    source, executed = tmp_path / "source.ipynb", tmp_path / "executed.ipynb"
-    code = f"# {ppcd_papermill.START}...)\n{NOTEBOOK}"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), source)
-    papermill.execute_notebook(source, executed, kernel_name="python3", cwd=paths.repository(), progress_bar=False)
-    (output,) = nbformat.read(executed, as_version=4).cells[-1].outputs
-    begun, line = output["text"].splitlines()
-    assert begun == "ppcd & co started at iteration 0 of 4"
-    assert line.startswith("ppcd & co train: 100%|") and "4/4" in line and ", d 2.00" in line
-    page, _ = HTMLExporter(template_name="basic").from_filename(executed)
-    assert page.count("images/s") == 1 and "HBox" not in page
 
 
 # History files
@@ -249,56 +191,47 @@ def test_resuming_writes_the_same_history_as_not_stopping(tmp_path: Path, checkp
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "through" / name).read_bytes()
 
 
-def test_starting_anew_forgets_the_old_history(tmp_path: Path) -> None:
+def test_starting_again_forgets_the_old_history(tmp_path: Path) -> None:
     for _ in range(2):
         steps(state_at(0, 4), [HistoryLogger(tmp_path, every=2)], 4)
     assert len(rows_of(tmp_path / "history.csv")) == 2
 
 
-def test_the_second_step_of_two_keeps_the_masks_of_the_first(tmp_path: Path) -> None:
-    steps(state_at(0, 8), [HistoryLogger(tmp_path, every=1)], 4)
+def test_the_step_that_takes_the_masks_out_is_in_their_history(tmp_path: Path) -> None:
+    """Two-step PPCD-GAN, also where no row is due; the second step, resumed or not, leaves masks.csv as it is."""
+    logger, state = HistoryLogger(tmp_path, every=4), state_at(0, 8, phase="prune")
+    logger.on_start(state)
+    for state.iteration in range(1, 9):
+        if state.iteration == 6:
+            state.phase = "distil"
+        elif state.iteration == 7:
+            state.rule = None
+        logger.on_step(state)
+    rows = rows_of(tmp_path / "masks.csv")
+    assert [(row["iteration"], row["layer"], row["closed"]) for row in rows] == [
+        ("4", "first", "7 5"), ("4", "second", "0"), ("6", "first", "4 6"), ("6", "second", ""),
+    ]  # fmt: skip
     pruned = (tmp_path / "masks.csv").read_bytes()
-    steps(state_at(5, 8, masked=False, phase="distil"), [HistoryLogger(tmp_path, every=1)], 8)
+    steps(state_at(7, 8, masked=False, phase="distil"), [HistoryLogger(tmp_path, every=1)], 8)
     assert (tmp_path / "masks.csv").read_bytes() == pruned
-    assert [row["phase"] for row in rows_of(tmp_path / "history.csv")] == ["train"] * 4 + ["distil"] * 3
 
 
 # The progress file
 
 
-def test_the_progress_file_is_written_at_most_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = []
+def test_the_progress_file_says_how_far_at_most_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, clock = [], Time()
+    monkeypatch.setattr("ppcd.runs.callbacks.time", SimpleNamespace(monotonic=clock))
     monkeypatch.setattr("ppcd.paths.write_atomic", lambda _, content: written.append(json.loads(content)))
-    time = Time()
-    steps(state_at(0, 20), [ProgressFile(tmp_path, clock=time)], 20, time)  # 10 seconds
+    file, state = ProgressFile(tmp_path), state_at(0, 20)
+    steps(state, [file], 20, clock)  # 10 seconds
     assert [content["iteration"] for content in written] == [0, *range(2, 21, 2), 20]
-
-
-def test_the_progress_file_says_how_far_and_how_long(tmp_path: Path) -> None:
-    time, state = (
-        Time(),
-        state_at(0, 40, losses={"loss_d": torch.tensor(1.5), "loss_pp": torch.tensor(float("nan"))}),
-    )
-    watcher = ProgressFile(tmp_path, clock=time)
-    watcher.on_start(state)
-    first = json.loads((tmp_path / "progress.json").read_text())
-    assert first["eta"] is None and first["checkpoint"] is None and first["iteration"] == 0
-    state.iteration, time.now = 10, time.now + 5
-    watcher.on_checkpoint(state)
-    content = json.loads((tmp_path / "progress.json").read_text())
-    assert (content["iteration"], content["total"], content["phase"], content["rate"]) == (
-        10,
-        40,
-        "train",
-        256.0,
-    )
-    assert (content["eta"], content["checkpoint"]) == (15.0, 10)
-    assert content["losses"] == {"loss_d": 1.5, "loss_pp": None}
-    assert content["masks"] == [["first", 0.5, True], ["second", 0.25, False]]
-    state.iteration = 12
-    watcher.on_end(state)
-    content = json.loads((tmp_path / "progress.json").read_text())
-    assert (content["iteration"], content["checkpoint"]) == (12, 10)
+    file.on_checkpoint(state)
+    assert written[-2:] == [
+        {"iteration": 20, "total": 20, "checkpoint": None}, {"iteration": 20, "total": 20, "checkpoint": 20},
+    ]  # fmt: skip
+    ProgressFile(tmp_path).on_start(state)
+    assert written[-1]["checkpoint"] == 20
 
 
 def test_a_callback_need_not_do_anything() -> None:

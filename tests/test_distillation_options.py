@@ -9,9 +9,7 @@ import torch
 from reference import largest_difference, noise_and_labels, randomise
 from torch import Tensor
 
-from ppcd.baselines import make_trainer
 from ppcd.method.slim import slim
-from ppcd.networks.discriminators import build_discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 from ppcd.training.recipes import Recipe, get_recipe
 from ppcd.training.trainer import Trainer
@@ -26,7 +24,7 @@ def double() -> Iterator[None]:
 
 def trainer_of(recipe: Recipe) -> Trainer:
     teacher = build_generator("biggan", 32, 10, 2, dim_z=16, seed=5)
-    return make_trainer(together.PROFILE, recipe, 0, together.images(), teacher, "cpu")
+    return together.make_trainer(together.PROFILE, recipe, 0, together.images(), teacher)
 
 
 def gradients(recipe: Recipe) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -69,11 +67,21 @@ def test_masks_kept_apart_train_to_the_end() -> None:
         assert all(mask.frozen for mask in trainer.generator.masks().values())
 
 
-def test_accumulated_pieces_keep_them_apart(double: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "PROFILE", replace(together.PROFILE, accumulations=2))
-    masks, _ = gradients(get_recipe("ppcd-cd10-apart"))
-    without, _ = gradients(replace(get_recipe("ppcd-cd10"), lambda_cd=0.0))
-    assert all(largest_difference(masks[name], without[name]) < 1e-10 for name in masks)
+def test_pixels_and_features_are_of_one_pass_of_the_teacher() -> None:
+    """The same losses as with either alone."""
+    whole = get_recipe("ppcd")
+    recipes = [replace(whole, lambda_pixel=10.0), whole, get_recipe("ppcd-pixels")]
+    parts, passes = [], []
+    for trainer in map(trainer_of, recipes):
+        trainer.teacher.generator.register_forward_hook(lambda *_: passes.append(1))
+        trainer.generator.eval()
+        z, y = trainer.draw()
+        trainer.generator_loss(z, y)  # the first one measures statistics of classes
+        passes.clear()
+        parts.append(trainer.generator_loss(z, y)[1])
+        assert len(passes) == 1
+    assert torch.equal(parts[0]["loss_cd"], parts[1]["loss_cd"]) and parts[1]["loss_cd"] > 0
+    assert torch.equal(parts[0]["loss_pixel"], parts[2]["loss_pixel"]) and parts[2]["loss_pixel"] > 0
 
 
 def test_noise_enters_every_block() -> None:
@@ -105,8 +113,3 @@ def test_such_a_network_slims_exactly() -> None:
     again = Generator(GeneratorConfig.from_dict(thin.config.to_dict()))
     again.load_state_dict(thin.state_dict())
     assert sum(p.numel() for p in thin.parameters()) < sum(p.numel() for p in generator.parameters())
-
-
-def test_its_discriminator_is_sagans() -> None:
-    ours, theirs = (build_discriminator(arch, 32, 4, 2, seed=0) for arch in ("sagan-hier", "sagan"))
-    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from reference import largest_difference, refused
 from torch import Tensor
 
 from paper.inventory import find_runs
-from ppcd.baselines import make_trainer
 from ppcd.method.losses import class_aware_distillation
 from ppcd.method.masks import channels_to_prune
 from ppcd.method.slim import slim
@@ -31,7 +31,7 @@ from ppcd.training.trainer import Trainer
 def trainer_of(recipe: str, forms: Forms | None = None, iterations: int = together.PROFILE.iterations) -> Trainer:
     profile = replace(together.PROFILE, iterations=iterations)
     teacher = build_generator("biggan", 32, 10, 2, dim_z=16, seed=5)
-    return make_trainer(profile, get_recipe(recipe), 0, together.images(), teacher, "cpu", forms=forms)
+    return together.make_trainer(profile, get_recipe(recipe), 0, together.images(), teacher, forms=forms)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_forms_reach_every_network() -> None:
     teacher = build_generator("biggan", 32, 10, 2, dim_z=16, seed=5)
     for fast, expected in ((None, EXACT), (True, FAST)):
         profile = replace(together.PROFILE, fast=fast)
-        assert make_trainer(profile, get_recipe("ppcd"), 0, together.images(), teacher, "cpu").forms == expected
+        assert together.make_trainer(profile, get_recipe("ppcd"), 0, together.images(), teacher).forms == expected
 
 
 def test_a_teacher_in_half_precision_says_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_a_compiled_run_is_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert compiled.id != plain.id and not plain.forms.compiled
     monkeypatch.setenv("PPCD_COMPILE", "1")
     assert run_config("smoke", "biggan", 0) == compiled
-    monkeypatch.setattr("ppcd.runs.train.make_trainer", lambda *args: make_trainer(*args[:-2], forms=EXACT))
+    monkeypatch.setattr(train, "trainer_class", lambda recipe: partial(Trainer, forms=EXACT))
     record = train.train_run(compiled, callbacks=[]).read()
     assert record["id"] in {found["id"] for found in find_runs("smoke")}
     assert Run(compiled).state == "complete" and Run(plain).state == "absent"

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import together
 import torch
 from reference import largest_difference, noise_and_labels, refused
 from together import images
 
 import ppcd
 from paper.inventory import find_runs
-from ppcd.baselines import make_trainer
 from ppcd.method.ema import recompute_batch_statistics
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
@@ -113,7 +113,7 @@ def test_half_precision_is_used_where_it_is_asked_for() -> None:
     """Losses of a first step differ, a little; gradients and weights are float32 either way."""
     losses = []
     for precision in ("no", "bf16"):
-        trainer = make_trainer(SMOKE, get_recipe("ppcd"), 0, images(), teacher(), "cpu", precision=precision)
+        trainer = together.make_trainer(SMOKE, get_recipe("ppcd"), 0, images(), teacher(), precision=precision)
         losses.append({name: float(value) for name, value in trainer.step().items()})
         assert {parameter.dtype for parameter in trainer.generator.parameters()} == {torch.float32}
     for name in ("loss_d", "loss_adv", "loss_cd"):

@@ -2,15 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+import together
 import torch
 from reference import largest_difference, refused
 from torch import Tensor
 
-import ppcd.runs.sharing
-from ppcd.baselines import TRAINERS, make_trainer
 from ppcd.baselines.channels import select_channels
 from ppcd.baselines.l1 import l1_norms, most_important, prune_filters
 from ppcd.baselines.output import student_width
@@ -20,13 +18,9 @@ from ppcd.method.slim import slim
 from ppcd.metrics import complexity
 from ppcd.networks.generators import Generator, build_generator
 from ppcd.networks.io import load_generator, save_generator
-from ppcd.runs import provenance
-from ppcd.runs.config import run_config
-from ppcd.runs.directory import Run
 from ppcd.runs.loop import fit, save_checkpoint
-from ppcd.runs.train import train_run
 from ppcd.training.profiles import Profile, get_profile
-from ppcd.training.recipes import RECIPES, get_recipe
+from ppcd.training.recipes import get_recipe
 from ppcd.training.trainer import Trainer
 
 CLASSES, TOTAL = 3, 8
@@ -46,7 +40,7 @@ def image_set() -> ImageSet:
 def trainer_of(name: str, seed: int = 0, profile: Profile = PROFILE) -> Trainer:
     recipe = get_recipe(name)
     teacher = build_generator("biggan", 32, CLASSES, width=2, dim_z=8, seed=9).eval() if recipe.needs_teacher else None
-    return make_trainer(profile, recipe, seed, image_set(), teacher, "cpu")
+    return together.make_trainer(profile, recipe, seed, image_set(), teacher)
 
 
 def after(trainer: Trainer, steps: int) -> Trainer:
@@ -146,10 +140,6 @@ def test_the_smallest_norms_go(alpha: float) -> None:
     assert norms[kept].min() > norms[gone].max()
 
 
-def test_at_least_one_filter_stays() -> None:
-    assert most_important(torch.tensor([1.0, 2.0]), 0.99).tolist() == [1]
-
-
 def test_the_second_convolution_follows_the_shortcut() -> None:
     """Section 3.3 of Li et al.: both lose what is least important in the 1x1 convolution."""
     generator = build_generator("sagan", 32, 3, width=1, dim_z=8)
@@ -173,20 +163,6 @@ def test_all_methods_keep_the_same_number_of_channels_a_layer(name: str) -> None
         assert row["kept"] == row["channels"] - channels_to_prune(row["channels"], alpha)
     small, whole = complexity(slim(trainer.generator.eval())), complexity(slim(trainer_of(name).generator.eval()))
     assert small.params < whole.params and small.macs < whole.macs
-
-
-def test_the_trained_network_is_pruned_not_the_initial_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = after(trainer_of("l1-sagan-a0.5"), TOTAL // 2 - 1)
-    seen: list[Tensor] = []
-    monkeypatch.setattr(
-        "ppcd.baselines.l1.prune_filters",
-        lambda generator, alpha, **given: seen.append(generator.linear.weight.clone()) or prune_filters(
-            generator, alpha, **given
-        ),
-    )  # fmt: skip
-    trainer.step()
-    assert len(seen) == 1 and not torch.equal(seen[0], trainer_of("l1-sagan-a0.5").generator.linear.weight)
-    assert trainer.generator.config.hidden == ((3, 3), (3, 3), (3, 3))
 
 
 def test_before_the_pruning_it_is_the_plain_training() -> None:
@@ -235,17 +211,6 @@ def test_output_distillation_has_no_discriminator_and_sees_no_real_images() -> N
     assert all(torch.equal(value, taught[name]) for name, value in trainer.teacher.generator.state_dict().items())  # type: ignore[union-attr]
 
 
-def test_output_distillation_comes_nearer_to_the_teacher() -> None:
-    trainer = trainer_of("distill-only")
-    z, y = trainer.draw()
-    trainer.generator.train()
-    first = trainer.generator_loss(z, y)[0].item()
-    for group in trainer.optimizer_g.param_groups:
-        group["lr"] = 1e-2
-    after(trainer, 40)
-    assert trainer.generator_loss(z, y)[0].item() < 0.8 * first
-
-
 # ------------------------------------------------------------ SN-GAN
 
 
@@ -289,61 +254,4 @@ def test_resuming_equals_not_stopping(name: str, stop: int, tmp_path: Path) -> N
     assert resumed.mask_report == straight.mask_report
 
 
-def test_every_compared_method_has_a_trainer() -> None:
-    kinds = {recipe.baseline.kind for recipe in RECIPES.values() if recipe.baseline is not None}
-    assert kinds == set(TRAINERS)
-
-
 # ------------------------------------------------------------ shared first halves
-
-
-@pytest.fixture
-def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "git_state", lambda root: ("0" * 40, False))
-
-
-def history(run: Run) -> list[str]:
-    return [line.split(",")[0] for line in run.path("history.csv").read_text().splitlines()[1:]]
-
-
-def state(run: Run) -> dict[str, Any]:
-    return dict(load_generator(run.path("generator.safetensors")).state_dict())
-
-
-def test_the_first_half_is_trained_once_and_changes_no_number(
-    clean: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    steps: list[str] = []
-    original = Trainer.step
-
-    def counted(self: Trainer) -> Any:
-        steps.append(self.recipe.name)
-        return original(self)
-
-    monkeypatch.setattr(Trainer, "step", counted)
-    total = get_profile("smoke").iterations
-    shared = [train_run(run_config("smoke", name, 0), callbacks=[]) for name in ("l1-sagan-a0.5", "l1-sagan")]
-    assert steps.count("l1-sagan-a0.5") == total and steps.count("l1-sagan") == total - (total // 2 - 1)
-    assert [run.read()["training"]["iterations"] for run in shared] == [total, total]
-    monkeypatch.setattr(ppcd.runs.sharing, "shares", lambda config: False)
-    alone_state, alone_history = state(shared[1]), history(shared[1])
-    shared[1].discard()
-    alone = train_run(run_config("smoke", "l1-sagan", 0), callbacks=[])
-    again = state(alone)
-    assert all(torch.equal(again[name], alone_state[name]) for name in again)
-    assert history(alone) == alone_history
-
-
-def test_runs_of_another_seed_or_network_share_nothing(clean: None) -> None:
-    names = {
-        ppcd.runs.sharing.shared_directory(run_config("smoke", name, seed), "cpu").name
-        for name in ("l1-sagan-a0.5", "l1-sagan", "l1-biggan")
-        for seed in (0, 1)
-    }
-    assert len(names) == 4
-
-
-def test_uncommitted_changes_share_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "git_state", lambda root: ("0" * 40, True))
-    train_run(run_config("smoke", "l1-sagan-a0.5", 0), callbacks=[])
-    assert not ppcd.runs.sharing.shared_root("smoke").exists()

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from reference import largest_difference, noise_and_labels
 from torch import Tensor
 
-from ppcd.baselines import make_trainer
 from ppcd.method.slim import slim
 from ppcd.networks.generators import build_generator
 from ppcd.training.recipes import get_recipe
@@ -23,7 +22,7 @@ def training_of(fast: bool | None, iterations: int = 20) -> tuple[list[dict[str,
     """A training in double precision, with frozen channels computed and multiplied by 0, or left out."""
     profile = replace(together.PROFILE, fast=fast, iterations=iterations)
     teacher = build_generator("biggan", 32, 10, 2, dim_z=16, seed=5)
-    trainer = make_trainer(profile, get_recipe("ppcd"), 0, together.images(), teacher, "cpu")
+    trainer = together.make_trainer(profile, get_recipe("ppcd"), 0, together.images(), teacher)
     return [{name: float(loss) for name, loss in trainer.step().items()} for _ in range(iterations)], trainer
 
 

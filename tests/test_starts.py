@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import together
 import torch
 from reference import largest_difference, refused
 from test_trainer import CLASSES, PROFILE, image_set, teacher_generator
@@ -47,7 +48,7 @@ def trainer_of(recipe: str | Recipe, seed: int = 0, **changes: Any) -> Trainer:
     recipe = replace(recipe, **changes)
     teacher = teacher_generator() if recipe.needs_teacher else None
     given = origin() if recipe.needs_training_state else None
-    return Trainer(WIDER, recipe, seed, image_set(), teacher, "cpu", origin=given)
+    return together.make_trainer(WIDER, recipe, seed, image_set(), teacher, origin=given)
 
 
 def finished(trainer: Trainer) -> Trainer:
@@ -74,21 +75,13 @@ def test_pp_res_blocks_are_inserted_without_a_change_of_the_images(arch: str, re
     assert largest_difference(images(inserted), images(generator)) > 1e-4
 
 
-def test_pp_res_blocks_are_inserted_once() -> None:
-    masked = build_generator("sagan", 32, CLASSES, width=1, masked=True, dim_z=8)
-    tiny = build_generator("tinygan", 32, CLASSES, width=4, dim_z=8)
-    for other in (masked, tiny):
-        with refused("PP-Res"):
-            insert_pp_res(other)
-
-
 # ------------------------------------------------------------ start
 
 
 def test_a_student_that_starts_from_the_teacher_is_the_teacher() -> None:
     given = origin()
     generator, discriminator = given.generator, given.discriminator
-    trainer = Trainer(WIDER, get_recipe("ppcd-teacher"), 0, image_set(), teacher_generator(), "cpu",
+    trainer = together.make_trainer(WIDER, get_recipe("ppcd-teacher"), 0, image_set(), teacher_generator(),
                       origin=given)  # fmt: skip
     assert largest_difference(images(trainer.generator), images(generator)) < 1e-4
     assert largest_difference(images(trainer.ema.generator), images(generator)) < 1e-4
@@ -106,15 +99,10 @@ def test_a_student_that_starts_from_the_teacher_is_the_teacher() -> None:
     assert largest_difference(images(slimmed), images(trainer.generator)) < 1e-4
 
 
-def test_the_teacher_trained_on_has_no_masks() -> None:
-    trainer = finished(trainer_of("biggan-on"))
-    assert trainer.generator.masks() == {} and trainer.rule is None
-
-
 def test_without_the_teachers_last_state_there_is_no_such_start() -> None:
     recipe = get_recipe("ppcd-teacher-no-cd")
     with refused("ppcd-teacher-no-cd", "discriminator"):
-        Trainer(WIDER, recipe, 0, image_set(), teacher_generator(), "cpu")
+        together.make_trainer(WIDER, recipe, 0, image_set(), teacher_generator())
 
 
 # ------------------------------------------------------------ select

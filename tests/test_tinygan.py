@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import together
 import torch
 import torch.nn.functional as F
 from reference import largest_difference
@@ -21,15 +22,13 @@ from ppcd.baselines.tinygan import (
 )
 from ppcd.data.sets import ImageSet
 from ppcd.method.ema import recompute_batch_statistics
-from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
+from ppcd.networks.generators import Generator, build_generator
 from ppcd.networks.layers import SpectralNorm
 from ppcd.networks.resampling import straightforward
 from ppcd.runs.loop import fit
-from ppcd.training import methods
 from ppcd.training.methods import TinyGan
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe
-from ppcd.training.trainer import Trainer
 
 CLASSES, TOTAL = 3, 12
 PROFILE = replace(
@@ -60,7 +59,7 @@ def trainer_of(seed: int = 0, accumulations: int = 1, **changes: Any) -> TinyGan
     recipe = get_recipe("tinygan")
     recipe = replace(recipe, baseline=replace(TinyGan(), **changes))
     profile = replace(PROFILE, accumulations=accumulations)
-    return TinyGanTrainer(profile, recipe, seed, image_set(), teacher(), "cpu")
+    return together.make_trainer(profile, recipe, seed, image_set(), teacher())
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
@@ -125,14 +124,6 @@ def test_block_is_the_one_of_the_paper() -> None:
     assert block.bn1.gain.bias is not None
 
 
-def test_no_spectral_norm_and_no_masks() -> None:
-    assert not [each for each in small().modules() if isinstance(each, SpectralNorm)]
-    with pytest.raises(PpcdError, match="cannot be masked"):
-        build_generator("tinygan", 32, 3, masked=True)
-    with pytest.raises(PpcdError, match="cannot be masked or pruned"):
-        GeneratorConfig.from_dict({**small().config.to_dict(), "hidden": [[1, 1]] * 3})
-
-
 def test_slimming_and_files_keep_the_images(tmp_path: Path) -> None:
     generator, (z, y) = small().eval(), inputs()
     recompute_batch_statistics(generator, torch.Generator().manual_seed(0), batches=2, batch_size=8)
@@ -146,14 +137,6 @@ def test_slimming_and_files_keep_the_images(tmp_path: Path) -> None:
         slim.output_conv.weight.mul_(2)  # a copy: the original stays
         assert torch.equal(generator(z, y), expected)
     assert not torch.equal(small(seed=1).eval()(z, y), expected)
-
-
-def test_batch_statistics_are_measured_anew() -> None:
-    generator = small()
-    recompute_batch_statistics(generator, torch.Generator().manual_seed(0), batches=2, batch_size=8)
-    for name, buffer in generator.named_buffers():
-        assert name.endswith("num_batches_tracked") or buffer.abs().sum() > 0
-    assert not torch.equal(generator.blocks[0].bn2.running_var, torch.ones(8))
 
 
 @pytest.mark.parametrize(("resolution", "layers"), [(128, 5), (64, 4), (32, 3)])
@@ -229,11 +212,6 @@ def test_learning_rates_fall_from_two_fifths_on() -> None:
     assert 0 < rates[TOTAL // 2][0] < 2e-4
 
 
-def test_settings_survive_json() -> None:
-    values = methods.describe(TinyGan())
-    assert methods.parse({**values, "features": list(values["features"])}) == TinyGan()
-
-
 # ------------------------------------------------------------ training
 
 
@@ -249,7 +227,7 @@ def test_discriminator_loss_is_that_of_the_source() -> None:
     z, y = twin.draw()
     other, _ = twin.draw()
     with torch.no_grad():
-        wanted = twin._teacher()(z[:, :4], y)
+        wanted = twin.teacher.generator(z[:, :4], y)
         fakes, others = twin.generator(z, y), twin.generator(other, labels)
         scores = critic(torch.cat([wanted, fakes, real, others]), torch.cat([y, y, labels, labels])).tolist()
     loops = [
@@ -295,36 +273,6 @@ def test_generator_loss_is_that_of_the_source(iteration: int) -> None:
     assert parts["loss_adv"].item() == pytest.approx(first.item(), rel=1e-5)
 
 
-def test_step_changes_both_networks_and_not_the_teacher() -> None:
-    trainer = trainer_of()
-    taught = {name: each.clone() for name, each in trainer._teacher().state_dict().items()}
-    assert trainer.discriminator is not None
-    before = weights(trainer.generator), weights(trainer.discriminator)
-    losses = trainer.step()
-    after = weights(trainer.generator), weights(trainer.discriminator)
-    for old, new in zip(before, after, strict=True):
-        for name in old:  # a bias before a batch norm moves nothing, and labels that were not drawn stay
-            frozen = name.endswith("pointwise1.bias") or name.endswith("depthwise1.bias")
-            assert frozen or not torch.equal(old[name], new[name]), name
-    assert same(taught, trainer._teacher().state_dict())
-    assert not trainer._teacher().training
-    assert {"loss_d", "loss_adv", "loss_pixel", "loss_feature"} <= losses.keys()
-    assert all(torch.isfinite(each) and not each.requires_grad for each in losses.values())
-    assert same(weights(trainer.ema.generator), weights(trainer.generator))  # the source keeps no average
-
-
-def test_generator_step_leaves_the_discriminator_alone() -> None:
-    trainer = trainer_of()
-    assert trainer.discriminator is not None
-    trainer.generator.train()
-    trainer.discriminator_step()
-    before, mine = weights(trainer.discriminator), weights(trainer.generator)
-    trainer.discriminator.requires_grad_(False)
-    trainer.generator_step()
-    assert same(before, weights(trainer.discriminator))
-    assert not same(mine, weights(trainer.generator))
-
-
 def test_class_embedding_starts_as_the_teachers() -> None:
     trainer = trainer_of()
     taught = teacher().shared
@@ -338,7 +286,7 @@ def test_class_embedding_starts_as_the_teachers() -> None:
 def test_paired_with_the_other_recipes() -> None:
     """The same real images and noise as a plain SA-GAN of the seed, iteration by iteration."""
     mine = trainer_of()
-    other = Trainer(PROFILE, get_recipe("sagan"), 0, image_set(), None, "cpu")
+    other = together.make_trainer(PROFILE, get_recipe("sagan"), 0, image_set())
     for _ in range(6):  # past a fifth step, whose extra noise comes from elsewhere
         assert torch.equal(mine.noise.get_state(), other.noise.get_state())
         mine.step()
@@ -371,13 +319,3 @@ def test_the_teachers_images_are_learned() -> None:
     trainer.total = 40
     found = [trainer.step()["loss_pixel"].item() for _ in range(40)]
     assert sum(found[-5:]) < 0.8 * sum(found[:5])
-
-
-def test_accumulated_pieces_count_alike() -> None:
-    trainer = trainer_of(accumulations=2)
-    trainer.generator.train()
-    trainer.discriminator_step()
-    assert len(trainer.pairs) == 2
-    assert not torch.equal(trainer.pairs[0].z, trainer.pairs[1].z)
-    trainer.generator_step()
-    assert not trainer.pairs

@@ -11,21 +11,21 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import together
 import torch
 from PIL import Image
 from reference import largest_difference, noise_and_labels, refused
 from torch import Tensor, nn
 
 import ppcd.runs.train
-from ppcd.baselines import make_trainer
 from ppcd.metrics import block_params, complexity
 from ppcd.networks import io as checkpoints
 from ppcd.networks.generators import Generator, build_generator
 from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import Run
-from ppcd.runs.finished import decide_masks, finish_generator, sample_grid
-from ppcd.runs.loop import NonFiniteLoss, fit
+from ppcd.runs.finished import finish_generator, sample_grid
+from ppcd.runs.loop import fit
 from ppcd.runs.train import main, resolve_device, train_run
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe
@@ -172,45 +172,19 @@ def test_the_teacher_was_trained_before(run: Run) -> None:
     assert of_teacher["complexity"]["params"] == of_teacher["complexity"]["params_dense"]
 
 
-def test_a_teacher_keeps_what_another_training_goes_on_from(run: Run) -> None:
-    """Its last weights and its discriminator: the same images and scores as the trainer's, and both can be trained."""
-    config = run.config.teacher()
-    assert config is not None
-    kept = Run(config)
-    trainer = make_trainer(config.profile, config.recipe, config.seed, config.load_data(), None, "cpu")
-    trainer.load_state_dict(checkpoints.file_on_cpu(kept.path("checkpoint.pt")))
-    assert trainer.iteration == trainer.total and trainer.discriminator is not None
-    state = checkpoints.load_last_state(kept.directory)
-    generator, discriminator = state.generator, state.discriminator
-    z, y = noise_and_labels(5, generator.dim_z, generator.num_classes, 3)
-    with torch.no_grad():
-        mine, images = generator(z, y), trainer.generator.eval()(z, y)
-        assert largest_difference(mine, images) < 1e-6
-        assert largest_difference(discriminator(images, y), trainer.discriminator.eval()(images, y)) < 1e-6
-        averaged = checkpoints.load_generator(kept.path("generator.safetensors"))
-        assert largest_difference(averaged(z, y), images) > 1e-4  # the broken case
-    for network, trained in ((generator, trainer.generator), (discriminator, trainer.discriminator)):
-        tensors, state = network.state_dict(), trained.state_dict()
-        assert tensors.keys() == state.keys() and any(name.endswith(".u") for name in state)
-        assert all(torch.equal(tensors[name], value) for name, value in state.items())
-        assert not network.training and all(each.requires_grad for each in network.parameters())
-    assert set(checkpoints.LAST_STATE) <= set(kept.read()["files"])
-    assert not set(checkpoints.LAST_STATE) & set(run.read()["files"])
-
-
 def test_training_on_from_a_teachers_last_state_is_as_if_it_had_not_ended(run: Run) -> None:
     """The same step of D and of G, to the bit: weights, spectral norms and Adam's moments."""
     config = run.config.teacher()
     assert config is not None
-    trainer = make_trainer(config.profile, config.recipe, config.seed, config.load_data(), None, "cpu")
+    trainer = together.make_trainer(config.profile, config.recipe, config.seed, config.load_data())
     trainer.load_state_dict(checkpoints.file_on_cpu(Run(config).path("checkpoint.pt")))
     state = checkpoints.load_last_state(Run(config).directory)
     averaged = checkpoints.load_generator(Run(config).path("generator.safetensors"))
 
     def gone_on(moments: dict[str, Tensor]) -> dict[str, Tensor]:
         """All weights after a step of a training that begins where the teacher's ended."""
-        other = make_trainer(
-            config.profile, get_recipe("biggan-on"), 0, config.load_data(), averaged, "cpu",
+        other = together.make_trainer(
+            config.profile, get_recipe("biggan-on"), 0, config.load_data(), averaged,
             origin=replace(state, moments=moments),
         )  # fmt: skip
         other.noise.set_state(trainer.noise.get_state())
@@ -238,20 +212,6 @@ def test_a_teacher_without_its_discriminator_is_one_line(run: Run, beside: Path)
     (directory / checkpoints.DISCRIMINATOR).unlink()
     with refused(f"has no {checkpoints.DISCRIMINATOR}", "train it again"):
         checkpoints.load_last_state(directory)
-
-
-def test_averaged_and_raw_weights_are_both_measured(run: Run) -> None:
-    metrics = run.read()["metrics"]
-    assert set(metrics) == {"protocol", "ema", "raw"}
-    assert set(metrics["ema"]) == set(metrics["raw"]) == SCORES
-    assert metrics["ema"] != metrics["raw"]
-    assert metrics["protocol"]["backbone"].startswith("classifier")
-    assert metrics["protocol"]["samples"] == SMOKE.evaluation_samples
-    for scores in (metrics["ema"], metrics["raw"]):
-        assert all(0 <= scores[name] <= 1 for name in ("precision", "recall", "accuracy"))
-        assert scores["fd"] > 0 and scores["is"] >= 1
-    runtime = run.read()["runtime"]
-    assert runtime["cpu"]["seconds_per_batch"] > 0 and runtime["cpu"]["batch"] == 64 and runtime["gpu"] is None
 
 
 def test_the_samples_are_those_of_the_generator_kept(run: Run) -> None:
@@ -317,28 +277,6 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     assert len(quick) == 2 and torch.get_num_threads() == threads
 
 
-def test_the_command_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(ppcd.runs.train, "train_run", interrupted)
-    assert main(["--profile", "smoke", "--device", "cpu"]) == 130
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "same command" in error
-
-
-def test_a_training_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def fails(*_: Any, **__: Any) -> None:
-        raise NonFiniteLoss("training stopped at iteration 7: loss_d is not finite (no checkpoint yet)")
-
-    monkeypatch.setattr(ppcd.runs.train, "_train", fails)
-    assert main(["--profile", "smoke", "--recipe", "sagan", "--device", "cpu"]) == 2
-    captured = capsys.readouterr()
-    assert captured.err == "ppcd: training stopped at iteration 7: loss_d is not finite (no checkpoint yet)\n"
-    assert captured.out == ""
-    assert Run(run_config("smoke", "sagan", 0)).state == "absent"
-
-
 # ------------------------------------------------------------ the other recipes
 
 
@@ -367,13 +305,12 @@ def test_masks_that_stay_open_are_reported_as_what_they_became(
 
     class Half(Callback):
         def on_end(self, state: TrainingState) -> None:
-            for generator in (state.generator, trainers[0].ema.generator):
-                for mask in generator.masks().values():  # type: ignore[union-attr, operator]
+            for generator in (trainers[0].generator, trainers[0].ema.generator):
+                for mask in generator.masks().values():
                     mask.weight.data = torch.where(torch.arange(mask.channels) < 3, -1.0, 1.0)
 
     trainers: list[Any] = []
-    build = ppcd.runs.train.make_trainer
-    monkeypatch.setattr(ppcd.runs.train, "make_trainer", lambda *given: trainers.append(build(*given)) or trainers[0])
+    monkeypatch.setattr(Trainer, "_prepare", trainers.append)
     monkeypatch.setattr("ppcd.method.earlier_rules.MaskRule.step", lambda self, iteration: None)
     run = train_run(run_config("smoke", "ppcd-literal-sgd", 0), callbacks=[Half()])
     masks = run.read()["masks"]
@@ -384,20 +321,6 @@ def test_masks_that_stay_open_are_reported_as_what_they_became(
 
 
 # ------------------------------------------------------------ from masks to the slim generator
-
-
-def test_open_masks_are_decided_as_they_stand() -> None:
-    generator = build_generator("sagan", 32, 3, width=1, masked=True, dim_z=4)
-    first, second, *others = generator.masks().values()
-    first.weight.data = torch.tensor([-1.0, 0.5, -1.0, 0.012])
-    second.weight.data = torch.tensor([-3.0, -2.0, -1.0, -4.0])
-    others[0].freeze(torch.tensor([False, True, False, False]))
-    others[0].weight.data.fill_(-1.0)
-    decide_masks(generator)
-    assert first.kept.tolist() == [False, True, False, True]
-    assert second.kept.tolist() == [False, False, True, False] and second.rescued == 1
-    assert others[0].kept.tolist() == [False, True, False, False]
-    assert all(mask.frozen for mask in generator.masks().values())
 
 
 def test_the_finished_generator_has_fresh_statistics_and_its_pruned_channels_are_gone() -> None:
@@ -485,14 +408,6 @@ def test_a_device_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str
             "ppcd: device 'cuda' was asked for, but torch sees none on this machine; take cpu or auto\n"
         )
     assert resolve_device("auto") == "cpu"
-
-
-def test_devices() -> None:
-    assert resolve_device("cpu") == "cpu"
-    assert resolve_device("auto") in ("cpu", "cuda")
-    for name in ("gpu", "", "CPU"):
-        with refused("unknown device", repr(name)):
-            resolve_device(name)
 
 
 def test_a_teacher_that_was_changed_is_refused(beside: Path, quick: list[Generator]) -> None:

@@ -9,19 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import together
 import torch
 import torch.nn.functional as F
 from reference import largest_difference, refused
 from torch import Tensor
 
 from ppcd.base import PpcdError
-from ppcd.baselines import make_trainer
 from ppcd.data.sets import BatchSampler, ImageSet
 from ppcd.method import losses
 from ppcd.method.schedule import GradualSchedule
 from ppcd.method.teacher import Teacher
 from ppcd.networks.generators import Generator, build_generator
-from ppcd.networks.layers import SpectralNorm
 from ppcd.runs.callbacks import Callback, HistoryLogger, TrainingState
 from ppcd.runs.loop import NonFiniteLoss, fit, save_checkpoint
 from ppcd.training.profiles import Profile, get_profile
@@ -52,7 +51,7 @@ def teacher_generator(seed: int = 9) -> Generator:
 def trainer_of(recipe: str | Recipe, seed: int = 0, profile: Profile = PROFILE, **changes: Any) -> Trainer:
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
     teacher = teacher_generator() if recipe.distil else None
-    return Trainer(profile, replace(recipe, **changes), seed, image_set(), teacher, "cpu")
+    return together.make_trainer(profile, replace(recipe, **changes), seed, image_set(), teacher)
 
 
 def plain(value: Any) -> Any:
@@ -160,19 +159,6 @@ def test_resuming_equals_not_stopping(
         assert found[part] == value, part
 
 
-def test_the_states_are_compared_to_the_bit(straight: Callable[[str], dict[str, Any]]) -> None:
-    """The broken case: a training whose noise generator was not restored ends elsewhere."""
-    trainer = trainer_of("ppcd")
-    for iteration in range(TOTAL):
-        if iteration == 6:
-            torch.randn(1, generator=trainer.noise)
-        trainer.last = {name: float(value) for name, value in trainer.step().items()}
-    found = everything(trainer)
-    different = {part for part, value in straight("ppcd").items() if found[part] != value}
-    assert {"generator", "discriminator", "averages", "optimizer_g", "optimizer_d", "noise"} <= different
-    assert not {"sampler", "iteration"} & different
-
-
 @pytest.mark.parametrize("recipe", ["ppcd", "ppcd-two-step"])
 def test_what_happened_after_the_checkpoint_is_forgotten(
     recipe: str, tmp_path: Path, straight: Callable[[str], dict[str, Any]]
@@ -213,17 +199,6 @@ def test_seconds_and_provenance_of_the_first_start_are_kept(tmp_path: Path) -> N
     fit(second, checkpoint)
     assert second.provenance == {"started": "then"}
     assert second.seconds > first.seconds > 0
-
-
-def test_a_finished_training_does_nothing_more(tmp_path: Path) -> None:
-    checkpoint, record = tmp_path / "checkpoint.pt", Record()
-    fit(trainer_of("sagan"), checkpoint)
-    before = checkpoint.read_bytes()
-    again = trainer_of("sagan")
-    fit(again, checkpoint, [record])
-    assert (again.iteration, again.last != {}) == (TOTAL, True)
-    assert record.events == [("start", TOTAL), ("end", TOTAL)]
-    assert checkpoint.read_bytes() == before
 
 
 # ------------------------------------------------------------ randomness and pairing
@@ -318,18 +293,6 @@ def stepped(recipe: str, steps: int = 1, profile: Profile = PROFILE, **changes: 
     return trainer
 
 
-def test_distillation_changes_the_generators_step_and_not_the_discriminators() -> None:
-    with_it, without = stepped("ppcd"), stepped("ppcd", lambda_cd=0.0)
-    mine, theirs = weights(with_it.generator), weights(without.generator)
-    changed = {name for name in mine if not torch.equal(mine[name], theirs[name])}
-    assert {"linear.weight", "blocks.0.conv1.weight", "blocks.2.conv2.weight"} <= changed
-    squares = [each.rule.squares["blocks.1.mask1"] for each in (with_it, without)]
-    assert not torch.equal(*squares)  # the masks hear of it as well
-    assert {name for name in mine if name.startswith("output")} & changed == set()  # behind the last features
-    discriminators = weights(with_it.discriminator), weights(without.discriminator)
-    assert all(torch.equal(value, discriminators[1][name]) for name, value in discriminators[0].items())
-
-
 @pytest.mark.parametrize("weight", [0.0, 2.0])
 def test_the_generators_gradient_is_that_of_eq_8(weight: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """L_ADV + lambda_cd L_CD on the networks as they are in G's step, by another way through autograd."""
@@ -364,83 +327,15 @@ def test_the_generators_gradient_is_that_of_eq_8(weight: float, monkeypatch: pyt
         assert largest_difference(found, right) <= 1e-4 * right.abs().max() + 1e-9, name
 
 
-def test_each_network_learns_from_its_own_loss_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """D has no gradient of G's step, nor G of D's; each moves in its own step only."""
-    trainer = trainer_of("ppcd")
-    gradients: dict[str, Tensor] = {}
-    start = weights(trainer.generator)
-    step_d, step_g = trainer.optimizer_d.step, trainer.optimizer_g.step
-
-    def on_d() -> None:
-        assert all(parameter.grad is None for parameter in trainer.generator.parameters())
-        gradients.update({name: p.grad.clone() for name, p in trainer.discriminator.named_parameters()})
-        step_d()
-        for name, value in weights(trainer.generator).items():
-            assert torch.equal(value, start[name]), name
-        gradients["after D's step"] = trainer.discriminator.linear.weight.detach().clone()
-
-    def on_g() -> None:
-        for name, parameter in trainer.discriminator.named_parameters():
-            assert torch.equal(parameter.grad, gradients[name]), name
-        step_g()
-
-    monkeypatch.setattr(trainer.optimizer_d, "step", on_d)
-    monkeypatch.setattr(trainer.optimizer_g, "step", on_g)
-    trainer.step()
-    assert torch.equal(trainer.discriminator.linear.weight, gradients["after D's step"])
-    assert gradients["linear.weight"].abs().sum() > 0
-    moved = {name for name, value in weights(trainer.generator).items() if not torch.equal(value, start[name])}
-    assert {"linear.weight", "blocks.0.conv1.weight", "output_conv.weight"} <= moved
-
-
-def test_the_masks_have_their_own_optimiser() -> None:
-    """Adam of the networks does not hold them; the gradients of all three losses reach their rule."""
-    trainer = trainer_of("ppcd")
-    masks = {id(mask.weight) for mask in trainer.generator.masks().values()}
-    assert len(masks) == 6
-    for optimizer, network in (
-        (trainer.optimizer_g, trainer.generator), (trainer.optimizer_d, trainer.discriminator)
-    ):  # fmt: skip
-        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        assert held == {id(parameter) for parameter in network.parameters()} - masks
-    assert trainer.rule is not None
-    seen: list[Tensor] = []
-    backward = trainer.rule.backward
-
-    def on_backward() -> Tensor:
-        seen.extend(mask.weight.grad.clone() for mask in trainer.generator.masks().values())
-        return backward()
-
-    trainer.rule.backward = on_backward  # type: ignore[method-assign]
-    trainer.step()
-    trainer.step()
-    assert len(seen) == 12 and all(gradient.abs().max() > 0 for gradient in seen)
-    assert all(mask.weight.grad is None for mask in trainer.generator.masks().values())  # cleared for the next step
-
-
 def test_the_teacher_is_left_as_it_was() -> None:
     teacher = teacher_generator()
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
-    trainer = Trainer(PROFILE, get_recipe("ppcd"), 0, image_set(), teacher, "cpu")
+    trainer = together.make_trainer(PROFILE, get_recipe("ppcd"), 0, image_set(), teacher)
     for _ in range(3):
         assert trainer.step()["loss_cd"] > 0
     for name, value in teacher.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert not teacher.training and all(parameter.grad is None for parameter in teacher.parameters())
-
-
-def test_distillation_draws_the_student_towards_the_teacher() -> None:
-    """With a large weight L_CD of the same noise falls within a few steps, without it it does not."""
-    profile = replace(PROFILE, lr_g_scale=30.0)
-    measured = {}
-    for weight in (0.0, 100.0):
-        trainer = stepped("ppcd-no-pp", 10, profile, lambda_cd=weight)
-        z, y = trainer_of("ppcd-no-pp").draw()
-        assert trainer.teacher is not None
-        with torch.no_grad():
-            _, features = trainer.generator.train()(z, y, return_features=True)
-        measured[weight] = losses.class_aware_distillation(trainer.teacher.features(z, y), features[1:]).item()
-    assert measured[100.0] < 0.9 * measured[0.0]
 
 
 @pytest.mark.parametrize("adversarial", ["hinge", "minimax"])
@@ -497,16 +392,6 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(monkeypatch: pytest.
                     assert largest_difference(mine.grad, 2 * theirs.grad) > 0.1 * mine.grad.abs().max()
 
 
-def test_in_training_batch_statistics_and_power_iterations_move() -> None:
-    trainer = trainer_of("sagan")
-    norm, layer = trainer.generator.get_submodule("blocks.1.bn1"), trainer.generator.get_submodule("blocks.1.conv1")
-    assert isinstance(layer, SpectralNorm)
-    before = norm.running_mean.clone(), layer.u.clone()
-    trainer.generator.eval()
-    trainer.step()
-    assert not torch.equal(norm.running_mean, before[0]) and not torch.equal(layer.u, before[1])
-
-
 def test_the_average_follows_from_its_start_on() -> None:
     trainer = trainer_of("ppcd", profile=REFERENCE)
     assert list(trainer.averages) == ["ema"]
@@ -534,7 +419,7 @@ def test_every_average_has_the_masks_of_the_trained_network() -> None:
 def test_a_declared_average_is_the_same_for_every_method(recipe: str) -> None:
     """Its age is a fraction of the method's own training; SN-GAN and Tiny-GAN, whose sources keep none, have it too."""
     profile = replace(PROFILE, student_width=2, dim_z=16)
-    trainer = make_trainer(profile, get_recipe(recipe), 0, image_set(), teacher_generator(), "cpu")
+    trainer = together.make_trainer(profile, get_recipe(recipe), 0, image_set(), teacher_generator())
     for name, age in {"ema": 0.05, "1%": 0.01, "2.5%": 0.025, "10%": 0.1}.items():
         average = trainer.averages[name]
         assert average.decay / (1 - average.decay) == pytest.approx(age * trainer.total)
@@ -747,7 +632,7 @@ def test_what_does_not_fit_is_refused() -> None:
     recipe = get_recipe("ppcd")
 
     def build(teacher: Generator | None) -> Trainer:
-        return Trainer(PROFILE, recipe, 0, image_set(), teacher, "cpu")
+        return together.make_trainer(PROFILE, recipe, 0, image_set(), teacher)
 
     with refused("'ppcd'", "needs a trained teacher"):
         build(None)
@@ -758,9 +643,9 @@ def test_what_does_not_fit_is_refused() -> None:
     with refused("16 noise entries", "8"):
         build(build_generator("biggan", 32, CLASSES, width=1, dim_z=16))
     with refused("unknown normalisation"):
-        Trainer(PROFILE, replace(recipe, normalisation="batch"), 0, image_set(), teacher_generator(), "cpu")
+        together.make_trainer(PROFILE, replace(recipe, normalisation="batch"), 0, image_set(), teacher_generator())
     with refused("mask_rule", "gradual"):
-        Trainer(PROFILE, replace(recipe, mask_rule="cosine"), 0, image_set(), teacher_generator(), "cpu")
+        together.make_trainer(PROFILE, replace(recipe, mask_rule="cosine"), 0, image_set(), teacher_generator())
 
 
 def test_the_recipes_normalisation_is_used() -> None:

@@ -1,4 +1,4 @@
-"""What each process of tests/test_processes.py does: train every recipe for some steps, and keep what came of it.
+"""Trainers of small runs; and what each process of tests/test_processes.py does: train recipes for some steps.
 
 `accelerate launch ... tests/together.py FOLDER` writes FOLDER/<process>.pt; `train` is also called in one process.
 """
@@ -12,13 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppcd.baselines import make_trainer, nas
+from ppcd.baselines import nas, trainer_class
 from ppcd.data.sets import ImageSet
-from ppcd.networks.generators import build_generator
+from ppcd.networks.generators import Generator, build_generator
+from ppcd.runs.config import RunConfig
 from ppcd.training import distributed as processes
 from ppcd.training.distributed import ALONE, Processes
-from ppcd.training.profiles import get_profile
-from ppcd.training.recipes import get_recipe
+from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.recipes import Recipe, get_recipe
+from ppcd.training.trainer import Trainer
 
 RECIPES = ("ppcd", "ppcd-two-step", "tinygan", "distill-nas", "l1-sagan")
 PROFILE = replace(get_profile("smoke"), accumulations=2, iterations=12, teacher_iterations=12, flip=True, ema_start=4)
@@ -28,6 +30,20 @@ def images() -> ImageSet:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (50, 3, 32, 32), generator=generator, dtype=torch.uint8)
     return ImageSet(pixels, torch.arange(50) % 10, tuple("0123456789"), "noise", "0" * 64, "")
+
+
+def make_trainer(
+    profile: Profile,
+    recipe: Recipe,
+    seed: int,
+    data: ImageSet,
+    teacher: Generator | None = None,
+    precision: str = "no",
+    **options: Any,
+) -> Trainer:
+    """The trainer of a run with these images."""
+    config = RunConfig(profile, recipe, seed, data.identity, precision)
+    return trainer_class(recipe)(config, data, teacher, **options)
 
 
 def leaves(state: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -51,9 +67,9 @@ def train(together: Processes = ALONE) -> dict[str, Any]:
     found = {}
     for name in RECIPES:
         teacher = build_generator("biggan", 32, 10, 2, dim_z=16, seed=5)
-        trainer = make_trainer(PROFILE, get_recipe(name), 0, images(), teacher, "cpu", together)
+        trainer = make_trainer(PROFILE, get_recipe(name), 0, images(), teacher, processes=together)
         steps = [{key: float(value) for key, value in trainer.step().items()} for _ in range(trainer.total)]
-        trainer.check_same()
+        together.check_same(trainer.networks)
         found[name] = {"losses": steps, "state": trainer.state_dict(), "masks": trainer.report_masks()}
     return found
 

@@ -54,8 +54,6 @@ def main() -> None:
     for run in partial_runs(ROOT):
         print(f"clean: partial run {run.relative_to(ROOT)}")
         shutil.rmtree(run)
-    for shared in ROOT.glob("results/*/shared"):  # first halves of trainings: made again when needed
-        shutil.rmtree(shared, ignore_errors=True)
     for cache in caches(ROOT):
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(cache)

@@ -17,8 +17,7 @@ from ppcd.method.masks import ChannelMask
 from ppcd.networks.generators import CHANNELS
 from ppcd.runs.config import run_config
 from ppcd.training.profiles import get_profile
-from ppcd.training.recipes import TEACHER, get_recipe
-from ppcd.training.trainer import OPTIMISATION
+from ppcd.training.recipes import OPTIMISATION, TEACHER, get_recipe
 
 HEADLINE_RECIPES = (TEACHER, "ppcd-a0.5", "ppcd")
 HEADLINE_COLUMNS = (

@@ -14,6 +14,7 @@ from ppcd.method.schedule import channels_to_prune
 from ppcd.networks.compute import COMPILERS, EXACT, FAST, STRAIGHTFORWARD, Forms
 from ppcd.networks.generators import build_generator
 from ppcd.runs import memory
+from ppcd.runs.config import RunConfig
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import ALPHA, TEACHER, get_recipe
 from ppcd.training.trainer import Trainer
@@ -37,8 +38,8 @@ def pair(settings: dict[str, Any]) -> Work:
         batch_size=settings["batch"], flip=False, ema_start=0,
     )  # fmt: skip
     data, forms = _images(profile, seed), Forms(**settings["forms"])
-    recipe, precision = get_recipe(TEACHER), settings["precision"]
-    trainer = Trainer(profile, recipe, seed, data, None, "cpu", precision=precision, forms=forms)
+    config = RunConfig(profile, get_recipe(TEACHER), seed, data.identity, settings["precision"])
+    trainer = Trainer(config, data, forms=forms)
     if settings["keep_freed"]:
         memory.keep_freed()
     return trainer.step
@@ -54,7 +55,7 @@ def pruning(settings: dict[str, Any]) -> Work:
     teacher = build_generator(TEACHER, *size, dim_z=profile.teacher_dim_z, seed=seed)
     data, forms = _images(profile, seed), Forms(**settings["forms"])
     profile = replace(profile, iterations=max(profile.iterations, 10_000))  # no mask closes while it is timed
-    trainer = Trainer(profile, get_recipe("ppcd"), seed, data, teacher, "cpu", forms=forms)
+    trainer = Trainer(RunConfig(profile, get_recipe("ppcd"), seed, data.identity), data, teacher, forms=forms)
     if settings["frozen"]:
         for mask in trainer.generator.masks().values():
             gone = channels_to_prune(mask.channels, ALPHA)

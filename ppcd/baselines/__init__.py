@@ -4,12 +4,6 @@ from ppcd.baselines.l1 import L1Trainer
 from ppcd.baselines.nas import NasTrainer
 from ppcd.baselines.output import OutputTrainer
 from ppcd.baselines.tinygan import TinyGanTrainer
-from ppcd.data.sets import ImageSet
-from ppcd.networks.compute import Forms
-from ppcd.networks.generators import Generator
-from ppcd.networks.io import LastState
-from ppcd.training.distributed import ALONE, Processes
-from ppcd.training.profiles import Profile
 from ppcd.training.recipes import Recipe
 from ppcd.training.trainer import Trainer
 
@@ -21,18 +15,6 @@ TRAINERS: dict[str, type[Trainer]] = {
 }
 
 
-def make_trainer(
-    profile: Profile,
-    recipe: Recipe,
-    seed: int,
-    data: ImageSet,
-    teacher: Generator | None,
-    device: str,
-    processes: Processes = ALONE,
-    precision: str = "no",
-    forms: Forms | None = None,
-    origin: LastState | None = None,
-) -> Trainer:
-    """The trainer of a recipe. Arguments and errors as `ppcd.training.trainer.Trainer`."""
-    kind = Trainer if recipe.baseline is None else TRAINERS[recipe.baseline.kind]
-    return kind(profile, recipe, seed, data, teacher, device, processes, precision, forms, origin)
+def trainer_class(recipe: Recipe) -> type[Trainer]:
+    """The class that trains a recipe."""
+    return Trainer if recipe.baseline is None else TRAINERS[recipe.baseline.kind]

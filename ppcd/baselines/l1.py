@@ -10,6 +10,8 @@ channels loses at that alpha (`ppcd.method.masks.channels_to_prune`), so that al
 layer. The output of the first linear layer is no filter of a convolution and stays.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -32,7 +34,7 @@ def prune_filters(generator: Generator, alpha: float, *, for_training: bool = Fa
     Args:
         generator: plain residual blocks, trained; it is not changed.
         alpha: the part of each layer that goes, in (0, 1); at least one filter stays.
-        for_training: as `ppcd.slim.slim`.
+        for_training: as `ppcd.method.slim.slim`.
 
     Raises:
         PpcdError: not a generator of plain residual blocks.
@@ -49,18 +51,11 @@ class L1Trainer(Trainer):
 
     def switch(self) -> None:
         """Prune the trained network; its discriminator and the data's order go on."""
-        if self.recipe.alpha is None:
-            raise ValueError(f"{self.recipe.name} prunes and needs an alpha")
         before = self.generator.residual_blocks()
-        pruned = prune_filters(self.generator, self.recipe.alpha, for_training=True)
+        pruned = prune_filters(self.generator, cast(float, self.recipe.alpha), for_training=True)
         for index, (old, new) in enumerate(zip(before, pruned.residual_blocks(), strict=True)):
             for name in ("conv1", "conv2"):
-                channels, kept = getattr(old, name).out_channels, getattr(new, name).out_channels
-                row = {
-                    "layer": f"blocks.{index}.{name}",
-                    "channels": channels,
-                    "kept": kept,
-                    "frozen_at": self.iteration,
-                }
-                self.mask_report.append(row | {"forced": 0, "spared": 0, "rescued": 0})
+                row = {"layer": f"blocks.{index}.{name}", "channels": getattr(old, name).out_channels}
+                row |= {"kept": getattr(new, name).out_channels, "frozen_at": self.iteration}
+                self.mask_report.append(row | {"forced": 0, "rescued": 0})
         self._second_phase(pruned, "finetune")

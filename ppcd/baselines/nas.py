@@ -10,7 +10,7 @@ recipe's alpha, so that both rows of a table cost the same.
 
 import csv
 import io
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,23 +28,17 @@ from ppcd.baselines.supernet import (
     make_supernet,
     search_space,
 )
-from ppcd.data.sets import ImageSet
 from ppcd.method.teacher import Teacher
-from ppcd.networks.compute import Forms
 from ppcd.networks.generators import ARCHITECTURES, Generator
 from ppcd.networks.initialisation import initialise
-from ppcd.networks.io import LastState
-from ppcd.training.distributed import ALONE, Processes
 from ppcd.training.methods import DistillNas
-from ppcd.training.profiles import Profile
-from ppcd.training.recipes import Recipe
 from ppcd.training.trainer import Trainer
 
 FINETUNE = "finetune"
 
 
 class NasTrainer(Trainer):
-    """The trainer of Distill + NAS; arguments as `Trainer`.
+    """The trainer of Distill + NAS.
 
     Attributes:
         macs: the sub-network's budget.
@@ -56,29 +50,19 @@ class NasTrainer(Trainer):
     """
 
     remappings: Remappings
+    teacher: Teacher
 
-    def __init__(
-        self,
-        profile: Profile,
-        recipe: Recipe,
-        seed: int,
-        data: ImageSet,
-        teacher: Generator | None,
-        device: str,
-        processes: Processes = ALONE,
-        precision: str = "no",
-        forms: Forms | None = None,
-        origin: LastState | None = None,
-    ) -> None:
-        if not isinstance(recipe.baseline, DistillNas) or recipe.alpha is None:
-            raise ValueError(f"{recipe.name} is not a recipe of Distill + NAS")
-        self.method, self.data, self.search = recipe.baseline, data, list[dict[str, Any]]()
-        super().__init__(profile, recipe, seed, data, teacher, device, processes, precision, forms, origin)
+    @property
+    def method(self) -> DistillNas:
+        return cast(DistillNas, self.recipe.baseline)
+
+    def _prepare(self) -> None:
         config = self.generator.config
-        self.macs = macs_budget(config, recipe.alpha)
+        self.macs = macs_budget(config, cast(float, self.recipe.alpha))
         check_budget(config, self.method, self.macs)
         self.space = search_space(config, self.method.fractions)
-        self.choices = named_generator(seed, "sub-networks")
+        self.choices = named_generator(self.seed, "sub-networks")
+        self.search: list[dict[str, Any]] = []
 
     def _make_generator(self) -> Generator:
         return make_supernet(super()._make_generator())
@@ -106,8 +90,6 @@ class NasTrainer(Trainer):
         The teacher's image stands for the ground truth, as in their unpaired case; absolute and squared
         distances are means over images, channels and pixels.
         """
-        if self.teacher is None:
-            raise ValueError(f"{self.recipe.name} has no teacher")
         fakes, features = self.generator(z, y, return_features=True)
         with torch.no_grad():
             wanted, theirs = self.teacher.generator(z[:, : self.teacher.dim_z], y, return_features=True)
@@ -166,7 +148,7 @@ def _report(whole: Widths, kept: Widths) -> list[dict[str, Any]]:
     layers = ["linear"]
     for block in range(len(whole) // 2):
         layers += [f"blocks.{block}.conv1", f"blocks.{block}.conv2"]
-    nothing = {"frozen_at": None, "forced": 0, "spared": 0, "rescued": 0}
+    nothing = {"frozen_at": None, "forced": 0, "rescued": 0}
     return [
         {"layer": layer, "channels": before, "kept": after, **nothing}
         for layer, before, after in zip(layers, whole, kept, strict=True)

@@ -5,9 +5,12 @@ images, no features. The source's first loss is the mean squared error of the pi
 discriminator, for faces, where the first blurs.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
+from ppcd.method.teacher import Teacher
 from ppcd.networks.generators import Generator, build_generator
 from ppcd.training.methods import OutputDistillation
 from ppcd.training.trainer import Trainer
@@ -21,26 +24,25 @@ def student_width(width: int, part: float) -> int:
 class OutputTrainer(Trainer):
     """A student of the teacher's images."""
 
+    teacher: Teacher
+
+    @property
+    def method(self) -> OutputDistillation:
+        return cast(OutputDistillation, self.recipe.baseline)
+
     def _make_generator(self) -> Generator:
         profile = self.profile
         return build_generator(
             self.recipe.generator, profile.resolution, profile.num_classes,
-            student_width(profile.student_width, self._method().width), dim_z=profile.dim_z, seed=self.seed,
+            student_width(profile.student_width, self.method.width), dim_z=profile.dim_z, seed=self.seed,
         )  # fmt: skip
 
     def _make_discriminator(self) -> None:
         return None
 
-    def _method(self) -> OutputDistillation:
-        if not isinstance(self.recipe.baseline, OutputDistillation):
-            raise ValueError(f"{self.recipe.name} does not distil the output")
-        return self.recipe.baseline
-
     def generator_loss(self, z: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """E ||G_T(z, y) - G_S(z, y)||^2 over the pixels, times its weight."""
-        if self.teacher is None:
-            raise ValueError(f"{self.recipe.name} has no teacher")
         with torch.no_grad():
             wanted = self.teacher.generator(z[:, : self.teacher.dim_z], y)
         pixel = torch.nn.functional.mse_loss(self.generator(z, y), wanted)
-        return self._method().pixel * pixel, {"loss_pixel": pixel}
+        return self.method.pixel * pixel, {"loss_pixel": pixel}

@@ -16,14 +16,14 @@ from ppcd.base import PpcdError, named_generator
 from ppcd.baselines.supernet import Widths, count_macs, draw_widths, extract, search_space
 from ppcd.data.sets import ImageSet, to_uint8
 from ppcd.method.ema import recompute_batch_statistics
-from ppcd.method.masks import channels_to_prune
 from ppcd.metrics.complexity import complexity
 from ppcd.metrics.features import get_backbone
 from ppcd.metrics.fidelity import frechet_distance, reference_statistics
 from ppcd.metrics.moments import statistics
-from ppcd.networks.generators import CHANNELS, Generator, GeneratorConfig
+from ppcd.networks.generators import Generator, GeneratorConfig
 from ppcd.training.methods import DistillNas
 from ppcd.training.profiles import Profile
+from ppcd.training.pruning import pruned_widths
 
 ATTEMPTS = 200  # draws before a sub-network beyond the budget is narrowed, or a known one accepted
 BATCH = 100  # images at a time
@@ -41,9 +41,7 @@ class Candidate:
 
 def macs_budget(config: GeneratorConfig, alpha: float) -> int:
     """MACs of PPCD-GAN of the same width at alpha: of its slim network, as the masks' rule leaves it."""
-    outputs = [multiple * config.width for multiple in CHANNELS[config.resolution][1:]]
-    kept = [channels - channels_to_prune(channels, alpha) for channels in outputs]
-    hidden = tuple((channels, channels) for channels in kept)
+    hidden = pruned_widths(config.resolution, config.width, alpha)
     slim = replace(config, masked=False, transition=True, hidden=hidden, spectral_norm=False)
     return complexity(Generator(slim)).macs
 

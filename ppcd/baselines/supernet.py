@@ -1,6 +1,6 @@
 """One generator whose leading channels are many smaller ones (GAN Compression, section 3.2).
 
-`Widths` are the channels of a sub-network, first to last: behind the first linear layer, then for each residual
+`Widths` are the channels of a sub-network, first to last: after the first linear layer, then for each residual
 block those of its conv1 and of its output. (c_0, h_1, c_1, h_2, c_2, ...).
 """
 
@@ -40,7 +40,7 @@ def draw_widths(space: Sequence[Widths], generator: torch.Generator) -> Widths:
 
 
 def sub_config(config: GeneratorConfig, widths: Widths, *, spectral_norm: bool) -> GeneratorConfig:
-    """The configuration of a sub-network as a generator of its own."""
+    """The configuration of a sub-network as a separate generator."""
     hidden = tuple(zip(widths[1::2], widths[2::2], strict=True))
     return replace(config, channels=widths[::2], hidden=hidden, spectral_norm=spectral_norm)
 
@@ -79,7 +79,7 @@ def _skeleton(config: GeneratorConfig, widths: Widths) -> Generator:
 class Supernet(Generator):
     """A generator that can compute with its leading channels only.
 
-    The spectral norm is that of the whole weight, and the slice is taken behind it: the weights that a
+    The spectral norm is that of the whole weight, and the slice is taken after it: the weights that a
     sub-network shares with the others are then the same numbers in all of them. Batch statistics of the leading
     channels move with every sub-network; one that is to be used measures its own.
 
@@ -111,7 +111,7 @@ def make_supernet(generator: Generator) -> Supernet:
 
 @torch.no_grad()
 def extract(generator: Generator, widths: Widths, *, for_training: bool = False) -> Generator:
-    """A sub-network as a generator of its own, the same function at evaluation.
+    """A sub-network as a separate generator, the same function at evaluation.
 
     Args:
         generator: the whole network; it is not changed.

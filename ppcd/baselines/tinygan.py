@@ -11,7 +11,7 @@ one forward pass of D, so one power iteration, where the code has several; epoch
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ppcd.base import PpcdError, full, named_generator
 from ppcd.method import losses
+from ppcd.method.teacher import Teacher
 from ppcd.networks.generators import BASE, CHANNELS, Generator, build_generator
 from ppcd.networks.initialisation import initialise
 from ppcd.networks.layers import SNEmbedding, SNLinear, SpectralNorm
@@ -68,7 +69,7 @@ class FeatureDiscriminator(nn.Module):
         initialise(self, "xavier", seed, "discriminator")
 
     def features(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
-        """The output of each layer, behind its leaky ReLU, first to last."""
+        """The output of each layer after its leaky ReLU, first to last."""
         found = []
         h = images
         for layer in self.layers:
@@ -78,7 +79,7 @@ class FeatureDiscriminator(nn.Module):
 
     def score(self, last: Float[Tensor, "batch channel 4 4"], y: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """The scores of images from their last features: high for real."""
-        with torch.autocast(last.device.type, enabled=False):  # a score needs more than half a precision
+        with torch.autocast(last.device.type, enabled=False):  # a score needs more than half precision
             h = full(last).sum(dim=(2, 3))
             return self.linear(h).squeeze(1) + (self.embed(y) * h).sum(dim=1)
 
@@ -127,37 +128,29 @@ class TinyGanTrainer(Trainer):
     """A student of the teacher's images, in pixels, in D's features, and adversarially.
 
     The class embedding starts as the teacher's, as in the authors' code. Real images, their order and the noise are
-    the other recipes'; every fifth step's extra noise has a generator of its own.
+    the other recipes'; every fifth step's extra noise has a separate generator.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    discriminator: FeatureDiscriminator
+    optimizer_d: torch.optim.Adam
+    teacher: Teacher
+
+    @property
+    def method(self) -> TinyGan:
+        return cast(TinyGan, self.recipe.baseline)
+
+    def _prepare(self) -> None:
         self.extra_noise = named_generator(self.seed, "tinygan noise")
         self.pairs: list[Pair] = []
-        taught = self._teacher().shared
+        taught = self.teacher.generator.shared
         for generator in (self.generator, *(average.generator for average in self.averages.values())):
             mine = generator.shared
             if mine is not None and taught is not None and mine.weight.shape == taught.weight.shape:
                 mine.weight.data.copy_(taught.weight)
 
-    def _method(self) -> TinyGan:
-        if not isinstance(self.recipe.baseline, TinyGan):
-            raise ValueError(f"{self.recipe.name} is not Tiny-GAN")
-        return self.recipe.baseline
-
-    def _teacher(self) -> Generator:
-        if self.teacher is None:
-            raise ValueError(f"{self.recipe.name} has no teacher")
-        return self.teacher.generator
-
-    def _critic(self) -> FeatureDiscriminator:
-        if not isinstance(self.discriminator, FeatureDiscriminator):
-            raise ValueError(f"{self.recipe.name} has no discriminator")
-        return self.discriminator
-
     def _width(self, width: int) -> int:
         """Tiny-GAN's width where SA-GAN has this one."""
-        return max(1, round(width * self._method().width))
+        return max(1, round(width * self.method.width))
 
     def _make_generator(self) -> Generator:
         profile = self.profile
@@ -173,41 +166,34 @@ class TinyGanTrainer(Trainer):
 
     def step(self) -> dict[str, Tensor]:
         """One iteration: a step of D, and one of G from the same noise, at this iteration's learning rates."""
-        factor = learning_rate_factor(self.iteration, self.total, self._method().lr_decay_from)
-        for optimizer, rate, scale in (
-            (self.optimizer_g, self.settings.lr_g, self.profile.lr_g_scale),
-            (self.optimizer_d, self.settings.lr_d, self.profile.lr_d_scale),
-        ):
-            if optimizer is not None:
-                optimizer.param_groups[0]["lr"] = rate * scale * factor
+        factor = learning_rate_factor(self.iteration, self.total, self.method.lr_decay_from)
+        self.optimizer_g.param_groups[0]["lr"] = self.settings.lr_g * self.profile.lr_g_scale * factor
+        self.optimizer_d.param_groups[0]["lr"] = self.settings.lr_d * self.profile.lr_d_scale * factor
         return super().step()
 
     def discriminator_step(self) -> Tensor:
         """D between the teacher's images and the student's, and (less) between real images and the student's."""
-        discriminator, optimizer, method = self._critic(), self.optimizer_d, self._method()
-        if optimizer is None:
-            raise ValueError(f"{self.recipe.name} has no optimiser of D")
-        pieces = self.budget.accumulations
-        optimizer.zero_grad(set_to_none=True)
+        discriminator, teacher, method = self.discriminator, self.teacher.generator, self.method
+        self.optimizer_d.zero_grad(set_to_none=True)
         loss_d = torch.zeros((), device=self.device)
         self.pairs = []
-        for _ in range(pieces):
+        for _ in range(self.pieces):
             real, labels = next(self.sampler)
             z, y = self.draw()
             other, _ = self.draw()
             with self.autocast():
                 with torch.no_grad():
-                    wanted = self._teacher()(z[:, : self._teacher().dim_z], y)
+                    wanted = teacher(z[:, : teacher.dim_z], y)
                     fakes, others = self.generator(z, y), self.generator(other, labels)
                 features = discriminator.features(torch.cat([wanted, fakes, real, others]))
                 scores = discriminator.score(features[-1], torch.cat([y, y, labels, labels])).chunk(4)
                 loss = losses.discriminator_hinge(scores[0], scores[1])
                 loss = loss + method.real * losses.discriminator_hinge(scores[2], scores[3])
-            (loss / pieces).backward()
-            loss_d += loss.detach() / pieces
+            (loss / self.pieces).backward()
+            loss_d += loss.detach() / self.pieces
             self.pairs.append(Pair(z, y, wanted, [each[: len(y)].detach() for each in features], labels))
-        self.processes.average(discriminator.parameters(), [loss_d])
-        optimizer.step()
+        self.average_gradients(discriminator.parameters(), [loss_d])
+        self.optimizer_d.step()
         return loss_d
 
     def generator_step(self) -> dict[str, Tensor]:
@@ -224,13 +210,13 @@ class TinyGanTrainer(Trainer):
             for name, part in parts.items():
                 found[name] = found.get(name, 0) + part.detach() / len(self.pairs)
         self.pairs = []
-        self.processes.average(self._learned(), found.values())
+        self.average_gradients(self._learned(), found.values())
         self.optimizer_g.step()
         return found
 
     def pair_loss(self, pair: Pair) -> tuple[Tensor, dict[str, Tensor]]:
         """Feature distance + pixel distance, and every fifth step the adversarial terms; and the parts by name."""
-        method, discriminator = self._method(), self._critic()
+        method, discriminator = self.method, self.discriminator
         images = self.generator(pair.z, pair.y)
         features = discriminator.features(images)
         distance = feature_distance(pair.features, features, method.features)

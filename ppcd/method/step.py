@@ -166,16 +166,17 @@ class Step:
         fakes, features = self.generator(z, y, return_features=True)
         adversarial = self.adversarial(fakes, y)  # eq. 7
         distance = torch.zeros((), device=self.device)
-        if self.distils and self.phase != "prune" and self.teacher is not None:
-            student = self.teacher.of_student(self.generator, features, z, y)
-            distance = losses.class_aware_distillation(self.teacher.features(z, y), student)  # eqs. 4 and 6
+        wanted = None
+        if self.teacher is not None and self.phase != "prune" and (self.distils or objective.lambda_pixel is not None):
+            wanted, theirs = self.teacher.images_and_features(z, y)
+            if self.distils:
+                student = self.teacher.of_student(self.generator, features, z, y)
+                distance = losses.class_aware_distillation(theirs, student)  # eqs. 4 and 6
         loss = losses.total(adversarial, distance, 0.0, objective.lambda_cd, objective.lambda_pp)  # eq. 8
         parts = {"loss_adv": adversarial, "loss_cd": distance}
 
         # Beyond the paper: the teacher's pixels, and its discriminator
-        if objective.lambda_pixel is not None and self.teacher is not None and self.phase != "prune":
-            with torch.no_grad():
-                wanted = self.teacher.generator(z[:, : self.teacher.dim_z], y)
+        if objective.lambda_pixel is not None and wanted is not None:
             parts["loss_pixel"] = (fakes - wanted).abs().mean()
             loss = loss + objective.lambda_pixel * parts["loss_pixel"]
         if objective.lambda_teacher_d is not None and self.teacher_discriminator is not None:

@@ -39,7 +39,7 @@ class Teacher:
         normalisation: one of NORMALISATIONS.
         seed: of the samples from which the statistics of the classes are measured.
         samples_per_class: how many.
-        half: compute the features in bf16; statistics of classes are measured in float32 all the same.
+        half: compute in bf16; statistics of classes are measured in float32 all the same.
         blocks: names of the residual blocks that are compared, in the order in which they are called; None: of a
             generator of this project, the second to the last.
 
@@ -78,9 +78,15 @@ class Teacher:
         """The noise entries that it takes; None: not known, those that the student takes."""
         return getattr(self.generator, "dim_z", None)
 
-    @torch.no_grad()
     def features(self, z: Tensor, *others: Any) -> list[Float[Tensor, "batch channel height width"]]:
-        """Normalised features of the blocks, for the student's inputs.
+        """Normalised features of the blocks, for the student's inputs."""
+        return self.images_and_features(z, *others)[1]
+
+    @torch.no_grad()
+    def images_and_features(
+        self, z: Tensor, *others: Any
+    ) -> tuple[Tensor, list[Float[Tensor, "batch channel height width"]]]:
+        """The teacher's images and its normalised features, of one forward pass.
 
         The teacher takes the first of the student's noise entries where it has fewer (BigGAN 120, SA-GAN 128).
 
@@ -91,7 +97,7 @@ class Teacher:
         z = z if self.dim_z is None else z[:, : self.dim_z]
         y = labels_of(others, len(z)).to(z.device)
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.half):
-            left = self._run(self._normed, z, others)
+            images, left = self._run(self._normed, z, others)
             if self.normalisation in ("teacher", "statistics"):
                 if self._measured is None:
                     self._measured = set(left)
@@ -104,21 +110,21 @@ class Teacher:
                 self._features |= left
         found = [self._features[name] for name in self.blocks]
         self._features.clear()
-        return found
+        return images, found
 
     def _keep(self, name: str, features: Tensor) -> None:
         self._features[name] = features.clone()  # what follows may change them in place
 
-    def _run(self, watched: BlockFeatures, z: Tensor, others: Sequence[Any]) -> dict[str, Tensor]:
-        """A forward pass; the features of the blocks that no norm follows."""
+    def _run(self, watched: BlockFeatures, z: Tensor, others: Sequence[Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """A forward pass: the images, and the features of the blocks that no norm follows."""
         watched.begin()
         try:
-            self.generator(z, *others)
+            images = self.generator(z, *others)
         finally:
             left = dict(watched.end())
         if missing := [name for name in self.blocks if name not in left and name not in self._features]:
             raise PpcdError(f"block {missing[0]!r} is not called when the teacher draws")
-        return left
+        return images, left
 
     def _measure(self, z: Tensor, y: Tensor, others: Sequence[Any]) -> None:
         """The statistics of those of these classes that have none yet."""

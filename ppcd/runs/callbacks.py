@@ -1,32 +1,28 @@
-"""What watches a training: progress bar, history files, progress file. The loop itself logs nothing.
+"""What a training reports: progress bar, history files, progress file. The loop itself logs nothing.
 
-A GPU works behind Python's back; turning one of its tensors into a number makes Python wait. So losses stay
-tensors in the state and become numbers only when a callback shows or writes them.
+A GPU works while Python goes on; turning one of its tensors into a number makes Python wait. So losses stay tensors
+in the state and become numbers only when a callback shows or writes them.
 """
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppcd import paths
-from ppcd.method.masks import ChannelMask
+from ppcd.method.earlier_rules import MaskRule
+from ppcd.method.schedule import GradualRule
 from ppcd.progress import Progress
 from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS, QUANTILES, HistoryWriter, Value
-from ppcd.runs.provenance import utc_now
-
-Clock = Callable[[], float]
 
 
 @dataclass
 class TrainingState:
-    """Where a training stands; the trainer changes it, callbacks read it."""
+    """Where a training stands; the loop changes it, callbacks read it."""
 
     iteration: int  # steps done
     total: int
@@ -35,9 +31,7 @@ class TrainingState:
     rate: float = 0.0  # images per second, since this process began
     images: int = 0  # of one step
     losses: Mapping[str, Tensor | float] = field(default_factory=dict)  # loss_d, loss_adv, loss_cd, loss_pp
-    generator: nn.Module | None = None
-    lambdas: Mapping[str, float] = field(default_factory=dict)  # lambda (eq. 5) of each mask layer now
-    closed_at: Mapping[str, Mapping[int, int]] = field(default_factory=dict)  # layer -> channel -> iteration
+    rule: MaskRule | GradualRule | None = None  # of the masks that the last step had
 
     def loss_values(self) -> dict[str, float]:
         """The losses as numbers; waits for the device once."""
@@ -50,7 +44,8 @@ class TrainingState:
     @property
     def masks(self) -> list[tuple[str, float, bool]]:
         """(layer, pruned fraction c/n, frozen) of every mask layer, first to last; waits for the device."""
-        return [(name, mask.pruned_ratio(), mask.frozen) for name, mask in self._masks().items()]
+        masks = self.rule.masks if self.rule else {}
+        return [(name, mask.pruned_ratio(), mask.frozen) for name, mask in masks.items()]
 
     def mask_rows(self, after: int = 0) -> list[dict[str, Value]]:
         """One row of masks.csv per mask layer, with quantiles of its w; waits for the device.
@@ -59,36 +54,33 @@ class TrainingState:
             after: the iteration of the row before. `closed` lists the channels that closed since, first to last.
         """
         rows: list[dict[str, Value]] = []
-        for name, mask in self._masks().items():
+        if self.rule is None:
+            return rows
+        levels = torch.tensor(list(QUANTILES.values()))
+        closed_at = self.rule.closed_at if isinstance(self.rule, GradualRule) else {}
+        for name, mask in self.rule.masks.items():
             ratio = mask.pruned_ratio()
-            levels = torch.tensor(list(QUANTILES.values()))
             quantiles = torch.quantile(mask.weight.detach().float().cpu(), levels).tolist()
-            closed = [
-                str(channel) for channel, at in self.closed_at.get(name, {}).items() if after < at <= self.iteration
-            ]
+            closed = [channel for channel, at in closed_at.get(name, {}).items() if after < at <= self.iteration]
             rows.append(
                 {
                     "iteration": self.iteration,
                     "layer": name,
-                    "lambda": self.lambdas.get(name),
+                    "lambda": self.rule.lambdas[name],
                     "ratio": ratio,
                     "kept": mask.channels - round(ratio * mask.channels),
                     "frozen": mask.frozen,
                     **dict(zip(QUANTILES, quantiles, strict=True)),
-                    "closed": " ".join(closed),
+                    "closed": " ".join(map(str, closed)),
                 }
             )
         return rows
 
     def pruned(self) -> float | None:
         """Pruned channels / channels of all mask layers; None without masks. Waits for the device."""
-        masks = self._masks().values()
+        masks = self.rule.masks.values() if self.rule else ()
         channels = sum(mask.channels for mask in masks)
         return sum(mask.pruned_ratio() * mask.channels for mask in masks) / channels if channels else None
-
-    def _masks(self) -> dict[str, ChannelMask]:
-        named = self.generator.named_modules() if self.generator is not None else ()
-        return {name: module for name, module in named if isinstance(module, ChannelMask)}
 
 
 class Callback:
@@ -145,8 +137,9 @@ class ProgressBar(Callback):
 class HistoryLogger(Callback):
     """Writes history.csv and, for masked generators, masks.csv: every `every` iterations and at the last one.
 
-    A resumed run goes on in the same files; rows behind its checkpoint are dropped first. Images per second are those
-    since the last row: the history shows how a training speeds up as channels freeze and leave it.
+    masks.csv also has a row of the step that takes the masks out (two-step PPCD-GAN). A resumed run goes on in the same
+    files; rows after its checkpoint are dropped first. Images per second are those since the last row: the history
+    shows how a training speeds up as channels freeze and leave it.
     """
 
     def __init__(self, directory: Path, every: int) -> None:
@@ -154,22 +147,22 @@ class HistoryLogger(Callback):
         self._history: HistoryWriter | None = None
         self._masks: HistoryWriter | None = None
         self._last = (0, 0.0)  # iteration and seconds of the last row
+        self._phase = ""
 
     def on_start(self, state: TrainingState) -> None:
-        self._last = (state.iteration, state.seconds)
+        self._last, self._phase = (state.iteration, state.seconds), state.phase
         resumed = state.iteration or None
         self._history = HistoryWriter(self.directory / "history.csv", HISTORY_COLUMNS, resumed)
-        masks = self.directory / "masks.csv"
-        if state.masks or (resumed and masks.is_file()):  # the second step of two has no masks any more
-            self._masks = HistoryWriter(masks, MASK_COLUMNS, resumed)
+        if state.rule is not None:
+            self._masks = HistoryWriter(self.directory / "masks.csv", MASK_COLUMNS, resumed)
 
     def on_step(self, state: TrainingState) -> None:
-        if state.iteration % self.every and state.iteration != state.total:
-            return
-        if self._history is not None:
+        due = state.iteration % self.every == 0 or state.iteration == state.total
+        if due and self._history is not None:
             self._history.append([self._row(state)])
-        if self._masks is not None:
+        if self._masks is not None and (due or state.phase != self._phase):
             self._masks.append(state.mask_rows((state.iteration - 1) // self.every * self.every))
+        self._phase = state.phase
 
     def before_checkpoint(self, state: TrainingState) -> None:
         for writer in (self._history, self._masks):
@@ -190,26 +183,21 @@ class HistoryLogger(Callback):
 
 
 class ProgressFile(Callback):
-    """Keeps progress.json for other processes: at most one write per `interval` seconds.
-
-    iteration, total, phase, rate (images/s), eta (seconds), losses, masks ([layer, pruned fraction, frozen]),
-    checkpoint (the iteration of the last one, None before the first), updated (UTC).
+    """Keeps progress.json for other processes, at most one write a second: iteration, total, and checkpoint, the
+    iteration of the last one (None before the first).
     """
 
-    def __init__(self, directory: Path, interval: float = 1.0, clock: Clock = time.monotonic) -> None:
-        self.path, self.clock = directory / "progress.json", clock
-        self.interval = interval
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "progress.json"
         self._written = 0.0
-        self._began, self._first = 0.0, 0  # the clock and the iteration at the start of this process
         self._checkpoint: int | None = None
 
     def on_start(self, state: TrainingState) -> None:
-        self._began, self._first = self.clock(), state.iteration
         self._checkpoint = state.iteration or None
         self._write(state)
 
     def on_step(self, state: TrainingState) -> None:
-        if self.clock() - self._written >= self.interval:
+        if time.monotonic() - self._written >= 1:
             self._write(state)
 
     def on_checkpoint(self, state: TrainingState) -> None:
@@ -220,17 +208,6 @@ class ProgressFile(Callback):
         self._write(state)
 
     def _write(self, state: TrainingState) -> None:
-        self._written = self.clock()
-        losses, done = state.loss_values(), state.iteration - self._first
-        content: dict[str, Any] = {
-            "iteration": state.iteration,
-            "total": state.total,
-            "phase": state.phase,
-            "rate": state.rate,
-            "eta": (self._written - self._began) / done * (state.total - state.iteration) if done else None,
-            "losses": {name: value if isfinite(value) else None for name, value in losses.items()},
-            "masks": state.masks,
-            "checkpoint": self._checkpoint,
-            "updated": utc_now(),
-        }
+        self._written = time.monotonic()
+        content = {"iteration": state.iteration, "total": state.total, "checkpoint": self._checkpoint}
         paths.write_atomic(self.path, json.dumps(content) + "\n")

@@ -30,24 +30,8 @@ PRUNED_ONLY = {"alpha"}
 MASKED_ONLY = {"mask_rule", "lambda_pp"}
 DISTILLED_ONLY = {"lambda_cd", "normalisation", "masks_distil"}
 # Left out where they are None: configurations that do not use them keep the hash that they had.
-OPTIONAL = {
-    "baseline",
-    "teacher_batch_size",
-    "teacher_accumulations",
-    "teacher_ema_start",
-    "fast",
-    "best_samples",
-    "average_age",
-    "judge",
-    "masks_distil",
-    "start",
-    "select",
-    "narrow",
-    "lambda_pixel",
-    "lambda_teacher_d",
-    "size",
-    "budget",
-}
+OPTIONAL = {each.name for kind in (Profile, Recipe) for each in fields(kind) if each.default is None}
+OPTIONAL -= {"alpha", "mask_rule"}
 
 
 @dataclass(frozen=True)
@@ -159,7 +143,7 @@ def run_config(
     was trained elsewhere, PPCD_PRECISION the precision, PPCD_COMPILE=1 torch.compile.
 
     Args:
-        profile, recipe: names, or objects of one's own.
+        profile, recipe: names, or objects.
         seed: 0 to `seeds.MOST_SEED`.
         alpha: for a recipe given by name, instead of its default.
         precision: of the training's forward passes, "no" or "bf16"; None: PPCD_PRECISION, or "no".

@@ -16,7 +16,7 @@ from ppcd.runs.config import RunConfig
 RECORD = ("provenance", "data", "teacher", "training", "masks", "complexity", "metrics", "runtime")
 WATCHED = ("warnings", "best")  # parts that a record may have besides
 FILES = ("generator.safetensors", "history.csv", "samples.png")
-MASK_FILE = "masks.csv"
+MASK_FILE, CHECKPOINT = "masks.csv", "checkpoint.pt"
 
 
 class Run:
@@ -34,7 +34,7 @@ class Run:
         """ "complete" (has run.json), "partial" (has a checkpoint to resume from) or "absent"."""
         if self.path("run.json").is_file() and self.stopped is None:
             return "complete"
-        return "partial" if self.path("checkpoint.pt").is_file() else "absent"
+        return "partial" if self.path(CHECKPOINT).is_file() else "absent"
 
     @property
     def stopped(self) -> dict[str, Any] | None:
@@ -55,13 +55,13 @@ class Run:
         return read_run(self.directory)
 
     @contextmanager
-    def lock(self, wait: bool = True) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Keep other processes out of the directory; look at `state` again once inside.
 
         Raises:
-            PpcdError: another process has it, and `wait` is False; or the directory cannot be written.
+            PpcdError: the directory cannot be written.
         """
-        with locked(self.directory, f"run {self.config.id}", wait):
+        with locked(self.directory, f"run {self.config.id}"):
             yield
 
     def write_file(self, name: str, content: bytes | str) -> Path:
@@ -82,7 +82,7 @@ class Run:
 
         Args:
             record: the parts named in RECORD, and any of WATCHED; numbers that are not finite become null.
-            extra: names of files that the method leaves beside those that every run has.
+            extra: names of files besides those that every run has.
 
         Raises:
             ValueError: another set of parts, or data of another identity than the configuration's.
@@ -155,9 +155,9 @@ class Run:
         """Delete the run; the lock stays.
 
         run.json goes first, so that at no moment it looks complete and is not; then the checkpoint, so that a run that
-        is to be trained anew is not resumed.
+        is to be trained again is not resumed.
         """
-        for name in ("run.json", "checkpoint.pt"):
+        for name in ("run.json", CHECKPOINT):
             self.path(name).unlink(missing_ok=True)
         for path in self.directory.glob("*"):
             if path.is_dir():

@@ -2,20 +2,16 @@
 
 - `collapsed`: for 5% of the training the samples of a class differ by less than 1/20 of what real images differ by.
 - `discriminator`: in most steps of a fifth of the training D's loss was 0: it has won, and learns nothing more.
-- `last-channel`: all channels of a mask layer had closed, and the rule kept some; or all but one have, and it is open.
-- `alpha`: mask layers had to be closed by rank of w, or are open at two thirds of the pruning.
-- `standstill`: for a tenth of the training the samples of each class were one image, no gradient reached G or D, and
-  no weight of them moved. The training ends.
+- `standstill`: for a tenth of the training no weight of G or D has moved. The training ends.
 - `non-finite`: a loss or a weight (`ppcd.runs.loop.check_finite`). The training ends.
 
 A discriminator that has won is no reason to stop: G has a gradient from it still, and distillation goes on; runs do
 recover. A standstill is: with all gradients exactly 0 Adam moves nothing (its first beta is 0 in every reference
-setting), no mask is open, and no second phase with other losses comes, so that every further step is the last one
-again.
+setting), no mask is open, and no second phase with other losses comes.
 
-Looking changes nothing: samples come from a noise generator of their own, in evaluation mode and without gradients.
-D's steps without a loss are counted on the device; numbers are asked of it fifty times a training, and at least every
-500 iterations.
+Looking changes nothing: samples come from a separate noise generator, in evaluation mode and without gradients. D's
+steps without a loss are counted on the device; numbers are asked of it fifty times a training, and at least every 500
+iterations.
 """
 
 import logging
@@ -27,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ppcd.base import TrainingStopped, named_generator
-from ppcd.data.sets import ImageSet, to_float
+from ppcd.data.sets import to_float
 from ppcd.metrics.modes import eval_mode
 from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.training.trainer import SECOND_PHASES, Trainer
@@ -44,7 +40,6 @@ ALIKE = 0.05  # of the spread of real images
 ALIKE_FOR = 0.05  # of the training
 WON = 1e-4  # a loss of D that leaves it nothing to learn
 WON_FOR, WON_SHARE = 0.2, 0.5  # of the training; of its steps
-OPEN_AT = 2 / 3  # of the pruning: every layer is to have reached alpha
 STILL_FOR = 0.1  # of the training
 ROUNDING = 1 / 255  # half a level of a saved pixel: images range over 2
 
@@ -72,15 +67,14 @@ class Watch(Callback):
 
     Args:
         trainer: what is watched.
-        data: the real images.
         title: of the training, for the log.
 
     Raises:
         Standstill: while training, where no further step can change anything.
     """
 
-    def __init__(self, trainer: Trainer, data: ImageSet, title: str) -> None:
-        self.trainer, self.data, self.title = trainer, data, title
+    def __init__(self, trainer: Trainer, title: str) -> None:
+        self.trainer, self.title = trainer, title
         self.every = check_interval(trainer.total)
         classes, noise = trainer.profile.num_classes, named_generator(trainer.seed, "watch")
         self.z = torch.randn(min(CLASSES, classes) * SAMPLES, trainer.generator.dim_z, generator=noise)
@@ -93,15 +87,14 @@ class Watch(Callback):
         return self.trainer.watched["watch"]
 
     def on_start(self, state: TrainingState) -> None:
-        some = torch.linspace(0, len(self.data) - 1, min(REAL, len(self.data))).long()
-        self.real = max(ROUNDING, spread(to_float(self.data.images[some])).item())
+        data = self.trainer.data
+        some = torch.linspace(0, len(data) - 1, min(REAL, len(data))).long()
+        self.real = max(ROUNDING, spread(to_float(data.images[some])).item())
         self.z, self.y = self.z.to(self.trainer.device), self.y.to(self.trainer.device)
         self.trainer.watched.setdefault("warnings", [])
-        memory = self.trainer.watched.setdefault(
-            "watch",
-            {"checked": state.iteration, "won": torch.zeros((), dtype=torch.int64), "steps": [],
-             "since": {}, "current": {}, "named": [], "norms": torch.zeros(0)},
-        )  # fmt: skip
+        empty = {"checked": state.iteration, "won": torch.zeros((), dtype=torch.int64), "steps": [],
+                 "since": {}, "current": {}, "norms": torch.zeros(0)}  # fmt: skip
+        memory = self.trainer.watched.setdefault("watch", empty)
         memory["won"] = memory["won"].to(self.trainer.device)
 
     def on_step(self, state: TrainingState) -> None:
@@ -109,11 +102,9 @@ class Watch(Callback):
             self.memory["won"] = self.memory["won"] + (torch.as_tensor(state.losses["loss_d"]) <= WON)
         if state.iteration % self.every and state.iteration != state.total:
             return
-        images = self._samples()
-        self._collapse(state, images)
+        self._collapse(state)
         self._discriminator(state)
-        self._masks(state)
-        self._standstill(state, images)
+        self._standstill(state)
         self.memory["checked"] = state.iteration
 
     def _samples(self) -> Float[Tensor, "klass n 3 height width"]:
@@ -121,12 +112,11 @@ class Watch(Callback):
         with eval_mode(generator), torch.no_grad():
             return generator(self.z, self.y).float().unflatten(0, (-1, SAMPLES))
 
-    def _collapse(self, state: TrainingState, images: Float[Tensor, "klass n 3 height width"]) -> None:
-        within, whole = torch.stack([spread(images), spread(images.flatten(0, 1))]).tolist()
-        alike = "all samples are alike" if whole < ALIKE * self.real else "samples of a class are all alike"
+    def _collapse(self, state: TrainingState) -> None:
+        within = spread(self._samples()).item()
         text = (
-            f"the generator has collapsed: {alike}, they differ by {100 * within / self.real:.1f}% of what real images "
-            "differ by; look at samples, and train with another seed or a lower learning rate"
+            f"the generator has collapsed: samples of a class differ by {100 * within / self.real:.1f}% of what real "
+            "images differ by; look at samples, and train with another seed or a lower learning rate"
         )
         lasting = self._lasts("collapsed", within < ALIKE * self.real, state, ALIKE_FOR)
         self._notice("collapsed", lasting, state.iteration, text)
@@ -147,64 +137,19 @@ class Watch(Callback):
         if self._notice("discriminator", has_won, state.iteration, text):
             memory["steps"] = []
 
-    def _masks(self, state: TrainingState) -> None:
-        trainer, named = self.trainer, self.memory["named"]
-        if trainer.rule is None:
-            return
-        rows = trainer.report_masks()
-        for row in rows:
-            layer = row["layer"]
-            lost = row["rescued"] or (row["spared"] and row["spared"] == row["kept"])
-            if row["frozen_at"] is not None and lost and layer not in named:
-                named.append(layer)
-                self._warn(
-                    "last-channel",
-                    row["frozen_at"],
-                    f"{layer} was about to lose its last channel: all {row['channels']} had closed, and of these "
-                    f"{row['kept']} with the largest w were kept; take a smaller alpha or another mask rule",
-                )
-        for name, mask in trainer.rule.masks.items():
-            left = mask.channels - round(mask.pruned_ratio() * mask.channels) if not mask.frozen else mask.channels
-            text = (
-                f"{name} is about to lose its last channel: {left} of {mask.channels} are open, and it has not "
-                f"exceeded alpha {trainer.rule.alpha:g}; take a smaller alpha"
-            )
-            self._notice("last-channel", left <= 1 < mask.channels, state.iteration, text, about=name)
-        forced = [row for row in rows if row["forced"]]
-        if forced and "forced" not in named:
-            named.append("forced")
-            layers = ", ".join(f"{row['layer']} ({row['forced']} channels)" for row in forced)
-            self._warn(
-                "alpha",
-                max(row["frozen_at"] for row in forced),
-                f"{len(forced)} of {len(rows)} mask layers had not reached alpha {trainer.rule.alpha:g} at the "
-                f"deadline and were closed by rank of w: {layers}; train longer",
-            )
-        still_open = [row["layer"] for row in rows if row["frozen_at"] is None]
-        late = state.iteration >= OPEN_AT * trainer.rule.total and bool(still_open)
-        text = (
-            f"{len(still_open)} of {len(rows)} mask layers have not reached alpha {trainer.rule.alpha:g}: "
-            f"{', '.join(still_open)}; take the mask rule 'gradual', a larger lambda_pp or a smaller alpha"
-        )
-        self._notice("alpha", late, state.iteration, text)
-
-    def _standstill(self, state: TrainingState, images: Float[Tensor, "klass n 3 height width"]) -> None:
+    def _standstill(self, state: TrainingState) -> None:
         trainer, memory = self.trainer, self.memory
-        optimizers = [each for each in (trainer.optimizer_g, trainer.optimizer_d) if each is not None]
-        learned = [weight for each in optimizers for group in each.param_groups for weight in group["params"]]
-        gradients = [weight.grad for weight in learned if weight.grad is not None]
-        norms = torch.stack(torch._foreach_norm([weight.detach() for weight in learned]))
+        weights = [weight for network in trainer.networks.values() for weight in network.parameters()]
+        norms = torch.stack(torch._foreach_norm([weight.detach() for weight in weights]))
         unmoved = torch.equal(norms, memory["norms"].to(norms))
         memory["norms"] = norms
         changing = any(not mask.frozen for mask in trainer.generator.masks().values())
         changing |= trainer.recipe.two_phase and trainer.phase not in SECOND_PHASES
-        still = unmoved and not changing and bool((images - images[:, :1]).abs().max() < ROUNDING)
-        still = still and (not gradients or float(torch.stack(torch._foreach_norm(gradients)).max()) == 0)
-        if self._lasts("standstill", still, state, STILL_FOR):
+        if self._lasts("standstill", unmoved and not changing, state, STILL_FOR):
             raise Standstill(
                 f"training stopped at iteration {state.iteration}: since iteration {memory['since']['standstill']} "
-                "the samples of each class are the same image and no gradient moves a weight, so nothing can change "
-                "any more (the last checkpoint is kept); train with another seed or a lower learning rate"
+                "no weight has moved, so nothing can change any more (the last checkpoint is kept); train with another "
+                "seed or a lower learning rate"
             )
 
     def _lasts(self, kind: str, holds: bool, state: TrainingState, part: float) -> bool:
@@ -215,18 +160,15 @@ class Watch(Callback):
             return False
         return state.iteration - since.setdefault(kind, state.iteration) >= max(self.every, part * state.total)
 
-    def _notice(self, kind: str, holds: bool, iteration: int, text: str, about: str = "") -> bool:
+    def _notice(self, kind: str, holds: bool, iteration: int, text: str) -> bool:
         """A warning where something begins, and its end where it is over; True then."""
-        current, key = self.memory["current"], f"{kind} {about}"
-        if holds and key not in current:
-            current[key] = len(self.trainer.watched["warnings"])
-            self._warn(kind, iteration, text)
-        elif not holds and key in current:
-            self.trainer.watched["warnings"][current.pop(key)]["until"] = iteration
-            log.info("%s, iteration %d: no longer so (%s)", self.title, iteration, key.strip())
+        current, warnings = self.memory["current"], self.trainer.watched["warnings"]
+        if holds and kind not in current:
+            current[kind] = len(warnings)
+            log.warning("%s, iteration %d: %s", self.title, iteration, text)
+            warnings.append({"iteration": iteration, "kind": kind, "text": text})
+        elif not holds and kind in current:
+            warnings[current.pop(kind)]["until"] = iteration
+            log.info("%s, iteration %d: no longer so (%s)", self.title, iteration, kind)
             return True
         return False
-
-    def _warn(self, kind: str, iteration: int, text: str) -> None:
-        log.warning("%s, iteration %d: %s", self.title, iteration, text)
-        self.trainer.watched["warnings"].append({"iteration": iteration, "kind": kind, "text": text})

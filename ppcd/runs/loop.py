@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ppcd.base import PpcdError, TrainingStopped
-from ppcd.method.schedule import GradualRule
 from ppcd.networks.io import file_on_cpu
 from ppcd.paths import write_atomic
 from ppcd.runs.callbacks import Callback, TrainingState
@@ -47,7 +46,7 @@ def fit(
         checkpoint: file to resume from and to save to.
         callbacks: what watches.
         checkpoint_every: seconds between two checkpoints.
-        stop_at: stop (with a checkpoint) behind this iteration.
+        stop_at: stop (with a checkpoint) after this iteration.
 
     Raises:
         NonFiniteLoss: a loss is NaN or infinite; the last checkpoint is kept.
@@ -75,36 +74,30 @@ def fit(
             "where all machines see them (PPCD_RESULTS on a shared disk)"
         )
     end = trainer.total if stop_at is None else min(stop_at, trainer.total)
-    state = TrainingState(iteration=trainer.iteration, total=trainer.total, phase=trainer.phase)
-    state.generator = trainer.generator
+    state = TrainingState(trainer.iteration, trainer.total, trainer.phase, trainer.seconds)
+    state.images = trainer.budget.images
+    state.rule = trainer.rule if trainer.phase != "distil" else None
     began, before = time.perf_counter(), trainer.seconds
     first, saved = trainer.iteration, began
-    state.images = trainer.budget.images
-    state.seconds = trainer.seconds
     for watcher in watchers:
         watcher.on_start(state)
     try:
         while trainer.iteration < end:
+            state.rule = trainer.rule if trainer.phase != "distil" else None
             current = trainer.step()
             now = time.perf_counter()
 
             # What the callbacks see
             trainer.seconds = before + now - began
-            state.iteration, state.phase, state.generator = (
-                trainer.iteration,
-                trainer.phase,
-                trainer.generator,
-            )
+            state.iteration, state.phase = trainer.iteration, trainer.phase
             state.losses, state.seconds = dict(current), trainer.seconds
             state.rate = (trainer.iteration - first) * state.images / max(now - began, 1e-9)
-            state.lambdas = {} if trainer.rule is None else trainer.rule.lambdas
-            state.closed_at = trainer.rule.closed_at if isinstance(trainer.rule, GradualRule) else {}
 
             # A loss or a network that is not finite ends the run before it is saved
             if trainer.iteration % 10 == 0 or trainer.iteration == end or now - saved > checkpoint_every:
                 check_finite(trainer, current, checkpoint)
             if trainer.iteration % CHECKED_EVERY == 0 or trainer.iteration == end:
-                trainer.check_same()
+                processes.check_same(trainer.networks)
             for watcher in watchers:
                 watcher.on_step(state)
 
@@ -126,9 +119,8 @@ def fit(
 def check_finite(trainer: Trainer, current: dict[str, Tensor], checkpoint: Path) -> None:
     """Raise NonFiniteLoss, naming what it is, if a loss or a network's weights are not finite."""
     values = {name: loss.float() for name, loss in current.items()}
-    for name, network in (("generator", trainer.generator), ("discriminator", trainer.discriminator)):
-        if network is not None:
-            values[f"the {name}"] = torch.stack(torch._foreach_norm(list(network.parameters()))).sum()
+    for name, network in trainer.networks.items():
+        values[f"the {name}"] = torch.stack(torch._foreach_norm(list(network.parameters()))).sum()
     finite = torch.isfinite(torch.stack(list(values.values()))).tolist()
     if not all(finite):
         bad = ", ".join(name for name, good in zip(values, finite, strict=True) if not good)

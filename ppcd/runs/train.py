@@ -12,7 +12,7 @@ import torch
 
 from ppcd import paths
 from ppcd.base import PpcdError, TrainingStopped
-from ppcd.baselines import make_trainer
+from ppcd.baselines import trainer_class
 from ppcd.data.sets import ImageSet
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.method.slim import slim
@@ -23,18 +23,16 @@ from ppcd.networks.generators import Generator
 from ppcd.runs import memory, pretrained, provenance
 from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.runs.config import RunConfig, run_config
-from ppcd.runs.directory import MASK_FILE, Run
+from ppcd.runs.directory import CHECKPOINT, MASK_FILE, Run
 from ppcd.runs.finished import decide_masks, finish_generator, measure_complexity, measure_runtime, sample_grid
 from ppcd.runs.health import Watch
 from ppcd.runs.history import HISTORY_COLUMNS, thin_masks
 from ppcd.runs.loop import fit
 from ppcd.runs.score_curve import BEST, CURVE, Best, make_score
-from ppcd.runs.sharing import CHECKPOINT, share_first_half
 from ppcd.stopping import told
 from ppcd.training import distributed as processes
 from ppcd.training.distributed import ALONE, Processes
 from ppcd.training.recipes import RECIPES, TEACHER
-from ppcd.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -68,20 +66,17 @@ def train_run(
     *,
     device: str = "cpu",
     callbacks: Sequence[Callback] | None = None,
-    threads: int | None = 1,
     together: Processes = ALONE,
 ) -> Run:
     """Train, slim, evaluate and keep one run. A complete run is returned as it is; a partial one goes on.
 
-    Several processes train together where each of them calls this with the same configuration; what comes behind
+    Several processes train together where each of them calls this with the same configuration; what comes after
     the training the first one does alone.
 
     Args:
         config: what to train; its teacher is trained first if it is not there.
         device: "auto", "cpu", "cuda" or "mps".
         callbacks: None shows a progress bar. The history is written in any case.
-        threads: of torch on the CPU while it trains. One, so that results do not depend on the machine's load and
-            several runs fit side by side; None leaves torch's setting.
         together: the processes that train this run together.
 
     Raises:
@@ -96,13 +91,13 @@ def train_run(
     if teacher_config is not None and together.agree(Run(teacher_config).state) != "complete":
         if together.is_main:
             log.warning("%s needs its teacher %s first", config.id, teacher_config.id)
-        train_run(teacher_config, device=device, callbacks=callbacks, threads=threads, together=together)
+        train_run(teacher_config, device=device, callbacks=callbacks, together=together)
     with told(lambda: _stopped(run)), run.lock() if together.is_main else nullcontext():
         if together.agree(run.state) != "complete":  # somebody else may have had it meanwhile
             if together.is_main:
                 paths.remove_leftovers(run.directory)
             before = torch.get_num_threads()
-            torch.set_num_threads(threads or before)
+            torch.set_num_threads(1)  # results do not depend on the cores, and several runs share a machine
             try:
                 if config.adopted:
                     _adopt(run, device, together)
@@ -141,11 +136,9 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     profile, recipe = config.profile, config.recipe
     data = config.load_data()
     if together.is_main and profile.backbone != "classifier":
-        get_backbone(profile.backbone, data)  # what has to be downloaded is missed now, not behind days of training
+        get_backbone(profile.backbone, data)  # what has to be downloaded is missed now, not after days of training
     teacher, teacher_record, origin = _load_teacher(config)
-    trainer = make_trainer(
-        profile, recipe, config.seed, data, teacher, device, together, config.precision, config.forms, origin
-    )
+    trainer = trainer_class(recipe)(config, data, teacher, device, together, origin=origin)
     trainer.provenance = provenance.collect(device)
     if trainer.teacher is not None and trainer.half_teacher:
         trainer.provenance["teacher_precision"] = "bf16"
@@ -153,24 +146,26 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
         trainer.provenance["processes"] = together.count
 
     # Train, from the checkpoint if there is one
-    checkpoint = run.path(CHECKPOINT)
-    every = max(1, trainer.total // HISTORY_ROWS)
     shown = [ProgressBar(config.id)] if callbacks is None else list(callbacks)
-    watchers: list[Callback] = [ProgressFile(run.directory), *shown, *_watch(run, trainer, data)]
+    history = HistoryLogger(run.directory, every=max(1, trainer.total // HISTORY_ROWS))
+    watchers: list[Callback] = [history, ProgressFile(run.directory), *shown, Watch(trainer, config.id)]
+    samples = profile.best_samples
+    if samples is not None:
+        check_samples(samples, data)
+        score = make_score(data, profile, samples, config.seed, trainer.device)
+        watchers.append(Best(trainer, run.directory, score, partial(finish_generator, seed=config.seed), samples))
     if together.is_main:
         run.resume()
     try:
-        if together.count == 1:
-            share_first_half(run, trainer, checkpoint, every, watchers)
-        fit(trainer, checkpoint, [HistoryLogger(run.directory, every), *watchers])
+        fit(trainer, run.path(CHECKPOINT), watchers)
     except TrainingStopped as stop:
         if together.is_main:
-            run.stop(trainer.iteration, stop.kind, str(stop), trainer.watched.get("warnings", []))
+            run.stop(trainer.iteration, stop.kind, str(stop), trainer.watched["warnings"])
         raise
     if not together.is_main:
         return
 
-    # Slim: the averaged generator is the result, the raw one is evaluated beside it
+    # Slim: the averaged generator is the result, the raw one is evaluated as well
     averaged = finish_generator(trainer.ema.generator, config.seed)
     masks = trainer.report_masks()
     if recipe.masked:
@@ -179,9 +174,12 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
         for layer, channels in zip(masks, hidden, strict=True):
             layer["kept"] = channels
     raw = slim(decide_masks(trainer.generator.eval()))
-    extra = trainer.extra_files()
-    for name, text in extra.items():
+    files = trainer.extra_files()
+    for name, text in files.items():
         run.write_file(name, text)
+    names = [*files]
+    if recipe.name == TEACHER:
+        names += checkpoints.save_last_state(trainer.last_state(), run.directory)
     training: dict[str, Any] = {
         "iterations": trainer.total,
         "seconds": trainer.seconds,
@@ -189,25 +187,11 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
         "last": trainer.last,
     }
     record = {"provenance": trainer.provenance, "teacher": teacher_record, "training": training, "masks": masks}
-    record["warnings"] = trainer.watched.get("warnings", [])
-    names = [*extra]
-    if recipe.name == TEACHER:
-        names += checkpoints.save_last_state(trainer.last_state(), run.directory)
-    if profile.best_samples is not None:
+    record["warnings"] = trainer.watched["warnings"]
+    if samples is not None:
         record["best"] = trainer.watched.get("best")
         names += [CURVE] if record["best"] is None else [CURVE, BEST]
     _finish(run, data, {"ema": averaged, "raw": raw}, device, record, tuple(names))
-
-
-def _watch(run: Run, trainer: Trainer, data: ImageSet) -> list[Callback]:
-    """What notices that a training goes wrong, and what keeps its best generator where the profile asks for it."""
-    profile, seed, samples = run.config.profile, run.config.seed, run.config.profile.best_samples
-    watchers: list[Callback] = [Watch(trainer, data, run.config.id)]
-    if samples is not None:
-        check_samples(samples, data)
-        score = make_score(data, profile, samples, seed, trainer.device)
-        watchers.append(Best(trainer, run.directory, score, partial(finish_generator, seed=seed), samples))
-    return watchers
 
 
 def _finish(
@@ -226,20 +210,20 @@ def _finish(
     scores, protocol = {}, {}
     for name, generator in generators.items():
         result = evaluate(
-            generator,
-            data,
-            backbone=profile.backbone,
-            samples=profile.evaluation_samples,
-            seed=seed,
-            classifier_epochs=profile.classifier_epochs,
-            device=device,
-            judge=profile.judge,
-        )
+            generator, data, backbone=profile.backbone, samples=profile.evaluation_samples, seed=seed,
+            classifier_epochs=profile.classifier_epochs, device=device, judge=profile.judge,
+        )  # fmt: skip
         scores[name], protocol = result["scores"], result["protocol"]
     about: dict[str, Any] = {
         "teacher": None,
         "masks": [],
-        "data": _describe_data(data),
+        "data": {
+            "identity": data.identity,
+            "sha256": data.sha256,
+            "images": len(data.labels),
+            "classes": list(data.classes),
+            "note": data.note,
+        },
         "complexity": measure_complexity(kept),
         "metrics": {"protocol": protocol, **scores},
         "runtime": measure_runtime(kept, device),
@@ -262,22 +246,12 @@ def _load_teacher(config: RunConfig) -> tuple[Generator | None, dict[str, Any] |
     return checkpoints.load_generator(run.path(GENERATOR)), about, origin
 
 
-def _describe_data(data: ImageSet) -> dict[str, Any]:
-    return {
-        "identity": data.identity,
-        "sha256": data.sha256,
-        "images": len(data.labels),
-        "classes": list(data.classes),
-        "note": data.note,
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    memory.keep_freed()  # of a process of its own; who trains in another decides for that
+    memory.keep_freed()  # only here: a notebook decides for its own process
     parser = ArgumentParser(prog="python -m ppcd train", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist")
-    parser.add_argument("--recipe", default="ppcd", help=f"{', '.join(RECIPES)}; -a<alpha> behind masked ones")
+    parser.add_argument("--recipe", default="ppcd", help=f"{', '.join(RECIPES)}; -a<alpha> after masked ones")
     parser.add_argument("--alpha", type=float, help="compression ratio threshold of eq. 3, in (0, 1)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")

@@ -13,31 +13,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppcd.base import PpcdError
 
 PATIENCE = timedelta(days=2)  # others wait for the first process while it evaluates
 PRECISIONS = ("no", "bf16")
 Value = TypeVar("Value")
-
-
-class _Mean(torch.autograd.Function):
-    """The mean over processes of a tensor that each of them has. So is its gradient: losses are averaged, too."""
-
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor, accelerator: Any) -> Tensor:
-        ctx.accelerator = accelerator
-        return accelerator.reduce(tensor, reduction="mean")
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return ctx.accelerator.reduce(gradients[0], reduction="mean"), None
 
 
 class Processes:
@@ -70,13 +57,13 @@ class Processes:
         size = len(batch) // self.count
         return batch[self.index * size : (self.index + 1) * size]
 
-    def check_batch(self, batch_size: int) -> None:
-        """As `check_share`, for these processes."""
-        check_share(batch_size, self.count)
-
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean over processes, differentiable."""
-        return _Mean.apply(tensor, self._accelerator) if self.count > 1 else tensor
+        if self.count == 1:
+            return tensor
+        from torch.distributed.nn.functional import all_reduce
+
+        return all_reduce(tensor) / self.count
 
     @torch.no_grad()
     def average(self, parameters: Iterable[Tensor], values: Iterable[Tensor] = ()) -> None:
@@ -106,34 +93,28 @@ class Processes:
             self._accelerator.wait_for_everyone()
 
     @torch.no_grad()
-    def check_same(self, tensors: Mapping[str, Sequence[Tensor]]) -> None:
-        """Stop where the processes no longer hold the same numbers.
-
-        Args:
-            tensors: what to compare, under names for the message.
+    def check_same(self, networks: Mapping[str, nn.Module]) -> None:
+        """Stop where the processes no longer hold the same weights and buffers.
 
         Raises:
-            PpcdError: on every process, with the names of what differs.
+            PpcdError: on every process, with the names of the networks that differ.
         """
         if self.count == 1:
             return
-        sums = [torch.stack([each.double().sum() for each in group]).sum() for group in tensors.values()]
-        mine = torch.stack(sums).float()  # NCCL knows doubles, MPS does not
-        low, high = (-self._reduce_max(-mine), self._reduce_max(mine))
-        differing = [name for name, a, b in zip(tensors, low.tolist(), high.tolist(), strict=True) if a != b]
+        held = [[*network.parameters(), *network.buffers()] for network in networks.values()]
+        sums = torch.stack([torch.stack([tensor.double().sum() for tensor in each]).sum() for each in held])
+        everyones = self._accelerator.gather(sums[None])  # [process, network]
+        differing = [name for name, same in zip(networks, (everyones == sums).all(0).tolist(), strict=True) if not same]
         if differing:
             raise PpcdError(
-                f"the {self.count} processes no longer agree on {', '.join(differing)}: start from the last checkpoint "
-                "again, with the same versions and the same kind of device on every machine"
+                f"the {self.count} processes no longer agree on the {' and the '.join(differing)}: start from the last "
+                "checkpoint again, with the same versions and the same kind of device on every machine"
             )
 
     def leave(self) -> None:
         """Say goodbye to the others, when all work is done."""
         if self._accelerator is not None:
             self._accelerator.end_training()
-
-    def _reduce_max(self, tensor: Tensor) -> Tensor:
-        return self._accelerator.reduce(tensor, reduction="max")
 
 
 ALONE = Processes()

@@ -52,7 +52,7 @@ class TinyGan:
         features: weights of the L1 distances in D's layers, the last layer's last (model.py, CMPDisLoss).
         adversarial: weight of G's adversarial terms (main.py, lambda_gan).
         every: G has them in every fifth step (main.py, n_critic; solver.py).
-        real: weight of real images beside the teacher's, in D's loss and in G's (solver.py).
+        real: weight of real images, added to the teacher's, in D's loss and in G's (solver.py).
         lr_decay_from: part of the training from which both learning rates fall linearly to 0: iteration 300,000
             (main.py, lr_decay_start) of about 741,000 (30 epochs of 398 of the 1,000 classes of 2,000,000 images,
             less 5,000, in batches of 32: misc/extract_big.py, data_loader.py, train.sh).
@@ -73,7 +73,7 @@ class TinyGan:
     lr_decay_from: float = 0.4
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "features", tuple(self.features))  # a list, behind JSON
+        object.__setattr__(self, "features", tuple(self.features))  # a list, after JSON
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class DistillNas:
         mutations: part of the children made by mutation, the others by crossover (the same, mutation_ratio).
         mutation: probability with which a mutation redraws a layer
             (scripts/cycle_gan/horse2zebra_fast/evolution_search.sh, mutate_prob).
-        samples: images behind each Fréchet distance, at most the profile's evaluation_samples.
-        calibration: batches of 64 from which a candidate's batch statistics are measured anew (the code does so
+        samples: images for each Fréchet distance, at most the profile's evaluation_samples.
+        calibration: batches of 64 from which a candidate's batch statistics are measured again (the code does so
             on its training data: models/spade_model.py, calibrate).
     """
 
@@ -119,7 +119,7 @@ class DistillNas:
     calibration: int = 8
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fractions", tuple(self.fractions))  # a list, behind JSON
+        object.__setattr__(self, "fractions", tuple(self.fractions))  # a list, after JSON
 
 
 Baseline = L1Pruning | OutputDistillation | TinyGan | DistillNas

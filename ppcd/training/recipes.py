@@ -30,7 +30,7 @@ class Recipe:
     select: str | None = None  # which channels go: "l1", "random", or None: what the masks have learnt
     narrow: bool | None = None  # no masks: from the start, the network that masks would leave at this alpha
     lambda_pixel: float | None = None  # weight of the L1 distance to the teacher's image for the same noise and class
-    lambda_teacher_d: float | None = None  # weight of the frozen teacher's discriminator beside the live one (DGL-GAN)
+    lambda_teacher_d: float | None = None  # weight of what the teacher's frozen discriminator says (DGL-GAN)
     size: str | None = None  # of the networks: "teacher" or "student"; None: the teacher's for its architecture
     budget: str | None = None  # of iterations: likewise; None: that of the size
 
@@ -80,6 +80,28 @@ class Recipe:
             return self.budget == "teacher"
         return self.teacher_size and self.start is None
 
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Reference settings of a network's training (BigGAN-PyTorch's launch scripts; Tiny-GAN's own code)."""
+
+    lr_g: float
+    lr_d: float
+    betas: tuple[float, float]
+    eps: float
+    discriminator_steps: int = 1  # for each step of G
+    averaged: bool = True  # whether an average of G's weights is the result, where the profile declares none
+
+
+SAGAN = Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8)
+OPTIMISATION = {
+    "biggan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-6),
+    "sagan": SAGAN,
+    "sagan-hier": SAGAN,
+    "sagan-shared": SAGAN,
+    "sngan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, discriminator_steps=5, averaged=False),
+    "tinygan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, averaged=False),
+}
 
 TEACHER = "biggan"
 CHOICES = {
@@ -176,7 +198,7 @@ def get_recipe(name: str, alpha: float | None = None) -> Recipe:
     """The recipe of that name; `ppcd-a0.5` is `ppcd` at alpha 0.5.
 
     Args:
-        name: a name from RECIPES, with `-a<alpha>` behind it where alpha is not the recipe's default.
+        name: a name from RECIPES, with `-a<alpha>` after it where alpha is not the recipe's default.
         alpha: the same, as a number; ignored by recipes that prune nothing.
 
     Raises:

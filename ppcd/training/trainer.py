@@ -7,7 +7,6 @@ distils.
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -15,62 +14,37 @@ from torch import Tensor
 
 from ppcd.base import PpcdError, named_generator
 from ppcd.data.sets import BatchSampler, ImageSet
-from ppcd.method.earlier_rules import MaskRule
 from ppcd.method.ema import DECLARED, Ema, make_averages
-from ppcd.method.masks import channels_to_prune
-from ppcd.method.schedule import GradualRule, GradualSchedule, Importance, l1_norms
 from ppcd.method.slim import slim
 from ppcd.method.step import Objective, Step
 from ppcd.method.teacher import Teacher
-from ppcd.networks.compute import EXACT, FAST, Forms, has_bf16, prepare_compiler
+from ppcd.networks.compute import Forms, has_bf16, prepare_compiler
 from ppcd.networks.discriminators import Discriminator, build_discriminator
-from ppcd.networks.generators import CHANNELS, Generator, GeneratorConfig, build_generator
+from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 from ppcd.networks.io import LastState, adam_moments, load_adam_moments
 from ppcd.networks.layers import SharedBatch, shared_batch
 from ppcd.networks.ppres import insert_pp_res
-from ppcd.training.distributed import ALONE, Processes
-from ppcd.training.profiles import Profile
-from ppcd.training.recipes import Recipe
+from ppcd.runs.config import RunConfig
+from ppcd.training.distributed import ALONE, Processes, check_share
+from ppcd.training.pruning import make_rule, pruned_widths, switch_iteration
+from ppcd.training.recipes import OPTIMISATION
 
 CHECKPOINT_FORMAT = 3
 SECOND_PHASES = ("distil", "finetune")
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 
-@dataclass(frozen=True)
-class Optimisation:
-    """Reference settings of a network's training (BigGAN-PyTorch's launch scripts; Tiny-GAN's own code)."""
-
-    lr_g: float
-    lr_d: float
-    betas: tuple[float, float]
-    eps: float
-    discriminator_steps: int = 1  # for each step of G
-    averaged: bool = True  # whether an average of G's weights is the result, where the profile declares none
-
-
-OPTIMISATION = {
-    "biggan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-6),
-    "sagan": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
-    "sagan-hier": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
-    "sagan-shared": Optimisation(1e-4, 4e-4, (0.0, 0.999), 1e-8),
-    "sngan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, discriminator_steps=5, averaged=False),
-    "tinygan": Optimisation(2e-4, 2e-4, (0.0, 0.9), 1e-8, averaged=False),
-}
-
-
 class Trainer(Step):
     """Everything that changes during a training, and how it is saved and restored.
 
     Args:
-        profile, recipe, seed: what to train. Initial weights, data order and noise depend on the seed alone, so
-            recipes of one seed are paired.
+        config: what to train. Initial weights, data order and noise depend on its seed alone, so recipes of one seed
+            are paired.
         data: the training images.
         teacher: the frozen teacher, for recipes that distil.
         device: where the networks live. Noise and order are drawn on the CPU, the same for every device.
         processes: those that train together; each holds everything and takes its part of every batch.
-        precision: "no", or "bf16": forward passes in half precision where autocast thinks it safe.
-        forms: how all of it computes; None: what the profile says.
+        forms: how all of it computes; None: as the configuration says.
         origin: what the teacher's training ended with, for recipes that start from it or are guided by its
             discriminator; it is copied.
 
@@ -82,32 +56,29 @@ class Trainer(Step):
 
     def __init__(
         self,
-        profile: Profile,
-        recipe: Recipe,
-        seed: int,
+        config: RunConfig,
         data: ImageSet,
-        teacher: Generator | None,
-        device: str,
+        teacher: Generator | None = None,
+        device: str = "cpu",
         processes: Processes = ALONE,
-        precision: str = "no",
         forms: Forms | None = None,
         origin: LastState | None = None,
     ) -> None:
+        self.config, self.profile, self.recipe, self.seed = config, config.profile, config.recipe, config.seed
+        self.data, self.device, self.processes, self.origin = data, torch.device(device), processes, origin
+        profile, recipe = self.profile, self.recipe
         if recipe.needs_training_state and origin is None:
             raise PpcdError(
                 f"recipe {recipe.name!r} needs the weights and the discriminator that its teacher ended with"
             )
-        self.origin = origin
-        self.profile, self.recipe, self.seed, self.device = profile, recipe, seed, torch.device(device)
-        self.processes, self.precision = processes, precision
-        self.forms = forms or (FAST if profile.fast else EXACT)
+        self.forms = forms or config.forms
         if self.forms.compiled:
             if processes.count > 1:
                 raise PpcdError("compiled blocks are for one process; leave COMPILE away, or PROCESSES")
             prepare_compiler()
         self.budget = profile.budget(recipe.teacher_budget)
         self.total, self.pieces = self.budget.iterations, self.budget.accumulations
-        processes.check_batch(self.budget.batch_size)
+        check_share(self.budget.batch_size, processes.count)
         self.settings = OPTIMISATION[recipe.generator]
         self.discriminator_steps, self.distils = self.settings.discriminator_steps, recipe.distil
         self.objective = Objective(
@@ -121,7 +92,9 @@ class Trainer(Step):
         self.discriminator = None if discriminator is None else self._place(discriminator)
         self.averages = self._make_averages(self.generator, 0)
         self.teacher = self._make_teacher(teacher)
-        self.teacher_discriminator = self._make_teacher_discriminator()
+        self.teacher_discriminator = None
+        if recipe.lambda_teacher_d is not None and origin is not None:
+            self.teacher_discriminator = self._place(copy.deepcopy(origin.discriminator)).eval().requires_grad_(False)
 
         # Optimisers: the networks keep their reference settings, the masks have their rule
         self.optimizer_g = self._adam(self._learned(), self.settings.lr_g * profile.lr_g_scale)
@@ -131,37 +104,30 @@ class Trainer(Step):
         if recipe.start == "teacher" and origin is not None and self.discriminator and self.optimizer_d:
             load_adam_moments(self.optimizer_g, self.generator, "generator", origin.moments)
             load_adam_moments(self.optimizer_d, self.discriminator, "discriminator", origin.moments)
-        self.rule = self._make_rule(recipe.alpha) if recipe.masked and recipe.alpha is not None else None
+        self.rule = make_rule(config, self.generator, self.total)
 
         # Randomness: one generator for each purpose
-        self.noise = named_generator(seed, "noise")
-        flips = named_generator(seed, "flips") if profile.flip else None
-        order = named_generator(seed, "order")
+        self.noise = named_generator(self.seed, "noise")
+        flips = named_generator(self.seed, "flips") if profile.flip else None
+        order = named_generator(self.seed, "order")
         self.sampler = BatchSampler(data, self.budget.batch_size, order, flips, device, processes.share)
-        self.labels = data.labels
 
         self.iteration = 0
         self.phase = "prune" if recipe.two_step else "train"
         self.seconds = 0.0
         self.mask_report: list[dict[str, Any]] = []
         self.last: dict[str, float] = {}  # the losses at the last checkpoint
-        self.provenance: dict[str, Any] = {}  # of the first start; kept through resumptions
-        self.watched: dict[str, Any] = {}  # what those who watch remember; kept through resumptions
+        self.provenance: dict[str, Any] = {}  # of the first start; resuming keeps it
+        self.watched: dict[str, Any] = {}  # what callbacks remember; resuming keeps it
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What a compared method adds, after its networks and optimisers are made."""
 
     @property
     def switch_at(self) -> int:
-        """Two phases: the iteration at which the second begins, with a smaller network.
-
-        Two-step PPCD-GAN prunes at the times of PPCD-GAN: its second step begins when the last layer has frozen.
-        """
-        if self.recipe.two_step and self.mask_rule == "gradual":
-            return GradualSchedule().last(self.total)
-        return self.total // 2
-
-    @property
-    def mask_rule(self) -> str:
-        """How the masks close: the recipe's rule, or else the profile's."""
-        return self.recipe.mask_rule or self.profile.default_mask_rule
+        """Two phases: the iteration at which the second begins, with a smaller network."""
+        return switch_iteration(self.config, self.total)
 
     def _make_generator(self) -> Generator:
         profile, recipe = self.profile, self.recipe
@@ -171,34 +137,11 @@ class Trainer(Step):
         width = profile.teacher_width if large else profile.student_width
         hidden = None
         if recipe.narrow and recipe.alpha is not None:
-            kept = [
-                c - channels_to_prune(c, recipe.alpha) for c in (m * width for m in CHANNELS[profile.resolution][1:])
-            ]
-            hidden = tuple((channels, channels) for channels in kept)
+            hidden = pruned_widths(profile.resolution, width, recipe.alpha)
         return build_generator(
             recipe.generator, profile.resolution, profile.num_classes, width, recipe.masked,
             dim_z=profile.teacher_dim_z if large else profile.dim_z, seed=self.seed, hidden=hidden,
         )  # fmt: skip
-
-    def _make_rule(self, alpha: float) -> MaskRule | GradualRule:
-        recipe, masks = self.recipe, self.generator.masks()
-        if self.mask_rule == "gradual":
-            return GradualRule(masks, alpha, self.total, self._importance())
-        if recipe.select is not None:
-            raise PpcdError(f"channels are selected by {recipe.select!r} under the rule 'gradual' alone")
-        pruning = self.switch_at if recipe.two_step else self.total
-        return MaskRule(masks, self.mask_rule, alpha, recipe.lambda_pp, pruning)
-
-    def _importance(self) -> Importance | None:
-        """What decides which channels go, where the masks do not."""
-        if self.recipe.select == "l1":
-            return lambda name: l1_norms(self.generator.convolution_of(name))
-        if self.recipe.select == "random":
-            masks = self.generator.masks()
-            return lambda name: torch.randperm(
-                masks[name].channels, generator=named_generator(self.seed, f"random channels {name}")
-            ).to(masks[name].weight)
-        return None
 
     def _make_discriminator(self) -> torch.nn.Module | None:
         """The discriminator, or None for a method that trains without."""
@@ -212,21 +155,19 @@ class Trainer(Step):
 
     @property
     def half_teacher(self) -> bool:
-        """Whether the teacher computes in bf16."""
-        return self.precision == "bf16" or (self.forms.half_teacher and has_bf16(self.device))
+        """Whether the teacher computes in bf16; its images, where they are compared, only if all of the run does."""
+        faster = self.forms.half_teacher and has_bf16(self.device) and self.recipe.lambda_pixel is None
+        return self.config.precision == "bf16" or faster
 
     def _make_teacher(self, generator: Generator | None) -> Teacher | None:
         if not self.recipe.needs_teacher:
             return None
         if generator is None:
             raise PpcdError(f"recipe {self.recipe.name!r} distils and needs a trained teacher")
-        if (generator.num_classes, generator.resolution) != (
-            self.profile.num_classes,
-            self.profile.resolution,
-        ):
+        theirs, ours = ((each.num_classes, each.resolution) for each in (generator, self.profile))
+        if theirs != ours:
             raise PpcdError(
-                f"the teacher knows {generator.num_classes} classes at {generator.resolution} px; the profile has "
-                f"{self.profile.num_classes} at {self.profile.resolution} px"
+                f"the teacher knows {theirs[0]} classes at {theirs[1]} px; the profile has {ours[0]} at {ours[1]} px"
             )
         if generator.dim_z > self.profile.dim_z:
             raise PpcdError(
@@ -235,11 +176,6 @@ class Trainer(Step):
         normalisation = self.recipe.normalisation if self.recipe.distil else "none"
         self.forms.of_teacher().apply(generator.to(self.device))
         return Teacher(generator, normalisation, self.seed, half=self.half_teacher)
-
-    def _make_teacher_discriminator(self) -> Discriminator | None:
-        if self.recipe.lambda_teacher_d is None or self.origin is None:
-            return None
-        return self._place(copy.deepcopy(self.origin.discriminator)).eval().requires_grad_(False)
 
     @property
     def ema(self) -> Ema:
@@ -276,7 +212,7 @@ class Trainer(Step):
 
     def autocast(self) -> torch.autocast:
         """The context of forward passes: `precision`."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Noise z [batch, dim_z] and labels y [batch], y with the frequencies of the training data.
@@ -285,7 +221,8 @@ class Trainer(Step):
         """
         batch = self.budget.batch_size
         z = torch.randn(batch, self.generator.dim_z, generator=self.noise)
-        y = self.labels[torch.randint(len(self.labels), (batch,), generator=self.noise)]
+        labels = self.data.labels
+        y = labels[torch.randint(len(labels), (batch,), generator=self.noise)]
         return self.processes.part(z).to(self.device), self.processes.part(y).to(self.device)
 
     def real_batch(self) -> tuple[Tensor, Tensor]:
@@ -341,7 +278,7 @@ class Trainer(Step):
         return LastState(self.generator, self.discriminator, moments)
 
     def extra_files(self) -> dict[str, str]:
-        """What a method leaves in the run's directory beside the generator: file name -> text."""
+        """What a method leaves in the run's directory besides the generator: file name -> text."""
         return {}
 
     def extra_state(self) -> dict[str, Any]:
@@ -351,19 +288,11 @@ class Trainer(Step):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take over `extra_state()`; the networks are loaded already."""
 
-    def check_same(self) -> None:
-        """Make sure that all processes hold the same weights and have closed the same channels.
-
-        Raises:
-            PpcdError: they do not.
-        """
-        compared: dict[str, list[Tensor]] = {
-            "the generator": list(self.generator.parameters()),
-            "its buffers": list(self.generator.buffers()),
-        }
-        if self.discriminator is not None:
-            compared["the discriminator"] = list(self.discriminator.parameters())
-        self.processes.check_same(compared)
+    @property
+    def networks(self) -> dict[str, torch.nn.Module]:
+        """The networks that learn, by name."""
+        found = {"generator": self.generator, "discriminator": self.discriminator}
+        return {name: network for name, network in found.items() if network is not None}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the training depends on: tensors and plain values only."""
