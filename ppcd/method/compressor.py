@@ -1,7 +1,7 @@
 """Compression of a trained generator inside of anybody's training: the masks, and the teacher's attention maps."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ppcd.base import PpcdError, full
 from ppcd.method.blocks import MASK
 from ppcd.method.compare import Example, unwrapped
-from ppcd.method.features import BlockFeatures, Hook
-from ppcd.method.losses import distance_of_maps, normalized_map
+from ppcd.method.distillation import Distillation, match_blocks
+from ppcd.method.earlier_rules import MaskRule
 from ppcd.method.masks import masks_of
 from ppcd.method.prunable import describe_sizes, reachable, try_slimming
 from ppcd.method.schedule import GradualRule, GradualSchedule, Importance
@@ -42,8 +42,13 @@ class Compressor:
         schedule: when the channels go.
         importance: what decides which channels go, by the mask's name; None: the gradients of the training.
         seed: of the samples from which the statistics of the teacher's classes are measured.
+        rule: what closes the masks; None: `GradualRule`.
+        average: replaces tensors by their means over the processes that train together; None: torch.distributed's.
+        checks: look for losses and gradients that are not finite.
 
     Attributes:
+        gradients: of the masks since the last step, by name.
+        guide: the distance to the teacher; None without one.
         iteration: calls of `step` so far.
 
     Raises:
@@ -63,6 +68,9 @@ class Compressor:
         schedule: GradualSchedule | None = None,
         importance: Importance | None = None,
         seed: int = 0,
+        rule: GradualRule | MaskRule | None = None,
+        average: Callable[[Iterable[Tensor]], None] | None = None,
+        checks: bool = True,
     ) -> None:
         if not isinstance(student, nn.Module):
             raise PpcdError(f"the student is a torch.nn.Module; got {type(student).__name__}")
@@ -77,65 +85,32 @@ class Compressor:
         if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
             raise PpcdError(f"iterations must be a positive integer; got {iterations!r}")
         self.alpha, self.iterations, self.iteration = alpha, iterations, 0
-        self.rule = GradualRule(self.masks, alpha, iterations, importance, schedule)
-        self._gradients: dict[str, Tensor] = {}
+        self.rule = rule or GradualRule(self.masks, alpha, iterations, importance, schedule)
+        self.average, self.checks = average or average_over_processes, checks
+        self.gradients: dict[str, Tensor] = {}  # of the masks, since the last step
+        self._taking = True
         self._broken = 0  # steps in a row without finite gradients
         for name, mask in self.masks.items():
             mask.weight.register_post_accumulate_grad_hook(partial(self._take, name))
-        self.teacher: Teacher | None = None
-        self._maps: dict[str, Tensor] = {}
-        self._sizes: dict[str, tuple[int, ...]] = {}
-        self._seen: tuple[Any, ...] | None = None  # the inputs that these maps are of
         self._loss: Tensor | None = None
         self._proved = getattr(self.network, "pp_res_example", None) is not None or not branches_of(self.network)
+        self.guide: Distillation | None = None
         if teacher is not None:
-            self._compare_with(teacher, teacher_blocks, normalisation, seed)
-
-    # The teacher
+            self.guide = self._compare_with(teacher, teacher_blocks, normalisation, seed)
 
     def _compare_with(
-        self, teacher: nn.Module, names: Mapping[str, str] | Sequence[str] | None, normalisation: str, seed: int
-    ) -> None:
+        self, teacher: Any, names: Mapping[str, str] | Sequence[str] | None, normalisation: str, seed: int
+    ) -> Distillation:
         if not isinstance(teacher, nn.Module):
             raise PpcdError(f"the teacher is a torch.nn.Module; got {type(teacher).__name__}")
         teacher = unwrapped(teacher)
         if masks_of(teacher):
             raise PpcdError("the teacher has masks; it is the network before ppcd.prunable, so prune a copy of it")
         if {id(each) for each in teacher.parameters()} & {id(each) for each in self.network.parameters()}:
-            raise PpcdError(
-                "teacher and student share weights: student = ppcd.prunable(copy.deepcopy(teacher), blocks)"
-            )
-        own = list(branches_of(self.network)) or [f"blocks.{i}" for i in range(len(self.network.blocks))]  # type: ignore[arg-type]
-        own = own[1:] or own
-        if names is None:
-            names = dict(zip(own, own, strict=True))
-        elif not isinstance(names, Mapping):
-            given = list(names)
-            if len(given) not in (len(own), len(own) + 1):
-                raise PpcdError(f"teacher_blocks names {len(given)} blocks; the student has {len(own) + 1}")
-            names = dict(zip(own, given[-len(own) :], strict=True))
-        if missing := [name for name in own if name not in names]:
-            raise PpcdError(f"teacher_blocks does not say which block of the teacher belongs to {missing[0]!r}")
-        self.blocks = own
-        self.teacher = Teacher(teacher, normalisation, seed, blocks=[names[name] for name in own])
-        norms = "any" if normalisation == "both" else None
-        self._student = BlockFeatures(self.network, own, self._keep_map, norms)
-        self.network.register_forward_pre_hook(Hook(self, "_before"), with_kwargs=True)
-        self.network.register_forward_hook(Hook(self, "_after"))
-
-    def _before(self, _: str, network: nn.Module, args: Any, kwargs: Any) -> None:
-        if torch.is_grad_enabled():
-            self._maps.clear()
-            self._seen = (*args, *kwargs.values())
-            self._student.begin()
-
-    def _after(self, _: str, network: nn.Module, args: Any, output: Any) -> None:
-        for name, features in self._student.end():
-            self._keep_map(name, features)
-
-    def _keep_map(self, name: str, features: Tensor) -> None:
-        """The attention map of a block, while its features are as the block gave them."""
-        self._sizes[name], self._maps[name] = tuple(features.shape[2:]), normalized_map(features)
+            raise PpcdError("teacher and student share weights; ppcd.prunable takes a copy.deepcopy of the teacher")
+        own = list(branches_of(self.network)) or [f"blocks.{i}" for i in range(len(self.network.blocks))]
+        blocks, theirs = match_blocks(own, names)
+        return Distillation(self.student, Teacher(teacher, normalisation, seed, blocks=theirs), blocks)
 
     def distillation(self, *inputs: Any) -> Tensor:
         """L_CD (eqs. 4 and 6) of the student's last images, to be added to their loss.
@@ -150,39 +125,24 @@ class Compressor:
         Raises:
             PpcdError: no teacher; maps of other sizes than the teacher's; a student that cannot become slim.
         """
-        if self.teacher is None:
+        if self.guide is None:
             raise PpcdError("distillation needs a teacher: ppcd.Compressor(student, teacher, ...)")
-        if not inputs or not isinstance(inputs[0], Tensor):
-            raise PpcdError("distillation takes what the student is called with: distillation(z, y)")
-        if self._seen is None or not _same(self._seen, inputs):
-            with torch.enable_grad():
-                self.student(*inputs)
-        ours, self._maps, self._seen = self._maps, {}, None
-        if missing := [name for name in self.blocks if name not in ours]:
-            raise PpcdError(f"block {missing[0]!r} is not called when the student draws")
-        theirs = self.teacher.features(*inputs)
-        for name, wanted in zip(self.blocks, theirs, strict=True):
-            if tuple(wanted.shape[2:]) != self._sizes[name]:
-                raise PpcdError(
-                    f"block {name!r}: the student's features are {_size(self._sizes[name])}, the teacher's "
-                    f"{_size(wanted.shape[2:])}; name the block of the same size in teacher_blocks"
-                )
+        self._loss = self.guide(*inputs)
         if not self._proved:
             self._proved = True
-            try_slimming(self.network, Example(tuple(map(_few, inputs)), {}))
-        self._loss = distance_of_maps(map(normalized_map, theirs), [ours[name] for name in self.blocks])
+            try_slimming(self.network, Example(inputs, {}).rows(4))
         return self._loss
 
     # The masks
 
     def _take(self, name: str, weight: Tensor) -> None:
         """Take a mask's gradient away from whoever else would use it."""
-        if weight.grad is not None:
+        if weight.grad is not None and self._taking:
             gradient, weight.grad = weight.grad, None
-            self._gradients[name] = self._gradients[name] + gradient if name in self._gradients else gradient
+            self.gradients[name] = self.gradients[name] + gradient if name in self.gradients else gradient
 
-    def step(self) -> None:
-        """Let the masks go on (eqs. 2, 3 and 5), after the optimiser's step.
+    def step(self) -> Tensor:
+        """Let the masks go on (eqs. 2, 3 and 5), after the optimiser's step. Returns L_PP, detached.
 
         Raises:
             PpcdError: no backward pass before it, all iterations used up, or losses that are not finite.
@@ -192,26 +152,25 @@ class Compressor:
                 f"all {self.iterations} iterations are done and every mask is frozen; ppcd.slim(student) is the network"
             )
         if not all(mask.frozen for mask in self.masks.values()):
-            if not self._gradients:
+            if not self.gradients:
                 raise PpcdError(
                     "step() comes after backward() of a loss of the student's images; no gradient has reached the masks"
                 )
             self._check_finite()
-            for name, gradient in self._gradients.items():
-                whole = torch.where(gradient.isfinite().all(), gradient, 0.0)
-                if torch.distributed.is_available() and torch.distributed.is_initialized():
-                    torch.distributed.all_reduce(whole)
-                    whole /= torch.distributed.get_world_size()
-                self.masks[name].weight.grad = whole
-            self.rule.backward()
-            self.rule.step(self.iteration)
-        self._gradients = {}
+            self.average(self.gradients.values())
+            self._taking = False  # what the rule adds is its own
+            for name, gradient in self.gradients.items():
+                self.masks[name].weight.grad = torch.where(gradient.isfinite().all(), gradient, 0.0)
+        loss = self.rule.backward()
+        self.rule.step(self.iteration)
+        self._taking, self.gradients = True, {}
         self.iteration += 1
+        return loss
 
     def _check_finite(self) -> None:
         """Where looking costs nothing, in each step; on a GPU, which would be waited for, in every 50th."""
-        gradients = list(self._gradients.values())
-        if gradients[0].is_cuda and self.iteration % 50:
+        gradients = list(self.gradients.values())
+        if not self.checks or (gradients[0].is_cuda and self.iteration % 50):
             return
         if self._loss is not None and not bool(full(self._loss.detach()).isfinite()):
             raise PpcdError("L_CD is not finite: the student's or the teacher's features have overflowed")
@@ -277,6 +236,15 @@ class Compressor:
         self.rule.load_state_dict(copy.deepcopy(state["rule"]))
 
 
+@torch.no_grad()
+def average_over_processes(tensors: Iterable[Tensor]) -> None:
+    """Replace tensors by their means over the processes of torch.distributed, where it is in use."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for tensor in tensors:
+            torch.distributed.all_reduce(tensor)
+            tensor /= torch.distributed.get_world_size()
+
+
 @dataclass(frozen=True)
 class LayerReport:
     """A masked layer: how many channels it has, keeps now and will keep; when it froze; what was forced or rescued."""
@@ -317,25 +285,3 @@ class Report:
                 f"{', '.join([frozen, *notes])}"
             )
         return "\n".join([*lines, describe_sizes(self.sizes, self.alpha)])
-
-
-def _same(seen: Sequence[Any], inputs: Sequence[Any]) -> bool:
-    """Whether these are the same inputs."""
-    if len(seen) != len(inputs):
-        return False
-    for a, b in zip(seen, inputs, strict=True):
-        if a is b:
-            continue
-        if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.shape != b.shape or a.dtype != b.dtype:
-            return False
-        if a.data_ptr() != b.data_ptr() and not torch.equal(a.to(b.device), b):
-            return False
-    return True
-
-
-def _few(value: Any) -> Any:
-    return value[:4].detach() if isinstance(value, Tensor) and value.dim() else value
-
-
-def _size(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
