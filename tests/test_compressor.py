@@ -112,10 +112,10 @@ def test_teacher_features_are_under_the_class_conditional_norm_that_follows() ->
     for block in list(teacher.blocks)[1:]:
         block.register_forward_hook(lambda m, a, out: outputs.append(out))
     z, y = batch(0)
-    found = compressor.teacher.features(z, y)
+    found = compressor.guide.teacher.features(z, y)
     torch.testing.assert_close(found[0], teacher.blocks[2].bn1(outputs[0], y))
     spread = torch.stack([found[1][y == label].mean((0, 2, 3)) for label in y.unique()])
-    assert spread.abs().max() < 1.5 and set(compressor.teacher.statistics) == {"blocks.2"}
+    assert spread.abs().max() < 1.5 and set(compressor.guide.teacher.statistics) == {"blocks.2"}
 
 
 def test_labels_as_one_hot_rows_and_no_labels() -> None:

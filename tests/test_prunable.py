@@ -12,6 +12,7 @@ import torch
 from foreign import CONVS, NORMS, ChunkedGenerator, Toy
 from torch import Tensor, nn
 
+import ppcd
 from ppcd.method.blocks import Branch
 from ppcd.method.masks import masks_of
 from ppcd.method.prunable import prunable
@@ -112,3 +113,16 @@ def test_a_generator_like_biggan_pytorchs() -> None:
     assert student.pp_res_branches["blocks.1.0"] == Branch("conv1", "bn2", "conv2")
     closed = close(student, 1)(*inputs(12, 5))
     torch.testing.assert_close(slim(student)(*inputs(12, 5)), closed, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("arch", ["biggan", "sagan", "sagan-hier", "sngan", "tinygan"])
+def test_networks_of_this_project(arch: str) -> None:
+    teacher = ppcd.build_generator(arch, 32, 3, 4, dim_z=16)
+    trained(teacher, *inputs(16))
+    expected = teacher(*inputs(16)).detach()
+    branches = {f"blocks.{i}": Branch("conv1", "bn2", "conv2") for i in range(3)}
+    student = ppcd.prunable(copy.deepcopy(teacher), None if arch == "tinygan" else branches)
+    torch.testing.assert_close(student(*inputs(16)), expected, rtol=0, atol=1e-4)
+    assert len(masks_of(student)) == 2 * len(teacher.blocks)
+    closed = close(student)(*inputs(16))
+    torch.testing.assert_close(ppcd.slim(student)(*inputs(16)), closed, rtol=0, atol=1e-4)

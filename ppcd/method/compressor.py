@@ -16,7 +16,7 @@ from ppcd.method.distillation import Distillation, match_blocks
 from ppcd.method.earlier_rules import MaskRule
 from ppcd.method.masks import masks_of
 from ppcd.method.prunable import describe_sizes, reachable, try_slimming
-from ppcd.method.schedule import GradualRule, GradualSchedule, Importance
+from ppcd.method.schedule import GradualRule, Importance
 from ppcd.method.slim import branches_of
 from ppcd.method.teacher import Teacher
 
@@ -39,7 +39,6 @@ class Compressor:
         teacher_blocks: the teacher's blocks for the student's, by the student's names, or all of them in order; None:
             of the same names. The first block is not compared, as in the paper.
         normalisation: of the teacher's features: "teacher", "statistics", "none" or "both"; see `Teacher`.
-        schedule: when the channels go.
         importance: what decides which channels go, by the mask's name; None: the gradients of the training.
         seed: of the samples from which the statistics of the teacher's classes are measured.
         rule: what closes the masks; None: `GradualRule`.
@@ -65,7 +64,6 @@ class Compressor:
         *,
         teacher_blocks: Mapping[str, str] | Sequence[str] | None = None,
         normalisation: str = "teacher",
-        schedule: GradualSchedule | None = None,
         importance: Importance | None = None,
         seed: int = 0,
         rule: GradualRule | MaskRule | None = None,
@@ -85,7 +83,7 @@ class Compressor:
         if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
             raise PpcdError(f"iterations must be a positive integer; got {iterations!r}")
         self.alpha, self.iterations, self.iteration = alpha, iterations, 0
-        self.rule = rule or GradualRule(self.masks, alpha, iterations, importance, schedule)
+        self.rule = rule or GradualRule(self.masks, alpha, iterations, importance)
         self.average, self.checks = average or average_over_processes, checks
         self.gradients: dict[str, Tensor] = {}  # of the masks, since the last step
         self._taking = True

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ppcd.base import PpcdError
-from ppcd.method.blocks import MASK, TRANSITION, Branch, attach, detach
+from ppcd.method.blocks import Branch, attach
 from ppcd.method.compare import SAME, Example, copied, difference, example, images_of, remember
 from ppcd.method.masks import ChannelMask, channels_to_prune, masks_of
 from ppcd.method.narrow import is_convolution, is_norm, narrow_norm, norm_channels, sizes
@@ -42,7 +42,7 @@ def prunable(
         alpha: for the line that is printed: what can be saved at this alpha, and at most.
 
     Returns:
-        The network.
+        The network; of this project's ResNet generators a new one.
 
     Raises:
         PpcdError: a name or a layer that does not fit; one line says which module and what is missing.
@@ -51,31 +51,52 @@ def prunable(
         raise PpcdError(f"prunable takes a torch.nn.Module; got {type(network).__name__}")
     if masks_of(network):
         raise PpcdError(f"{type(network).__name__} has masks already; prunable takes a network without")
-    if blocks is None and callable(own := getattr(network, "make_prunable", None)):  # the networks of this project
-        return own()
     tried = example(network, inputs)
-    if not isinstance(blocks, Mapping):
-        blocks = find_branches(network, blocks, tried)
-    if not blocks:
-        raise PpcdError("no block was named; give the blocks' names, or None to have them found")
-    for name, branch in blocks.items():
-        _check(network, name, branch)
-    _check_apart(network, blocks)
-    before = None if tried is None else images_of(network, tried)
-    for name, branch in blocks.items():
-        _insert(network.get_submodule(name), branch)
+    before = None if tried is None else _draw(network, tried)
+    size = (_parameters(network), _macs(network, tried))
+    if callable(own := getattr(network, "make_prunable", None)):  # the networks of this project
+        network = own(blocks)
+    else:
+        network = insert_branches(
+            network, find_branches(network, blocks, tried) if not isinstance(blocks, Mapping) else blocks
+        )
     marked: Any = network
-    marked.pp_res_branches = dict(blocks)  # for `ppcd.slim`
-    marked._ddp_params_and_buffers_to_ignore = [f"{name}.weight" for name in masks_of(network)]  # the Compressor's
-    network.register_forward_pre_hook(remember, with_kwargs=True)
+    marked.pp_res_before = size
     if tried is not None and before is not None:
         marked.pp_res_example = tried
         if difference(before, images_of(network, tried)) > SAME:
             raise PpcdError("the images have changed: a layer of a branch is used otherwise than as a layer")
         try_slimming(network, tried)
-    branches = f"PP-Res in {len(blocks)} block{'s' * (len(blocks) > 1)} of {type(network).__name__}"
-    print(f"{branches}: {describe_sizes(reachable(network, alpha), alpha)}")
+    print(f"{type(network).__name__}: {describe_sizes(reachable(network, alpha), alpha)}")
     return network
+
+
+def insert_branches(network: Network, blocks: Mapping[str, Branch]) -> Network:
+    """Put masks and transitions into these branches of a network, and mark it for `ppcd.slim`.
+
+    Raises:
+        PpcdError: as `prunable`.
+    """
+    if not blocks:
+        raise PpcdError("no block was named; give the blocks' names, or None to have them found")
+    for name, branch in blocks.items():
+        _check(network, name, branch)
+    _check_apart(network, blocks)
+    for name, branch in blocks.items():
+        _insert(network.get_submodule(name), branch)
+    marked: Any = network
+    marked.pp_res_branches = dict(blocks)
+    marked._ddp_params_and_buffers_to_ignore = [f"{name}.weight" for name in masks_of(network)]  # the Compressor's
+    network.register_forward_pre_hook(remember, with_kwargs=True)
+    return network
+
+
+def _draw(network: nn.Module, inputs: Example) -> list[Tensor]:
+    try:
+        return images_of(network, inputs)
+    except Exception as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PpcdError(f"{type(network).__name__} cannot be called with these inputs: {line}") from None
 
 
 def try_slimming(network: nn.Module, inputs: Example) -> None:
@@ -100,12 +121,10 @@ def reachable(network: nn.Module, alpha: float) -> dict[str, tuple[int, int | No
     MACs are None where it is not known how the network is called.
     """
     inputs = example(network, None)
-    one = None if inputs is None else inputs.rows(1)
-    plain = copied(network)
     return {
-        "before": (_parameters(network) - _inserted(network), _macs(plain, one)),
-        "at alpha": _slim_size(network, lambda channels: channels - channels_to_prune(channels, alpha), one),
-        "at the ceiling": _slim_size(network, lambda channels: 1, one),
+        "before": getattr(network, "pp_res_before", None) or (_parameters(network), _macs(network, inputs)),
+        "at alpha": _slim_size(network, lambda channels: channels - channels_to_prune(channels, alpha), inputs),
+        "at the ceiling": _slim_size(network, lambda channels: 1, inputs),
     }
 
 
@@ -124,12 +143,6 @@ def _parameters(network: nn.Module) -> int:
     return sum(each.numel() for each in network.parameters())
 
 
-def _inserted(network: nn.Module) -> int:
-    """Parameters of masks and of transitions that `prunable` has put in."""
-    parts = [each for name, each in network.named_modules() if name.rpartition(".")[2] in (MASK, TRANSITION)]
-    return sum(map(_parameters, parts))
-
-
 def _slim_size(network: nn.Module, kept: Callable[[int], int], inputs: Example | None) -> tuple[int, int | None]:
     trial = copied(network)
     for mask in masks_of(trial).values():
@@ -143,11 +156,8 @@ def _macs(network: nn.Module, inputs: Example | None) -> int | None:
     """Multiply-accumulates of convolutions and matrix products."""
     if inputs is None:
         return None
-    for layer in list(network.modules()):
-        if MASK in layer._modules:
-            detach(layer)
     with FlopCounterMode(display=False) as counter:
-        images_of(network, inputs)
+        images_of(network, inputs.rows(1))
     return counter.get_total_flops() // 2
 
 
@@ -299,9 +309,6 @@ def _run(
     handles += [block.register_forward_hook(keep) for block in blocks.values()]
     try:
         images_of(network, inputs)
-    except Exception as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PpcdError(f"{type(network).__name__} cannot be called with these inputs: {line}") from None
     finally:
         for handle in handles:
             handle.remove()

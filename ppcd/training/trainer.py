@@ -25,7 +25,6 @@ from ppcd.networks.discriminators import Discriminator, build_discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 from ppcd.networks.io import LastState, adam_moments, load_adam_moments
 from ppcd.networks.layers import SharedBatch, shared_batch
-from ppcd.networks.ppres import insert_pp_res
 from ppcd.runs.config import RunConfig
 from ppcd.training.distributed import ALONE, Processes, check_share
 from ppcd.training.pruning import make_rule, pruned_widths, switch_iteration
@@ -146,7 +145,8 @@ class Trainer(Step):
     def _make_generator(self) -> Generator:
         profile, recipe = self.profile, self.recipe
         if recipe.start == "teacher" and self.origin is not None:
-            return insert_pp_res(self.origin.generator) if recipe.masked else copy.deepcopy(self.origin.generator)
+            generator = self.origin.generator
+            return generator.make_prunable() if recipe.masked else copy.deepcopy(generator)
         large = recipe.teacher_size
         width = profile.teacher_width if large else profile.student_width
         hidden = None
