@@ -10,7 +10,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ppcd.base import PpcdError
+    from ppcd.method.blocks import Branch
+    from ppcd.method.compressor import Compressor
     from ppcd.method.masks import ChannelMask
+    from ppcd.method.narrow import register_norm
+    from ppcd.method.prunable import prunable
+    from ppcd.method.restore import load_slim
     from ppcd.method.slim import slim
     from ppcd.metrics.complexity import complexity
     from ppcd.networks.biggan_pytorch import (
@@ -24,7 +29,9 @@ if TYPE_CHECKING:
     from ppcd.networks.io import load_generator, save_generator
 
 __all__ = [
+    "Branch",
     "ChannelMask",
+    "Compressor",
     "PpcdError",
     "biggan_pytorch_state_dict",
     "build_discriminator",
@@ -33,6 +40,9 @@ __all__ = [
     "load_biggan_pytorch",
     "load_biggan_pytorch_discriminator",
     "load_generator",
+    "load_slim",
+    "prunable",
+    "register_norm",
     "save_biggan_pytorch",
     "save_generator",
     "slim",
@@ -49,7 +59,12 @@ _MODULES = {
     "ppcd.networks.io": ("load_generator", "save_generator"),
     "ppcd.networks.discriminators": ("build_discriminator",),
     "ppcd.networks.generators": ("build_generator",),
+    "ppcd.method.blocks": ("Branch",),
+    "ppcd.method.compressor": ("Compressor",),
     "ppcd.method.masks": ("ChannelMask",),
+    "ppcd.method.narrow": ("register_norm",),
+    "ppcd.method.prunable": ("prunable",),
+    "ppcd.method.restore": ("load_slim",),
     "ppcd.method.slim": ("slim",),
     "ppcd.metrics.complexity": ("complexity",),
 }

@@ -87,7 +87,7 @@ def test_a_teacher_in_half_precision_says_nearly_the_same(monkeypatch: pytest.Mo
     student = build_generator("sagan", 32, 10, 4, dim_z=16, seed=6)(z, y, return_features=True)[1][1:]
     a, b = (class_aware_distillation(teacher.features(z, y), student).item() for teacher in (whole, half))
     assert a != b and b == pytest.approx(a, rel=2e-3)
-    assert half.statistics[2][0].dtype == torch.float32
+    assert half.statistics["blocks.2"][0].dtype == torch.float32
     for there in (True, False):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda there=there: there)
         assert trainer_of("ppcd", FAST).teacher.half == there

@@ -56,7 +56,7 @@ def test_the_method_stands_on_torch_and_base_alone(module: str) -> None:
     assert of_the_project <= {"ppcd.base"}
     tree = ast.parse(MODULES[module].read_text())
     others = {node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
-    standard = {"collections", "contextlib", "dataclasses", "typing"}
+    standard = {"collections", "contextlib", "dataclasses", "functools", "typing"}
     assert others <= {"torch", "jaxtyping", "ppcd"} | standard
 
 

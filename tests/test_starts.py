@@ -16,7 +16,6 @@ from ppcd.method.slim import slim
 from ppcd.networks.discriminators import build_discriminator
 from ppcd.networks.generators import Generator, build_generator
 from ppcd.networks.io import LastState
-from ppcd.networks.ppres import insert_pp_res
 from ppcd.runs.config import run_config
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import RECIPES, Recipe, get_recipe
@@ -67,7 +66,7 @@ def test_pp_res_blocks_are_inserted_without_a_change_of_the_images(arch: str, re
         build_generator(arch, resolution, CLASSES, width=4, dim_z=8, seed=1)
     )  # fmt: skip
     generator.train()(*inputs(generator))
-    inserted = insert_pp_res(generator)
+    inserted = generator.make_prunable()
     assert len(inserted.masks()) == 2 * len(generator.blocks)
     assert largest_difference(images(inserted), images(generator)) < 1e-4
     with torch.no_grad():  # a transition that is not the identity is seen

@@ -8,6 +8,8 @@ from reference import batch_norm, largest_difference, noise_and_labels, randomis
 from torch import Tensor
 
 from ppcd.method import losses
+from ppcd.method.distillation import Distillation
+from ppcd.method.features import BlockFeatures
 from ppcd.method.teacher import NORMALISATIONS, Teacher
 from ppcd.networks.blocks import GeneratorBlock
 from ppcd.networks.generators import Generator, build_generator
@@ -142,7 +144,7 @@ def test_each_class_has_its_own_statistics(
         patch.setattr(Generator, "forward", listen)
         teacher = Teacher(network, normalisation, samples_per_class=5)
         teacher.features(*noise_and_labels(CLASSES, 8, CLASSES, seed=5))
-    measurements = seen[:CLASSES]  # what follows are the features that were asked for
+    measurements = seen[1 : 1 + CLASSES]  # after the features that were asked for
     z, y = torch.cat([z for z, _ in measurements]), torch.cat([y for _, y in measurements])
     assert y.bincount().tolist() == [5] * CLASSES
     assert len(z.unique(dim=0)) == 5 * CLASSES
@@ -237,11 +239,7 @@ def distance(network: Generator, normalisation: str, student: Generator | None =
     student = copy.deepcopy(network) if student is None else student
     teacher = Teacher(copy.deepcopy(network), normalisation)
     z, y = noise_and_labels(6, network.dim_z, CLASSES, seed=2)
-    with torch.no_grad():
-        _, features = student.eval()(z, y, return_features=True)
-        return losses.class_aware_distillation(
-            teacher.features(z, y), teacher.of_student(student, features, z, y)
-        ).item()
+    return Distillation(student.eval(), teacher, teacher.blocks)(z, y).item()
 
 
 @pytest.mark.parametrize("resolution", [32, 64])
@@ -254,25 +252,30 @@ def test_a_student_equal_to_its_teacher_has_no_distance(arch: str, resolution: i
     assert distance(network, "both", generator(arch, network.dim_z, resolution, seed=1)) > 0.01
 
 
+def under_its_norms(student: Generator) -> dict[str, torch.Tensor]:
+    """A student's features of the second and the last block, as the reading "both" compares them."""
+    found: dict[str, torch.Tensor] = {}
+    watched = BlockFeatures(student, ["blocks.1", "blocks.2"], found.__setitem__, "any")
+    watched.begin()
+    student(*noise_and_labels(6, 8, CLASSES, seed=2))
+    assert watched.end() == []
+    return found
+
+
 def test_the_students_norms_are_constants_of_the_distance() -> None:
-    """In training mode too: no gradient reaches the norm that normalises, and its statistics and vectors stay."""
-    student, teacher = generator(seed=1), Teacher(generator(), "both")
-    z, y = noise_and_labels(6, 8, CLASSES, seed=2)
-    features = [each.detach().requires_grad_() for each in student(z, y, return_features=True)[1]]
-    before = copy.deepcopy(student.state_dict())
-    normalised = teacher.of_student(student, features, z, y)
-    losses.class_aware_distillation(teacher.features(z, y), normalised).backward()
-    assert features[0].grad is None and all(each.grad is not None for each in features[1:])
-    assert all(parameter.grad is None for parameter in student.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+    """In training mode too: no gradient reaches the norm that normalises."""
+    student = generator(seed=1).train()
+    under_its_norms(student)["blocks.1"].square().sum().backward()
+    reached = {name for name, parameter in student.named_parameters() if parameter.grad is not None}
+    assert "blocks.1.conv2.weight" in reached and not any(name.startswith("blocks.2.") for name in reached)
     assert all(module.training for module in student.modules())
 
 
 def test_the_constant_norm_is_the_norm_at_evaluation() -> None:
-    student, teacher = generator("sagan", seed=1), Teacher(generator(), "both")
+    student = generator("sagan", seed=1).eval()
     z, y = noise_and_labels(6, 8, CLASSES, seed=2)
+    found = under_its_norms(student)
     with torch.no_grad():
-        _, features = student.eval()(z, y, return_features=True)
-        middle, last = teacher.of_student(student, features, z, y)
-        assert largest_difference(middle, student.blocks[2].bn1(features[1], y)) < 1e-4
-        assert largest_difference(last, student.output_norm(features[2])) < 1e-4
+        _, features = student(z, y, return_features=True)
+        assert largest_difference(found["blocks.1"], student.blocks[2].bn1(features[1], y)) < 1e-4
+        assert largest_difference(found["blocks.2"], student.output_norm(features[2])) < 1e-4

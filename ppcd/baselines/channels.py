@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ppcd.base import PpcdError
-from ppcd.method.slim import narrow
+from ppcd.method.narrow import narrow
 from ppcd.networks.generators import BASE, Generator
 from ppcd.networks.layers import SelfAttention
 

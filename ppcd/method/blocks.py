@@ -1,5 +1,6 @@
 """The PP-Res block (section 3.2; Figure 2, right), and how it becomes slim."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from ppcd.base import PpcdError
 from ppcd.method.masks import ChannelMask
-from ppcd.method.slim import narrow
+from ppcd.method.narrow import narrow
 
 
 class PPResBlock(nn.Module):
@@ -95,3 +96,54 @@ def kept(mask: ChannelMask | None, name: str) -> Tensor | None:
     if not mask.frozen:
         raise PpcdError(f"{name} has not frozen, so which channels go is not decided; train on, or mask.freeze(...)")
     return mask.indices
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The layers of a residual branch, by their names inside of the block ("conv1", "main.2").
+
+    Args:
+        conv1: the first convolution; its filters go where the first mask closes.
+        norm: the norm that follows it, batch, instance or class-conditional; None where none does.
+        conv2: the second convolution, whose output is added to the skip's.
+        depthwise: depthwise convolutions between norm and conv2, where conv2 is a 1x1 convolution.
+    """
+
+    conv1: str
+    norm: str | None
+    conv2: str
+    depthwise: tuple[str, ...] = ()
+
+
+MASK, TRANSITION = "pp_res_mask", "pp_res_transition"
+
+
+def attach(layer: nn.Module, mask: ChannelMask, transition: nn.Conv2d | None = None) -> None:
+    """Let a mask follow a layer; after the second convolution the 1x1 transition too.
+
+    They are modules of the layer, which stays where it is and what it is: a forward hook puts them to its output.
+    """
+    layer.add_module(MASK, mask)
+    if transition is not None:
+        layer.add_module(TRANSITION, transition)
+    layer.register_forward_hook(masked_output)
+
+
+def masked_output(layer: nn.Module, args: Any, output: Tensor) -> Tensor:
+    """The forward hook of `attach`."""
+    h = layer.get_submodule(MASK)(output)
+    return layer.get_submodule(TRANSITION)(h) if TRANSITION in layer._modules else h
+
+
+def detach(layer: nn.Module) -> tuple[Any, Any]:
+    """Undo `attach`; the mask and the transition, None where there was none."""
+    for key, hook in list(layer._forward_hooks.items()):
+        if hook is masked_output:
+            del layer._forward_hooks[key]
+    return layer._modules.pop(MASK), layer._modules.pop(TRANSITION, None)
+
+
+def set_module(parent: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module at a place by its name."""
+    *path, last = name.split(".")
+    setattr(parent.get_submodule(".".join(path)), last, module)

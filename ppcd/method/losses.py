@@ -3,7 +3,7 @@
 `^T` is the teacher (BigGAN), `^S` the student (PPCD-GAN).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -46,11 +46,16 @@ def class_aware_distillation(teacher_features: Sequence[Tensor], student_feature
             "class-aware distillation needs as many teacher as student features, at least one; "
             f"got {len(teacher_features)} and {len(student_features)}"
         )
-    distances = []
     for k, (o_t, o_s) in enumerate(zip(teacher_features, student_features, strict=True)):
         if o_t.shape[0] != o_s.shape[0] or o_t.shape[2:] != o_s.shape[2:]:
             raise PpcdError(f"features {k} differ in batch or size: {tuple(o_t.shape)} and {tuple(o_s.shape)}")
-        distances.append(torch.linalg.vector_norm(normalized_map(o_t) - normalized_map(o_s), dim=1).mean())  # eq. 4
+    return distance_of_maps(map(normalized_map, teacher_features), map(normalized_map, student_features))
+
+
+def distance_of_maps(teacher_maps: Iterable[Tensor], student_maps: Iterable[Tensor]) -> Tensor:
+    """L_CD (eqs. 4 and 6) of L normalised maps [batch, pixels] each."""
+    pairs = zip(teacher_maps, student_maps, strict=True)
+    distances = [torch.linalg.vector_norm(f_t - f_s, dim=1).mean() for f_t, f_s in pairs]  # eq. 4
     return torch.stack(distances).mean()  # eq. 6
 
 

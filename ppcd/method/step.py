@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ppcd.method import losses
-from ppcd.method.earlier_rules import MaskRule
+from ppcd.method.compressor import Compressor
+from ppcd.method.distillation import Distillation
 from ppcd.method.ema import Ema
-from ppcd.method.masks import masks_of
-from ppcd.method.schedule import GradualRule
 from ppcd.method.teacher import Teacher
 
 
@@ -48,24 +47,24 @@ class Step:
         generator: the student, with masks where it is pruned.
         discriminator: None for a method that trains without.
         teacher: None without distillation.
-        distils: whether L_CD is a term of the loss.
+        guide: L_CD; None where it is no term of the loss.
         teacher_discriminator: frozen; None without that term.
-        optimizer_g: of all of G's weights but the masks, which have their rule.
-        rule: closes the masks; None without masks.
+        optimizer_g: of all of G's weights but the masks.
+        compressor: of the masks; None where none learn.
         averages: of G's weights, by name.
         pieces: batches whose gradients are accumulated for one step of an optimiser.
         discriminator_steps: for each step of G.
-        phase: "prune" leaves out what comes from the teacher, "distil" leaves the masks alone (PPCD-GAN*).
+        phase: "prune" leaves out what comes from the teacher (PPCD-GAN*).
     """
 
     generator: Any
     discriminator: nn.Module | None
     teacher: Teacher | None
-    distils: bool
+    guide: Distillation | None
     teacher_discriminator: nn.Module | None
     optimizer_g: torch.optim.Adam
     optimizer_d: torch.optim.Adam | None
-    rule: MaskRule | GradualRule | None
+    compressor: Compressor | None
     averages: dict[str, Ema]
     objective: Objective
     device: torch.device
@@ -134,7 +133,6 @@ class Step:
 
     def generator_step(self) -> dict[str, Tensor]:
         """A step of G, and of its masks where they still learn. Returns the parts of its loss, detached."""
-        rule = self.rule if self.phase != "distil" else None
         self.optimizer_g.zero_grad(set_to_none=True)
         found: dict[str, Tensor] = {}
         for _ in range(self.pieces):
@@ -144,34 +142,30 @@ class Step:
                 loss, parts = self.generator_loss(z, y)  # eq. 8 without L_PP
             without = self._distillation_of_masks(parts.get("loss_cd"))
             (loss / self.pieces).backward()
-            for weight, gradient in without.items():
-                weight.grad = weight.grad - gradient / self.pieces  # type: ignore[operator]
+            for name, gradient in without.items():
+                self.compressor.gradients[name] -= gradient / self.pieces  # type: ignore[union-attr]
             for name, part in parts.items():
                 found[name] = found.get(name, 0) + part.detach() / self.pieces
         learned = [weight for group in self.optimizer_g.param_groups for weight in group["params"]]
-        masks = [mask.weight for mask in masks_of(self.generator).values()]
-        self.average_gradients([*learned, *masks], found.values())
+        self.average_gradients(learned, found.values())
 
         # Step G's weights, then the masks
-        if rule is not None:
-            found["loss_pp"] = rule.backward()  # eqs. 2 and 5: their gradient reaches the masks alone
         self.optimizer_g.step()
-        if rule is not None:
-            rule.step(self.iteration)  # eq. 3
+        if self.compressor is not None:
+            found["loss_pp"] = self.compressor.step()  # eqs. 2, 3 and 5: the gradient of L_PP reaches the masks alone
         return found
 
     def generator_loss(self, z: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 8 without L_PP, which the rule of the masks adds, and its parts by name."""
         objective = self.objective
-        fakes, features = self.generator(z, y, return_features=True)
+        fakes = self.generator(z, y)
         adversarial = self.adversarial(fakes, y)  # eq. 7
-        distance = torch.zeros((), device=self.device)
-        wanted = None
-        if self.teacher is not None and self.phase != "prune" and (self.distils or objective.lambda_pixel is not None):
-            wanted, theirs = self.teacher.images_and_features(z, y)
-            if self.distils:
-                student = self.teacher.of_student(self.generator, features, z, y)
-                distance = losses.class_aware_distillation(theirs, student)  # eqs. 4 and 6
+        distance, wanted = torch.zeros((), device=self.device), None
+        if self.guide is not None and self.phase != "prune":
+            distance = self.guide(z, y)  # eqs. 4 and 6
+            wanted = self.guide.images
+        elif self.teacher is not None and self.phase != "prune":
+            wanted, _ = self.teacher.images_and_features(z, y)
         loss = losses.total(adversarial, distance, 0.0, objective.lambda_cd, objective.lambda_pp)  # eq. 8
         parts = {"loss_adv": adversarial, "loss_cd": distance}
 
@@ -191,12 +185,12 @@ class Step:
         _, generator_loss = losses.ADVERSARIAL[self.objective.adversarial]
         return generator_loss(self.discriminator(fakes, y))
 
-    def _distillation_of_masks(self, distance: Tensor | None) -> dict[nn.Parameter, Tensor]:
-        """Gradients of L_CD with respect to open masks, to be subtracted where `masks_distil` is False; else none."""
-        if self.objective.masks_distil or distance is None or not distance.requires_grad:
+    def _distillation_of_masks(self, distance: Tensor | None) -> dict[str, Tensor]:
+        """Gradients of L_CD in the open masks, to be subtracted where `masks_distil` is False; else none."""
+        if self.objective.masks_distil or distance is None or not distance.requires_grad or self.compressor is None:
             return {}
-        weights = [mask.weight for mask in masks_of(self.generator).values() if not mask.frozen]
+        weights = {name: mask.weight for name, mask in self.compressor.masks.items() if not mask.frozen}
         if not weights:
             return {}
-        gradients = torch.autograd.grad(self.objective.lambda_cd * distance, weights, retain_graph=True)
+        gradients = torch.autograd.grad(self.objective.lambda_cd * distance, list(weights.values()), retain_graph=True)
         return dict(zip(weights, gradients, strict=True))

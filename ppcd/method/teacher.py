@@ -3,10 +3,9 @@
 The paper normalises the teacher's features class-conditionally "to avoid class leakage" and does not say how. A
 normalisation that L_CD trained alone would collapse to flat maps, so nothing here learns:
 
-- "teacher": the teacher's own class-conditional BN that follows the block. After its last block it has none
-  that knows the class; there, statistics of each class are measured from the teacher's own samples, once, when the
-  class first occurs.
-  (At 64 and 128 px self-attention stands between one block and the next; the features are those before it, the BN's
+- "teacher": the teacher's own class-conditional norm that follows the block. Where none follows (after the last block),
+  statistics of each class are measured from the teacher's own samples, once, when the class first occurs.
+  (At 64 and 128 px self-attention stands between one block and the next; the features are those before it, the norm's
   statistics those after it. The two are the same while gamma is 0.)
 - "statistics": such statistics after every block.
 - "none": the features as they are, the class-leakage ablation.
@@ -18,29 +17,34 @@ Under "teacher" and "statistics" the student's features stay as they are, and a 
 above 0; under "both" and "none" it is 0 (`figures/<profile>/lcd_range`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ppcd.base import PpcdError, named_generator
+from ppcd.method.features import BlockFeatures, labels_of, of_class
 
-NORMALISATIONS = ("teacher", "statistics", "none", "both")
+NORMS = {"teacher": "conditional", "statistics": None, "none": None, "both": "any"}  # as `BlockFeatures` has them
+NORMALISATIONS = tuple(NORMS)
 
 
 class Teacher:
     """Features of a frozen generator in evaluation mode, for L_CD.
 
     Args:
-        generator: the teacher, a `ppcd.networks.generators.Generator`; it is frozen and put into evaluation mode.
+        generator: the teacher, any generator of images; it is frozen and put into evaluation mode.
         normalisation: one of NORMALISATIONS.
         seed: of the samples from which the statistics of the classes are measured.
         samples_per_class: how many.
         half: compute in bf16; statistics of classes are measured in float32 all the same.
+        blocks: names of the residual blocks that are compared, in the order in which they are called; None: of a
+            generator of this project, the second to the last.
 
     Raises:
-        PpcdError: unknown normalisation, or a generator of one block (L_CD starts at the second).
+        PpcdError: unknown normalisation, no block to compare, or a name that is none.
     """
 
     def __init__(
@@ -50,101 +54,100 @@ class Teacher:
         seed: int = 0,
         samples_per_class: int = 64,
         half: bool = False,
+        blocks: Sequence[str] | None = None,
     ) -> None:
-        if normalisation not in NORMALISATIONS:
-            raise PpcdError(f"unknown normalisation {normalisation!r}; expected one of: {', '.join(NORMALISATIONS)}")
-        if len(generator.blocks) < 2:
+        if normalisation not in NORMS:
+            raise PpcdError(f"unknown normalisation {normalisation!r}; expected one of: {', '.join(NORMS)}")
+        if blocks is None:
+            blocks = [f"blocks.{index}" for index in range(1, len(getattr(generator, "blocks", ())))]
+        if not blocks:
             raise PpcdError("class-aware distillation starts at the second block; this teacher has one")
         self.generator = generator.eval().requires_grad_(False)
-        self.normalisation, self.half = normalisation, half
-        self.statistics: dict[int, tuple[Tensor, Tensor]] = {}  # block -> mean and variance, [class, channel]
-        last = len(generator.blocks) - 1
-        self._measured = {"teacher": [last], "statistics": list(range(1, last + 1)), "none": [], "both": []}[
-            normalisation
-        ]
-        self._missing = set(range(generator.num_classes)) if self._measured else set[int]()  # classes
-        noise = named_generator(seed, "teacher statistics")
-        self._noise = [torch.randn(samples_per_class, self.dim_z, generator=noise) for _ in sorted(self._missing)]
+        self.normalisation, self.half, self.blocks = normalisation, half, list(blocks)
+        self.samples_per_class = samples_per_class
+        self._features: dict[str, Tensor] = {}
+        self._normed = BlockFeatures(generator, blocks, self._keep, NORMS[normalisation])
+        self._plain = BlockFeatures(generator, blocks, self._keep, None)
+        self.statistics: dict[str, tuple[Tensor, Tensor]] = {}  # block -> mean and variance, [class, channel]
+        self._measured: set[str] | None = set(blocks) if normalisation == "statistics" else None  # None: not known yet
+        self._known: set[int] = set()  # classes whose statistics are measured
+        self._stream, self._noise = named_generator(seed, "teacher statistics"), list[Tensor]()
 
     @property
-    def dim_z(self) -> int:
-        return self.generator.dim_z
+    def dim_z(self) -> int | None:
+        """The noise entries that it takes; None: not known, those that the student takes."""
+        return getattr(self.generator, "dim_z", None)
 
-    @torch.no_grad()
-    def _measure(self, y: Tensor) -> None:
-        """The statistics of those of these classes that have none yet."""
-        if not self._missing:
-            return
-        for label in sorted(self._missing.intersection(y.tolist())):
-            z = self._noise[label].to(y.device)
-            with torch.autocast(y.device.type, enabled=False):
-                _, features = self.generator(z, torch.full((len(z),), label, device=y.device), return_features=True)
-            for block in self._measured:
-                var, mean = torch.var_mean(features[block], dim=(0, 2, 3), correction=0)
-                if block not in self.statistics:
-                    empty = mean.new_full((self.generator.num_classes, len(mean)), torch.nan)
-                    self.statistics[block] = (empty, empty.clone())
-                for moment, value in zip(self.statistics[block], (mean, var), strict=True):
-                    moment[label] = value
-            self._missing.discard(label)
-
-    def _normalise(self, block: int, features: Tensor, condition: Tensor, y: Tensor) -> Tensor:
-        if block in self.statistics:
-            mean, var = (moment[y][:, :, None, None] for moment in self.statistics[block])
-            return (features - mean) * torch.rsqrt(var + 1e-5)
-        if self.normalisation == "teacher":
-            following = self.generator.residual_blocks()[block + 1]
-            return following.bn1(features, condition)
-        return features
-
-    def of_student(
-        self, generator: Any, features: list[Tensor], z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
-    ) -> list[Float[Tensor, "batch channel height width"]]:
-        """A student's features of the second to the last block, as L_CD compares them with `features`.
-
-        Args:
-            generator: the student.
-            features: of all of its blocks, for z and y.
-        """
-        if self.normalisation != "both":
-            return features[1:]
-        return following_norms(generator, features, z, y)
-
-    def features(
-        self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
-    ) -> list[Float[Tensor, "batch channel height width"]]:
-        """Normalised features of the second to the last block, for the student's noise z."""
-        return self.images_and_features(z, y)[1]
+    def features(self, z: Tensor, *others: Any) -> list[Float[Tensor, "batch channel height width"]]:
+        """Normalised features of the blocks, for the student's inputs."""
+        return self.images_and_features(z, *others)[1]
 
     @torch.no_grad()
     def images_and_features(
-        self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
+        self, z: Tensor, *others: Any
     ) -> tuple[Tensor, list[Float[Tensor, "batch channel height width"]]]:
         """The teacher's images and its normalised features, of one forward pass.
 
         The teacher takes the first of the student's noise entries where it has fewer (BigGAN 120, SA-GAN 128).
+
+        Args:
+            z: noise [batch, ...].
+            others: what else the student takes: labels [batch], or one-hot rows.
         """
-        self._measure(y)
-        z = z[:, : self.dim_z]
+        z = z if self.dim_z is None else z[:, : self.dim_z]
+        y = labels_of(others, len(z)).to(z.device)
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.half):
-            images, features = self.generator(z, y, return_features=True)
-            if self.normalisation == "both":
-                return images, following_norms(self.generator, features, z, y)
-            _, conditions = self.generator.conditions(z, y)
-            return images, [
-                self._normalise(block, features[block], conditions[min(block + 1, len(conditions) - 1)], y)
-                for block in range(1, len(features))
-            ]
+            images, left = self._run(self._normed, z, others)
+            if self.normalisation in ("teacher", "statistics"):
+                if self._measured is None:
+                    self._measured = set(left)
+                self._measure(z, y, others)
+                for name in self._measured:
+                    features = left.get(name, self._features.get(name))
+                    mean, var = (moment[y][:, :, None, None] for moment in self.statistics[name])
+                    self._features[name] = (features - mean) * torch.rsqrt(var + 1e-5)
+            else:
+                self._features |= left
+        found = [self._features[name] for name in self.blocks]
+        self._features.clear()
+        return images, found
 
+    def _keep(self, name: str, features: Tensor) -> None:
+        self._features[name] = features.clone()  # what follows may change them in place
 
-def following_norms(
-    generator: Any, features: list[Tensor], z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
-) -> list[Float[Tensor, "batch channel height width"]]:
-    """Features of the second to the last block after the norm that follows each, as a constant function of them."""
-    with torch.no_grad():
-        _, conditions = generator.conditions(z, y)
-    blocks = generator.residual_blocks()
-    inner = [
-        blocks[index + 1].bn1.as_constant(features[index], conditions[index + 1]) for index in range(1, len(blocks) - 1)
-    ]
-    return [*inner, generator.output_norm.as_constant(features[-1])]
+    def _run(self, watched: BlockFeatures, z: Tensor, others: Sequence[Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """A forward pass: the images, and the features of the blocks that no norm follows."""
+        watched.begin()
+        try:
+            images = self.generator(z, *others)
+        finally:
+            left = dict(watched.end())
+        if missing := [name for name in self.blocks if name not in left and name not in self._features]:
+            raise PpcdError(f"block {missing[0]!r} is not called when the teacher draws")
+        return images, left
+
+    def _measure(self, z: Tensor, y: Tensor, others: Sequence[Any]) -> None:
+        """The statistics of those of these classes that have none yet."""
+        if not self._measured or len(self._known) == getattr(self.generator, "num_classes", None):
+            return
+        kept = dict(self._features)
+        for label in sorted(set(y.tolist()) - self._known):
+            while len(self._noise) <= label:
+                self._noise.append(torch.randn(self.samples_per_class, *z.shape[1:], generator=self._stream))
+            noise = self._noise[label].to(z)
+            alike = [of_class(each, label, len(noise)) for each in others]
+            with torch.autocast(z.device.type, enabled=False):
+                self._run(self._plain, noise, alike)
+            for name in self._measured:
+                self._store(name, label, *torch.var_mean(self._features[name], dim=(0, 2, 3), correction=0))
+            self._known.add(label)
+        self._features.clear()
+        self._features.update(kept)
+
+    def _store(self, name: str, label: int, var: Tensor, mean: Tensor) -> None:
+        rows = max(label + 1, getattr(self.generator, "num_classes", 0))
+        tables = self.statistics.get(name, (mean[:0].new_empty(0, len(mean)),) * 2)
+        if len(tables[0]) < rows:
+            grown = [torch.cat([each, each.new_full((rows - len(each), len(mean)), torch.nan)]) for each in tables]
+            self.statistics[name] = tables = (grown[0], grown[1])
+        tables[0][label], tables[1][label] = mean, var

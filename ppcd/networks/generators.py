@@ -3,6 +3,7 @@
 Sources of the tables: BigGAN-PyTorch's `BigGAN.py` (`G_arch`), and Tiny-GAN's `model.py`.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, overload
 
@@ -11,8 +12,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ppcd.base import PpcdError, full
+from ppcd.base import PpcdError, full, named_generator
+from ppcd.method.blocks import Branch
 from ppcd.method.masks import ChannelMask, masks_of
+from ppcd.method.prunable import insert_branches
 from ppcd.networks.blocks import GeneratorBlock
 from ppcd.networks.initialisation import initialise
 from ppcd.networks.layers import BatchNorm2d, ClassConditionalBatchNorm, LayerMaker, SelfAttention
@@ -186,6 +189,36 @@ class Generator(nn.Module):
     def masks(self) -> dict[str, ChannelMask]:
         """The 2N mask layers by name ("blocks.0.mask1", ...), first to last; empty if there are none."""
         return masks_of(self)
+
+    def make_prunable(self, blocks: Iterable[str] | None = None) -> "Generator":
+        """For `ppcd.prunable`: a copy with PP-Res blocks; of Tiny-GAN itself, with masks and transitions attached.
+
+        Masks are open (m = 0.999994) and transitions the identity, also under spectral norm, since the largest
+        singular value of the identity is 1: the images agree to 1e-4.
+
+        Raises:
+            PpcdError: blocks other than all of them, or PP-Res blocks that are there already.
+        """
+        names = [f"blocks.{index}" for index in range(len(self.blocks))]
+        if blocks is not None and set(blocks) != set(names):
+            raise PpcdError(f"a generator of this project is pruned in all of its blocks: {', '.join(names)}")
+        if not self.residual_blocks():
+            layers = Branch("pointwise1", "bn2", "pointwise2", depthwise=("depthwise2",))
+            return insert_branches(self, dict.fromkeys(names, layers))
+        if self.config.transition:
+            raise PpcdError("this generator has PP-Res blocks; they take the place of plain residual blocks")
+        result = Generator(replace(self.config, masked=True, transition=True)).to(next(self.parameters()))
+        result.load_state_dict(self.state_dict(), strict=False)
+        with torch.no_grad():
+            for index, block in enumerate(result.residual_blocks()):
+                transition: Any = block.transition
+                nn.init.dirac_(transition.weight)
+                transition.bias.zero_()
+                if self.config.spectral_norm:
+                    start = named_generator(0, f"transition {index}")
+                    transition.u.copy_(torch.randn(transition.u.shape, generator=start))
+                    transition.u.div_(transition.u.norm())
+        return result.train(self.training)
 
     def slimmed(self, for_training: bool) -> None:
         """Called by `ppcd.slim` on its copy: update the configuration, and reset the blocks' compute options."""

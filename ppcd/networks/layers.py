@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ppcd.base import full
-from ppcd.method.slim import narrow, replace, select, set_weight
+from ppcd.method.narrow import narrow, replace, select, set_weight
 
 
 @dataclass(frozen=True)
@@ -198,14 +198,6 @@ class LayerMaker:
         return nn.Embedding(num_embeddings, embedding_dim)
 
 
-def constant_norm(norm: Any, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-    """A norm at evaluation, by its running statistics, gain and bias [batch or 1, channel]: x alone gets a gradient."""
-    with torch.no_grad():
-        scale = full(gain) * torch.rsqrt(norm.running_var + norm.eps)
-        shift = full(bias) - norm.running_mean * scale
-    return torch.addcmul(shift[:, :, None, None], full(x), scale[:, :, None, None])
-
-
 class ClassConditionalBatchNorm(nn.Module):
     """Batch norm whose gain (1 + gain(c)) and bias (bias(c)) come from the condition c.
 
@@ -249,15 +241,6 @@ class ClassConditionalBatchNorm(nn.Module):
                 self.running_mean[kept], self.running_var[kept] = mean, var
         return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
 
-    def as_constant(self, x: Float[Tensor, "batch channel height width"], condition: Tensor) -> Tensor:
-        """The norm at evaluation as a function of x alone, which alone gets a gradient."""
-        training = self.training
-        with torch.no_grad():
-            self.eval()  # a spectral norm inside must not move on
-            gain, bias = 1 + self.gain(condition), self.bias(condition)  # [batch, channel] each
-            self.train(training)
-        return constant_norm(self, x, gain, bias)
-
 
 class BatchNorm2d(nn.BatchNorm2d):
     """torch's, over the batch of all processes in `shared_batch`."""
@@ -272,10 +255,6 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
         x = batch_norm(input, self.running_mean, self.running_var, True, self.momentum or 0.0, self.eps)
         return torch.addcmul(self.bias[:, None, None], x, self.weight[:, None, None])
-
-    def as_constant(self, x: Float[Tensor, "batch channel height width"]) -> Tensor:
-        """The norm at evaluation as a function of x alone, which alone gets a gradient."""
-        return constant_norm(self, x, self.weight.detach()[None], self.bias.detach()[None])
 
 
 class SelfAttention(nn.Module):

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ppcd.base import PpcdError, named_generator
 from ppcd.data.sets import BatchSampler, ImageSet
+from ppcd.method.compressor import Compressor
+from ppcd.method.distillation import Distillation
 from ppcd.method.ema import DECLARED, Ema, make_averages
 from ppcd.method.slim import slim
 from ppcd.method.step import Objective, Step
@@ -23,7 +25,6 @@ from ppcd.networks.discriminators import Discriminator, build_discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 from ppcd.networks.io import LastState, adam_moments, load_adam_moments
 from ppcd.networks.layers import SharedBatch, shared_batch
-from ppcd.networks.ppres import insert_pp_res
 from ppcd.runs.config import RunConfig
 from ppcd.training.distributed import ALONE, Processes, check_share
 from ppcd.training.pruning import make_rule, pruned_widths, switch_iteration
@@ -80,7 +81,7 @@ class Trainer(Step):
         self.total, self.pieces = self.budget.iterations, self.budget.accumulations
         check_share(self.budget.batch_size, processes.count)
         self.settings = OPTIMISATION[recipe.generator]
-        self.discriminator_steps, self.distils = self.settings.discriminator_steps, recipe.distil
+        self.discriminator_steps = self.settings.discriminator_steps
         self.objective = Objective(
             recipe.adversarial, recipe.lambda_cd, recipe.lambda_pp, recipe.masks_distil is not False,
             recipe.lambda_pixel, recipe.lambda_teacher_d,
@@ -104,7 +105,9 @@ class Trainer(Step):
         if recipe.start == "teacher" and origin is not None and self.discriminator and self.optimizer_d:
             load_adam_moments(self.optimizer_g, self.generator, "generator", origin.moments)
             load_adam_moments(self.optimizer_d, self.discriminator, "discriminator", origin.moments)
+        self.iteration, self.phase = 0, "prune" if recipe.two_step else "train"
         self.rule = make_rule(config, self.generator, self.total)
+        self._compress()
 
         # Randomness: one generator for each purpose
         self.noise = named_generator(self.seed, "noise")
@@ -112,14 +115,24 @@ class Trainer(Step):
         order = named_generator(self.seed, "order")
         self.sampler = BatchSampler(data, self.budget.batch_size, order, flips, device, processes.share)
 
-        self.iteration = 0
-        self.phase = "prune" if recipe.two_step else "train"
         self.seconds = 0.0
         self.mask_report: list[dict[str, Any]] = []
         self.last: dict[str, float] = {}  # the losses at the last checkpoint
         self.provenance: dict[str, Any] = {}  # of the first start; resuming keeps it
         self.watched: dict[str, Any] = {}  # what callbacks remember; resuming keeps it
         self._prepare()
+
+    def _compress(self) -> None:
+        """How the generator that is there follows the teacher, and what closes its masks."""
+        self.guide = None
+        if self.recipe.distil and self.teacher is not None:
+            self.guide = Distillation(self.generator, self.teacher, self.teacher.blocks)
+        self.compressor = None
+        if self.rule is not None and self.phase != "distil" and self.recipe.alpha is not None:
+            self.compressor = Compressor(
+                self.generator, None, self.recipe.alpha, self.total, rule=self.rule,
+                average=lambda tensors: self.processes.average((), tensors), checks=False,
+            )  # fmt: skip
 
     def _prepare(self) -> None:
         """What a compared method adds, after its networks and optimisers are made."""
@@ -132,7 +145,8 @@ class Trainer(Step):
     def _make_generator(self) -> Generator:
         profile, recipe = self.profile, self.recipe
         if recipe.start == "teacher" and self.origin is not None:
-            return insert_pp_res(self.origin.generator) if recipe.masked else copy.deepcopy(self.origin.generator)
+            generator = self.origin.generator
+            return generator.make_prunable() if recipe.masked else copy.deepcopy(generator)
         large = recipe.teacher_size
         width = profile.teacher_width if large else profile.student_width
         hidden = None
@@ -266,6 +280,7 @@ class Trainer(Step):
     def _second_phase(self, generator: Generator, phase: str) -> None:
         """Go on with another network: a new optimiser and new averages, the same discriminator."""
         self.generator, self.phase = self._place(generator), phase
+        self._compress()
         self.optimizer_g = self._adam(self._learned(), self.settings.lr_g * self.profile.lr_g_scale)
         self.averages = self._make_averages(self.generator, self.iteration)
 
@@ -337,6 +352,8 @@ class Trainer(Step):
         self.optimizer_g.load_state_dict(state["optimizer_g"])
         if self.rule is not None:
             self.rule.load_state_dict(state["rule"])
+        if self.compressor is not None:
+            self.compressor.iteration = self.iteration
         self.mask_report, self.last = state["mask_report"], state["last"]
         self.provenance, self.watched = state["provenance"], state.get("watched", {})
         self.noise.set_state(state["noise"])

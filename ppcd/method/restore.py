@@ -1,0 +1,87 @@
+"""Slim weights back into a network: what `ppcd.slim` has left, loaded into the network as its own code builds it."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from ppcd.base import PpcdError
+from ppcd.method.blocks import set_module
+from ppcd.method.narrow import is_convolution, is_norm, plain, replace, resize, set_weight
+
+Network = TypeVar("Network", bound=nn.Module)
+PARTS = (".layer.weight", ".transition.weight")  # of a second convolution with its transition
+
+
+def load_slim(network: Network, state: Mapping[str, Tensor]) -> Network:
+    """Give a network the sizes and the weights of a slim one.
+
+    Args:
+        network: freshly built by its own code; it is changed.
+        state: `state_dict()` of what `ppcd.slim` returned, for example by `safetensors.torch.load_file`.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        PpcdError: the state is not of a slim network of this kind.
+    """
+    network.eval()
+    for name in [key.removesuffix(PARTS[1]) for key in state if key.endswith(PARTS[1])]:
+        conv: Any = _layer(network, name)
+        kernel = state[name + PARTS[1]]
+        transition = nn.Conv2d(kernel.shape[1], kernel.shape[0], 1, bias=f"{name}.transition.bias" in state)
+        if is_convolution(conv):
+            parts = OrderedDict(layer=conv, transition=transition.to(conv.weight.device))
+            set_module(network, name, nn.Sequential(parts))
+    norms = [module for module in network.modules() if is_norm(module)]
+    before = [norm.state_dict() for norm in norms]
+    for name, module in list(network.named_modules()):
+        _fit(network, name, module, state)
+    for norm, tensors in zip(norms, before, strict=True):
+        _numbers(norm, tensors)
+    try:
+        network.load_state_dict(dict(state))
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[:300]
+        raise PpcdError(f"the weights are not of a slim {type(network).__name__}: {line}") from None
+    return network
+
+
+def _layer(network: nn.Module, name: str) -> nn.Module:
+    try:
+        return network.get_submodule(name)
+    except AttributeError:
+        raise PpcdError(f"the weights have {name!r}, which {type(network).__name__} has not") from None
+
+
+def _fit(network: nn.Module, name: str, module: Any, state: Mapping[str, Tensor]) -> None:
+    """Give a layer the sizes that the state has; a norm with all that it holds."""
+    prefix = f"{name}." if name else ""
+    if is_convolution(module) or isinstance(module, (nn.Linear, nn.Embedding)):
+        own = {key.removeprefix(prefix) for key in state if key.rpartition(".")[0] == name}
+        if "weight" in own and own != set(module.state_dict()):  # a slim one has no spectral norm
+            module = plain(module, name)
+            set_module(network, name, module)
+        if "weight" in own:
+            set_weight(module, state[f"{prefix}weight"])
+        if "bias" in own and getattr(module, "bias", None) is not None:
+            replace(module, "bias", state[f"{prefix}bias"])
+        return
+    for key, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+        wanted = state.get(prefix + key)
+        if wanted is not None and wanted.dim() == tensor.dim():
+            replace(module, key, wanted)
+
+
+def _numbers(norm: nn.Module, before: Mapping[str, Tensor]) -> None:
+    """The numbers of channels that a norm and what it holds keep as attributes."""
+    for name, tensor in norm.state_dict().items():
+        for old, new in zip(before[name].shape, tensor.shape, strict=True):
+            if old != new:
+                for module in norm.modules():
+                    resize(module, old, new)
+                    if old % 2 == new % 2 == 0:
+                        resize(module, old // 2, new // 2)
+                return

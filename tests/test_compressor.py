@@ -1,0 +1,354 @@
+"""`ppcd.Compressor` inside of somebody's own training."""
+
+import copy
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.multiprocessing
+from foreign import EmbeddingNorm, SNConv2d, Toy
+from test_prunable import BRANCHES, inputs, trained
+from torch import Tensor, nn
+
+import ppcd
+from ppcd.base import PpcdError
+from ppcd.method import losses
+from ppcd.method.masks import masks_of
+
+STEPS = 40
+
+
+def pair(**options: Any) -> tuple[nn.Module, nn.Module]:
+    """A student with masks, and its teacher."""
+    torch.manual_seed(0)
+    teacher = trained(Toy(**options), *inputs())
+    return ppcd.prunable(copy.deepcopy(teacher), BRANCHES, inputs=inputs()), teacher
+
+
+def batch(iteration: int, size: int = 6) -> tuple[Tensor, Tensor]:
+    noise = torch.Generator().manual_seed(iteration)
+    return torch.randn(size, 6, generator=noise), torch.randint(3, (size,), generator=noise)
+
+
+def train(
+    student: nn.Module, compressor: Any, first: int = 0, last: int = STEPS, optimizer: Any = None
+) -> torch.optim.Optimizer:
+    """The user's loop: a loss of the images, L_CD, and Adam with weight decay over all parameters."""
+    student.train()
+    optimizer = optimizer or torch.optim.AdamW(student.parameters(), 1e-3, weight_decay=0.1)
+    for iteration in range(first, last):
+        z, y = batch(iteration)
+        with torch.no_grad():
+            student(*batch(iteration + 1000))  # the discriminator's step
+        loss = (student(z, y) - 0.3).square().mean() + compressor.distillation(z, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        compressor.step()
+    return optimizer
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    return {name: each for name, each in network.state_dict().items() if isinstance(each, Tensor)}
+
+
+def test_a_whole_compression() -> None:
+    student, teacher = pair()
+    before = weights(teacher)
+    compressor = ppcd.Compressor(student, teacher, alpha=0.7, iterations=STEPS)
+    train(student, compressor)
+    assert [(layer.channels, layer.kept, layer.goal) for layer in compressor.report().layers] == [
+        (10, 2, 2), (8, 2, 2), (10, 2, 2), (8, 2, 2)
+    ]  # fmt: skip
+    small = ppcd.slim(student)
+    torch.testing.assert_close(small(*inputs()), student.eval()(*inputs()), rtol=0, atol=1e-4)
+    assert small.blocks[0].conv1.out_channels == 2 and small.blocks[1].bn2.num_features == 2
+    assert sum(p.numel() for p in small.parameters()) == compressor.report().sizes["at alpha"][0]
+    assert all((weights(teacher)[name] == each).all() for name, each in before.items())
+
+
+def test_the_optimiser_does_not_move_the_masks() -> None:
+    student, teacher = pair()
+    compressor = ppcd.Compressor(student, teacher, iterations=1000)
+    starts = {name: mask.weight.clone() for name, mask in masks_of(student).items()}
+    train(student, compressor, last=3)
+    assert all((mask.weight == starts[name]).all() for name, mask in masks_of(student).items())
+
+
+def test_distillation_is_that_of_the_equations() -> None:
+    student, teacher = pair()
+    compressor = ppcd.Compressor(student, teacher, normalisation="none", iterations=STEPS)
+    seen: dict[str, Tensor] = {}
+    for network, called in ((student, "student"), (teacher, "teacher")):
+        network.blocks[1].register_forward_hook(lambda m, a, out, called=called: seen.update({called: out}))
+    student.train()
+    z, y = batch(0)
+    student(z, y)
+    found = compressor.distillation(z, y)
+    expected = losses.class_aware_distillation([seen["teacher"]], [seen["student"]])
+    torch.testing.assert_close(found, expected)
+    assert found > 0 and found.requires_grad
+
+
+@pytest.mark.parametrize("normalisation", ["none", "both"])
+def test_a_student_equal_to_its_teacher_has_no_distance(normalisation: str) -> None:
+    student, teacher = pair()
+    compressor = ppcd.Compressor(student.eval(), teacher, normalisation=normalisation, iterations=STEPS)
+    assert compressor.distillation(*batch(0)) < 1e-5
+
+
+def test_teacher_features_are_under_the_class_conditional_norm_that_follows() -> None:
+    """Toy has three blocks here: after the second the third's norm follows, after the third statistics of classes."""
+    teacher = Toy()
+    teacher.blocks.append(copy.deepcopy(teacher.blocks[0]))
+    trained(teacher, *inputs())
+    branches = {f"blocks.{i}": BRANCHES["blocks.0"] for i in range(3)}
+    student = ppcd.prunable(copy.deepcopy(teacher), branches, inputs=inputs())
+    compressor = ppcd.Compressor(student, teacher, iterations=STEPS)
+    outputs: list[Tensor] = []
+    for block in list(teacher.blocks)[1:]:
+        block.register_forward_hook(lambda m, a, out: outputs.append(out))
+    z, y = batch(0)
+    found = compressor.guide.teacher.features(z, y)
+    torch.testing.assert_close(found[0], teacher.blocks[2].bn1(outputs[0], y))
+    spread = torch.stack([found[1][y == label].mean((0, 2, 3)) for label in y.unique()])
+    assert spread.abs().max() < 1.5 and set(compressor.guide.teacher.statistics) == {"blocks.2"}
+
+
+def test_labels_as_one_hot_rows_and_no_labels() -> None:
+    class OneHot(Toy):
+        def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+            return super().forward(noise, labels.argmax(1))
+
+    class Unconditional(Toy):
+        def forward(self, noise: Tensor) -> Tensor:
+            return super().forward(noise, torch.zeros(len(noise), dtype=torch.long))
+
+    z, y = batch(0)
+    for kind, given in ((OneHot, (z, nn.functional.one_hot(y, 3).float())), (Unconditional, (z,))):
+        teacher = kind()
+        student = ppcd.prunable(copy.deepcopy(teacher), BRANCHES, inputs=given)
+        compressor = ppcd.Compressor(student, teacher, iterations=STEPS)
+        assert 0 <= compressor.distillation(*given) < 1.5
+
+
+def test_a_resumed_training_is_the_same() -> None:
+    straight, teacher = pair()
+    train(straight, ppcd.Compressor(straight, teacher, iterations=STEPS))
+
+    student, teacher = pair()
+    compressor = ppcd.Compressor(student, teacher, iterations=STEPS)
+    optimizer = train(student, compressor, last=17)
+    kept = copy.deepcopy((student.state_dict(), optimizer.state_dict(), compressor.state_dict()))
+    student, teacher = pair()
+    compressor = ppcd.Compressor(student, teacher, iterations=STEPS)
+    optimizer = torch.optim.AdamW(student.parameters(), 1e-3, weight_decay=0.1)
+    student.load_state_dict(kept[0])
+    optimizer.load_state_dict(kept[1])
+    compressor.load_state_dict(kept[2])
+    train(student, compressor, first=17, optimizer=optimizer)
+    assert all(torch.equal(weights(student)[name], each) for name, each in weights(straight).items())
+
+
+def test_autocast_and_accumulated_gradients() -> None:
+    student, teacher = pair()
+    compressor = ppcd.Compressor(student, teacher, iterations=STEPS)
+    optimizer = torch.optim.Adam(student.parameters(), 1e-3)
+    for iteration in range(STEPS):
+        optimizer.zero_grad()
+        for part in range(2):
+            z, y = batch(2 * iteration + part)
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = student(z, y).square().mean() + compressor.distillation(z, y)
+            (loss / 2).backward()
+        optimizer.step()
+        compressor.step()
+    assert all(mask.frozen for mask in masks_of(student).values())
+    assert masks_of(ppcd.slim(student)) == {}
+
+
+def test_an_average_takes_the_masks_over() -> None:
+    student, teacher = pair()
+    average = copy.deepcopy(student)
+    compressor = ppcd.Compressor(student, teacher, iterations=STEPS)
+    train(student, compressor)
+    compressor.copy_masks(average)
+    small = ppcd.slim(average)
+    torch.testing.assert_close(small(*inputs()), average.eval()(*inputs()), rtol=0, atol=1e-4)
+
+
+def _one_of_two(rank: int, port: int, results: Any) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
+    torch.distributed.init_process_group("gloo")
+    student, teacher = pair()
+    wrapped = nn.parallel.DistributedDataParallel(student, broadcast_buffers=False)
+    compressor = ppcd.Compressor(wrapped, teacher, iterations=STEPS)
+    optimizer = torch.optim.AdamW(wrapped.parameters(), 1e-3)
+    for iteration in range(STEPS):
+        z, y = batch(iteration + 100 * rank)
+        loss = wrapped(z, y).square().mean() + compressor.distillation(z, y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        compressor.step()
+    results[rank] = {name: mask.kept.tolist() for name, mask in masks_of(student).items()}
+    assert masks_of(ppcd.slim(wrapped)) == {}
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_close_the_same_channels() -> None:
+    with torch.multiprocessing.Manager() as manager:
+        results = manager.dict()
+        port = 20_000 + os.getpid() % 20_000
+        torch.multiprocessing.spawn(_one_of_two, (port, results), nprocs=2)
+        assert results[0] == results[1] and all(sum(kept) == 2 for kept in results[0].values())
+
+
+# What is wrong is one line
+
+
+class PixelNorm(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x / x.square().mean(1, keepdim=True).sqrt()
+
+
+class Mean(EmbeddingNorm):
+    """Reads like a conditional norm, and mixes the channels."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return super().forward(x - x.mean(1, keepdim=True), y)
+
+
+class Padded(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) + 1
+
+
+def changed(**layers: nn.Module) -> Toy:
+    """A Toy with other layers in its first block."""
+    toy = Toy()
+    for name, layer in layers.items():
+        setattr(toy.blocks[0], name, layer)
+    return toy
+
+
+def first(*names: Any, **options: Any) -> dict[str, Any]:
+    return {"blocks.0": ppcd.Branch(*names, **options)}
+
+
+def shared() -> Toy:
+    toy = Toy()
+    toy.blocks[1].conv1 = toy.blocks[0].conv1
+    return toy
+
+
+def student() -> nn.Module:
+    return pair()[0]
+
+
+def compress(*args: Any, **options: Any) -> Any:
+    return ppcd.Compressor(*args, **options)
+
+
+GOOD = first("conv1", "bn2", "conv2")
+Z, Y = batch(0)
+
+WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "not a module": (lambda: ppcd.prunable("teacher.pth"), "takes a torch.nn.Module; got str"),
+    "unknown block": (lambda: ppcd.prunable(Toy(), {"block.0": GOOD["blocks.0"]}), "did you mean 'blocks.0'"),
+    "unknown layer": (lambda: ppcd.prunable(Toy(), first("conv_1", "bn2", "conv2")), "no module 'conv_1'; did you"),
+    "no branch": (lambda: ppcd.prunable(Toy(), {"blocks.0": ("conv1", "bn2", "conv2")}), "expected ppcd.Branch"),
+    "no convolution": (lambda: ppcd.prunable(Toy(), first("bn1", "bn2", "conv2")), "where a Branch has a 2D conv"),
+    "the other norm": (lambda: ppcd.prunable(Toy(), first("conv1", "bn1", "conv2")), "has 8 channels, conv1 before"),
+    "not in a row": (lambda: ppcd.prunable(Toy(), first("conv1", "bn2", "skip")), "are not the two convolutions"),
+    "one layer twice": (lambda: ppcd.prunable(Toy(), first("conv1", "bn2", "conv1")), "are the same layer"),
+    "a shared layer": (lambda: ppcd.prunable(shared(), GOOD), "is the same layer as"),
+    "groups": (
+        lambda: ppcd.prunable(changed(conv1=nn.Conv2d(8, 10, 3, padding=1, groups=2)), GOOD), "has 2 groups"
+    ),
+    "group norm": (lambda: ppcd.prunable(changed(bn2=nn.GroupNorm(2, 10)), GOOD), "depends on the others"),
+    "unknown norm": (lambda: ppcd.prunable(changed(bn2=PixelNorm()), GOOD), "ppcd.register_norm\\(PixelNorm, prune"),
+    "a norm that mixes": (lambda: ppcd.prunable(changed(bn2=Mean(10, 3)), GOOD, inputs=(Z, Y)), "at blocks.0.bn2"),
+    "a layer that does more": (
+        lambda: ppcd.prunable(changed(conv2=Padded(10, 8, 3, padding=1)), GOOD, inputs=(Z, Y)), "more than its weight"
+    ),
+    "nothing named": (lambda: ppcd.prunable(Toy(), {}), "no block was named"),
+    "not to be found": (lambda: ppcd.prunable(Toy()), "give inputs=\\(z, y\\)"),
+    "no such inputs": (lambda: ppcd.prunable(Toy(), inputs=(Z[:, :3], Y)), "cannot be called with these inputs"),
+    "a block without branch": (lambda: ppcd.prunable(Toy(), ["out"], inputs=(Z, Y)), "out has 1 convolutions"),
+    "pruned already": (lambda: ppcd.prunable(student(), GOOD), "has masks already"),
+    "register no type": (lambda: ppcd.register_norm("PixelNorm", len), "takes a type of module"),
+    "no masks": (lambda: compress(Toy(), Toy()), "has no masks: student = ppcd.prunable"),
+    "shared weights": (lambda: (lambda s: compress(s, s))(student()), "the teacher has masks"),
+    "one network": (lambda: (lambda t: compress(ppcd.prunable(t, GOOD), t))(Toy()), "the teacher has masks"),
+    "no teacher": (lambda: compress(student()).distillation(Z, Y), "distillation needs a teacher"),
+    "a teacher's file": (lambda: compress(student(), "teacher.pth"), "the teacher is a torch.nn.Module"),
+    "alpha": (lambda: compress(student(), Toy(), alpha=70), "alpha must be a number in \\(0, 1\\)"),
+    "iterations": (lambda: compress(student(), Toy(), iterations=0), "iterations must be a positive integer"),
+    "no such block of the teacher": (lambda: compress(student(), nn.Linear(1, 1)), "has no block 'blocks.1'"),
+    "blocks left out": (lambda: compress(student(), Toy(), teacher_blocks={}), "does not say which block"),
+    "too many blocks": (lambda: compress(student(), Toy(), teacher_blocks=["a", "b", "c"]), "names 3 blocks"),
+    "normalisation": (lambda: compress(student(), Toy(), normalisation="batch"), "unknown normalisation 'batch'"),
+    "other sizes": (
+        lambda: compress(student(), Toy(), teacher_blocks=["blocks.0"]).distillation(Z, Y), "16x16, the teacher's 8x8"
+    ),
+    "no inputs": (lambda: compress(student(), Toy()).distillation(), "what the student is called with"),
+    "no backward": (lambda: compress(student(), Toy()).step(), "step\\(\\) comes after backward"),
+    "another state": (lambda: compress(student()).load_state_dict({"alpha": 1}), "no state of a Compressor"),
+    "state of another alpha": (
+        lambda: compress(student(), alpha=0.5).load_state_dict(compress(student()).state_dict()), "is of alpha 0.7"
+    ),
+    "slim without branches": (lambda: ppcd.slim(Toy()), "ppcd.prunable puts them into"),
+    "slim before it is decided": (lambda: ppcd.slim(student()), "has not frozen"),
+    "slim no module": (lambda: ppcd.slim({"weight": Z}), "slim takes a torch.nn.Module; got dict"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_uses_are_one_line(case: str) -> None:
+    use, said = WRONG[case]
+    with pytest.raises(PpcdError, match=said) as caught:
+        use()
+    assert "\n" not in str(caught.value)
+
+
+def test_iterations_used_up_and_losses_that_are_not_finite() -> None:
+    student, teacher = pair()
+    compressor = ppcd.Compressor(student, teacher, iterations=STEPS)
+    train(student, compressor)
+    with pytest.raises(PpcdError, match=re.escape(f"all {STEPS} iterations are done")):
+        compressor.step()
+    student, teacher = pair()
+    compressor = ppcd.Compressor(student, teacher, iterations=STEPS)
+    student.blocks[1].skip.weight.data.fill_(torch.inf)
+    compressor.distillation(*batch(0)).backward()
+    with pytest.raises(PpcdError, match="L_CD is not finite"):
+        compressor.step()
+
+
+def test_a_norm_of_ones_own_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Scaled(nn.Module):
+        def __init__(self, scales: list[float]) -> None:
+            super().__init__()
+            self.scales = scales
+
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return x * torch.tensor(self.scales)[:, None, None]
+
+    ppcd.register_norm(Scaled, lambda norm, kept: Scaled([norm.scales[i] for i in kept.tolist()]))
+    network = changed(bn2=Scaled([0.1 * i + 0.1 for i in range(10)]))
+    student = ppcd.prunable(network, GOOD, inputs=inputs())
+    for mask in masks_of(student).values():
+        mask.freeze(torch.arange(mask.channels) % 3 == 0)
+    assert ppcd.slim(student).blocks[0].bn2.scales == pytest.approx([0.1, 0.4, 0.7, 1.0])
+
+
+def test_self_normalised_layers_become_torchs() -> None:
+    student, _ = pair(conv="self-normalised")
+    for mask in masks_of(student).values():
+        mask.freeze(torch.arange(mask.channels) < 2)
+    small = ppcd.slim(student)
+    assert type(small.blocks[0].conv1) is nn.Conv2d and isinstance(small.blocks[0].skip, SNConv2d)

@@ -1,0 +1,128 @@
+"""`ppcd.prunable` and `ppcd.slim` on networks that are none of ours."""
+
+import copy
+import sys
+from importlib import import_module
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from foreign import CONVS, NORMS, ChunkedGenerator, Toy
+from torch import Tensor, nn
+
+import ppcd
+from ppcd.method.blocks import Branch
+from ppcd.method.masks import masks_of
+from ppcd.method.prunable import prunable
+from ppcd.method.restore import load_slim
+from ppcd.method.slim import slim
+
+BRANCHES = {f"blocks.{i}": Branch("conv1", "bn2", "conv2") for i in range(2)}
+
+
+def inputs(size: int = 6, classes: int = 3, batch: int = 5) -> tuple[Tensor, Tensor]:
+    noise = torch.Generator().manual_seed(1)
+    return torch.randn(batch, size, generator=noise), torch.arange(batch) % classes
+
+
+def trained(network: nn.Module, *z_y: Tensor) -> nn.Module:
+    """A few steps, so that statistics, spectral norms and weights are those of a training."""
+    torch.manual_seed(0)
+    optimizer = torch.optim.SGD(network.parameters(), 0.05)
+    for _ in range(3):
+        optimizer.zero_grad()
+        network.train()(*z_y).square().mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        network.eval()(*z_y)  # torch's older spectral norm can be copied after a forward pass without gradients
+    return network
+
+
+def close(network: nn.Module, kept: int = 3) -> nn.Module:
+    """Freeze every mask with a few channels, others for each layer."""
+    for number, mask in enumerate(masks_of(network).values()):
+        order = torch.randperm(mask.channels, generator=torch.Generator().manual_seed(number))
+        mask.freeze(order < min(kept, mask.channels))
+    return network
+
+
+@pytest.mark.parametrize("conv", CONVS)
+@pytest.mark.parametrize("norm", NORMS)
+def test_same_images_masked_and_slim(conv: str, norm: str) -> None:
+    teacher = trained(Toy(conv, norm), *inputs())
+    with torch.no_grad():
+        expected = teacher(*inputs())
+    student = prunable(copy.deepcopy(teacher), BRANCHES)
+    torch.testing.assert_close(student(*inputs()), expected, rtol=0, atol=1e-5)
+    closed = close(student)(*inputs())
+    assert (closed - expected).abs().max() > 1e-3
+    small = slim(student)
+    torch.testing.assert_close(small(*inputs()), closed, rtol=0, atol=1e-4)
+    assert type(small) is Toy and not masks_of(small)
+    assert small.blocks[0].conv1.weight.shape[:2] == (3, 8)
+    assert small.blocks[1].conv2[0].weight.shape[:2] == (3, 3)
+    again = load_slim(Toy(conv, norm), small.state_dict())
+    assert torch.equal(again(*inputs()), small(*inputs()))
+
+
+def mimicry(module: str) -> ModuleType:
+    """A module of torch-mimicry; importing the package itself would want TensorFlow, for its metrics."""
+    found = PathFinder.find_spec("torch_mimicry")
+    assert found is not None and found.origin is not None
+    for name in ("torch_mimicry", "torch_mimicry.nets"):
+        package = ModuleType(name)
+        package.__path__ = [str(Path(found.origin).parent.joinpath(*name.split(".")[1:]))]
+        sys.modules.setdefault(name, package)
+    return import_module(f"torch_mimicry.nets.{module}")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "options"),
+    [
+        ("sngan.sngan_32", "SNGANGenerator32", {}),
+        ("sngan.sngan_64", "SNGANGenerator64", {}),
+        ("cgan_pd.cgan_pd_32", "CGANPDGenerator32", {"num_classes": 4}),
+        ("cgan_pd.cgan_pd_128", "CGANPDGenerator128", {"num_classes": 4}),
+        ("sagan.sagan_32", "SAGANGenerator32", {"num_classes": 4}),
+        ("sagan.sagan_128", "SAGANGenerator128", {"num_classes": 4}),
+    ],
+)
+def test_generators_of_torch_mimicry(module: str, name: str, options: dict[str, int]) -> None:
+    teacher = getattr(mimicry(module), name)(ngf=64, nz=8, **options)
+    z_y = inputs(8, 4) if options else inputs(8)[:1]
+    trained(teacher, *z_y)
+    with torch.no_grad():
+        expected = teacher(*z_y)
+    student = prunable(copy.deepcopy(teacher))
+    torch.testing.assert_close(student(*z_y), expected, rtol=0, atol=1e-5)
+    closed = close(student)(*z_y)
+    small = slim(student)
+    torch.testing.assert_close(small(*z_y), closed, rtol=0, atol=1e-4)
+    assert small.block2.c1.out_channels == 3 and type(small) is type(teacher)
+
+
+def test_a_generator_like_biggan_pytorchs() -> None:
+    """Class embedding and noise chunks in every norm, weights that normalise themselves, attention between blocks."""
+    teacher = trained(ChunkedGenerator(), *inputs(12, 5))
+    expected = teacher(*inputs(12, 5)).detach()
+    student = prunable(copy.deepcopy(teacher))
+    torch.testing.assert_close(student(*inputs(12, 5)), expected, rtol=0, atol=1e-5)
+    assert list(student.pp_res_branches) == ["blocks.0.0", "blocks.1.0"]
+    assert student.pp_res_branches["blocks.1.0"] == Branch("conv1", "bn2", "conv2")
+    closed = close(student, 1)(*inputs(12, 5))
+    torch.testing.assert_close(slim(student)(*inputs(12, 5)), closed, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("arch", ["biggan", "sagan", "sagan-hier", "sngan", "tinygan"])
+def test_networks_of_this_project(arch: str) -> None:
+    teacher = ppcd.build_generator(arch, 32, 3, 4, dim_z=16)
+    trained(teacher, *inputs(16))
+    expected = teacher(*inputs(16)).detach()
+    branches = {f"blocks.{i}": Branch("conv1", "bn2", "conv2") for i in range(3)}
+    student = ppcd.prunable(copy.deepcopy(teacher), None if arch == "tinygan" else branches)
+    torch.testing.assert_close(student(*inputs(16)), expected, rtol=0, atol=1e-4)
+    assert len(masks_of(student)) == 2 * len(teacher.blocks)
+    closed = close(student)(*inputs(16))
+    torch.testing.assert_close(ppcd.slim(student)(*inputs(16)), closed, rtol=0, atol=1e-4)
