@@ -1,5 +1,6 @@
 """How far trainings bring L_CD between its values for an equal student and for flat maps, under each normalisation."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.sources import Record, Study, find_record, find_records, generator_of, read_csv
 from ppcd.base import seeded
+from ppcd.method.distillation import Distillation
 from ppcd.method.losses import class_aware_distillation
 from ppcd.method.teacher import Teacher
 from ppcd.networks.generators import Generator
@@ -27,13 +29,12 @@ NOTE = "grey: from a student equal to its teacher (lower end) to a student whose
 @torch.no_grad()
 def equal_and_flat(generator: Generator, normalisation: str, seed: int = 0) -> tuple[float, float]:
     """L_CD of a teacher for itself, and of a student whose maps are flat, over SAMPLES images of all classes."""
-    teacher = Teacher(generator, normalisation)
+    student, teacher = copy.deepcopy(generator).eval(), Teacher(generator, normalisation)
     z = torch.randn(SAMPLES, generator.dim_z, generator=seeded(seed))
     y = torch.arange(SAMPLES) % generator.num_classes
-    wanted, own = teacher.features(z, y), generator(z, y, return_features=True)[1]
-    flat = [torch.ones_like(each) for each in wanted]
-    equal = teacher.of_student(generator, own, z, y)
-    return class_aware_distillation(wanted, equal).item(), class_aware_distillation(wanted, flat).item()
+    equal = Distillation(student, teacher, teacher.blocks)(z, y)
+    wanted = teacher.features(z, y)
+    return equal.item(), class_aware_distillation(wanted, [torch.ones_like(each) for each in wanted]).item()
 
 
 def reached(record: Record) -> float:

@@ -14,7 +14,7 @@ from ppcd.method.blocks import MASK
 from ppcd.method.compare import Example, unwrapped
 from ppcd.method.distillation import Distillation, match_blocks
 from ppcd.method.earlier_rules import MaskRule
-from ppcd.method.masks import masks_of
+from ppcd.method.masks import channels_to_prune, masks_of
 from ppcd.method.prunable import describe_sizes, reachable, try_slimming
 from ppcd.method.schedule import GradualRule, Importance
 from ppcd.method.slim import branches_of
@@ -189,9 +189,9 @@ class Compressor:
 
     def progress(self) -> dict[str, str]:
         """For a progress bar: `bar.set_postfix(compressor.progress())`."""
-        closed = sum(len(self.rule.closed_at[name]) for name in self.masks)
+        closed = sum(int(mask.pruned()) for mask in self.masks.values())
         channels = sum(mask.channels for mask in self.masks.values())
-        frozen = sum(mask.frozen for mask in self.masks.values())
+        frozen = sum(int(mask.frozen) for mask in self.masks.values())
         return {"kept": f"{1 - closed / channels:.0%}", "frozen": f"{frozen}/{len(self.masks)}"}
 
     def report(self) -> "Report":
@@ -200,8 +200,8 @@ class Compressor:
             LayerReport(
                 name.removesuffix(f".{MASK}"),
                 mask.channels,
-                mask.channels - len(self.rule.closed_at[name]),
-                mask.channels - self.rule.goals[name],
+                mask.channels - int(mask.pruned()),
+                mask.channels - channels_to_prune(mask.channels, self.alpha),
                 self.rule.frozen_at.get(name),
                 self.rule.forced[name],
                 mask.rescued,

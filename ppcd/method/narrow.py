@@ -218,7 +218,7 @@ def norm_channels(norm: nn.Module) -> set[int]:
 
 
 @torch.no_grad()
-def narrow_norm(norm: nn.Module, kept: Tensor, channels: int, name: str) -> nn.Module:
+def narrow_norm(norm: Any, kept: Tensor, channels: int, name: str) -> nn.Module:
     """The norm of the channels that stay.
 
     Args:

@@ -103,7 +103,7 @@ class Teacher:
                     self._measured = set(left)
                 self._measure(z, y, others)
                 for name in self._measured:
-                    features = left.get(name, self._features.get(name))
+                    features = left[name] if name in left else self._features[name]
                     mean, var = (moment[y][:, :, None, None] for moment in self.statistics[name])
                     self._features[name] = (features - mean) * torch.rsqrt(var + 1e-5)
             else:
