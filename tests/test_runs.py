@@ -444,7 +444,7 @@ def test_history_values_are_written_as_text(tmp_path: Path) -> None:
     writer = HistoryWriter(path, COLUMNS)
     writer.append([{"iteration": 1, "phase": None, "loss": math.nan}, {"iteration": 2, "phase": True, "loss": 1 / 3}])
     assert path.read_text().splitlines()[1:] == ["1,,", "2,1,0.333333"]
-    with pytest.raises(ValueError, match="no column los"):
+    with pytest.raises(ValueError, match="los"):
         writer.append([{"iteration": 3, "los": 1.0}])
 
 
