@@ -162,7 +162,7 @@ def _seconds(
 ) -> tuple[dict[str, str], list[str]]:
     """Every run's own time, and where it was taken; times of one table come from one measurement."""
     command = f'{PYTHON} paper timing --profile {profile} --seeds "{write_seeds(seeds)}"'
-    together = tables.find_all(int(table.removeprefix("table")), profile, seeds)
+    together = tables.find_all(int(table.removeprefix("table")), Study(profile, tuple(seeds)))
     times = run_times([record for found in together.values() for record in found], device)
     values = {record["id"]: times.seconds[record["id"]] for record in records}
     shown = {run: NOT_RUN if np.isnan(seconds) else f"{seconds:{FULL}} s" for run, seconds in values.items()}
