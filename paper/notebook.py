@@ -39,6 +39,7 @@ class Settings:
     train_missing: bool = False
     alphas: tuple[float, ...] = ()  # of a notebook that compares several
     processes: int = 1  # that train a run together
+    steps: int | None = None  # of a training of the notebook's own; None: its default
     measure: str = "missing"  # what a notebook that measures does: that, "again" or "never"
 
 
@@ -55,6 +56,7 @@ def start(**given: Any) -> Settings:
         device: "auto", "cpu", "cuda" or "mps".
         train_missing: whether runs that are not there are trained.
         processes: how many train a run together; more than one are started by accelerate.
+        steps: of a training of the notebook's own.
         measure: "missing", "again" or "never": what a notebook that measures does about what is there.
 
     Raises:
@@ -156,6 +158,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "train_missing": _flag,
     "processes": lambda value: _whole("processes", value, 1),
     "device": _device,
+    "steps": lambda value: None if value is None else _whole("steps", value, 1),
     "measure": _measure,
 }
 

@@ -92,7 +92,7 @@ def notebooks(profile: str, seeds: Sequence[int]) -> list[tuple[str, dict[str, o
         ("07_failure_cases", {**common, **several}),
         ("12_when_distillation_helps", {**there, **several} if profile in evidence.PROFILES_OF_EVIDENCE else None),
         ("08_paper_scale", scale if scaled or profile == PAPER_SCALE else None),
-        ("10_speed", common if paths.results("bench.json").is_file() else None),
+        ("13_speed", common if paths.results("bench.json").is_file() else None),
         ("09_report", {**common, **several}),
     ]
     return [(name, parameters) for name, parameters in listed if parameters is not None]

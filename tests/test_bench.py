@@ -268,11 +268,11 @@ def test_scores_in_half_precision_are_those_of_the_runs(monkeypatch: pytest.Monk
 def test_the_notebook_shows_what_there_is(
     whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "10_speed" not in dict(notebooks("smoke", [0])), "nothing was measured that it could show"
+    assert "13_speed" not in dict(notebooks("smoke", [0])), "nothing was measured that it could show"
     fake_bench(monkeypatch)
     before = results.place().read_text()
-    parameters = dict(notebooks("smoke", [0]))["10_speed"]
-    path = notebook.execute(ROOT / "notebooks" / "10_speed.ipynb", tmp_path / "out.ipynb", parameters)
+    parameters = dict(notebooks("smoke", [0]))["13_speed"]
+    path = notebook.execute(ROOT / "notebooks" / "13_speed.ipynb", tmp_path / "out.ipynb", parameters)
     cells = nbformat.read(path, as_version=4).cells
     data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
     assert sum("image/png" in each for each in data) == 1

@@ -254,6 +254,7 @@ def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_
         "06_interpolation": (),
         "07_failure_cases": (),
         "09_report": (),
+        "11_your_own_gan": ("-p", "steps", "12"),
     }
     for batch in (trainings, others):
         running = {

@@ -70,7 +70,8 @@ def test_same_images_masked_and_slim(conv: str, norm: str) -> None:
 def mimicry(module: str) -> ModuleType:
     """A module of torch-mimicry; importing the package itself would want TensorFlow, for its metrics."""
     found = PathFinder.find_spec("torch_mimicry")
-    assert found is not None and found.origin is not None
+    if found is None or found.origin is None:
+        pytest.skip("torch-mimicry is not installed; make test installs it")
     for name in ("torch_mimicry", "torch_mimicry.nets"):
         package = ModuleType(name)
         package.__path__ = [str(Path(found.origin).parent.joinpath(*name.split(".")[1:]))]
