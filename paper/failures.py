@@ -22,9 +22,9 @@ from torch import Tensor
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import Entry, Key, cached
+from ppcd.metrics.evaluators import Evaluators, asked_probability
 from ppcd.metrics.features import Backbone
 from ppcd.metrics.fidelity import reference_order
-from ppcd.metrics.gauges import Gauges, asked_probability
 from ppcd.metrics.moments import COMPARED
 
 LEAST_PROBABILITY = 0.5
@@ -113,14 +113,14 @@ def nearest_distances(
     return found
 
 
-def reference(data: ImageSet, gauges: Gauges) -> Reference:
+def reference(data: ImageSet, evaluators: Evaluators) -> Reference:
     """The real images that are compared with, and the threshold of each class."""
     if len(data.classes) * PER_CLASS <= COMPARED:
-        features = gauges.real.features
+        features = evaluators.real.features
         order = reference_order(len(data))[: len(features)]
     else:
         order = first_of_each_class(data.labels, PER_CLASS)
-        features = _features(data, order, gauges.network)
+        features = _features(data, order, evaluators.network)
     labels = data.labels[order]
     nearest = nearest_distances(features, labels, features, labels, leave_one_out=True)
     thresholds = [torch.quantile(nearest[labels == label], PERCENTILE / 100) for label in range(len(data.classes))]
@@ -152,18 +152,18 @@ def _features(data: ImageSet, order: Int64[Tensor, " n"], backbone: Backbone) ->
 
 
 def judge(
-    images: UInt8[Tensor, "n 3 height width"], labels: Int64[Tensor, " n"], gauges: Gauges, real: Reference
+    images: UInt8[Tensor, "n 3 height width"], labels: Int64[Tensor, " n"], evaluators: Evaluators, real: Reference
 ) -> Judged:
     """What the rules say of these images, asked to be of these classes."""
-    found = gauges.network.extract(images)
+    found = evaluators.network.extract(images)
     nearest = nearest_distances(found.features, labels, real.features, real.labels)
-    return _judged(images, labels, gauges.judged(images, found), nearest, real)
+    return _judged(images, labels, evaluators.judged(images, found), nearest, real)
 
 
-def judge_real(count: int, gauges: Gauges, real: Reference) -> Judged:
+def judge_real(count: int, evaluators: Evaluators, real: Reference) -> Judged:
     """What they say of the first `count` real images, each without itself among its neighbours."""
     images, labels = real.data.images[real.order[:count]], real.labels[:count]
-    logits = gauges.judged(images, gauges.network.extract(images))
+    logits = evaluators.judged(images, evaluators.network.extract(images))
     return _judged(images, labels, logits, real.nearest[:count], real)
 
 

@@ -24,8 +24,8 @@ from ppcd.data.sets import ImageSet, load_data
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.diversity import Diversity
 from ppcd.metrics.evaluate import DIVERSITY_SEED, check_fit, fewest_samples, measure
+from ppcd.metrics.evaluators import Evaluators, get_evaluators
 from ppcd.metrics.fidelity import frechet_distance, is_splits
-from ppcd.metrics.gauges import Gauges, get_gauges
 from ppcd.networks.io import load_generator
 from ppcd.progress import Progress
 from ppcd.records import read_run
@@ -50,17 +50,17 @@ def samples_per_generation(evaluation_samples: int, num_classes: int) -> int:
 
 
 def measure_generation(
-    G: nn.Module, gauges: Gauges, samples: int, seed: int, device: str = "cpu"
+    G: nn.Module, evaluators: Evaluators, samples: int, seed: int, device: str = "cpu"
 ) -> tuple[dict[str, float], Diversity]:
     """The SCORES of one generation, with the metrics of `evaluate`, and how the diversity was taken.
 
     Raises:
         PpcdError: images that are not finite.
     """
-    found = measure(G, gauges, samples, seed, device=device)
+    found = measure(G, evaluators, samples, seed, device=device)
     scores = {
         "is": found.score[0],
-        "fd": frechet_distance(found.statistics, gauges.real),
+        "fd": frechet_distance(found.statistics, evaluators.real),
         "diversity": found.diversity.value,
         "accuracy": found.accuracy,
         "leakage": found.leakage,
@@ -80,29 +80,29 @@ def measure_generations(record: Record, device: str = "cpu") -> Content:
     profile, began = get_profile(record["profile"]), provenance.collect(device)
     directory = runs_root(profile) / record["id"]
     record = read_run(directory)
-    data, gauges = _prepared(profile, device)
+    data, evaluators = _prepared(profile, device)
     if data.identity != record["data"]["identity"]:
         raise PpcdError(f"run {record['id']} is of {record['data']['identity']}, but the data are now {data.identity}")
     generator = load_generator(directory / GENERATOR).to(device)
     check_fit(generator, data)
     expected, generations = _expected_protocol(record), []
     for seed in SEEDS:
-        scores, diversity = measure_generation(generator, gauges, expected["samples"], seed, device)
+        scores, diversity = measure_generation(generator, evaluators, expected["samples"], seed, device)
         generations.append({"seed": seed, **scores})
     content = {
         "run": record["id"],
         "generator_sha256": record["files"][GENERATOR],
         "protocol": {
             **expected,
-            "backbone_sha256": gauges.network.sha256,
+            "backbone_sha256": evaluators.network.sha256,
             "reference_sha256": data.sha256,
-            "reference_images": gauges.real.images,
+            "reference_images": evaluators.real.images,
             "is_splits": is_splits(expected["samples"]),
             "diversity": diversity.distance,
             "diversity_pairs_per_class": diversity.pairs_per_class,
             "diversity_seed": DIVERSITY_SEED,
-            "classifier_sha256": gauges.judge.sha256,
-            "accuracy_classifier": gauges.accuracy,
+            "classifier_sha256": evaluators.judge.sha256,
+            "accuracy_classifier": evaluators.accuracy,
         },
         "generations": generations,
     }
@@ -140,12 +140,12 @@ def _expected_protocol(record: Record) -> dict[str, Any]:
 
 
 @cache
-def _prepared(profile: Profile, device: str) -> tuple[ImageSet, Gauges]:
+def _prepared(profile: Profile, device: str) -> tuple[ImageSet, Evaluators]:
     """The real images and what measures; once per process."""
     data = load_data(
         profile.dataset, profile.resolution, images_per_class=profile.images_per_class, num_classes=profile.num_classes
     )
-    return data, get_gauges(data, profile.backbone, profile.classifier_epochs, device, judge=profile.judge)
+    return data, get_evaluators(data, profile.backbone, profile.classifier_epochs, device, judge=profile.judge)
 
 
 def ensure_generations(

@@ -7,8 +7,8 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from ppcd.data.sets import ImageSet
+from ppcd.metrics.evaluators import Evaluators, get_evaluators
 from ppcd.metrics.features import Backbone
-from ppcd.metrics.gauges import Gauges, get_gauges
 from ppcd.metrics.sampling import sample_images
 from ppcd.runs.config import run_config
 from ppcd.training.profiles import get_profile
@@ -17,7 +17,7 @@ from ppcd.training.recipes import TEACHER
 TIMES = 10  # "We thus run each method 10 times for a fair comparison" (section 4.3)
 
 
-def get_judges(profile: str, device: str = "cpu") -> tuple[ImageSet, Gauges]:
+def get_judges(profile: str, device: str = "cpu") -> tuple[ImageSet, Evaluators]:
     """The real images of a profile and what its runs were evaluated with; from the cache where they are there.
 
     Raises:
@@ -25,7 +25,7 @@ def get_judges(profile: str, device: str = "cpu") -> tuple[ImageSet, Gauges]:
     """
     budget = get_profile(profile)
     data = run_config(profile, TEACHER, 0).load_data()
-    return data, get_gauges(data, budget.backbone, budget.classifier_epochs, device, judge=budget.judge)
+    return data, get_evaluators(data, budget.backbone, budget.classifier_epochs, device, judge=budget.judge)
 
 
 def image_scores(logits: Float[Tensor, "n klass"]) -> Float[Tensor, " n"]:

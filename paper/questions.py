@@ -35,8 +35,8 @@ import pandas as pd
 
 from paper.artifacts.sources import Record
 from paper.attention_agreement import ensure_agreement
-from paper.claims.evidence import Measurements
 from paper.claims.predicates import Quantity
+from paper.claims.scores import Measurements
 from paper.intervals import LEVEL, Contrast, holm
 from ppcd.base import PpcdError
 from ppcd.runs.config import RunConfig, run_config

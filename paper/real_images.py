@@ -19,9 +19,9 @@ from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.classifier import split
 from ppcd.metrics.evaluate import describe, is_free, observe
+from ppcd.metrics.evaluators import Evaluators, asked_probability
 from ppcd.metrics.features import Backbone
 from ppcd.metrics.fidelity import compare, reference_order
-from ppcd.metrics.gauges import Gauges, asked_probability
 from ppcd.metrics.moments import without
 from ppcd.runs import provenance
 from ppcd.training.profiles import get_profile
@@ -50,7 +50,7 @@ def draw(data: ImageSet, samples: int) -> Int64[Tensor, " drawn"]:
     return torch.stack([each[-share:] for each in members], dim=1).flatten()
 
 
-def measure_real_images(data: ImageSet, gauges: Gauges, samples: int, classifier_epochs: int) -> Scored:
+def measure_real_images(data: ImageSet, evaluators: Evaluators, samples: int, classifier_epochs: int) -> Scored:
     """Real images, at most as many as a generator's samples, against the other real images.
 
     Returns:
@@ -62,15 +62,15 @@ def measure_real_images(data: ImageSet, gauges: Gauges, samples: int, classifier
     """
     places = draw(data, samples)
     chosen = reference_order(len(data))[places]
-    found = observe(data.images[chosen], data.labels[chosen], len(data.classes), gauges)
-    others = without(gauges.real, found.statistics, places)
+    found = observe(data.images[chosen], data.labels[chosen], len(data.classes), evaluators)
+    others = without(evaluators.real, found.statistics, places)
     return {
-        "protocol": describe(data, gauges, found, others.images, len(chosen), None, classifier_epochs),
+        "protocol": describe(data, evaluators, found, others.images, len(chosen), None, classifier_epochs),
         "scores": {
             **compare(found.statistics, found.score, others),
             "diversity": found.diversity.value,
-            "accuracy": gauges.accuracy,
-            "leakage": leakage(data, gauges.judge),
+            "accuracy": evaluators.accuracy,
+            "leakage": leakage(data, evaluators.judge),
         },
     }
 
@@ -96,18 +96,18 @@ def ensure_real_images(profile: str, device: str = "cpu") -> Scored:
         PpcdError: unknown profile, or its data or its backbone is not to be had.
     """
     budget, began = get_profile(profile), provenance.collect(device)
-    data, gauges = get_judges(profile, device)
+    data, evaluators = get_judges(profile, device)
     about = {
         "reference_sha256": data.sha256,
         "classifier_epochs": budget.classifier_epochs,
-        "backbone_sha256": gauges.network.sha256,
-        "classifier_sha256": gauges.judge.sha256,
+        "backbone_sha256": evaluators.network.sha256,
+        "classifier_sha256": evaluators.judge.sha256,
     }
     known = read_real_images(budget.name)
     if known is not None and about.items() <= known["protocol"].items():
         return known
     print("real images against other real images", file=sys.stderr, flush=True)
-    found = measure_real_images(data, gauges, budget.evaluation_samples, budget.classifier_epochs)
+    found = measure_real_images(data, evaluators, budget.evaluation_samples, budget.classifier_epochs)
     measurements.write(budget.name, FILE, found, began)
     return found
 

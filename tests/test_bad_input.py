@@ -43,7 +43,7 @@ from ppcd.data.sets import load_data
 from ppcd.errors import run_command
 from ppcd.metrics import features, moments
 from ppcd.metrics.evaluate import check_fit, evaluate
-from ppcd.metrics.gauges import get_gauges
+from ppcd.metrics.evaluators import get_evaluators
 from ppcd.metrics.statistics_files import read_statistics
 from ppcd.networks.biggan_pytorch import load_biggan_pytorch, load_biggan_pytorch_discriminator, save_biggan_pytorch
 from ppcd.networks.generators import build_generator
@@ -320,9 +320,9 @@ NAMES = [
     Row("precision: fp16", lambda place: (place.environment(PPCD_PRECISION="fp16"), run_config("smoke", "sagan", 0)),
         "fp16 needs its losses scaled, which the bound on the masks' gradients does not allow; "
         "take bf16 or no (accelerate launch --mixed_precision bf16)"),
-    Row("backbone", lambda _: get_gauges(digits(), "vgg", 1),
+    Row("backbone", lambda _: get_evaluators(digits(), "vgg", 1),
         "unknown feature backbone 'vgg'; expected one of: classifier, efficientnet-lite0, inception"),
-    Row("judge", lambda _: get_gauges(digits(), "classifier", 1, judge="me"),
+    Row("judge", lambda _: get_evaluators(digits(), "classifier", 1, judge="me"),
         "unknown judge 'me'; expected one of: efficientnet-lite0, natural-classifier; or none: a classifier trained "
         "on the data"),
     Row("architecture", lambda _: build_generator("stylegan", 32, 10, 2),

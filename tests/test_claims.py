@@ -18,8 +18,8 @@ from paper.artifacts.sources import Study
 from paper.claims import CLAIMS, check_claims
 from paper.claims import __main__ as claims_main
 from paper.claims.checking import STATUSES, Outcome, combine, decide, judge, write_claims
-from paper.claims.evidence import OWN_TIME, Measurements, loss_spread, mask_step
 from paper.claims.predicates import UNCHECKED, Array, Claim, Part, Quantity, at, name, ratio, read_claims
+from paper.claims.scores import OWN_TIME, Measurements, loss_spread, mask_step
 from paper.generations import SEEDS, samples_per_generation
 from paper.intervals import t_interval
 from ppcd import paths
@@ -434,7 +434,7 @@ def test_the_teachers_leakage_is_compared_with_that_of_real_images(monkeypatch: 
     outcome = {outcome.claim.id: outcome for outcome in check_claims("smoke", (0, 1))}["teacher-leaks"]
     assert outcome.measured == "no real leakage: biggan"
     real = {"protocol": PROTOCOL, "scores": {"leakage": 0.1}}
-    monkeypatch.setattr("paper.claims.evidence.read_real_images", lambda _: real)
+    monkeypatch.setattr("paper.claims.scores.read_real_images", lambda _: real)
     assert status("teacher-leaks", (0, 1)) == "reproduced"
     real["scores"] = {"leakage": 0.25}
     assert status("teacher-leaks", (0, 1)) == "not reproduced"
@@ -479,7 +479,7 @@ def test_copies_of_the_backbone_are_told() -> None:
 def test_times_side_by_side_and_alone_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     records = [fake_run(recipe) for recipe in ("biggan", "ppcd")]
     timed: dict[str, Any] = {records[0]["id"]: {"cpu": 0.5, "gpu": None}, records[1]["id"]: None}
-    monkeypatch.setattr("paper.claims.evidence.read_runtime", lambda record: timed[record["id"]])
+    monkeypatch.setattr("paper.claims.scores.read_runtime", lambda record: timed[record["id"]])
 
     def read() -> Measurements:
         return Measurements("smoke", (0,), ["biggan", "ppcd"])

@@ -20,7 +20,7 @@ from paper.generations import (
 )
 from paper.measurements import SCHEMA
 from ppcd.base import PpcdError
-from ppcd.metrics.gauges import asked_probability
+from ppcd.metrics.evaluators import asked_probability
 from ppcd.runs.config import run_config
 from ppcd.runs.directory import Run
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from paper import failures
 from ppcd.base import PpcdError
 from ppcd.data.sets import ImageSet
-from ppcd.metrics import diversity, fidelity, gauges, moments
+from ppcd.metrics import diversity, evaluators, fidelity, moments
 from ppcd.metrics.evaluate import evaluate, measure
+from ppcd.metrics.evaluators import get_evaluators, real_accuracy
 from ppcd.metrics.features import Backbone
-from ppcd.metrics.gauges import get_gauges, real_accuracy
 from ppcd.metrics.sampling import sample_images
 
 SIZE = 8  # pixels
@@ -82,7 +82,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_more_samples_than_are_compared(data: ImageSet, small: None) -> None:
     """KID, precision and recall look at the first samples, everything else at all of them."""
-    measuring = get_gauges(data, "classifier", 1)
+    measuring = get_evaluators(data, "classifier", 1)
     images, labels = sample_images(Waves(), 1100, 3)
     features = measuring.network.extract(images)
     found = measure(Waves(), measuring, 1100, seed=3)
@@ -105,7 +105,7 @@ def test_images_that_are_read_when_asked_for(data: ImageSet, fresh_cache: Path, 
     assert found["scores"] == expected["scores"]
     assert found["protocol"]["reference_sha256"] == "1" * 64
     assert 0 < images.most <= 250, "a batch of the backbone"
-    measuring = get_gauges(lazy, "classifier", 1)
+    measuring = get_evaluators(lazy, "classifier", 1)
     one, other = (failures.reference(each, measuring) for each in (lazy, data))
     assert torch.equal(one.thresholds, other.thresholds)
     assert torch.equal(failures.judge_real(7, measuring, one).images, failures.judge_real(7, measuring, other).images)
@@ -163,7 +163,7 @@ def reading(monkeypatch: pytest.MonkeyPatch, fresh_cache: Path) -> list[str]:
         assert name == "efficientnet-lite0"
         return Backbone(name, Reading(0), "a" * 64)
 
-    monkeypatch.setattr(gauges, "get_backbone", make)
+    monkeypatch.setattr(evaluators, "get_backbone", make)
     return made
 
 
@@ -198,7 +198,7 @@ def test_accuracy_of_the_judge_is_measured_once_and_shows_a_wrong_order(
     asked = []
     extract = Backbone.extract
     monkeypatch.setattr(Backbone, "extract", lambda self, images: asked.append(len(images)) or extract(self, images))
-    monkeypatch.setattr(gauges, "JUDGED_IMAGES", 500)
+    monkeypatch.setattr(evaluators, "JUDGED_IMAGES", 500)
     with caplog.at_level(logging.WARNING):
         assert real_accuracy(thousand, judge(0, "a" * 64)) == 1.0
         assert sum(asked) == 500 and max(asked) <= 32
@@ -213,12 +213,12 @@ def test_accuracy_of_the_judge_is_measured_once_and_shows_a_wrong_order(
 
 def test_judges_that_cannot_judge(data: ImageSet, fresh_cache: Path) -> None:
     with pytest.raises(PpcdError, match="knows ImageNet's 1000 classes, but noise-300 has 10") as caught:
-        get_gauges(data, "classifier", 1, judge="efficientnet-lite0")
+        get_evaluators(data, "classifier", 1, judge="efficientnet-lite0")
     assert "\n" not in str(caught.value)
     with pytest.raises(
         PpcdError, match="unknown judge 'vgg'; expected one of: efficientnet-lite0, natural-classifier; or none"
     ):
-        get_gauges(data, "classifier", 1, judge="vgg")
+        get_evaluators(data, "classifier", 1, judge="vgg")
     assert not (fresh_cache / "classifiers").exists()  # found out before anything is trained
 
 
@@ -231,7 +231,7 @@ def test_with_many_classes_as_many_images_of_each_are_compared_with(
     monkeypatch.setattr(failures, "COMPARED", 99)
     monkeypatch.setattr(failures, "PER_CLASS", 10)
     lazy, images = read_when_asked(data)
-    measuring = get_gauges(lazy, "classifier", 1)
+    measuring = get_evaluators(lazy, "classifier", 1)
     images.most = 0
     real = failures.reference(lazy, measuring)
     assert images.most <= 250

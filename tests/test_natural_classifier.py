@@ -11,7 +11,7 @@ from reference import largest_difference, refused
 from ppcd import paths
 from ppcd.data.sets import ImageSet, image_hash, to_float
 from ppcd.metrics import natural
-from ppcd.metrics.gauges import check_judge, get_gauges
+from ppcd.metrics.evaluators import check_judge, get_evaluators
 from ppcd.metrics.natural import Member, NaturalClassifier, train_or_load_natural_classifier, whitening
 
 
@@ -100,8 +100,8 @@ def test_it_judges(monkeypatch: pytest.MonkeyPatch) -> None:
     """With another backbone than the judge."""
     data = pictures()
     check_judge("natural-classifier", data)
-    gauges = get_gauges(data, "classifier", 2, judge="natural-classifier")
-    assert gauges.judge.name == "natural-classifier" and gauges.network.name == "classifier"
-    assert 0 <= gauges.accuracy <= 1
-    found = gauges.network.extract(data.images)
-    assert gauges.judged(data.images, found).shape == (120, 3)
+    evaluators = get_evaluators(data, "classifier", 2, judge="natural-classifier")
+    assert evaluators.judge.name == "natural-classifier" and evaluators.network.name == "classifier"
+    assert 0 <= evaluators.accuracy <= 1
+    found = evaluators.network.extract(data.images)
+    assert evaluators.judged(data.images, found).shape == (120, 3)

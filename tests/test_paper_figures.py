@@ -28,9 +28,9 @@ from paper.intervals import t_interval
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.method.slim import slim
+from ppcd.metrics.evaluators import get_evaluators
 from ppcd.metrics.features import Features
 from ppcd.metrics.fidelity import inception_score
-from ppcd.metrics.gauges import get_gauges
 from ppcd.networks.generators import Generator, build_generator
 
 
@@ -259,17 +259,17 @@ def test_nearest_distances_look_at_the_own_class_only() -> None:
 def test_real_images_are_their_own_measure() -> None:
     """One real image in a hundred is far; copies of real images never are; noise always is."""
     data, _ = judges.get_judges("smoke")
-    gauges = get_gauges(data, "classifier", classifier_epochs=20)
-    real = failures.reference(data, gauges)
-    itself = failures.judge_real(len(data), gauges, real)
+    evaluators = get_evaluators(data, "classifier", classifier_epochs=20)
+    real = failures.reference(data, evaluators)
+    itself = failures.judge_real(len(data), evaluators, real)
     beyond = [int(itself.far[itself.labels == label].sum()) for label in range(10)]
     assert max(beyond) == 1 and sum(beyond) > 3, "of 20, at most one is beyond the 99th percentile (none: a tie)"
-    copies = failures.judge(data.images[:30], data.labels[:30], gauges, real)
+    copies = failures.judge(data.images[:30], data.labels[:30], evaluators, real)
     assert float(copies.distance.max()) < 1e-6
     noise = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    assert bool(failures.judge(noise, torch.arange(20) % 10, gauges, real).far.all())
-    wrong = failures.judge(data.images[:30], (data.labels[:30] + 1) % 10, gauges, real)
-    right = failures.judge(data.images[:30], data.labels[:30], gauges, real)
+    assert bool(failures.judge(noise, torch.arange(20) % 10, evaluators, real).far.all())
+    wrong = failures.judge(data.images[:30], (data.labels[:30] + 1) % 10, evaluators, real)
+    right = failures.judge(data.images[:30], data.labels[:30], evaluators, real)
     assert float(wrong.unclear.double().mean()) > 0.9
     assert float(right.unclear.double().mean()) < 0.1
 

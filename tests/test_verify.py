@@ -282,14 +282,14 @@ def test_scores_are_measured_again_from_the_generator() -> None:
     """A record of the smoke profile, first with invented scores, then with those that its generator has."""
     record = fake_run("biggan", **{"is": 7.5})
     directory, smoke = paths.results("smoke") / "runs" / record["id"], get_profile("smoke")
-    data, gauges = get_judges("smoke")
-    found = list(score_problems(record, directory, smoke, data, gauges))
+    data, evaluators = get_judges("smoke")
+    found = list(score_problems(record, directory, smoke, data, evaluators))
     assert {"metrics.ema.is", "metrics.ema.fd"} <= {problem.split(":")[0] for problem in found}
     for problem in found:
         match = re.fullmatch(r"metrics\.ema\.(\w+): says .*, (\S+) measured again", problem)
         assert match
         record["metrics"]["ema"][match[1]] = float(match[2])
-    assert list(score_problems(record, directory, smoke, data, gauges)) == []
+    assert list(score_problems(record, directory, smoke, data, evaluators)) == []
 
 
 # ------------------------------------------------------------ parts

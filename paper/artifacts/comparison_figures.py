@@ -13,7 +13,7 @@ from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, sav
 from paper.artifacts.sources import Record, Study, generator_of
 from paper.artifacts.tiles import show_tiles
 from paper.judges import TIMES, best_of, get_judges
-from ppcd.metrics.gauges import Gauges
+from ppcd.metrics.evaluators import Evaluators
 from ppcd.training.recipes import RECIPES
 
 # Nine fixed classes for each data set, as the paper has nine of ImageNet's.
@@ -28,9 +28,11 @@ NOTE = (
 )
 
 
-def best_images(record: Record, gauges: Gauges, labels: Sequence[int]) -> Float[Tensor, "labels 3 height width"]:
+def best_images(
+    record: Record, evaluators: Evaluators, labels: Sequence[int]
+) -> Float[Tensor, "labels 3 height width"]:
     """The best of ten images in [0, 1] of each of these classes."""
-    best = best_of(generator_of(record), gauges.network, record["seed"])
+    best = best_of(generator_of(record), evaluators.network, record["seed"])
     return best.images[list(labels)].float() / 255
 
 
@@ -46,7 +48,7 @@ def fig3(profile: str, seed: int = 0) -> Figure:
     records = {recipe: study.record(recipe) for recipe in numbers.TABLE1_ROWS}
     labels = LABELS[study.settings.dataset]
     names = class_names(profile, list(records.values()), labels)
-    gauges = get_judges(profile)[1] if any(records.values()) else None
+    evaluators = get_judges(profile)[1] if any(records.values()) else None
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         height = 0.6 * len(records) + 0.55
         edges = {"left": 0.13, "right": 0.99, "bottom": 0.34 / height, "top": 1 - 0.2 / height, "hspace": 0.04}
@@ -54,12 +56,12 @@ def fig3(profile: str, seed: int = 0) -> Figure:
         panels = figure.subplots(len(records), 1, gridspec_kw=edges)
         for axes, (recipe, record) in zip(panels, records.items(), strict=True):
             title = RECIPES[recipe].title.replace(" (", "\n(")
-            if record is None or gauges is None:
+            if record is None or evaluators is None:
                 not_run(axes)
                 axes.spines[:].set_visible(False)
                 axes.set_ylabel(title, rotation=0, ha="right", va="center")
             else:
-                show_tiles(axes, best_images(record, gauges, labels), [title], names)
+                show_tiles(axes, best_images(record, evaluators, labels), [title], names)
                 axes.tick_params(labeltop=axes is panels[0], labelsize=8)
         sign(figure, study, NOTE)
     return figure

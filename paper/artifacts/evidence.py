@@ -12,8 +12,8 @@ from paper.artifacts.figures import save
 from paper.artifacts.render import plain_markdown, write_number
 from paper.artifacts.rows import kept_channels, score_names
 from paper.artifacts.sources import NOT_RUN, Record, Study, data_note, listed
-from paper.claims.evidence import MAPS, measured
 from paper.claims.predicates import Quantity
+from paper.claims.scores import MAPS, measured
 from paper.intervals import MOST_SEEDS, Contrast
 from paper.questions import (
     ALL_SEEDS,

@@ -48,17 +48,17 @@ def judged(profile: str, seeds: Sequence[int]) -> dict[str, Judged | None]:
     records = {recipe: find_records(profile, recipe, seeds) for recipe in SYSTEMS}
     if not any(records.values()):
         return dict.fromkeys((*SYSTEMS, REAL))
-    data, gauges = get_judges(profile)
-    real = failures.reference(data, gauges)
+    data, evaluators = get_judges(profile)
+    real = failures.reference(data, evaluators)
     count = max(budget.evaluation_samples // SHARE, fewest_samples(budget.num_classes))
     found: dict[str, Judged | None] = {}
     for recipe, runs in records.items():
         parts = []
         for run in runs:
             drawn = sample_images(generator_of(run), count, run["metrics"]["protocol"]["seed"])
-            parts.append(failures.judge(*drawn, gauges, real))
+            parts.append(failures.judge(*drawn, evaluators, real))
         found[recipe] = failures.join(parts) if parts else None
-    found[REAL] = failures.judge_real(count, gauges, real)
+    found[REAL] = failures.judge_real(count, evaluators, real)
     return found
 
 

@@ -10,7 +10,7 @@ import torch
 from paper.bench.cases import Case, Group, Work
 from paper.training_cost import random_images
 from ppcd.method.schedule import channels_to_prune
-from ppcd.networks.compute import COMPILERS, EXACT, FAST, STRAIGHTFORWARD, Forms
+from ppcd.networks.compute import COMPILERS, EXACT, FAST, STRAIGHTFORWARD, ComputeOptions
 from ppcd.networks.generators import build_generator
 from ppcd.runs import memory
 from ppcd.runs.config import RunConfig
@@ -38,7 +38,7 @@ def step(settings: dict[str, Any]) -> Work:
         size = (profile.resolution, profile.num_classes, profile.teacher_width)
         teacher = build_generator(TEACHER, *size, dim_z=profile.teacher_dim_z, seed=seed)
     data = random_images(profile, torch.arange(4 * profile.batch_size) % profile.num_classes, seed)
-    forms, precision = Forms(**settings["forms"]), settings["precision"]
+    forms, precision = ComputeOptions(**settings["forms"]), settings["precision"]
     trainer = Trainer(RunConfig(profile, recipe, seed, data.identity, precision), data, teacher, forms=forms)
     if settings["keep_freed"]:
         memory.keep_freed()
@@ -49,7 +49,7 @@ def step(settings: dict[str, Any]) -> Work:
     return trainer.step
 
 
-def _case(name: str, label: str, common: dict[str, Any], forms: Forms, **settings: Any) -> Case:
+def _case(name: str, label: str, common: dict[str, Any], forms: ComputeOptions, **settings: Any) -> Case:
     plain = {"seed": 0, "precision": "no", "keep_freed": False, "frozen": False}
     return Case(name, label, step, {**common, **plain, "forms": asdict(forms), **settings})
 
@@ -65,7 +65,7 @@ def pair_cases(quick: bool) -> tuple[Case, ...]:
     common = {"profile": SMALL, "changes": changes, "recipe": TEACHER}
     alone, fast = STRAIGHTFORWARD, replace(FAST, shrink=False)  # the pair has no masks
     bf16, keep = {"precision": "bf16"}, {"keep_freed": True}
-    found: list[tuple[str, str, Forms, dict[str, Any]]] = [
+    found: list[tuple[str, str, ComputeOptions, dict[str, Any]]] = [
         (STRAIGHT, "straightforward", alone, {}),
         ("merged", "merged convolutions", replace(alone, merged=True), {}),
         ("boxed", "merged and boxed", replace(alone, merged=True, boxed=True), {}),

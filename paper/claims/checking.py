@@ -23,7 +23,6 @@ import pandas as pd
 from paper import sums
 from paper.artifacts.render import write_number
 from paper.artifacts.sources import Study, listed
-from paper.claims.evidence import OWN_TIME, Measurements
 from paper.claims.predicates import (
     CLAIMS,
     MEASURES,
@@ -36,6 +35,7 @@ from paper.claims.predicates import (
     Quantity,
     name,
 )
+from paper.claims.scores import OWN_TIME, Measurements
 from paper.generations import samples_per_generation
 from paper.intervals import LEVEL, MOST_SEEDS, Contrast
 from ppcd import paths

@@ -15,7 +15,7 @@ from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.evaluate import evaluate
-from ppcd.metrics.gauges import Gauges
+from ppcd.metrics.evaluators import Evaluators
 from ppcd.networks.io import load_generator
 from ppcd.runs.train import GENERATOR
 from ppcd.training.profiles import Profile
@@ -32,12 +32,12 @@ def check_scores(profile: Profile, records: Mapping[str, Any], say: Callable[[st
         records: by the runs' ids.
         say: called with a line when a run was measured.
     """
-    data, gauges = get_judges(profile.name)
+    data, evaluators = get_judges(profile.name)
     for number, (name, record) in enumerate(records.items(), 1):
-        for problem in score_problems(record, paths.results(profile.name) / "runs" / name, profile, data, gauges):
+        for problem in score_problems(record, paths.results(profile.name) / "runs" / name, profile, data, evaluators):
             yield Finding(f"results/{profile.name}/runs/{name}/run.json", problem)
         say(f"{profile.name}: scores of {number} of {len(records)} runs measured again")
-    for problem in real_problems(profile, data, gauges):
+    for problem in real_problems(profile, data, evaluators):
         yield Finding(f"results/{profile.name}/{REAL}", problem)
 
 
@@ -52,14 +52,14 @@ def other_judge(profile: str, records: Mapping[str, Any]) -> str | None:
 
 
 def score_problems(
-    record: dict[str, Any], directory: Path, profile: Profile, data: ImageSet, gauges: Gauges
+    record: dict[str, Any], directory: Path, profile: Profile, data: ImageSet, evaluators: Evaluators
 ) -> Iterator[str]:
     """Where the scores of the averaged generator are not what its file gives; the raw one has no file.
 
     Args:
         record: of the run in `directory`.
         profile: of the run.
-        data, gauges: what `paper.judges.get_judges` returns for it.
+        data, evaluators: what `paper.judges.get_judges` returns for it.
     """
     generator = load_generator(directory / GENERATOR)
     taken = record["metrics"]["protocol"]
@@ -76,14 +76,14 @@ def score_problems(
     if (directory / GENERATIONS).is_file():
         measured = json.loads((directory / GENERATIONS).read_text())
         for each in measured["generations"]:
-            again, _ = measure_generation(generator, gauges, measured["protocol"]["samples"], each["seed"])
+            again, _ = measure_generation(generator, evaluators, measured["protocol"]["samples"], each["seed"])
             yield from _differing(f"{GENERATIONS}, seed {each['seed']}", {name: each[name] for name in again}, again)
 
 
-def real_problems(profile: Profile, data: ImageSet, gauges: Gauges) -> Iterator[str]:
+def real_problems(profile: Profile, data: ImageSet, evaluators: Evaluators) -> Iterator[str]:
     """Where real.json is not what the real images give; nothing where it is not there."""
     if (committed := read_real_images(profile.name)) is not None:
-        found = measure_real_images(data, gauges, profile.evaluation_samples, profile.classifier_epochs)["scores"]
+        found = measure_real_images(data, evaluators, profile.evaluation_samples, profile.classifier_epochs)["scores"]
         yield from _differing("scores", committed["scores"], found)
 
 

@@ -11,9 +11,9 @@ from ppcd.base import PpcdError
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.classifier import agreement
 from ppcd.metrics.diversity import Diversity, diversity
+from ppcd.metrics.evaluators import Evaluators, asked_probability, get_evaluators
 from ppcd.metrics.features import Backbone, published_backbone
 from ppcd.metrics.fidelity import compare, frechet_distance, inception_score, is_splits, protocol
-from ppcd.metrics.gauges import Gauges, asked_probability, get_gauges
 from ppcd.metrics.moments import MINIMUM, Moments, Statistics, statistics
 from ppcd.metrics.sampling import sample_images
 from ppcd.metrics.statistics_files import StatisticsFile, check_features
@@ -58,12 +58,12 @@ def evaluate(
     """
     check_fit(G, data)
     check_samples(samples, data)
-    gauges = get_gauges(data, backbone, classifier_epochs, device, judge=judge)
-    found = measure(G, gauges, samples, seed, device=device)
+    evaluators = get_evaluators(data, backbone, classifier_epochs, device, judge=judge)
+    found = measure(G, evaluators, samples, seed, device=device)
     return {
-        "protocol": describe(data, gauges, found, gauges.real.images, samples, seed, classifier_epochs),
+        "protocol": describe(data, evaluators, found, evaluators.real.images, samples, seed, classifier_epochs),
         "scores": {
-            **compare(found.statistics, found.score, gauges.real),
+            **compare(found.statistics, found.score, evaluators.real),
             "diversity": found.diversity.value,
             "accuracy": found.accuracy,
         },
@@ -72,7 +72,7 @@ def evaluate(
 
 def describe(
     data: ImageSet,
-    gauges: Gauges,
+    evaluators: Evaluators,
     found: "Measured",
     reference_images: int,
     samples: int,
@@ -80,11 +80,11 @@ def describe(
     classifier_epochs: int,
 ) -> dict[str, Any]:
     """The protocol: what scores of `found` depend on; see `evaluate`."""
-    judge = gauges.judge.name
+    judge = evaluators.judge.name
     return {
         "version": VERSION,
-        "backbone": gauges.network.name,
-        "backbone_sha256": gauges.network.sha256,
+        "backbone": evaluators.network.name,
+        "backbone_sha256": evaluators.network.sha256,
         "samples": samples,
         "reference": data.identity,
         "reference_sha256": data.sha256,
@@ -93,9 +93,9 @@ def describe(
         **protocol(samples, reference_images),
         "diversity": found.diversity.distance,
         "diversity_pairs_per_class": found.diversity.pairs_per_class,
-        "accuracy_classifier": gauges.accuracy,
+        "accuracy_classifier": evaluators.accuracy,
         "classifier_epochs": classifier_epochs,
-        "classifier_sha256": gauges.judge.sha256,
+        "classifier_sha256": evaluators.judge.sha256,
         **({} if judge == "classifier" else {"judge": judge}),
     }
 
@@ -170,22 +170,24 @@ class Measured:
     leakage: float
 
 
-def measure(G: nn.Module, gauges: Gauges, samples: int, seed: int, *, device: torch.device | str = "cpu") -> Measured:
+def measure(
+    G: nn.Module, evaluators: Evaluators, samples: int, seed: int, *, device: torch.device | str = "cpu"
+) -> Measured:
     """Generate samples and look at them; arguments as `evaluate`."""
     images, labels = sample_images(G, samples, seed, device=device)
-    return observe(images, labels, int(G.num_classes), gauges)  # type: ignore[arg-type]
+    return observe(images, labels, int(G.num_classes), evaluators)  # type: ignore[arg-type]
 
 
 def observe(
-    images: UInt8[Tensor, "n 3 height width"], labels: Int64[Tensor, " n"], num_classes: int, gauges: Gauges
+    images: UInt8[Tensor, "n 3 height width"], labels: Int64[Tensor, " n"], num_classes: int, evaluators: Evaluators
 ) -> Measured:
     """Look at images of classes from 0 on."""
-    found = gauges.network.extract(images)
-    judged = gauges.judged(images, found)
+    found = evaluators.network.extract(images)
+    judged = evaluators.judged(images, found)
     return Measured(
         statistics(found.features),
         inception_score(found.logits),
-        diversity(images, labels, num_classes, gauges.network, seed=DIVERSITY_SEED),
+        diversity(images, labels, num_classes, evaluators.network, seed=DIVERSITY_SEED),
         agreement(judged, labels),
         1 - asked_probability(judged, labels).mean().item(),
     )

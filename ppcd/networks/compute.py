@@ -21,7 +21,7 @@ RECOMPILATIONS = 256  # all blocks of a kind share one code object, and a freezi
 
 
 @dataclass(frozen=True)
-class Forms:
+class ComputeOptions:
     """Options of the computation.
 
     Attributes:
@@ -44,7 +44,7 @@ class Forms:
     half_teacher: bool = False
     compiled: bool = False
 
-    def of_teacher(self) -> "Forms":
+    def of_teacher(self) -> "ComputeOptions":
         """For a frozen teacher: it has no backward pass, and sums of pixels pay only there."""
         return replace(self, boxed=False)
 
@@ -69,9 +69,9 @@ class Forms:
                 parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
-STRAIGHTFORWARD = Forms(merged=False, channels_last=False)
-EXACT = Forms()  # of the profiles whose committed runs must come out again to the last bit
-FAST = Forms(boxed=True, fused=True, shrink=True, half_teacher=True)
+STRAIGHTFORWARD = ComputeOptions(merged=False, channels_last=False)
+EXACT = ComputeOptions()  # of the profiles whose committed runs must come out again to the last bit
+FAST = ComputeOptions(boxed=True, fused=True, shrink=True, half_teacher=True)
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.data import sets as data
-from ppcd.networks.compute import EXACT, FAST, Forms
+from ppcd.networks.compute import EXACT, FAST, ComputeOptions
 from ppcd.records import canonical_hash
 from ppcd.runs import pretrained
 from ppcd.seeds import MOST_SEED
@@ -85,7 +85,7 @@ class RunConfig:
         return self.recipe.mask_rule or self.profile.default_mask_rule
 
     @property
-    def forms(self) -> Forms:
+    def forms(self) -> ComputeOptions:
         """How the training computes."""
         return replace(FAST if self.profile.fast else EXACT, compiled=self.compiled)
 

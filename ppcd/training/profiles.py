@@ -62,7 +62,9 @@ class Profile:
     fast: bool | None = None  # frozen channels leave the computation, fused optimisers: the same but for rounding
     best_samples: int | None = None  # scored at every tenth of the training, to keep the best generator as well
     average_age: float | None = None  # mean age of the average / iterations, in place of ema_decay and ema_start
-    judge: str | None = None  # of the labels, one of ppcd.metrics.gauges.JUDGES; None: a small classifier of the data
+    judge: str | None = (
+        None  # of the labels, one of ppcd.metrics.evaluators.JUDGES; None: a small classifier of the data
+    )
     default_mask_rule: str = "gradual"  # of recipes that name none
 
     def budget(self, teacher: bool) -> Budget:

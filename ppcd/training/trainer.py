@@ -20,7 +20,7 @@ from ppcd.method.ema import DECLARED, Ema, make_averages
 from ppcd.method.slim import slim
 from ppcd.method.step import Objective, Step
 from ppcd.method.teacher import Teacher
-from ppcd.networks.compute import Forms, has_bf16, prepare_compiler
+from ppcd.networks.compute import ComputeOptions, has_bf16, prepare_compiler
 from ppcd.networks.discriminators import Discriminator, build_discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 from ppcd.networks.io import LastState, adam_moments, load_adam_moments
@@ -62,7 +62,7 @@ class Trainer(Step):
         teacher: Generator | None = None,
         device: str = "cpu",
         processes: Processes = ALONE,
-        forms: Forms | None = None,
+        forms: ComputeOptions | None = None,
         origin: LastState | None = None,
     ) -> None:
         self.config, self.profile, self.recipe, self.seed = config, config.profile, config.recipe, config.seed

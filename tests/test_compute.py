@@ -17,7 +17,7 @@ from ppcd.method.losses import class_aware_distillation
 from ppcd.method.masks import channels_to_prune
 from ppcd.method.slim import slim
 from ppcd.method.teacher import Teacher
-from ppcd.networks.compute import EXACT, FAST, STRAIGHTFORWARD, Forms
+from ppcd.networks.compute import EXACT, FAST, STRAIGHTFORWARD, ComputeOptions
 from ppcd.networks.generators import build_generator
 from ppcd.networks.resampling import Resampling
 from ppcd.runs import memory, train
@@ -28,7 +28,9 @@ from ppcd.training.recipes import get_recipe
 from ppcd.training.trainer import Trainer
 
 
-def trainer_of(recipe: str, forms: Forms | None = None, iterations: int = together.PROFILE.iterations) -> Trainer:
+def trainer_of(
+    recipe: str, forms: ComputeOptions | None = None, iterations: int = together.PROFILE.iterations
+) -> Trainer:
     profile = replace(together.PROFILE, iterations=iterations)
     teacher = build_generator("biggan", 32, 10, 2, dim_z=16, seed=5)
     return together.make_trainer(profile, get_recipe(recipe), 0, together.images(), teacher, forms=forms)
@@ -180,7 +182,7 @@ def test_compiling_needs_a_compiler_and_one_process(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
     with refused("C++ compiler", "g++", "COMPILE"):
-        trainer_of("biggan", Forms(compiled=True))
+        trainer_of("biggan", ComputeOptions(compiled=True))
 
 
 def test_a_compiled_run_is_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

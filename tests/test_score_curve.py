@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from reference import refused
-from test_watch import PROFILE, SMOKE, everything, trainer_of
+from test_health import PROFILE, SMOKE, everything, trainer_of
 
 from ppcd.method.ema import recompute_batch_statistics
 from ppcd.networks.generators import Generator

@@ -97,27 +97,27 @@ def test_without_nearly_all_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, dict[str, Any]]:
-    data, gauges = get_judges("smoke")
-    return measure_real_images(data, gauges, 100, 2)
+    data, evaluators = get_judges("smoke")
+    return measure_real_images(data, evaluators, 100, 2)
 
 
 def test_scores_are_those_of_the_drawn_against_the_others(measured: dict[str, dict[str, Any]]) -> None:
-    data, gauges = get_judges("smoke")
+    data, evaluators = get_judges("smoke")
     order = reference_order(len(data))
     chosen = torch.zeros(len(data), dtype=torch.bool)
     chosen[order[draw(data, 100)]] = True
     assert measured["protocol"]["samples"] == chosen.sum() == 100
     assert measured["protocol"]["reference_images"] == 100
     others = torch.tensor([index for index in order.tolist() if not chosen[index]])
-    features = {name: gauges.network.extract(data.images[some]).features
+    features = {name: evaluators.network.extract(data.images[some]).features
                 for name, some in (("drawn", order[draw(data, 100)]), ("others", others))}  # fmt: skip
     distance = frechet_distance(statistics(features["drawn"]), statistics(features["others"]))
     assert measured["scores"]["fd"] == pytest.approx(distance, rel=1e-4)
     found = measured["scores"]["precision"], measured["scores"]["recall"]
     assert found == pytest.approx(precision_recall(features["drawn"], features["others"]))
-    assert measured["scores"]["accuracy"] == gauges.judge.accuracy, "on images that did not train the judge"
+    assert measured["scores"]["accuracy"] == evaluators.judge.accuracy, "on images that did not train the judge"
     held_out, _ = split(data.labels, len(data.classes), seeded(0))
-    p = torch.softmax(gauges.judge.backbone.extract(data.images[held_out]).logits.double(), dim=1)
+    p = torch.softmax(evaluators.judge.backbone.extract(data.images[held_out]).logits.double(), dim=1)
     asked = p[torch.arange(len(held_out)), data.labels[held_out]]
     assert measured["scores"]["leakage"] == pytest.approx((1 - asked).mean().item()), "on the same"
 
@@ -149,13 +149,13 @@ def test_it_is_measured_once_and_again_where_it_no_longer_fits(
 
 
 def test_verify_measures_it_again(measured: dict[str, dict[str, Any]]) -> None:
-    profile, (data, gauges) = get_profile("smoke"), get_judges("smoke")
-    assert list(real_problems(profile, data, gauges)) == [], "not there"
+    profile, (data, evaluators) = get_profile("smoke"), get_judges("smoke")
+    assert list(real_problems(profile, data, evaluators)) == [], "not there"
     write()  # with invented scores
-    cells = [problem.split(":")[0] for problem in real_problems(profile, data, gauges)]
+    cells = [problem.split(":")[0] for problem in real_problems(profile, data, evaluators)]
     assert {"scores.fd", "scores.is"} <= set(cells)
     write(scores=measured["scores"])
-    assert list(real_problems(profile, data, gauges)) == []
+    assert list(real_problems(profile, data, evaluators)) == []
 
 
 # --- the row ---

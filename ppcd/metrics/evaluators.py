@@ -26,7 +26,7 @@ VERSION = 1  # raised when the trial of a judge changes
 
 
 @dataclass(frozen=True)
-class Gauges:
+class Evaluators:
     """What generated images are measured with; none of it depends on a generator.
 
     Attributes:
@@ -47,14 +47,14 @@ class Gauges:
         return found.logits if self.network is self.judge else self.judge.extract(images).logits
 
 
-def get_gauges(
+def get_evaluators(
     data: ImageSet,
     backbone: str,
     classifier_epochs: int,
     device: torch.device | str = "cpu",
     *,
     judge: str | None = None,
-) -> Gauges:
+) -> Evaluators:
     """Backbone, judge and real statistics, from the cache where they are there; arguments as `ppcd.metrics.evaluate`.
 
     Raises:
@@ -70,7 +70,7 @@ def get_gauges(
         judging = get_backbone(name, data, classifier_epochs=classifier_epochs, device=device)
     trained_here = isinstance(judging.network, TrainedClassifier)
     accuracy = judging.network.accuracy if trained_here else real_accuracy(data, judging)
-    return Gauges(network, judging, accuracy, reference_statistics(data, network))
+    return Evaluators(network, judging, accuracy, reference_statistics(data, network))
 
 
 def check_judge(name: str, data: ImageSet) -> None:
