@@ -8,7 +8,7 @@ COMMANDS = {
     "train": ("ppcd.runs.train", "one run, from nothing to its directory"),
     "evaluate": ("ppcd.runs.evaluate", "the scores of a generator"),
     "prepare": ("ppcd.data.prepare", "a folder of images decoded once, for data sets that do not fit into memory"),
-    "export": ("ppcd.export.onnx", "a generator as an ONNX file"),
+    "export": ("ppcd.runs.export", "a generator as an ONNX file"),
 }
 
 if __name__ == "__main__":

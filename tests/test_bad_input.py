@@ -32,8 +32,8 @@ from safetensors.torch import save_file
 import paper.why
 import ppcd
 import ppcd.data.prepare
-import ppcd.export.onnx
 import ppcd.runs.evaluate
+import ppcd.runs.export
 import ppcd.runs.loop
 import ppcd.runs.train
 from paper import notebook
@@ -382,7 +382,7 @@ CHECKPOINTS = [
         "{tmp}/g.safetensors is not a generator of ppcd (ppcd-generator-1); got format None; " + WHOLE),
     Row("a generator that is a pickle", lambda place: load_generator(place.pickle("g.safetensors")),
         "{tmp}/g.safetensors is not a readable safetensors file (...); " + WHOLE),
-    Row("export: a pickle", lambda place: ppcd.export.onnx.main([str(place.bare_pickle("g.pth")), "o.onnx"]),
+    Row("export: a pickle", lambda place: ppcd.runs.export.main([str(place.bare_pickle("g.pth")), "o.onnx"]),
         "{tmp}/g.pth is not a readable safetensors file (...); " + WHOLE),
     Row("evaluate: a pickle",
         lambda place: ppcd.runs.evaluate.main([str(place.pickle("G.pth")), "--profile", "smoke", "--device", "cpu"]),

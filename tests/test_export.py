@@ -16,9 +16,10 @@ from torch import Tensor
 import ppcd
 from ppcd.baselines.channels import select_channels
 from ppcd.export import onnx as export
-from ppcd.export.onnx import TOLERANCE, check_onnx, export_onnx, main
+from ppcd.export.onnx import TOLERANCE, check_onnx, export_onnx
 from ppcd.method.slim import slim
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
+from ppcd.runs.export import main
 
 CLASSES = 5
 NETWORKS = [
@@ -209,7 +210,7 @@ def test_the_command_line(
     assert found and float(found[1]) <= TOLERANCE
 
     assert main([str(tmp_path / "none.safetensors"), str(target)]) == 2
-    assert capsys.readouterr().err.startswith("ppcd: no generator at ")
+    assert capsys.readouterr().err.startswith("ppcd: there is no file ")
     assert main([str(source), str(source)]) == 2
     assert "ends in .onnx" in capsys.readouterr().err
     monkeypatch.setattr(export, "TOLERANCE", 0.0)

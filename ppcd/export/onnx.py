@@ -1,4 +1,4 @@
-"""A generator as an ONNX file, for runtimes without torch: `python -m ppcd export GENERATOR.safetensors OUT.onnx`.
+"""A generator as an ONNX file, for runtimes without torch (`python -m ppcd export GENERATOR OUT.onnx`).
 
 torch's own exporter traces the slim generator, whose spectral norm is worked into the weights, with each upsampling
 merged into its convolution (`ppcd.networks.resampling`). Inputs are `z` [batch, dim_z] (float32) and `y` [batch]
@@ -19,11 +19,9 @@ from torch import Tensor, nn
 
 import ppcd
 from ppcd.base import PpcdError, seeded
-from ppcd.errors import ArgumentParser, run_command
 from ppcd.method.slim import slim
 from ppcd.networks.blocks import GeneratorBlock
 from ppcd.networks.generators import Generator
-from ppcd.networks.io import load_generator
 from ppcd.networks.resampling import box_sum
 from ppcd.paths import write_atomic
 
@@ -112,7 +110,7 @@ def check_onnx(generator: Generator, path: str | Path, batches: Sequence[int] = 
     """
     path = Path(path)
     if not path.is_file():
-        raise PpcdError(f"no ONNX file at {path}; write one with `python -m ppcd export GENERATOR.safetensors {path}`")
+        raise PpcdError(f"no ONNX file at {path}; write one with `python -m ppcd export GENERATOR {path}`")
     random, largest = seeded(0), 0.0
     try:
         session = onnx_session(path)
@@ -156,24 +154,3 @@ def _package(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise PpcdError(f"{name} cannot be imported ({error}); `make setup` installs it") from None
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m ppcd export", description=__doc__.splitlines()[0])
-    parser.add_argument("generator", type=Path, metavar="GENERATOR.safetensors", help="a generator of a run")
-    parser.add_argument("onnx", type=Path, metavar="OUT.onnx", help="what to write")
-    parser.add_argument("--check", action="store_true", help="run it with onnxruntime and compare the images")
-    options = parser.parse_args(arguments)
-    return run_command(
-        lambda: _command(options.generator, options.onnx, options.check), "the same command starts again"
-    )
-
-
-def _command(source: Path, target: Path, check: bool) -> None:
-    generator = load_generator(source)
-    export_onnx(generator, target)
-    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, opset {OPSET}")
-    if check:
-        largest = check_onnx(generator, target)
-        print(f"largest difference from torch in onnxruntime {largest:.1e}, at batch {', '.join(map(str, BATCHES))}")

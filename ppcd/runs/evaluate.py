@@ -2,28 +2,30 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from ppcd.base import PpcdError
+from ppcd.data.sets import without_count
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.evaluate import evaluate, evaluate_against
 from ppcd.metrics.statistics_files import read_statistics
-from ppcd.networks.generators import Generator
-from ppcd.networks.io import load_generator
-from ppcd.records import read_run
 from ppcd.runs import pretrained
-from ppcd.runs.config import run_config, runs_root
+from ppcd.runs.config import run_config
+from ppcd.runs.named import find_generator
 from ppcd.runs.train import resolve_device
-from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.profiles import PROFILES, get_profile
 from ppcd.training.recipes import TEACHER
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
     parser = ArgumentParser(prog="python -m ppcd evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("generator", help="a generator's .safetensors, BigGAN-PyTorch's .pth, a run's directory or id")
-    parser.add_argument("--profile", default="mnist", help="whose data, backbone and judge measure it")
+    parser.add_argument(
+        "generator", help="a .safetensors file, BigGAN-PyTorch's .pth, a run's directory or id, or profile/recipe"
+    )
+    parser.add_argument("--profile", help="whose data, backbone and judge measure it; default: the run's own")
     parser.add_argument("--samples", type=int, help="default: as many as the profile's evaluation has")
     parser.add_argument("--seed", type=int, help="of the noise; default: the run's own, 0 for a file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
@@ -34,9 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    profile, device = get_profile(options.profile), resolve_device(options.device)
+    named, device = find_generator(options.generator), resolve_device(options.device)
+    if options.profile is None and named.record is None:
+        known = ", ".join(PROFILES)
+        raise PpcdError(f"{options.generator} does not say to which profile it belongs; add --profile, one of: {known}")
+    profile = get_profile(options.profile or named.record["profile"])
     real = None if options.statistics is None else read_statistics(options.statistics)
-    generator, own_seed = _find_generator(options.generator, profile)
+    generator, own_seed = pretrained.read(named.path, profile), named.record["seed"] if named.record else 0
     samples = profile.evaluation_samples if options.samples is None else options.samples
     seed = own_seed if options.seed is None else options.seed
     generator.to(device)
@@ -54,15 +60,9 @@ def _command(options: argparse.Namespace) -> None:
             judge=profile.judge,
         )
     print(json.dumps(found, indent=1) if options.json else _table(found))
-
-
-def _find_generator(name: str, profile: Profile) -> tuple[Generator, int]:
-    """The generator in a file, or that of a run by its directory or its id, and the seed of its evaluation."""
-    if Path(name).is_file() or name.endswith(".safetensors"):
-        return pretrained.read(Path(name), profile), 0
-    directory = Path(name) if Path(name).is_dir() else runs_root(profile) / name
-    record = read_run(directory)
-    return load_generator(directory / "generator.safetensors"), int(record["seed"])
+    trained, against = named.record and named.record["data"]["identity"], found["protocol"]["reference"]
+    if trained and without_count(trained) != without_count(against):
+        print(f"trained on {trained} (profile {named.record['profile']}), scored against {against}", file=sys.stderr)
 
 
 def _table(found: dict[str, dict[str, Any]]) -> str:
