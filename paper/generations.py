@@ -30,11 +30,11 @@ from ppcd.networks.io import load_generator
 from ppcd.progress import Progress
 from ppcd.records import read_run
 from ppcd.runs import memory, provenance
-from ppcd.runs.config import RunConfig, runs_root
 from ppcd.runs.directory import Run
 from ppcd.runs.pool import count_workers
 from ppcd.runs.train import GENERATOR, resolve_device
 from ppcd.stopping import describe_stop, end_processes, start_process
+from ppcd.training.config import RunConfig, runs_root
 from ppcd.training.profiles import Profile, get_profile
 
 VERSION = 1  # of the protocol: raised when a score means something else than before

@@ -4,8 +4,8 @@ from typing import Any
 
 from ppcd.base import PpcdError
 from ppcd.records import read_run, read_stop
-from ppcd.runs.config import RunConfig, runs_root
 from ppcd.training import methods
+from ppcd.training.config import RunConfig, runs_root
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import Recipe, get_recipe
 

@@ -10,7 +10,7 @@ from ppcd.data.sets import ImageSet
 from ppcd.metrics.evaluators import Evaluators, get_evaluators
 from ppcd.metrics.features import Backbone
 from ppcd.metrics.sampling import sample_images
-from ppcd.runs.config import run_config
+from ppcd.training.config import run_config
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import TEACHER
 

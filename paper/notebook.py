@@ -209,8 +209,8 @@ def runs(settings: Settings, recipes: Iterable[str], at_alpha: bool = True) -> d
     alpha = settings.alpha if at_alpha else None
     names = {recipe: get_recipe(recipe, alpha).name for recipe in recipes}
     if settings.train_missing:
-        from ppcd.runs.config import run_config
         from ppcd.runs.pool import run_all
+        from ppcd.training.config import run_config
 
         configs = [run_config(settings.profile, name, seed) for seed in settings.seeds for name in names.values()]
         run_all(configs, device=settings.device)

@@ -39,8 +39,8 @@ from paper.claims.predicates import Quantity
 from paper.claims.scores import Measurements
 from paper.intervals import LEVEL, Contrast, holm
 from ppcd.base import PpcdError
-from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import Run
+from ppcd.training.config import RunConfig, run_config
 from ppcd.training.profiles import PROFILES, get_profile
 from ppcd.training.recipes import TEACHER
 

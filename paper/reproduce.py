@@ -15,11 +15,11 @@ from ppcd import paths
 from ppcd.data.sets import is_name, without_count
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.records import read_unsealed
-from ppcd.runs.config import RunConfig, run_config, runs_root
 from ppcd.runs.directory import Run
 from ppcd.runs.pool import Job, run_all
 from ppcd.runs.train import resolve_device
 from ppcd.seeds import parse_seeds
+from ppcd.training.config import RunConfig, run_config, runs_root
 from ppcd.training.profiles import PROFILES, get_profile
 from ppcd.training.recipes import TEACHER
 

@@ -20,9 +20,9 @@ from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.networks.io import load_generator
 from ppcd.runs import provenance
-from ppcd.runs.config import runs_root
 from ppcd.runs.train import GENERATOR, resolve_device
 from ppcd.seeds import parse_seeds
+from ppcd.training.config import runs_root
 from ppcd.training.profiles import get_profile
 
 FILE = "runtime.json"

@@ -25,7 +25,7 @@ from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet, image_hash
 from ppcd.metrics.runtime import seconds
 from ppcd.networks.generators import build_generator
-from ppcd.runs.config import RunConfig
+from ppcd.training.config import RunConfig
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import TEACHER, get_recipe
 from ppcd.training.trainer import Trainer

@@ -10,9 +10,9 @@ from PIL import Image
 
 from ppcd.networks.generators import build_generator
 from ppcd.networks.io import save_generator
-from ppcd.runs.config import run_config
 from ppcd.runs.directory import Run
 from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS
+from ppcd.training.config import run_config
 from ppcd.training.recipes import Recipe
 
 LAYERS = tuple(f"blocks.{block}.mask{mask}" for block in range(3) for mask in (1, 2))

@@ -37,9 +37,9 @@ from ppcd.metrics.cache import _read
 from ppcd.metrics.complexity import block_params
 from ppcd.networks.io import DISCRIMINATOR, LAST, MOMENTS, file_on_cpu, load_generator
 from ppcd.records import read_run
-from ppcd.runs.config import run_config
 from ppcd.runs.directory import Run
 from ppcd.runs.history import HistoryWriter
+from ppcd.training.config import run_config
 from ppcd.training.recipes import TEACHER
 from ppcd.training.trainer import Trainer
 
@@ -106,7 +106,7 @@ def prepare() -> None:
 def pieces() -> list[tuple[str, Any, str]]:
     """(piece of the work, where its function is, the function's name)."""
     return [
-        ("data preparation", ppcd.data.sets, "_prepared"),
+        ("data preparation", ppcd.data.sets, "_in_memory"),
         ("the teacher's steps", Trainer, "step"),
         ("joint training", Trainer, "step"),
         ("freezing a mask", ChannelMask, "freeze"),
@@ -115,7 +115,7 @@ def pieces() -> list[tuple[str, Any, str]]:
         ("slimming", ppcd.runs.train, "finish_generator"),
         ("evaluation", ppcd.runs.train, "evaluate"),
         ("completing a run", Run, "finish"),
-        ("tables", tables, "write_table3"),
+        ("tables", tables, "write"),
     ]
 
 

@@ -48,11 +48,11 @@ from ppcd.metrics.statistics_files import read_statistics
 from ppcd.networks.biggan_pytorch import load_biggan_pytorch, load_biggan_pytorch_discriminator, save_biggan_pytorch
 from ppcd.networks.generators import build_generator
 from ppcd.networks.io import load_generator, save_generator
-from ppcd.runs import pretrained
-from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import Run
 from ppcd.runs.pool import Job, run_all
 from ppcd.seeds import parse_seeds
+from ppcd.training import pretrained
+from ppcd.training.config import RunConfig, run_config
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe
 from ppcd.training.trainer import Trainer
@@ -285,6 +285,8 @@ PARAMETERS = [
     Row("device: no number", start(device="cuda:x"), f"unknown device 'cuda:x'; {DEVICES}"),
     Row("train_missing: a word", start(train_missing="yes"), "train_missing must be True or False; got 'yes'"),
     Row("train_missing: a number", start(train_missing=1), "train_missing must be True or False; got 1"),
+    Row("steps: a word", start(steps="many"), "steps must be a whole number from 1 on, for example 1; got 'many'"),
+    Row("steps: 0", start(steps=0), "steps must be a whole number from 1 on, for example 1; got 0"),
     Row("processes: a word", start(processes="two"), f"processes {PROCESSES} 'two'"),
     Row("processes: 0", start(processes=0), f"processes {PROCESSES} 0"),
     Row("processes: more than share a batch",
@@ -533,7 +535,7 @@ def test_the_table_has_every_parameter() -> None:
     """Each parameter of each notebook is given a wrong type and a wrong value: two rows at least."""
     asked = {name for path in NOTEBOOKS for name in notebook.notebook_parameters(path)}
     given = [row.name.split(":")[0] for row in PARAMETERS]
-    assert len(NOTEBOOKS) == 11 and len(asked) >= 10
+    assert len(NOTEBOOKS) == 12 and len(asked) >= 10
     assert {name for name in asked if given.count(name) >= 2} == asked
     assert len(TABLE) >= 40 and len({row.name for row in TABLE}) == len(TABLE)
 
@@ -561,9 +563,9 @@ def test_progress_edited_by_hand_is_no_progress() -> None:
     job = Job(run_config("smoke", "sagan", 0))
     job.process = object()  # type: ignore[assignment]
     for text in ("[]", "3", "{", "{}", '{"iteration": "x", "total": 2}', '{"iteration": 1, "total": 0}'):
-        job.run.write_file("progress.json", text)
-        assert job.fraction() == 0.0 and "state" in job.run.describe()
-    job.run.write_file("progress.json", '{"iteration": 1, "total": 2}')
+        Run(job.config).write_file("progress.json", text)
+        assert job.fraction() == 0.0 and "state" in Run(job.config).describe()
+    Run(job.config).write_file("progress.json", '{"iteration": 1, "total": 2}')
     assert job.fraction() == 0.5
 
 

@@ -9,7 +9,7 @@ import pytest
 from ppcd import paths
 from ppcd.method.masks import channels_to_prune
 from ppcd.method.schedule import GradualSchedule
-from ppcd.runs.config import RunConfig
+from ppcd.training.config import RunConfig
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe
 

@@ -21,8 +21,8 @@ from paper.generations import (
 from paper.measurements import SCHEMA
 from ppcd.base import PpcdError
 from ppcd.metrics.evaluators import asked_probability
-from ppcd.runs.config import run_config
 from ppcd.runs.directory import Run
+from ppcd.training.config import run_config
 
 
 def file_of(record: dict[str, Any]) -> Path:

@@ -8,27 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import together
 import torch
 from reference import refused
+from test_trainer import everything
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import ppcd.runs.finished
+import ppcd.runs.health
 import ppcd.runs.train
 from paper.inventory import find_runs
-from ppcd.base import TrainingStopped
-from ppcd.baselines import make_trainer
 from ppcd.data.sets import ImageSet
 from ppcd.method.ema import recompute_batch_statistics
 from ppcd.networks.generators import build_generator
 from ppcd.records import read_run
-from ppcd.runs import health as watch
-from ppcd.runs.callbacks import Callback, TrainingState
-from ppcd.runs.config import run_config
+from ppcd.runs.callbacks import TrainingState
 from ppcd.runs.directory import Run
-from ppcd.runs.health import Standstill, Watch, check_interval, spread
+from ppcd.runs.health import Standstill, Watch
 from ppcd.runs.loop import fit
 from ppcd.runs.train import main, train_run
+from ppcd.training.config import run_config
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import Recipe, get_recipe
 from ppcd.training.trainer import Trainer
@@ -49,21 +48,7 @@ def image_set() -> ImageSet:
 def trainer_of(recipe: str | Recipe, profile: Profile = PROFILE, **changes: Any) -> Trainer:
     recipe = replace(get_recipe(recipe) if isinstance(recipe, str) else recipe, **changes)
     teacher = build_generator("biggan", 32, CLASSES, width=1, dim_z=8, seed=9).eval() if recipe.needs_teacher else None
-    return make_trainer(profile, recipe, 0, image_set(), teacher, "cpu")
-
-
-def plain(value: Any) -> Any:
-    """Tensors as numbers, so that two states are compared with ==."""
-    if isinstance(value, Tensor):
-        return (str(value.dtype), list(value.shape), value.flatten().tolist())
-    if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
-    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def everything(trainer: Trainer, *without: str) -> dict[str, Any]:
-    state = trainer.state_dict()
-    return plain({name: value for name, value in state.items() if name not in ("seconds", "provenance", *without)})
+    return together.make_trainer(profile, recipe, 0, image_set(), teacher)
 
 
 def kinds(trainer: Trainer) -> list[str]:
@@ -75,7 +60,7 @@ class Course:
 
     def __init__(self, recipe: str | Recipe = "sagan", **changes: Any) -> None:
         self.trainer = trainer_of(recipe, replace(PROFILE, iterations=1000), **changes)
-        self.watch = Watch(self.trainer, image_set(), "own-s0-0")
+        self.watch = Watch(self.trainer, "own-s0-0")
         self.state = TrainingState(0, 1000, "train")
         self.watch.on_start(self.state)
 
@@ -106,49 +91,12 @@ def test_a_watched_training_is_the_same_to_the_bit(
     profile, ends = replace(PROFILE, iterations=12), []
     for watched in (False, True):
         trainer = trainer_of(recipe, profile)
-        watchers = [Watch(trainer, image_set(), "own")] if watched else []
+        watchers = [Watch(trainer, "own")] if watched else []
         before = torch.get_rng_state()
         fit(trainer, tmp_path / f"{watched}.pt", watchers)
         assert torch.equal(torch.get_rng_state(), before)
-        ends.append(everything(trainer, "watched"))
+        ends.append(everything(trainer) | {"watched": None})
     assert ends[0] == ends[1]
-
-
-class Waits(TorchDispatchMode):
-    """Counts where Python asks for a number: where a GPU would be waited for."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func is torch.ops.aten._local_scalar_dense.default
-        return func(*args, **(kwargs or {}))
-
-
-def test_the_device_is_waited_for_at_checks_only() -> None:
-    course = Course("ppcd")
-    assert course.watch.every == 20
-    with Waits() as between:
-        course.go(19)
-    with Waits() as at_check:
-        course.go(20)
-    assert between.count == 0 and at_check.count > 0
-
-
-@pytest.mark.parametrize(("total", "every"), [(5, 10), (24, 10), (1000, 20), (20_000, 400), (500_448, 500)])
-def test_a_training_is_looked_at_now_and_then(total: int, every: int) -> None:
-    assert check_interval(total) == every
-
-
-def test_spread_is_the_root_mean_square_distance_from_the_mean_image() -> None:
-    images = torch.randn(2, 3, 1, 2, 2, generator=torch.Generator().manual_seed(1))
-    squares = []
-    for group in images.tolist():
-        for row in range(2):
-            for column in range(2):
-                values = [image[0][row][column] for image in group]
-                squares += [(value - sum(values) / 3) ** 2 for value in values]
-    assert spread(images).item() == pytest.approx((sum(squares) / len(squares)) ** 0.5, rel=1e-5)
-    assert spread(images[:, :1]) == 0
 
 
 # ------------------------------------------------------------ a collapsed generator
@@ -170,14 +118,6 @@ def test_a_generator_whose_samples_are_all_alike_is_noticed_and_so_is_its_recove
     assert course.go(400) == [warning | {"until": 320}]
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert caplog.messages[0] == f"own-s0-0, iteration 180: {warning['text']}"
-
-
-def test_samples_that_differ_between_classes_are_told_from_those_that_do_not() -> None:
-    for classes, expected in ((False, "samples of a class are all alike"), (True, "all samples are alike")):
-        course = Course()
-        course.blind(classes=classes)
-        (warning,) = course.go(100)
-        assert expected in warning["text"]
 
 
 def test_a_generator_that_differs_by_more_than_a_twentieth_has_not_collapsed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,13 +142,6 @@ def test_a_discriminator_that_has_won_is_noticed_but_the_training_goes_on() -> N
     assert course.go(1000, lambda iteration: 0.0) == [warning]
 
 
-def test_a_discriminator_that_wins_less_than_half_of_the_time_has_not_won() -> None:
-    course = Course()
-    assert course.go(1000, lambda iteration: float(iteration % 2)) == []
-    again = Course()
-    assert [each["kind"] for each in again.go(1000, lambda iteration: float(iteration % 3 == 0))] == ["discriminator"]
-
-
 def test_a_discriminator_may_win_twice() -> None:
     course = Course()
     found = course.go(1000, lambda iteration: float(400 < iteration <= 700))
@@ -217,75 +150,6 @@ def test_a_discriminator_may_win_twice() -> None:
 
 def test_a_method_without_a_discriminator_has_none_that_wins() -> None:
     assert Course("distill-only").go(400, lambda iteration: 0.0) == []
-
-
-# ------------------------------------------------------------ masks
-
-
-def test_a_layer_whose_channels_close_all_at_once_is_named() -> None:
-    course = Course("ppcd-no-cd", mask_rule="scheduled")
-    first, *_ = course.trainer.generator.masks().values()
-    first.weight.data.fill_(-1.0)
-    course.trainer.rule.step(0)
-    (warning,) = course.go(100)
-    assert (warning["iteration"], warning["kind"]) == (1, "last-channel")
-    assert warning["text"].startswith(
-        "blocks.0.mask1 was about to lose its last channel: all 4 had closed, and of these 1"
-    )
-    assert first.frozen and int(first.kept.sum()) == 1
-
-
-def test_a_layer_that_loses_what_alpha_asks_for_is_not_named() -> None:
-    course = Course("ppcd-no-cd", mask_rule="scheduled")
-    first, *_ = course.trainer.generator.masks().values()
-    first.weight.data = torch.tensor([-1.0, 0.1, -1.0, -1.0])
-    course.trainer.rule.step(0)
-    assert first.frozen and course.go(100) == []
-
-
-def test_the_papers_rule_keeps_a_last_channel_and_says_so() -> None:
-    course = Course("ppcd-no-cd", mask_rule="paper-adam")
-    for mask in course.trainer.generator.masks().values():
-        mask.weight.data.fill_(-1.0)
-    course.trainer.rule.step(4)
-    found = course.go(100)
-    assert {each["kind"] for each in found} == {"last-channel"} and len(found) == 6
-    assert {each["iteration"] for each in found} == {5}
-
-
-def test_an_open_layer_with_one_channel_left_is_named_before_it_loses_it() -> None:
-    course = Course("ppcd-no-cd", mask_rule="paper-sgd", alpha=0.9)
-    first, second, *_ = course.trainer.generator.masks().values()
-    first.weight.data = torch.tensor([-1.0, -1.0, 0.1, -1.0])
-    second.weight.data = torch.tensor([-1.0, 0.1, 0.1, -1.0])
-    (warning,) = course.go(100)
-    assert (warning["iteration"], warning["kind"]) == (20, "last-channel")
-    assert "blocks.0.mask1 is about to lose its last channel: 1 of 4 are open" in warning["text"]
-    first.weight.data.fill_(0.1)
-    assert course.go(120)[0]["until"] == 120
-
-
-def test_masks_that_never_reach_alpha_are_named_from_two_thirds_on() -> None:
-    course = Course("ppcd-no-cd", mask_rule="paper-sgd")
-    next(iter(course.trainer.generator.masks().values())).weight.data.fill_(-1.0)
-    course.trainer.rule.step(0)
-    course.trainer.watched["warnings"].clear()
-    assert "alpha" not in {each["kind"] for each in course.go(660)}
-    warning = course.go(1000)[-1]
-    assert (warning["iteration"], warning["kind"], "until" in warning) == (680, "alpha", False)
-    assert "5 of 6 mask layers have not reached alpha 0.7: blocks.0.mask2, " in warning["text"]
-
-
-def test_masks_that_the_deadline_closed_are_named() -> None:
-    course = Course("ppcd-no-cd", mask_rule="scheduled")
-    for index, mask in enumerate(course.trainer.generator.masks().values()):
-        mask.weight.data.fill_(0.1 if index else -1.0)
-    course.trainer.rule.step(499)
-    warning = course.go(20)[-1]
-    assert (warning["iteration"], warning["kind"]) == (500, "alpha")
-    assert "5 of 6 mask layers" in warning["text"] and "blocks.2.mask2 (3 channels)" in warning["text"]
-    before = len(course.trainer.watched["warnings"])
-    assert len(course.go(100)) == before
 
 
 # ------------------------------------------------------------ where nothing can change any more
@@ -310,12 +174,12 @@ def dead(recipe: str | Recipe = "sagan", profile: Profile = PROFILE, **changes: 
 
 
 def watched_fit(trainer: Trainer, checkpoint: Path, stop_at: int | None = None) -> None:
-    fit(trainer, checkpoint, [Watch(trainer, image_set(), "own")], stop_at=stop_at)
+    fit(trainer, checkpoint, [Watch(trainer, "own")], stop_at=stop_at)
 
 
 def test_a_training_in_which_nothing_can_change_ends_and_keeps_its_checkpoint(tmp_path: Path) -> None:
     trainer, checkpoint = dead(), tmp_path / "checkpoint.pt"
-    with refused("training stopped at iteration 30: since iteration 20", "nothing can change", "checkpoint is kept"):
+    with refused("training stopped at iteration 30: since iteration 20", "no weight has moved", "checkpoint is kept"):
         watched_fit(trainer, checkpoint)
     assert kinds(trainer) == ["collapsed", "discriminator"]
     whole = trainer.watched["warnings"]
@@ -331,41 +195,18 @@ def test_a_training_in_which_nothing_can_change_ends_and_keeps_its_checkpoint(tm
     assert again.watched["warnings"] == whole and checkpoint.read_bytes() == kept
 
 
-class Nudge(Callback):
-    """Moves a weight where no gradient does."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-
-    def on_step(self, state: TrainingState) -> None:
-        self.trainer.generator.linear.bias.data += 1e-3
-
-
-CHANGES = ("a gradient of D", "a gradient of G", "a weight", "samples that differ", "an open mask", "a second phase")
-
-
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", ["a gradient of D", "an open mask", "a second phase"])
 def test_a_training_in_which_something_can_change_goes_on(change: str, tmp_path: Path) -> None:
     """The end would come at iteration 30, at 40 of the longer one whose second phase begins at 60."""
     recipe = {"an open mask": "ppcd-no-cd", "a second phase": "l1-sagan"}.get(change, "sagan")
     changes = {"mask_rule": "paper-sgd", "alpha": 0.9} if change == "an open mask" else {}
     trainer = dead(recipe, replace(PROFILE, iterations=120) if change == "a second phase" else PROFILE, **changes)
-    generator, watchers = trainer.generator, [Watch(trainer, image_set(), "own")]
     if change == "a gradient of D":
         trainer.discriminator.win = 0.0
-    elif change == "a weight":
-        watchers.append(Nudge(trainer))
-    elif change in ("a gradient of G", "samples that differ"):
-        generator.output_conv.bias.data.zero_()
-        trainer.optimizer_g.param_groups[0]["lr"] = 0.0
-        if change == "samples that differ":  # but no gradient
-            trainer.optimizer_g.step = lambda: [weight.grad.zero_() for weight in trainer._learned()]
-        else:
-            generator.forward = lambda z, y, features: type(generator).forward(generator, 0 * z, 0 * y, features)
     end = 45 if change == "a second phase" else 35
-    fit(trainer, tmp_path / "checkpoint.pt", watchers, stop_at=end)
+    fit(trainer, tmp_path / "checkpoint.pt", [Watch(trainer, "own")], stop_at=end)
     assert trainer.iteration == end
-    assert not any(mask.frozen for mask in generator.masks().values())
+    assert not any(mask.frozen for mask in trainer.generator.masks().values())
 
 
 # ------------------------------------------------------------ in the log and in run.json
@@ -382,12 +223,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ppcd.runs.train, "measure_runtime", lambda generator, device: runtime)
 
 
-def test_a_complete_run_says_what_was_noticed(quick: None) -> None:
-    recipe = replace(get_recipe("ppcd-no-cd"), name="own", mask_rule="paper-sgd")
+def test_a_complete_run_says_what_was_noticed(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ppcd.runs.health, "WON", 1e9)  # every loss counts as 0
     profile = replace(SMOKE, name="own", student_width=1, discriminator_width=1, batch_size=4)
-    run = train_run(run_config(profile, recipe, 0), callbacks=[])
-    (warning,) = [each for each in run.read()["warnings"] if each["kind"] == "alpha"]
-    assert warning["iteration"] == 20 and " of 6 mask layers" in warning["text"]
+    run = train_run(run_config(profile, "sagan", 0), callbacks=[])
+    (warning,) = [each for each in run.read()["warnings"] if each["kind"] == "discriminator"]
+    assert warning["iteration"] == 10 and "in 100% of the last 10 steps" in warning["text"]
     assert run.state == "complete" and run.stopped is None
 
 
@@ -438,8 +279,3 @@ def test_a_run_json_that_cannot_be_read_did_not_stop(tmp_path: Path) -> None:
         assert run.stopped is None and run.state == "complete"
         with refused("run.json", "restore the run"):
             run.read()
-
-
-def test_what_stops_a_training_is_of_one_kind() -> None:
-    assert {kind.kind for kind in TrainingStopped.__subclasses__()} == {"non-finite", "standstill"}
-    assert issubclass(watch.Standstill, TrainingStopped) and issubclass(Watch, Callback)

@@ -25,9 +25,9 @@ from ppcd.metrics.sampling import sample_images
 from ppcd.metrics.statistics_files import StatisticsFile, check_features, read_statistics
 from ppcd.networks.generators import build_generator
 from ppcd.networks.io import save_generator
-from ppcd.runs.config import run_config
 from ppcd.runs.directory import Run
 from ppcd.runs.evaluate import main
+from ppcd.training.config import run_config
 
 
 def covariance(size: int, seed: int = 0) -> np.ndarray:

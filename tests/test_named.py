@@ -11,10 +11,10 @@ import ppcd.runs.export
 from ppcd import paths
 from ppcd.networks.generators import build_generator
 from ppcd.networks.io import save_generator
-from ppcd.runs.config import run_config
 from ppcd.runs.directory import Run
 from ppcd.runs.named import find_generator
 from ppcd.runs.train import train_run
+from ppcd.training.config import run_config
 
 
 def trained(seed: int = 0) -> Run:

@@ -31,9 +31,9 @@ from ppcd.baselines.supernet import (
 from ppcd.metrics.complexity import complexity
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 from ppcd.networks.layers import SpectralNorm
-from ppcd.runs.config import run_config
 from ppcd.runs.loop import fit
 from ppcd.runs.train import train_run
+from ppcd.training.config import run_config
 from ppcd.training.methods import DistillNas
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe

@@ -14,10 +14,10 @@ from paper.inventory import find_runs
 from ppcd.method.ema import recompute_batch_statistics
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
-from ppcd.runs import pretrained
-from ppcd.runs.config import run_config
 from ppcd.runs.directory import Run
 from ppcd.runs.train import main, train_run
+from ppcd.training import pretrained
+from ppcd.training.config import run_config
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from ppcd.networks import layers
 from ppcd.networks.io import load_generator
 from ppcd.networks.layers import SharedBatch, shared_batch
-from ppcd.runs.config import run_config
 from ppcd.runs.train import train_run
 from ppcd.training import distributed as processes
+from ppcd.training.config import run_config
 from ppcd.training.distributed import ALONE, Processes, check_precision, check_share, join, launched, launcher
 
 TESTS = Path(__file__).resolve().parent

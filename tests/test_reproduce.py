@@ -42,10 +42,10 @@ from paper.reproduce import (
 )
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import Run
 from ppcd.runs.pool import LOG, Job, run_all, separate_processes, with_teachers
 from ppcd.seeds import parse_seeds, write_seeds
+from ppcd.training.config import RunConfig, run_config
 from ppcd.training.recipes import TEACHER, get_recipe
 
 

@@ -18,10 +18,10 @@ from paper.inventory import find_runs
 from ppcd import paths, records
 from ppcd.base import PpcdError
 from ppcd.runs import provenance
-from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import RECORD, Run
 from ppcd.runs.history import MASK_COLUMNS, HistoryWriter, thin_masks
 from ppcd.training import methods
+from ppcd.training.config import RunConfig, run_config
 from ppcd.training.methods import OutputDistillation
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import RECIPES, Recipe, get_recipe
@@ -165,7 +165,7 @@ def test_seed_data_and_teacher_are_in_the_hash(monkeypatch: pytest.MonkeyPatch) 
     assert ours.resolved()["teacher"] == teacher.hash
     assert config("ppcd-no-cd").teacher() is None and config("biggan").teacher() is None
     before = ours.hash
-    monkeypatch.setattr("ppcd.runs.config.METHOD_VERSION", 999)
+    monkeypatch.setattr("ppcd.training.config.METHOD_VERSION", 999)
     assert ours.hash != before
 
 

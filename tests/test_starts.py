@@ -16,7 +16,7 @@ from ppcd.method.slim import slim
 from ppcd.networks.discriminators import build_discriminator
 from ppcd.networks.generators import Generator, build_generator
 from ppcd.networks.io import LastState
-from ppcd.runs.config import run_config
+from ppcd.training.config import run_config
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import RECIPES, Recipe, get_recipe
 from ppcd.training.trainer import Trainer

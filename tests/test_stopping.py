@@ -19,10 +19,10 @@ from ppcd import paths, stopping
 from ppcd.base import PpcdError
 from ppcd.errors import run_command
 from ppcd.locks import alone
-from ppcd.runs.config import run_config
 from ppcd.runs.directory import Run
 from ppcd.runs.history import HistoryWriter
 from ppcd.stopping import Stopped, describe_stop, end_processes, stoppable
+from ppcd.training.config import run_config
 
 TESTS = Path(__file__).resolve().parent
 SOON = 5.0  # seconds; on a machine with nothing else to do it is a tenth of it

@@ -13,7 +13,7 @@ import pytest
 from fake_runs import fake_run
 
 from paper import sums
-from paper.artifacts import claims_table, comparison, compression, headline, plotted
+from paper.artifacts import claims_table, compression, headline, plotted, tables
 from paper.artifacts.figures import new_figure
 from paper.artifacts.sources import Study
 from paper.claims import check_claims
@@ -55,7 +55,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PPCD_RESULTS", str(root / "results"))
         patch.setenv("PPCD_FIGURES", str(root / "figures"))
-        comparison.write(comparison.table1("mnist", [0]))
+        tables.write(tables.table1("mnist", [0]))
         compression.write_fig4("mnist", [0])
         claims_table.write(check_claims("mnist", [0]), Study("mnist", (0,)))
     return root
@@ -237,7 +237,7 @@ def test_a_classifier_of_another_machine_is_another_judge() -> None:
 def test_runs_of_a_folder_of_images_are_verified_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPCD_DATA", "folder-0123456789ab")
     fake_run("ppcd", profile="cifar10-lite")
-    table = comparison.write(comparison.table1("cifar10-lite", [0]))[1]
+    table = tables.write(tables.table1("cifar10-lite", [0]))[1]
     monkeypatch.delenv("PPCD_DATA")
     assert not [found for found in verify("cifar10-lite") if "table1" in found.file]
     table.write_text(table.read_text().replace("12.00", "11.00"))

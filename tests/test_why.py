@@ -9,14 +9,14 @@ import pytest
 from fake_runs import PROVENANCE, TEACHER, fake_run
 
 from paper import generations, why
-from paper.artifacts import comparison, tables
+from paper.artifacts import tables
 from paper.artifacts.sources import directory
 from paper.why import COLUMNS, FIGURE4, TABLES, find_cell
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.records import file_hash
-from ppcd.runs.config import run_config
 from ppcd.runs.train import main as train
+from ppcd.training.config import run_config
 
 
 def told(cell: str, seeds: tuple[int, ...] = (0,)) -> str:
@@ -48,8 +48,8 @@ def test_the_value_of_every_cell_is_the_tables() -> None:
         for index, recipe in enumerate(("biggan", "tinygan", "ppcd", "distill-only", "ppcd-a0.5", "ppcd-no-pp")):
             fake_run(recipe, seed, params=1000 * (index + 1), seconds=0.01 * (index + 1), **{"is": 5.0 + index + seed})
     for table, make, text in (
-        ("table1", comparison.table1, comparison.markdown),
-        ("table2", comparison.table2, comparison.markdown),
+        ("table1", tables.table1, tables.markdown),
+        ("table2", tables.table2, tables.markdown),
         ("table3", tables.table3, tables.markdown),
     ):
         frame = make("smoke", [0, 1])

@@ -15,8 +15,8 @@ from torch import Tensor
 from ppcd.baselines import nas, trainer_class
 from ppcd.data.sets import ImageSet
 from ppcd.networks.generators import Generator, build_generator
-from ppcd.runs.config import RunConfig
 from ppcd.training import distributed as processes
+from ppcd.training.config import RunConfig
 from ppcd.training.distributed import ALONE, Processes
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import Recipe, get_recipe

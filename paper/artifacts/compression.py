@@ -22,7 +22,7 @@ from paper.artifacts.sources import NOT_RUN, Record, Study, common_protocol, dat
 from paper.generations import read_generations
 from paper.intervals import LEVEL, t_interval
 from ppcd import paths
-from ppcd.runs.config import RunConfig, run_config
+from ppcd.training.config import RunConfig, run_config
 from ppcd.training.recipes import check_alpha, get_recipe
 
 NOT_MEASURED = "no generations"  # a complete run whose ten generations are not there

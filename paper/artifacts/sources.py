@@ -13,9 +13,9 @@ from ppcd.metrics.evaluate import is_free
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
 from ppcd.records import read_unsealed
-from ppcd.runs.config import run_config, runs_root
 from ppcd.runs.directory import Run
 from ppcd.runs.finished import sample_grid
+from ppcd.training.config import run_config, runs_root
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import check_alpha
 

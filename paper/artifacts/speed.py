@@ -15,8 +15,8 @@ from paper.bench.targets import TARGETS
 from paper.bench.training import PAIR
 from ppcd import paths
 from ppcd.records import read_run
-from ppcd.runs.config import run_config
 from ppcd.runs.provenance import processor
+from ppcd.training.config import run_config
 
 FOLDER = "bench"  # of the figures
 SUMMARY = "summary.md"

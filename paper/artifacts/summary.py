@@ -16,7 +16,7 @@ from ppcd import paths
 from ppcd.method.earlier_rules import Schedule
 from ppcd.method.masks import ChannelMask
 from ppcd.networks.generators import CHANNELS
-from ppcd.runs.config import run_config
+from ppcd.training.config import run_config
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import OPTIMISATION, TEACHER, get_recipe
 

@@ -13,7 +13,7 @@ from ppcd.method.schedule import channels_to_prune
 from ppcd.networks.compute import COMPILERS, EXACT, FAST, STRAIGHTFORWARD, ComputeOptions
 from ppcd.networks.generators import build_generator
 from ppcd.runs import memory
-from ppcd.runs.config import RunConfig
+from ppcd.training.config import RunConfig
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import ALPHA, TEACHER, get_recipe
 from ppcd.training.trainer import Trainer

@@ -91,10 +91,9 @@ def images_of(network: nn.Module, inputs: Example) -> list[Tensor]:
     training = {module: module.training for module in network.modules()}
     fresh = inputs.fresh(network)
     try:
-        with torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else []):
-            torch.manual_seed(0)
-            with torch.autocast(weight.device.type, enabled=False):
-                output = network.eval()(*fresh.args, **fresh.kwargs)
+        forked = torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else [])  # every call starts alike
+        with forked, torch.autocast(weight.device.type, enabled=False):
+            output = network.eval()(*fresh.args, **fresh.kwargs)
     finally:
         for module, mode in training.items():
             module.training = mode

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, seeded
 
 Prune = Callable[[Any, Tensor], nn.Module]  # a norm and the indices that stay -> the narrow norm
 TORCH_NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
@@ -104,7 +104,7 @@ def plain(layer: Any, name: str = "a layer") -> Any:
 
 def _as_torchs(layer: Any, name: str) -> nn.Module:
     """torch's layer of the weight that a layer of another type computes with."""
-    weight, noise = layer.weight, torch.Generator().manual_seed(0)
+    weight, noise = layer.weight, seeded(0)
     kind: Any = next(
         (each for each in TORCHS if isinstance(layer, each)), nn.Conv2d if weight.dim() == 4 else nn.Linear
     )

@@ -11,7 +11,7 @@ from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.locks import alone
 from ppcd.records import flatten, read_run, read_stop, write_record
-from ppcd.runs.config import RunConfig
+from ppcd.training.config import RunConfig
 
 RECORD = ("provenance", "data", "teacher", "training", "masks", "complexity", "metrics", "runtime")
 WATCHED = ("warnings", "best")  # parts that a record may have besides

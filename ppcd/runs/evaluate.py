@@ -11,10 +11,10 @@ from ppcd.data.sets import without_count
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.evaluate import evaluate, evaluate_against
 from ppcd.metrics.statistics_files import read_statistics
-from ppcd.runs import pretrained
-from ppcd.runs.config import run_config
 from ppcd.runs.named import find_generator
 from ppcd.runs.train import resolve_device
+from ppcd.training import pretrained
+from ppcd.training.config import run_config
 from ppcd.training.profiles import PROFILES, get_profile
 from ppcd.training.recipes import TEACHER
 

@@ -7,7 +7,7 @@ from typing import Any
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.records import read_run
-from ppcd.runs.config import runs_root
+from ppcd.training.config import runs_root
 
 WEIGHTS = (".safetensors", ".pth", ".pt")
 GENERATOR = "generator.safetensors"

@@ -17,10 +17,10 @@ from multiprocessing.connection import Connection
 from ppcd import paths
 from ppcd.base import PpcdError, cores
 from ppcd.progress import Progress
-from ppcd.runs.config import RunConfig
 from ppcd.runs.directory import Run
 from ppcd.runs.train import resolve_device
 from ppcd.stopping import describe_stop, end_processes, start_process
+from ppcd.training.config import RunConfig
 from ppcd.training.distributed import check_share, launcher
 
 LOG = "log.txt"

@@ -20,9 +20,8 @@ from ppcd.metrics.evaluate import check_samples, evaluate
 from ppcd.metrics.features import get_backbone
 from ppcd.networks import io as checkpoints
 from ppcd.networks.generators import Generator
-from ppcd.runs import memory, pretrained, provenance
+from ppcd.runs import memory, provenance
 from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
-from ppcd.runs.config import RunConfig, run_config
 from ppcd.runs.directory import CHECKPOINT, MASK_FILE, Run
 from ppcd.runs.finished import decide_masks, finish_generator, measure_complexity, measure_runtime, sample_grid
 from ppcd.runs.health import Watch
@@ -31,6 +30,8 @@ from ppcd.runs.loop import fit
 from ppcd.runs.score_curve import BEST, CURVE, Best, make_score
 from ppcd.stopping import describe_stop
 from ppcd.training import distributed as processes
+from ppcd.training import pretrained
+from ppcd.training.config import RunConfig, run_config
 from ppcd.training.distributed import ALONE, Processes
 from ppcd.training.recipes import RECIPES, TEACHER
 

@@ -7,7 +7,7 @@ from ppcd.method.earlier_rules import MaskRule
 from ppcd.method.masks import channels_to_prune
 from ppcd.method.schedule import GradualRule, GradualSchedule, Importance, l1_norms
 from ppcd.networks.generators import CHANNELS, Generator
-from ppcd.runs.config import RunConfig
+from ppcd.training.config import RunConfig
 
 
 def pruned_widths(resolution: int, width: int, alpha: float) -> tuple[tuple[int, int], ...]:

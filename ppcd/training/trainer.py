@@ -25,7 +25,7 @@ from ppcd.networks.discriminators import Discriminator, build_discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 from ppcd.networks.io import LastState, adam_moments, load_adam_moments
 from ppcd.networks.layers import SharedBatch, shared_batch
-from ppcd.runs.config import RunConfig
+from ppcd.training.config import RunConfig
 from ppcd.training.distributed import ALONE, Processes, check_share
 from ppcd.training.pruning import make_rule, pruned_widths, switch_iteration
 from ppcd.training.recipes import OPTIMISATION

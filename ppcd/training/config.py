@@ -10,9 +10,8 @@ from ppcd.base import PpcdError
 from ppcd.data import sets as data
 from ppcd.networks.compute import EXACT, FAST, ComputeOptions
 from ppcd.records import canonical_hash
-from ppcd.runs import pretrained
 from ppcd.seeds import MOST_SEED
-from ppcd.training import methods
+from ppcd.training import methods, pretrained
 from ppcd.training.distributed import check_precision
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import TEACHER, Recipe, check_alpha, get_recipe
