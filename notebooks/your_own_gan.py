@@ -45,7 +45,7 @@ class Block(nn.Module):
 class Generator(nn.Module):
     """Noise [batch, 64] and labels [batch] to images [batch, 3, 32, 32] in [-1, 1]."""
 
-    def __init__(self, classes: int = 10, width: int = 48) -> None:
+    def __init__(self, classes: int = 10, width: int = 32) -> None:
         super().__init__()
         self.linear = nn.Linear(64, width * 16)
         self.blocks = nn.ModuleList(Block(width, classes) for _ in range(3))

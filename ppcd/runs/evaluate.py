@@ -40,11 +40,12 @@ def _command(options: argparse.Namespace) -> None:
     if options.profile is None and named.record is None:
         known = ", ".join(PROFILES)
         raise PpcdError(f"{options.generator} does not say to which profile it belongs; add --profile, one of: {known}")
-    profile = get_profile(options.profile or named.record["profile"])
+    own = named.record or {"profile": options.profile, "seed": 0, "data": None}
+    profile = get_profile(options.profile or own["profile"])
     real = None if options.statistics is None else read_statistics(options.statistics)
-    generator, own_seed = pretrained.read(named.path, profile), named.record["seed"] if named.record else 0
+    generator = pretrained.read(named.path, profile)
     samples = profile.evaluation_samples if options.samples is None else options.samples
-    seed = own_seed if options.seed is None else options.seed
+    seed = own["seed"] if options.seed is None else options.seed
     generator.to(device)
     if real is not None:
         found = evaluate_against(generator, real, backbone=profile.backbone, samples=samples, seed=seed, device=device)
@@ -60,9 +61,9 @@ def _command(options: argparse.Namespace) -> None:
             judge=profile.judge,
         )
     print(json.dumps(found, indent=1) if options.json else _table(found))
-    trained, against = named.record and named.record["data"]["identity"], found["protocol"]["reference"]
+    trained, against = own["data"] and own["data"]["identity"], found["protocol"]["reference"]
     if trained and without_count(trained) != without_count(against):
-        print(f"trained on {trained} (profile {named.record['profile']}), scored against {against}", file=sys.stderr)
+        print(f"trained on {trained} (profile {own['profile']}), scored against {against}", file=sys.stderr)
 
 
 def _table(found: dict[str, dict[str, Any]]) -> str:

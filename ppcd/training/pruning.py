@@ -1,5 +1,7 @@
 """How a recipe prunes: how many channels stay, which rule closes the masks, and what decides which channels go."""
 
+from typing import Any
+
 import torch
 
 from ppcd.base import PpcdError, named_generator
@@ -53,3 +55,19 @@ def _importance(config: RunConfig, generator: Generator) -> Importance | None:
             masks[name].channels, generator=named_generator(config.seed, f"random channels {name}")
         ).to(masks[name].weight)
     return None
+
+
+def report(rule: MaskRule | GradualRule) -> list[dict[str, Any]]:
+    """What became of each mask layer: for run.json."""
+    return [
+        {
+            "layer": name,
+            "channels": mask.channels,
+            "kept": int(mask.kept.sum()) if mask.frozen else mask.channels,
+            "frozen_at": rule.frozen_at.get(name),
+            "forced": rule.forced[name],
+            "spared": rule.spared[name],
+            "rescued": mask.rescued,
+        }
+        for name, mask in rule.masks.items()
+    ]

@@ -27,7 +27,7 @@ from ppcd.networks.io import LastState, adam_moments, load_adam_moments
 from ppcd.networks.layers import SharedBatch, shared_batch
 from ppcd.training.config import RunConfig
 from ppcd.training.distributed import ALONE, Processes, check_share
-from ppcd.training.pruning import make_rule, pruned_widths, switch_iteration
+from ppcd.training.pruning import make_rule, pruned_widths, report, switch_iteration
 from ppcd.training.recipes import OPTIMISATION
 
 CHECKPOINT_FORMAT = 3
@@ -124,10 +124,9 @@ class Trainer(Step):
 
     def _compress(self) -> None:
         """How the generator that is there follows the teacher, and what closes its masks."""
-        self.guide = None
+        self.guide, self.compressor = None, None
         if self.recipe.distil and self.teacher is not None:
             self.guide = Distillation(self.generator, self.teacher, self.teacher.blocks)
-        self.compressor = None
         if self.rule is not None and self.phase != "distil" and self.recipe.alpha is not None:
             self.compressor = Compressor(
                 self.generator, None, self.recipe.alpha, self.total, rule=self.rule,
@@ -259,18 +258,7 @@ class Trainer(Step):
         """What became of each mask layer: for run.json."""
         if self.rule is None or self.phase == "distil":
             return self.mask_report
-        return [
-            {
-                "layer": name,
-                "channels": mask.channels,
-                "kept": int(mask.kept.sum()) if mask.frozen else mask.channels,
-                "frozen_at": self.rule.frozen_at.get(name),
-                "forced": self.rule.forced[name],
-                "spared": self.rule.spared[name],
-                "rescued": mask.rescued,
-            }
-            for name, mask in self.rule.masks.items()
-        ]
+        return report(self.rule)
 
     def switch(self) -> None:
         """Between two phases. PPCD-GAN*: the pruned channels go, and the slim network learns from the teacher."""
