@@ -70,6 +70,15 @@ def test_a_whole_compression() -> None:
     assert all((weights(teacher)[name] == each).all() for name, each in before.items())
 
 
+def test_where_the_inputs_were_not_known_the_first_distillation_tries_slimming() -> None:
+    teacher = changed(bn2=Mean(10, 3))
+    student = ppcd.prunable(copy.deepcopy(teacher), BRANCHES)
+    student(*batch(0))  # which is remembered, but tries nothing
+    compressor = ppcd.Compressor(student, teacher, iterations=STEPS)
+    with pytest.raises(PpcdError, match="first at blocks.0.bn2"):
+        compressor.distillation(*batch(0))
+
+
 def test_the_optimiser_does_not_move_the_masks() -> None:
     student, teacher = pair()
     compressor = ppcd.Compressor(student, teacher, iterations=1000)

@@ -91,7 +91,7 @@ class Compressor:
         for name, mask in self.masks.items():
             mask.weight.register_post_accumulate_grad_hook(partial(self._take, name))
         self._loss: Tensor | None = None
-        self._proved = getattr(self.network, "pp_res_example", None) is not None or not branches_of(self.network)
+        self._proved = getattr(self.network, "pp_res_tried", False) or not branches_of(self.network)
         self.guide: Distillation | None = None
         if teacher is not None:
             self.guide = self._compare_with(teacher, teacher_blocks, normalisation, seed)

@@ -67,6 +67,7 @@ def prunable(
         if difference(before, images_of(network, tried)) > SAME:
             raise PpcdError("the images have changed: a layer of a branch is used otherwise than as a layer")
         try_slimming(network, tried)
+        marked.pp_res_tried = True
     print(f"{type(network).__name__}: {describe_sizes(reachable(network, alpha), alpha)}")
     return network
 

@@ -134,7 +134,13 @@ def _work_out(module: nn.Module, done: set[nn.Module], for_training: bool) -> No
 
 def _forget(module: Any) -> None:
     """Leave nothing of this library behind: a slim network can be loaded where it is not."""
-    for name in ("pp_res_branches", "pp_res_before", "pp_res_example", "_ddp_params_and_buffers_to_ignore"):
+    for name in (
+        "pp_res_branches",
+        "pp_res_before",
+        "pp_res_example",
+        "pp_res_tried",
+        "_ddp_params_and_buffers_to_ignore",
+    ):
         if name in vars(module):
             delattr(module, name)
     for hooks in (module._forward_hooks, module._forward_pre_hooks):
