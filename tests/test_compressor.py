@@ -75,7 +75,7 @@ def test_where_the_inputs_were_not_known_the_first_distillation_tries_slimming()
     student = ppcd.prunable(copy.deepcopy(teacher), BRANCHES)
     student(*batch(0))  # which is remembered, but tries nothing
     compressor = ppcd.Compressor(student, teacher, iterations=STEPS)
-    with pytest.raises(PpcdError, match="first at blocks.0.bn2"):
+    with pytest.raises(PpcdError, match="first at blocks"):
         compressor.distillation(*batch(0))
 
 
