@@ -216,8 +216,8 @@ def test_a_generator_is_measured_against_a_file(
 def test_mistakes_take_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = fake_run("ppcd")
     for arguments, said in (
-        (["ppcd-s9-00000000"], "no complete run"),
-        ([str(tmp_path / "none.safetensors")], "no generator at"),
+        (["ppcd-s9-00000000"], "no directory or id of a complete run"),
+        ([str(tmp_path / "none.safetensors")], "there is no file"),
         ([record["id"], "--samples", "3"], "at least 20 samples"),
         ([record["id"], "--profile", "huge"], "unknown profile"),
         ([record["id"], "--device", "tpu"], "unknown device"),
