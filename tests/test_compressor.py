@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 import ppcd
 from ppcd.base import PpcdError
+from ppcd.export.onnx import export_onnx
 from ppcd.method import losses
 from ppcd.method.masks import masks_of
+from ppcd.metrics.evaluate import check_fit
 
 STEPS = 40
 
@@ -310,6 +312,11 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "state of another alpha": (
         lambda: compress(student(), alpha=0.5).load_state_dict(compress(student()).state_dict()), "is of alpha 0.7"
     ),
+    "save another's": (lambda: ppcd.save_generator(Toy(), "toy.safetensors"), "got Toy: keep its state_dict"),
+    "export another's": (lambda: export_onnx(Toy(), "toy.onnx"), "got Toy: torch.onnx.export writes others"),
+    "measure another's": (lambda: check_fit(Toy(), None), "Toy lacks dim_z, num_classes, resolution: set them"),
+    "count another's": (lambda: ppcd.complexity(Toy()), "Toy has no dim_z: set"),
+    "weights of another network": (lambda: ppcd.load_slim(Toy(), {"x.transition.weight": Z}), "which Toy has not"),
     "slim without branches": (lambda: ppcd.slim(Toy()), "ppcd.prunable puts them into"),
     "slim before it is decided": (lambda: ppcd.slim(student()), "has not frozen"),
     "slim no module": (lambda: ppcd.slim({"weight": Z}), "slim takes a torch.nn.Module; got dict"),

@@ -42,11 +42,16 @@ def export_onnx(generator: Generator, path: str | Path) -> None:
         path: must end in .onnx.
 
     Raises:
-        PpcdError: it still has masks, the path does not end in .onnx or cannot be written, or onnx is missing.
+        PpcdError: it is a network of others or still has masks, the path does not end in .onnx or cannot be written,
+            or onnx is missing.
     """
     path = Path(path)
     if path.suffix != ".onnx":
         raise PpcdError(f"an ONNX file must have a name that ends in .onnx; got {path}")
+    if not isinstance(generator, Generator):
+        raise PpcdError(
+            f"this exports generators of this project; got {type(generator).__name__}: torch.onnx.export writes others"
+        )
     if generator.config.masked:
         raise PpcdError("a generator with masks is not finished; export ppcd.slim(generator)")
     onnx = _package("onnx")

@@ -47,7 +47,9 @@ def complexity(G: nn.Module) -> Complexity:
         PpcdError: it uses an operation that torchprofile does not know, so that the count would be too low.
     """
     if not isinstance(getattr(G, "dim_z", None), int):
-        raise PpcdError("not a generator: it has no dim_z")
+        raise PpcdError(
+            f"complexity calls G(z, y) with G.dim_z noise entries; {type(G).__name__} has no dim_z: set G.dim_z = 128"
+        )
     device = next(G.parameters()).device
     z = torch.zeros(1, G.dim_z, device=device)  # type: ignore[call-overload]
     y = torch.zeros(1, dtype=torch.int64, device=device)

@@ -199,6 +199,11 @@ def check_fit(G: nn.Module, data: ImageSet) -> None:
     Raises:
         PpcdError: it does.
     """
+    if lacking := [name for name in ("dim_z", "num_classes", "resolution") if not hasattr(G, name)]:
+        raise PpcdError(
+            f"a generator that is measured has dim_z, num_classes and resolution; {type(G).__name__} lacks "
+            f"{', '.join(lacking)}: set them, for example G.{lacking[0]} = {32 if lacking[0] == 'resolution' else 10}"
+        )
     given = {"num_classes": G.num_classes, "resolution": G.resolution}
     expected = {"num_classes": len(data.classes), "resolution": data.images.shape[-1]}
     if given != expected:

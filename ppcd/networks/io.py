@@ -25,8 +25,13 @@ def save_generator(generator: Generator, path: str | Path) -> None:
     """Write a generator without masks (see `ppcd.slim`), atomically.
 
     Raises:
-        PpcdError: it still has masks.
+        PpcdError: it still has masks, or is a network of others.
     """
+    if not isinstance(generator, Generator):
+        raise PpcdError(
+            f"save_generator writes generators of this project; got {type(generator).__name__}: keep its state_dict(), "
+            "which ppcd.load_slim loads into a network that your code builds"
+        )
     if generator.config.masked:
         raise PpcdError("a generator with masks is not finished; save ppcd.slim(generator)")
     # One key: safetensors writes several in any order, and the same generator is to give the same bytes.
