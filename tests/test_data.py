@@ -1,6 +1,7 @@
 """Data: what is loaded, what is refused, how batches are drawn."""
 
 import logging
+import os
 import pickle
 import tarfile
 import time
@@ -155,6 +156,41 @@ def test_nested_images_and_odd_names_are_found_and_other_files_ignored(folder: P
     (folder / "readme.md").write_text("no class")
     images = load(folder)
     assert images.classes == ("cat", "dog") and images.labels.tolist() == [0] * 5 + [1] * 3
+    assert "passed over 1 files that are no images" in images.note
+
+
+def test_junk_of_desktops_and_archives_is_passed_over(folder: Path) -> None:
+    before = folders.digest(folder)
+    for junk in (".ipynb_checkpoints", "@eaDir", "__MACOSX"):
+        save(picture(1), folder / "dog" / junk / "0-checkpoint.png")
+        save(picture(1), folder / "dog" / "more" / junk / "0.png")
+    for name in ("__MACOSX/dog/._1.png", ".DS_Store", "dog/.DS_Store", "dog/Thumbs.db"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("no image")
+    assert load(folder).labels.tolist() == [0] * 3 + [1] * 3 and folders.digest(folder) == before
+
+
+def test_links_are_not_followed_round_and_round(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "dog" / "self").symlink_to(".")
+    (folder / "dog" / "up").symlink_to("..")
+    assert load(folder).labels.tolist() == [0] * 3 + [1] * 3
+    (warning,) = {record.getMessage() for record in caplog.records}
+    assert "dog/up leads out of its class folder, to " in warning and "is not followed" in warning
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".jp2", ".tga"])
+def test_what_pillow_reads_is_an_image(folder: Path, suffix: str) -> None:
+    save(picture(5), folder / "cat" / f"9{suffix}")
+    assert load(folder).labels.tolist() == [0] * 4 + [1] * 3
+
+
+def test_a_name_that_is_not_utf8_is_one_line(folder: Path) -> None:
+    odd = folder / "cat" / os.fsdecode(b"caf\xe9.png")
+    odd.write_bytes((folder / "cat" / "0.png").read_bytes())
+    refused("'cat/caf\\udce9.png' has a name that is not UTF-8; rename it", "cifar10", 32, source=folder)
+    odd.unlink()
+    (folder / "dog").rename(folder / os.fsdecode(b"d\xf6g"))
+    refused("has a name that is not UTF-8; rename it", "cifar10", 32, source=folder)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1", "LA", "RGBA"])

@@ -5,7 +5,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from ppcd.base import PpcdError
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+JUNK = {"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"}  # of archives, file servers and desktops; hidden files too
 NO_IMAGE = "add some that can, or remove the folder"
 RECENT = 60  # seconds
 
@@ -30,7 +31,7 @@ def class_names(folder: Path) -> list[str]:
     Raises:
         PpcdError: fewer than two.
     """
-    names = sorted(each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    names = sorted(each.name for each in folder.iterdir() if each.is_dir() and not _is_junk(each.name))
     if len(names) < 2:
         found = f"only {names[0]}" if names else "none"
         raise PpcdError(f"expected at least two folders of images, one per class, in {folder}; found {found}")
@@ -142,6 +143,8 @@ def prepare(folder: Path, resolution: int) -> dict[str, Any]:
     if lost:
         raise PpcdError(f"no image can be read in class folder {some(lost)} of {folder}; {NO_IMAGE}")
     notes = ["JPEG source"] if jpegs > len(labels) / 2 else []
+    if others := sum(_suffix(file) not in SUFFIXES for name in classes for file in _files_below(folder / name, folder)):
+        notes.append(f"passed over {others} files that are no images")
     if unreadable:
         skipped = f"skipped {len(unreadable)} unreadable of {len(files)} images"
         log.warning("%s in %s: %s", skipped, folder, some(unreadable))
@@ -190,10 +193,43 @@ def some(names: Sequence[str]) -> str:
 
 def _images_below(class_folder: Path, folder: Path) -> list[str]:
     """Paths relative to `folder`, sorted; as plain strings, since a data set has many files."""
-    found = []
-    for top, _, files in os.walk(class_folder, followlinks=True):
-        below = os.path.relpath(top, folder).replace(os.sep, "/")
+    return sorted(file for file in _files_below(class_folder, folder) if _suffix(file) in SUFFIXES)
+
+
+def _files_below(class_folder: Path, folder: Path) -> Iterator[str]:
+    """Paths relative to `folder` of all files of a class but junk; links to directories are not followed.
+
+    Raises:
+        PpcdError: a name that is not UTF-8.
+    """
+    inside = os.path.realpath(class_folder)
+    for top, below, files in os.walk(class_folder):
+        below[:] = [name for name in below if not _is_junk(name) and _is_own(os.path.join(top, name), inside)]
+        relative = os.path.relpath(top, folder).replace(os.sep, "/")
         for file in files:
-            if os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith("."):
-                found.append(f"{below}/{file}")
-    return sorted(found)
+            if _is_junk(file):
+                continue
+            try:
+                f"{relative}/{file}".encode()
+            except UnicodeEncodeError:
+                name = ascii(f"{relative}/{file}")
+                raise PpcdError(f"{name} has a name that is not UTF-8; rename it") from None
+            yield f"{relative}/{file}"
+
+
+def _is_own(path: str, inside: str) -> bool:
+    """Whether a directory is the class's own and no link; a link that leads out of the class is named."""
+    if not os.path.islink(path):
+        return True
+    real = os.path.realpath(path)
+    if os.path.commonpath([real, inside]) != inside:  # else what it leads to is visited where it is
+        log.warning("%s leads out of its class folder, to %s, and is not followed", path, real)
+    return False
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name in JUNK
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
