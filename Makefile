@@ -15,6 +15,7 @@ TEACHER ?=
 CELL    ?=
 SCORES  ?=
 TESTS   ?=
+LAB     ?=
 UPGRADE ?=
 PARTS   ?=
 QUICK   ?=
@@ -65,6 +66,7 @@ help: ## this list
 	  'SCORES=$(SCORES)' 'for make verify: 1 measures all scores again, half an hour' \
 	  'PARTS=$(PARTS)' 'for make bench: latency or training (empty: both)' \
 	  'QUICK=$(QUICK)' '1: make bench of tiny sizes, to try it, into .cache/bench-quick.json' \
+	  'LAB=$(LAB)' 'passed on to JupyterLab: LAB="--allow-root" in a container' \
 	  'TESTS=$(TESTS)' 'passed on to pytest: TESTS="-k masks"' \
 	  'PYTHON=$(PYTHON)' 'the interpreter that .venv is made from; empty: the first that fits'
 
@@ -95,8 +97,8 @@ paper-scale: $(READY) ## sizes, run times and cost of training at the paper's ow
 bench: $(READY) ## speed side by side, on a machine that does nothing else: results/bench.json
 	$(PY) -m paper bench$(if $(PARTS), --parts "$(PARTS)")$(if $(QUICK), --quick)
 
-lab: $(READY) ## JupyterLab on the notebooks
-	$(PY) -m jupyterlab notebooks/
+lab: $(READY) ## JupyterLab in this folder; options: LAB="--allow-root --port 8899"
+	$(PY) -m jupyterlab $(LAB)
 
 test: $(TESTED) ## everything the project checks about itself
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(TESTS)

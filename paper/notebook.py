@@ -99,7 +99,7 @@ def _whole(name: str, value: Any, least: int) -> int:
 def _several(name: str, value: Any, what: str, check: Callable[[Any], Any]) -> tuple[Any, ...]:
     """What `[0, 1]`, `"0 1"` or `0` lists: each checked, each once."""
     if isinstance(value, str):
-        value = [_number(word) for word in value.replace(",", " ").split()]
+        value = [_number(word) for word in value.strip("[]()").replace(",", " ").split()]  # papermill -p gives text
     entries = value if isinstance(value, list | tuple) else [value]
     if not entries:
         raise PpcdError(f"{name} must be a list of {what}; got {value!r}")

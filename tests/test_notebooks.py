@@ -119,6 +119,7 @@ def test_start_returns_checked_settings(capsys: pytest.CaptureFixture[str]) -> N
         ([0, 1], (0, 1)),
         ("0 1 2", (0, 1, 2)),
         ("2,0", (2, 0)),
+        ("[0, 1]", (0, 1)),  # papermill out.ipynb -p seeds "[0, 1]"
         (4, (4,)),
         ("1 1", (1,)),
     ],
