@@ -20,9 +20,9 @@ from ppcd.method.teacher import Teacher
 from ppcd.metrics.sampling import draw_noise, sample_labels
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
+from ppcd.records import GENERATOR
 from ppcd.runs import provenance
 from ppcd.runs.directory import Run
-from ppcd.runs.train import GENERATOR
 from ppcd.training.config import run_config, runs_root
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import TEACHER

@@ -28,11 +28,11 @@ from ppcd.metrics.evaluators import Evaluators, get_evaluators
 from ppcd.metrics.fidelity import frechet_distance, is_splits
 from ppcd.networks.io import load_generator
 from ppcd.progress import Progress
-from ppcd.records import read_run
+from ppcd.records import GENERATOR, read_run
 from ppcd.runs import memory, provenance
 from ppcd.runs.directory import Run
 from ppcd.runs.pool import count_workers
-from ppcd.runs.train import GENERATOR, resolve_device
+from ppcd.runs.train import resolve_device
 from ppcd.stopping import describe_stop, end_processes, start_process
 from ppcd.training.config import RunConfig, runs_root
 from ppcd.training.profiles import Profile, get_profile

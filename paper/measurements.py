@@ -6,8 +6,8 @@ from typing import Any
 
 from paper import sums
 from ppcd import paths
+from ppcd.records import GENERATOR
 from ppcd.runs import provenance
-from ppcd.runs.train import GENERATOR
 
 Content = dict[str, Any]  # of such a file
 Record = dict[str, Any]  # a run.json

@@ -19,8 +19,9 @@ from ppcd.base import PpcdError
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.networks.io import load_generator
+from ppcd.records import GENERATOR
 from ppcd.runs import provenance
-from ppcd.runs.train import GENERATOR, resolve_device
+from ppcd.runs.train import resolve_device
 from ppcd.seeds import parse_seeds
 from ppcd.training.config import runs_root
 from ppcd.training.profiles import get_profile

@@ -19,10 +19,9 @@ from paper.generations import read_generations
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.errors import ArgumentParser, run_command
-from ppcd.records import file_hash, flatten, read_run
+from ppcd.records import GENERATOR, file_hash, flatten, read_run
 from ppcd.runs.directory import Run
 from ppcd.runs.provenance import processor
-from ppcd.runs.train import GENERATOR
 from ppcd.seeds import parse_seeds, write_seeds
 from ppcd.training.config import RunConfig, run_config, runs_root
 from ppcd.training.profiles import PROFILES, get_profile

@@ -1,10 +1,12 @@
-"""What everything else stands on: the errors that users see, and random numbers."""
+"""What everything else stands on: the errors that users see, random numbers, and networks left as they were."""
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class PpcdError(Exception):
@@ -47,3 +49,15 @@ def full(x: Tensor) -> Tensor:
 def cores() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Eval mode within; each submodule's own mode is put back afterwards."""
+    modes = {each: each.training for each in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for each, training in modes.items():
+            each.training = training

@@ -11,6 +11,7 @@ from ppcd import paths
 from ppcd.base import PpcdError
 
 SCHEMA = 1
+GENERATOR = "generator.safetensors"  # of a run, slim and averaged
 # Files of a run that the repository does not bring: made again from the generator, or by training.
 NOT_BROUGHT = (
     "samples.png", "best.safetensors", "generator-last.safetensors", "discriminator.safetensors", "moments.safetensors",

@@ -19,6 +19,7 @@ from paper.bench import latency, results, runner, training
 from paper.bench.__main__ import main
 from paper.bench.cases import Case, Group
 from paper.reproduce import notebooks
+from paper.size_model import build
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.networks.compute import FAST
@@ -123,7 +124,7 @@ def test_every_form_draws_the_same_images(form: str) -> None:
     config = latency.student(get_profile("smoke"), 0.3)
     drawn = latency.draw({"network": json.loads(json.dumps(config.to_dict())), "form": form, "batch": 2, "seed": 1})()
     images = torch.from_numpy(drawn[0]) if form == "onnx" else drawn  # type: ignore[index]
-    noise, generator = torch.Generator().manual_seed(1), latency.build(config, 1)
+    noise, generator = torch.Generator().manual_seed(1), build(config, 1)
     z, y = torch.randn(2, config.dim_z, generator=noise), torch.randint(config.num_classes, (2,), generator=noise)
     with torch.no_grad():
         torch.testing.assert_close(images, generator(z, y), atol=1e-4, rtol=0)

@@ -8,12 +8,11 @@ from typing import Any
 import torch
 
 from paper.bench.cases import Case, Group, Work
-from paper.size_model import count, kept_config
+from paper.size_model import build, count, kept_config
 from ppcd.base import seeded
 from ppcd.export.onnx import export_onnx, onnx_session
 from ppcd.networks.compute import STRAIGHTFORWARD
-from ppcd.networks.generators import ARCHITECTURES, Generator, GeneratorConfig
-from ppcd.networks.initialisation import initialise
+from ppcd.networks.generators import GeneratorConfig
 from ppcd.training.profiles import Profile, get_profile
 
 KEPT_AT_PAPER_SCALE = 0.17  # what the paper's parameters at alpha 0.7 imply
@@ -38,13 +37,6 @@ def student(profile: Profile, kept: float | None = None) -> GeneratorConfig:
     if kept is None:
         return GeneratorConfig("sagan", *size, spectral_norm=False)
     return kept_config(kept, *size)
-
-
-def build(config: GeneratorConfig, seed: int = 0) -> Generator:
-    """The network with fresh weights."""
-    generator = Generator(config)
-    initialise(generator, ARCHITECTURES[config.arch].init, seed, "generator")
-    return generator.eval()
 
 
 @cache

@@ -13,10 +13,9 @@ from paper.verify.compare import Finding, close
 from ppcd.base import PpcdError
 from ppcd.networks.generators import Generator, GeneratorConfig, table_channels
 from ppcd.networks.io import load_generator
-from ppcd.records import flatten, read_run
+from ppcd.records import GENERATOR, flatten, read_run
 from ppcd.runs.directory import MASK_FILE
 from ppcd.runs.finished import measure_complexity
-from ppcd.runs.train import GENERATOR
 
 LOGGED = 1e-5  # relative: a log has six digits of a number
 Record = dict[str, Any]  # a run.json

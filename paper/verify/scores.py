@@ -17,7 +17,7 @@ from ppcd.data.sets import ImageSet
 from ppcd.metrics.evaluate import evaluate
 from ppcd.metrics.evaluators import Evaluators
 from ppcd.networks.io import load_generator
-from ppcd.runs.train import GENERATOR
+from ppcd.records import GENERATOR
 from ppcd.training.profiles import Profile
 
 RELATIVE = 1e-3  # what the arithmetic of another machine may change in a score

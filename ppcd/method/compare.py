@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ppcd.base import seeded
+from ppcd.base import eval_mode, seeded
 from ppcd.method.narrow import REPARAMETRISATIONS
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -88,15 +88,10 @@ def images_of(network: nn.Module, inputs: Example) -> list[Tensor]:
     weight = next(iter(network.parameters()))
     if weight.element_size() < 4:
         network = copied(network).float()
-    training = {module: module.training for module in network.modules()}
     fresh = inputs.fresh(network)
-    try:
-        forked = torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else [])  # every call starts alike
-        with forked, torch.autocast(weight.device.type, enabled=False):
-            output = network.eval()(*fresh.args, **fresh.kwargs)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    forked = torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else [])  # every call starts alike
+    with eval_mode(network), forked, torch.autocast(weight.device.type, enabled=False):
+        output = network(*fresh.args, **fresh.kwargs)
     outputs = output if isinstance(output, (tuple, list)) else [output]
     return [each for each in outputs if isinstance(each, Tensor)]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, eval_mode
 from ppcd.method.narrow import is_convolution, is_norm, sizes
 
 Use = Callable[[str, Tensor], None]  # name of a block and its features, while they are as the block gave them
@@ -127,15 +127,11 @@ def _tensors(values: Any) -> list[Tensor]:
 
 def _as_constant(norm: nn.Module, x: Tensor, others: Sequence[Any], kwargs: Any) -> Tensor:
     """A norm at evaluation as a function of x alone, which alone gets a gradient."""
-    training = {module: module.training for module in norm.modules()}
     weights = {name: each.detach() for name, each in [*norm.named_parameters(), *norm.named_buffers()]}
     fixed = tuple(each.detach() if isinstance(each, Tensor) else each for each in others)
     named = {name: each.detach() if isinstance(each, Tensor) else each for name, each in kwargs.items()}
-    try:
-        return functional_call(norm.eval(), weights, (x, *fixed), named)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with eval_mode(norm):
+        return functional_call(norm, weights, (x, *fixed), named)
 
 
 def labels_of(inputs: Sequence[Any], batch: int) -> Tensor:

@@ -31,7 +31,7 @@ def prunable(
 
     A mask follows the norm after the first convolution of each residual branch (the convolution itself where there is
     no norm), a mask and a 1x1 transition follow the second. Masks begin open (m = 1 - 3e-7), transitions as the
-    identity. The modules of these layers are replaced where they are, so the network's own `forward` stays as it is.
+    identity. They are put to the outputs of these layers, so the network's own `forward` stays as it is.
 
     Args:
         network: it is changed; give a copy (`copy.deepcopy(teacher)`) to keep the original.

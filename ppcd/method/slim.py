@@ -42,9 +42,8 @@ def slim(network: Network, *, for_training: bool = False, inputs: Sequence[Any] 
         raise PpcdError(f"slim takes a torch.nn.Module; got {type(network).__name__}")
     network = unwrapped(network)
     branches = branches_of(network)
-    blocks = [module for module in network.modules() if hasattr(module, "slim")]
-    ours = hasattr(network, "slimmed") or any(hasattr(module, "narrowed") for module in network.modules())
-    if not branches and not blocks and not ours:
+    ours = any(hasattr(each, name) for each in network.modules() for name in ("slim", "slimmed", "narrowed"))
+    if not branches and not ours:
         raise PpcdError(f"{type(network).__name__} holds no PP-Res branches; ppcd.prunable puts them into a network")
     tried = example(network, inputs)
     if tried is None and branches:

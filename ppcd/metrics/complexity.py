@@ -9,9 +9,8 @@ from torch import nn
 from torchprofile import profile_macs
 from torchprofile.handlers import HANDLER_MAP
 
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, eval_mode
 from ppcd.method.masks import ChannelMask
-from ppcd.metrics.modes import eval_mode
 from ppcd.networks.resampling import straightforward
 
 CONVENTION = (

@@ -8,8 +8,7 @@ from itertools import chain
 import torch
 from torch import nn
 
-from ppcd.base import PpcdError, seeded
-from ppcd.metrics.modes import eval_mode
+from ppcd.base import PpcdError, eval_mode, seeded
 
 
 def seconds(

@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from ppcd.base import PpcdError, seeded
+from ppcd.base import PpcdError, eval_mode, seeded
 from ppcd.data.sets import to_uint8
-from ppcd.metrics.modes import eval_mode
 
 BATCH = 100  # images at a time
 CHUNK = 64  # samples whose noise is drawn at once: torch draws the end of a tensor differently

@@ -22,9 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ppcd.base import TrainingStopped, named_generator
+from ppcd.base import TrainingStopped, eval_mode, named_generator
 from ppcd.data.sets import to_float
-from ppcd.metrics.modes import eval_mode
 from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.training.trainer import SECOND_PHASES, Trainer
 

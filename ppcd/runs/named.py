@@ -6,11 +6,10 @@ from typing import Any
 
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.records import read_run
+from ppcd.records import GENERATOR, read_run
 from ppcd.training.config import runs_root
 
 WEIGHTS = (".safetensors", ".pth", ".pt")
-GENERATOR = "generator.safetensors"
 
 
 @dataclass(frozen=True)

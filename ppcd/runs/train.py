@@ -20,6 +20,7 @@ from ppcd.metrics.evaluate import check_samples, evaluate
 from ppcd.metrics.features import get_backbone
 from ppcd.networks import io as checkpoints
 from ppcd.networks.generators import Generator
+from ppcd.records import GENERATOR
 from ppcd.runs import memory, provenance
 from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.runs.directory import CHECKPOINT, MASK_FILE, Run
@@ -37,7 +38,6 @@ from ppcd.training.recipes import RECIPES, TEACHER
 
 log = logging.getLogger(__name__)
 
-GENERATOR = "generator.safetensors"
 HISTORY_ROWS = 250  # rows of history.csv over a whole training
 
 
