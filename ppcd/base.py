@@ -46,6 +46,11 @@ def full(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def weights_dtype(network: nn.Module) -> torch.dtype:
+    """The type of a network's first floating-point parameter; float32 if it has none."""
+    return next((each.dtype for each in network.parameters() if each.is_floating_point()), torch.float32)
+
+
 def cores() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -23,7 +23,7 @@ from ppcd.method import losses
 from ppcd.method.teacher import Teacher
 from ppcd.networks.generators import BASE, CHANNELS, Generator, build_generator
 from ppcd.networks.initialisation import initialise
-from ppcd.networks.layers import SNEmbedding, SNLinear, SpectralNorm
+from ppcd.networks.layers import Conditional, SNEmbedding, SNLinear, SpectralNorm
 from ppcd.training.methods import TinyGan
 from ppcd.training.trainer import Trainer
 
@@ -42,7 +42,7 @@ class HalvingConv(nn.Conv2d, SpectralNorm):
         return self._conv_forward(input, self.normalized_weight(), self.bias)
 
 
-class FeatureDiscriminator(nn.Module):
+class FeatureDiscriminator(Conditional):
     """D(I, y) = linear(h) + <embed(y), h>, h the sum-pooled last layer; its layers' outputs are the features.
 
     At 128 px five layers of width to 16 times width channels; at 64 px four and at 32 px three, so that the last map
@@ -52,6 +52,8 @@ class FeatureDiscriminator(nn.Module):
         PpcdError: unknown resolution, or a number that is not positive.
     """
 
+    takes = ("discriminator", "images")
+
     def __init__(self, resolution: int, num_classes: int, width: int = 32, *, seed: int = 0) -> None:
         super().__init__()
         if resolution not in CHANNELS or min(num_classes, width) < 1:
@@ -60,6 +62,7 @@ class FeatureDiscriminator(nn.Module):
                 f"and channels; got {resolution}, {num_classes} and {width}"
             )
         self.resolution, self.num_classes = resolution, num_classes
+        self.input_shape = (3, resolution, resolution)
         count = (resolution // BASE).bit_length() - 1
         channels = [3] + [width * 2**layer for layer in range(count)]
         with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made

@@ -6,6 +6,7 @@ merged into its convolution (`ppcd.networks.resampling`). Inputs are `z` [batch,
 holds the format, the configuration of the generator and the version of this package as JSON.
 """
 
+import copy
 import importlib
 import json
 import tempfile
@@ -38,7 +39,7 @@ def export_onnx(generator: Generator, path: str | Path) -> None:
     last class.
 
     Args:
-        generator: in any mode and type; what it computes in evaluation mode is written, in float32.
+        generator: in any mode and type; what it computes in evaluation mode and float32 is written.
         path: must end in .onnx.
 
     Raises:
@@ -77,10 +78,10 @@ class _Images(nn.Module):
 
 def _trace(generator: Generator, path: Path) -> None:
     """Write the graph by torch's exporter that traces; the newer one needs onnxscript, which is no dependency here."""
-    network = slim(generator).cpu()  # a copy
+    network = slim(copy.deepcopy(generator).cpu().float())
     for block in network.residual_blocks():
         _merge_upsampling(block)
-    images = _Images(network.float())
+    images = _Images(network)
     z, y = torch.zeros(2, network.dim_z), torch.zeros(2, dtype=torch.long)
     names = ["z", "y", "images"]
     with warnings.catch_warnings(action="ignore"):  # the checks of the input's shape are not part of the graph
@@ -106,7 +107,7 @@ def check_onnx(generator: Generator, path: str | Path, batches: Sequence[int] = 
     """The largest difference between the generator's images and those that onnxruntime makes with the file.
 
     Args:
-        generator: what was exported, on the CPU, in evaluation mode.
+        generator: what was exported, on the CPU, in evaluation mode; it is compared in float32.
         path: the file.
         batches: sizes of the batches that are compared; labels go from the first class to the last.
 
@@ -116,14 +117,14 @@ def check_onnx(generator: Generator, path: str | Path, batches: Sequence[int] = 
     path = Path(path)
     if not path.is_file():
         raise PpcdError(f"no ONNX file at {path}; write one with `python -m ppcd export GENERATOR {path}`")
-    random, largest = seeded(0), 0.0
+    generator, random, largest = copy.deepcopy(generator).float(), seeded(0), 0.0
     try:
         session = onnx_session(path)
         for batch in batches:
             z = torch.randn(batch, generator.dim_z, generator=random)
             y = torch.linspace(0, generator.num_classes - 1, batch).long()
             (found,) = session.run(["images"], {"z": z.numpy(), "y": y.numpy()})
-            expected = generator(z.to(generator.linear.weight.dtype), y)
+            expected = generator(z, y)
             difference = (torch.from_numpy(found) - expected).abs().max().item()
             if not difference <= TOLERANCE:  # nor NaN
                 raise PpcdError(

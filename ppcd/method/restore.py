@@ -1,7 +1,8 @@
-"""Slim weights back into a network: what `ppcd.slim` has left, loaded into the network as its own code builds it."""
+"""Weights back into a network: state dicts as people save them, and slim ones in the network that its own code builds."""
 
-from collections import OrderedDict
-from collections.abc import Mapping
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -14,19 +15,68 @@ Network = TypeVar("Network", bound=nn.Module)
 PARTS = (".layer.weight", ".transition.weight")  # of a second convolution with its transition
 
 
-def load_slim(network: Network, state: Mapping[str, Tensor]) -> Network:
+def states_in(saved: Any, known: Collection[str]) -> dict[str, dict[str, Tensor]]:
+    """The state dicts of a network in what was saved, by their place in it; "" is the place of a plain state dict.
+
+    Places are keys, as in {"G_ema": ..., "optimizer": ...}, and what wrappers put before names ("module.", "_orig_mod.",
+    "generator."): both are parts of one dotted name, the more of them the deeper. Entries of other places are left out.
+
+    Args:
+        saved: a mapping, of mappings or tensors.
+        known: names of tensors in the network's own state dict; the places that have the most of them count.
+    """
+    compiled = "" if any("_orig_mod." in name for name in known) else "_orig_mod."  # also of single blocks
+    tensors = {name.replace(compiled, ""): tensor for name, tensor in _tensors(saved)}
+    starts = (name[: dot.end()] for name in tensors for dot in re.finditer(r"^|\.", name) if name[dot.end() :] in known)
+    found = Counter(starts)
+    most = max(found.values(), default=0)
+    return {
+        start.removesuffix("."): {k.removeprefix(start): tensor for k, tensor in tensors.items() if k.startswith(start)}
+        for start, count in found.items()
+        if count == most
+    }
+
+
+def _tensors(saved: Any, start: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of nested mappings by their dotted names; an optimiser's have numbers for names, and are left out."""
+    for key, value in saved.items() if isinstance(saved, Mapping) else ():
+        if isinstance(key, str) and isinstance(value, Tensor):
+            yield start + key, value
+        elif isinstance(key, str):
+            yield from _tensors(value, f"{start}{key}.")
+
+
+def choose_state(states: Mapping[str, dict[str, Tensor]], key: str | None = None) -> str | None:
+    """The place that is meant, of those that are or begin with `key`: the only one, a plain one, or the average.
+
+    An average is one with "ema" in its place ("G_ema"). None: none or several could be meant.
+    """
+    places = [place for place in states if key is None or f"{place}.".startswith(f"{key}.")]
+    if len(places) > 1:
+        averages = [place for place in places if re.search(r"(?<![a-z])ema(?![a-z])", place.lower())]
+        places = [""] if "" in places else averages
+    return places[0] if len(places) == 1 else None
+
+
+def load_slim(network: Network, state: Mapping[str, Any]) -> Network:
     """Give a network the sizes and the weights of a slim one.
 
     Args:
         network: freshly built by its own code; it is changed.
-        state: `state_dict()` of what `ppcd.slim` returned, for example by `safetensors.torch.load_file`.
+        state: `state_dict()` of what `ppcd.slim` returned, for example by `safetensors.torch.load_file`; also within
+            a checkpoint ({"state_dict": ...}), or with what DataParallel or torch.compile put before its names.
 
     Returns:
         The network, in evaluation mode.
 
     Raises:
-        PpcdError: the state is not of a slim network of this kind.
+        PpcdError: the state is not of a slim network of this kind, or several are in it.
     """
+    states = states_in(state, network.state_dict().keys())
+    place = choose_state(states)
+    if place is None and states:
+        raise PpcdError(f"there are several networks in it: {', '.join(map(repr, states))}; give the state dict of one")
+    state = state if place is None else states[place]
     network.eval()
     for name in [key.removesuffix(PARTS[1]) for key in state if key.endswith(PARTS[1])]:
         conv: Any = _layer(network, name)

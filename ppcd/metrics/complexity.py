@@ -9,7 +9,7 @@ from torch import nn
 from torchprofile import profile_macs
 from torchprofile.handlers import HANDLER_MAP
 
-from ppcd.base import PpcdError, eval_mode
+from ppcd.base import PpcdError, eval_mode, weights_dtype
 from ppcd.method.masks import ChannelMask
 from ppcd.networks.resampling import straightforward
 
@@ -50,7 +50,7 @@ def complexity(G: nn.Module) -> Complexity:
             f"complexity calls G(z, y) with G.dim_z noise entries; {type(G).__name__} has no dim_z: set G.dim_z = 128"
         )
     device = next(G.parameters()).device
-    z = torch.zeros(1, G.dim_z, device=device)  # type: ignore[call-overload]
+    z = torch.zeros(1, G.dim_z, device=device, dtype=weights_dtype(G))  # type: ignore[call-overload]
     y = torch.zeros(1, dtype=torch.int64, device=device)
     try:
         with eval_mode(G), straightforward(G), torch.no_grad(), warnings.catch_warnings():

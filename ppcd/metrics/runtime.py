@@ -8,7 +8,7 @@ from itertools import chain
 import torch
 from torch import nn
 
-from ppcd.base import PpcdError, eval_mode, seeded
+from ppcd.base import PpcdError, eval_mode, seeded, weights_dtype
 
 
 def seconds(
@@ -60,7 +60,7 @@ def seconds_per_batch(
         raise PpcdError(f"timing needs batch, repeats and threads of at least 1; got {batch}, {repeats}, {threads}")
     device, home = torch.device(device), next(chain(G.parameters(), G.buffers())).device
     generator = seeded(seed)
-    z = torch.randn(batch, int(G.dim_z), generator=generator).to(device)  # type: ignore[arg-type]
+    z = torch.randn(batch, int(G.dim_z), generator=generator).to(device, weights_dtype(G))  # type: ignore[arg-type]
     y = torch.randint(int(G.num_classes), (batch,), generator=generator).to(device)  # type: ignore[arg-type]
     threads_before = torch.get_num_threads()
     try:

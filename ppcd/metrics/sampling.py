@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from ppcd.base import PpcdError, eval_mode, seeded
+from ppcd.base import PpcdError, eval_mode, seeded, weights_dtype
 from ppcd.data.sets import to_uint8
 
 BATCH = 100  # images at a time
@@ -50,15 +50,15 @@ def generate(
     batch: int = BATCH,
     device: torch.device | str = "cpu",
 ) -> UInt8[Tensor, "n 3 height width"]:
-    """The images of this noise in eval mode, on the CPU, made `batch` at a time.
+    """The images of this noise in eval mode, on the CPU, made `batch` at a time, in the type of the weights.
 
     Raises:
         PpcdError: images that are not finite.
     """
-    parts = []
+    parts, dtype = [], weights_dtype(G)
     with eval_mode(G), torch.no_grad():
         for z, y in zip(noise.split(batch), labels.split(batch), strict=True):
-            images = G(z.to(device), y.to(device))
+            images = G(z.to(device, dtype), y.to(device))
             if not bool(images.isfinite().all()):
                 raise PpcdError("the generator makes images that are not finite; nothing can be measured")
             parts.append(to_uint8(images).cpu())

@@ -5,6 +5,10 @@
     images = generator(z, torch.arange(8))  # the same as with that code in evaluation mode
     discriminator = ppcd.load_biggan_pytorch_discriminator("D.pth")
 
+The network may lie in a checkpoint with other things, {"G": ..., "G_ema": ..., "optimizer": ...}, under the names that
+DataParallel, torch.compile or a training framework give it ("module.", "_orig_mod.", "generator."), or in a safetensors
+file. Of several generators the average, whose key has "ema" in it, is taken, or the one that `key` names.
+
 Its README links the public files under "Pretrained models". The main one, "BigGAN bs256x8" after 138k iterations,
 is an archive to unpack: G_ema.pth is the generator to use, D.pth the discriminator.
 
@@ -16,13 +20,16 @@ The epsilons of the spectral norm and of the batch norm are in no file: they are
 
 import io
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ppcd.base import PpcdError
+from ppcd.method.restore import choose_state, states_in
 from ppcd.networks import discriminators, generators
 from ppcd.networks.discriminators import Discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig, check_network
@@ -41,33 +48,38 @@ PARTS = {
     "output_conv": "output_layer.2",
 }  # of a network, and their names there; `blocks.{i}` is `blocks.{i}.0`
 TENSORS = {"u": "u0", "running_mean": "stored_mean", "running_var": "stored_var"}
+READERS = {"generator": "load_biggan_pytorch", "discriminator": "load_biggan_pytorch_discriminator"}
+IN_BOTH = "blocks.0.0.conv1.weight"  # every generator and discriminator of the layout has it
 OURS = {"scale": 1, "num_batches_tracked": 0}  # tensors of ours that are in no such file, and their values
 SIGMA = ".sv0"  # the spectral norm as last seen in training: not read, since that code logs it and does not use it
+UNREAD = (SIGMA, ".num_batches_tracked")
 
 
 # ------------------------------------------------------------ reading
 
 
 def load_biggan_pytorch(
-    path_or_state_dict: str | Path | State,
+    path_or_state_dict: str | Path | Mapping[str, Any],
     arch: str = "biggan",
     resolution: int = 128,
     num_classes: int = 1000,
     width: int | None = None,
+    key: str | None = None,
 ) -> Generator:
     """The generator in a file of BigGAN-PyTorch: the same images as that code's in evaluation mode, to 1e-4.
 
     Args:
         path_or_state_dict: a file such as G_ema.pth, of which only tensors are read and nothing is executed, or a
-            state dict (it is copied). A "module." before all keys is dropped.
+            state dict (it is copied); also a checkpoint that holds one, see the module.
         arch: "biggan", "sagan" or "sngan".
         resolution: 32, 64 or 128 pixels.
         num_classes: number of labels.
         width: `G_ch` there; None is the width at paper scale (BigGAN 96, SA-GAN and SN-GAN 64).
+        key: where in a checkpoint the network is, "G" or "state_dict.generator"; needed if several could be meant.
 
     Returns:
-        A generator in evaluation mode, on the CPU; dim_z is the file's, and so is the type of the numbers, but
-        half precision becomes single.
+        A generator in evaluation mode, on the CPU; dim_z is the file's. Weights are float32, or float64 where the file
+        has any.
 
     Raises:
         PpcdError: an argument is impossible; the file cannot be read; it is of another network: one line says
@@ -76,7 +88,7 @@ def load_biggan_pytorch(
     check_network(arch, GENERATORS, resolution, num_classes, 1 if width is None else width)
     reference = GENERATORS[arch]
     width = reference.width if width is None else width
-    name, state = _read(path_or_state_dict)
+    name, state = _read(path_or_state_dict, "generator", key)
     chunks = len(generators.CHANNELS[resolution]) if reference.hierarchical else 1
     dim_z = _size(state, "linear.weight", 1) * chunks or reference.dim_z
     config = GeneratorConfig(arch, resolution, num_classes, width, dim_z)
@@ -89,11 +101,12 @@ def load_biggan_pytorch(
 
 
 def load_biggan_pytorch_discriminator(
-    path_or_state_dict: str | Path | State,
+    path_or_state_dict: str | Path | Mapping[str, Any],
     arch: str = "biggan",
     resolution: int = 128,
     num_classes: int = 1000,
     width: int | None = None,
+    key: str | None = None,
 ) -> Discriminator:
     """The discriminator in a file of BigGAN-PyTorch (D.pth): the same scores as that code's at evaluation.
 
@@ -102,7 +115,7 @@ def load_biggan_pytorch_discriminator(
     check_network(arch, DISCRIMINATORS, resolution, num_classes, 1 if width is None else width)
     reference = DISCRIMINATORS[arch]
     width = reference.width if width is None else width
-    name, state = _read(path_or_state_dict)
+    name, state = _read(path_or_state_dict, "discriminator", key)
     with torch.device("meta"):
         discriminator = Discriminator(arch, resolution, num_classes, width)
     _check_network(name, state, discriminator, width)
@@ -110,20 +123,31 @@ def load_biggan_pytorch_discriminator(
     return discriminator.eval()
 
 
-def _read(source: str | Path | State) -> tuple[str, State]:
-    """How to call the source in a message, and its tensors by the keys of the layout."""
-    name, state = (str(source), _file(Path(source))) if isinstance(source, str | Path) else ("the state dict", source)
-    if not isinstance(state, Mapping):
-        raise PpcdError(f"{name} must be tensors by name, as in G_ema.pth; got {type(state).__name__}")
-    for key, value in state.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise PpcdError(
-                f"{name} is not the state dict of one network: its entry {key!r} is of type {type(value).__name__}; "
-                "expected tensors by name, as in G_ema.pth"
-            )
-    if all(key.startswith("module.") for key in state):  # DataParallel
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    return name, {key: value for key, value in state.items() if not key.endswith(SIGMA)}
+def _read(source: str | Path | Mapping[str, Any], asked: str, key: str | None) -> tuple[str, State]:
+    """How to call the source in a message, and the tensors of the network asked for by the keys of the layout."""
+    name, saved = (str(source), _file(Path(source))) if isinstance(source, str | Path) else ("the state dict", source)
+    if not isinstance(saved, Mapping):
+        raise PpcdError(f"{name} must be tensors by name, as in G_ema.pth; got {type(saved).__name__}")
+    states = states_in(saved, (IN_BOTH,))
+    if not states:
+        raise PpcdError(
+            f"{name} holds no network of BigGAN-PyTorch, which would have a tensor {IN_BOTH!r}; it has "
+            f"{', '.join(map(repr, list(saved)[:3])) or 'nothing'}{', ...' if len(saved) > 3 else ''}"
+        )
+    states = {place: state for place, state in states.items() if _kind(state) == asked} or states
+    place = choose_state(states, key)
+    if place is None:
+        places = " and ".join(map(repr, states))
+        raise PpcdError(
+            f"{name} holds a {asked} under {places}; ask for one, as in key={next(iter(states))!r} of ppcd."
+            f"{READERS[asked]} (and ppcd.save_generator writes a generator as a file of its own)"
+        )
+    return name, {name: tensor for name, tensor in states[place].items() if not name.endswith(UNREAD)}
+
+
+def _kind(state: State) -> str | None:
+    """What the state says it is of; None: it does not say."""
+    return "discriminator" if "embed.weight" in state else "generator" if "output_layer.0.gain" in state else None
 
 
 def _file(path: Path) -> Any:
@@ -131,11 +155,14 @@ def _file(path: Path) -> Any:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise PpcdError(f"{path} {what}; expected a checkpoint file of BigGAN-PyTorch, for example G_ema.pth")
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception:
         raise PpcdError(
             f"{path} cannot be read: it is cut short, damaged, still packed, or holds more than tensors (nothing in it "
-            "was executed); expected a checkpoint file of BigGAN-PyTorch, for example G_ema.pth"
+            "was executed); expected a checkpoint file of BigGAN-PyTorch, for example G_ema.pth, or the network's "
+            "state_dict() alone"
         ) from None
 
 
@@ -151,16 +178,16 @@ def _fill(name: str, state: State, network: Network) -> None:
                 f"{name} does not fit at {key!r}: expected {expected.get(key, 'nothing')}, "
                 f"found {found.get(key, 'nothing')}"
             )
-    kinds = {(tensor.dtype, tensor.layout, tensor.is_meta) for tensor in state.values()}
-    dtype, form, is_meta = next(iter(kinds))
-    if len(kinds) > 1 or not dtype.is_floating_point or form is not torch.strided or is_meta:
-        types = ", ".join(sorted({str(tensor.dtype) for tensor in state.values()}))
-        raise PpcdError(f"{name} must hold dense floating-point numbers of one type; got tensors of {types}")
+    types = {tensor.dtype for tensor in state.values()}
+    dense = all(tensor.layout is torch.strided and not tensor.is_meta for tensor in state.values())
+    if not dense or not all(dtype.is_floating_point for dtype in types):
+        raise PpcdError(
+            f"{name} must hold dense floating-point numbers; got tensors of {', '.join(sorted(map(str, types)))}"
+        )
     for key, tensor in state.items():
         if not bool(tensor.isfinite().all()):
             raise PpcdError(f"{name} has infinite numbers or NaN at {key!r}: it is damaged, or its training diverged")
-    dtype = torch.promote_types(dtype, torch.float32)
-    network.to(dtype).to_empty(device="cpu")
+    network.to(reduce(torch.promote_types, types, torch.float32)).to_empty(device="cpu")
     copied = network.state_dict()
     with torch.no_grad():
         for ours, tensor in copied.items():
@@ -176,10 +203,9 @@ def _fill(name: str, state: State, network: Network) -> None:
 def _check_network(name: str, state: State, network: Network, width: int) -> None:
     """Refuse a state that says of itself that it is of another network than the one asked for."""
     asked = "generator" if isinstance(network, Generator) else "discriminator"
-    found = "discriminator" if "embed.weight" in state else "generator" if "output_layer.0.gain" in state else asked
+    found = _kind(state) or asked
     if found != asked:
-        function = "load_biggan_pytorch" + ("_discriminator" if found == "discriminator" else "")
-        raise PpcdError(f"{name} holds a {found}, not a {asked}; read it with ppcd.{function}")
+        raise PpcdError(f"{name} holds a {found}, not a {asked}; read it with ppcd.{READERS[found]}")
     differences = []
     blocks = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
     if isinstance(network, Generator):

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ppcd.base import PpcdError, full
+from ppcd.base import full
 from ppcd.networks.blocks import DiscriminatorBlock
 from ppcd.networks.generators import check_network
 from ppcd.networks.initialisation import initialise
-from ppcd.networks.layers import LayerMaker, SelfAttention
+from ppcd.networks.layers import Conditional, LayerMaker, SelfAttention
 
 # Output channels of each block as multiples of the width, and which blocks halve the size.
 BLOCKS: dict[int, tuple[tuple[int, bool], ...]] = {
@@ -42,8 +42,10 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-class Discriminator(nn.Module):
+class Discriminator(Conditional):
     """D(I, y) = linear(h) + <embed(y), h>, h the ReLU'd, sum-pooled features; all under spectral norm."""
+
+    takes = ("discriminator", "images")
 
     def __init__(self, arch: str, resolution: int, num_classes: int, width: int) -> None:
         super().__init__()
@@ -54,6 +56,7 @@ class Discriminator(nn.Module):
         reference = ARCHITECTURES[arch]
         make = LayerMaker(True, reference.eps)
         self.resolution, self.num_classes = resolution, num_classes
+        self.input_shape = (3, resolution, resolution)
         blocks, channels, size = [], 3, resolution
         self.attention: SelfAttention | None = None
         self.attention_after: int | None = None  # index of the block that it follows
@@ -67,19 +70,13 @@ class Discriminator(nn.Module):
         self.linear = make.linear(channels, 1)
         self.embed = make.embedding(num_classes, channels)
 
+    def __call__(self, images: Tensor, y: Tensor) -> Tensor:
+        return super().__call__(images, y)
+
     def forward(
         self, images: Float[Tensor, "batch 3 height width"], y: Int[Tensor, " batch"]
     ) -> Float[Tensor, " batch"]:
-        """Scores [batch]: high for real.
-
-        Raises:
-            PpcdError: the images are not of this discriminator's resolution, or y is not one label for each.
-        """
-        if images.shape[2:] != (self.resolution, self.resolution) or y.shape != images.shape[:1]:
-            raise PpcdError(
-                f"this discriminator takes images [batch, 3, {self.resolution}, {self.resolution}] and y [batch]; "
-                f"got {list(images.shape)} and {list(y.shape)}"
-            )
+        """Scores [batch]: high for real."""
         h = images
         for index, block in enumerate(self.blocks):
             h = block(h)

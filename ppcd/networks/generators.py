@@ -18,7 +18,7 @@ from ppcd.method.masks import ChannelMask, masks_of
 from ppcd.method.prunable import insert_branches
 from ppcd.networks.blocks import GeneratorBlock
 from ppcd.networks.initialisation import initialise
-from ppcd.networks.layers import BatchNorm2d, ClassConditionalBatchNorm, LayerMaker, SelfAttention
+from ppcd.networks.layers import BatchNorm2d, ClassConditionalBatchNorm, Conditional, LayerMaker, SelfAttention
 from ppcd.networks.resampling import Resampling
 from ppcd.networks.separable import SeparableBlock
 
@@ -134,7 +134,7 @@ def table_channels(config: GeneratorConfig) -> tuple[int, ...]:
     return config.channels or tuple(multiple * config.width for multiple in CHANNELS[config.resolution])
 
 
-class Generator(nn.Module):
+class Generator(Conditional):
     """G(z, y): linear, residual blocks that double the size, BN-ReLU-conv3x3-tanh.
 
     Attributes:
@@ -143,6 +143,8 @@ class Generator(nn.Module):
         blocks: the residual blocks (PP-Res blocks where `config.transition`).
         attention_after: index of the block that self-attention follows; None without.
     """
+
+    takes = ("generator", "z")
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -157,6 +159,7 @@ class Generator(nn.Module):
         make = LayerMaker(config.spectral_norm, arch.eps)
         self.config = config
         self.dim_z, self.num_classes, self.resolution = config.dim_z, config.num_classes, config.resolution
+        self.input_shape = (config.dim_z,)
         self.hierarchical = arch.hierarchical
         self.attention_after = sizes.index(arch.attention_at) if arch.attention_at in sizes else None
         self.chunk = config.dim_z // len(channels) if arch.hierarchical else config.dim_z
@@ -260,15 +263,7 @@ class Generator(nn.Module):
     def forward(
         self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"], return_features: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Images [batch, 3, R, R] in [-1, 1]; with `return_features` also the output of each block.
-
-        Raises:
-            PpcdError: z has not dim_z entries a row, or y is not one label for each row.
-        """
-        if z.dim() != 2 or z.shape[1] != self.dim_z or y.shape != z.shape[:1]:
-            raise PpcdError(
-                f"this generator takes z [batch, {self.dim_z}] and y [batch]; got {list(z.shape)} and {list(y.shape)}"
-            )
+        """Images [batch, 3, R, R] in [-1, 1]; with `return_features` also the output of each block."""
         first, conditions = self.conditions(z, y)
         h = self.linear(first).unflatten(1, (-1, BASE, BASE))
         features = []

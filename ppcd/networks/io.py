@@ -18,11 +18,11 @@ from ppcd.records import read_run
 LAST, DISCRIMINATOR, MOMENTS = "generator-last.safetensors", "discriminator.safetensors", "moments.safetensors"
 LAST_STATE = (LAST, DISCRIMINATOR, MOMENTS)
 FORMAT = "ppcd-generator-1"
-WANTED = "take a whole one, as runs and ppcd.save_generator write it"
+WANTED = "take a whole one, as runs and ppcd.save_generator write it; ppcd.load_biggan_pytorch reads BigGAN-PyTorch's"
 
 
 def save_generator(generator: Generator, path: str | Path) -> None:
-    """Write a generator without masks (see `ppcd.slim`), atomically.
+    """Write a generator without masks (see `ppcd.slim`), atomically, with weights of the type that they have.
 
     Raises:
         PpcdError: it still has masks, or is a network of others.
@@ -47,18 +47,17 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
 def load_generator(path: str | Path) -> Generator:
     """The generator in a file of `save_generator`, in evaluation mode on the CPU. Executes nothing.
 
+    Its weights have the type that they were saved with, so that one in half precision takes z in half precision; its
+    `.float()` computes in float32, as the command lines do.
+
     Raises:
         PpcdError: no such file, not a safetensors file of ours, truncated, or of other shapes than it says.
     """
     path = Path(path)
     if not path.is_file():
         raise PpcdError(f"no generator at {path}; train one with `python -m ppcd train`")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise PpcdError(f"{path} is not a readable safetensors file ({error}); {WANTED}") from None
+    metadata = _metadata(path)
+    tensors = load_file(path)
     try:
         about = json.loads(metadata.get("ppcd", "{}"))
         found_format = about.get("format")
@@ -83,6 +82,23 @@ def load_generator(path: str | Path) -> Generator:
     generator = Generator(config).to(floating)
     generator.load_state_dict(tensors)
     return generator.eval()
+
+
+def describes_itself(path: Path) -> bool:
+    """Whether a safetensors file says how to build its generator, as those of `save_generator` do.
+
+    Raises:
+        PpcdError: not a safetensors file, or truncated.
+    """
+    return "ppcd" in _metadata(path)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise PpcdError(f"{path} is not a readable safetensors file ({error}); {WANTED}") from None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ppcd.base import full
+from ppcd.base import PpcdError, full, weights_dtype
 from ppcd.method.narrow import narrow, replace, select, set_weight
 
 
@@ -255,6 +255,51 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
         x = batch_norm(input, self.running_mean, self.running_var, True, self.momentum or 0.0, self.eps)
         return torch.addcmul(self.bias[:, None, None], x, self.weight[:, None, None])
+
+
+class Conditional(nn.Module):
+    """A network of inputs and their labels that refuses in one line what it cannot take.
+
+    Labels beyond the classes are found by torch's own error, on a CPU; on a GPU a check would wait for it in every step.
+
+    Attributes:
+        takes: what the network is, and the name of its input.
+        input_shape: of one input.
+    """
+
+    takes: tuple[str, str]
+    input_shape: tuple[int, ...]
+    num_classes: int
+
+    def __call__(self, x: Any, y: Any, *options: Any) -> Any:
+        if not (
+            isinstance(x, Tensor)
+            and isinstance(y, Tensor)
+            and x.shape[1:] == self.input_shape
+            and y.shape == x.shape[:1]
+            and y.dtype in (torch.int64, torch.int32)
+            and (x.dtype == weights_dtype(self) or torch.is_autocast_enabled(x.device.type))
+        ):
+            raise self._refusal(f"{_described(x)} and {_described(y)}")
+        try:
+            return super().__call__(x, y, *options)
+        except IndexError:
+            first, last = int(y.min()), int(y.max())
+            if first >= 0 and last < self.num_classes:
+                raise
+            raise self._refusal(f"labels from {first} to {last}") from None
+
+    def _refusal(self, found: str) -> PpcdError:
+        (network, name), dtype = self.takes, weights_dtype(self)
+        advice = "" if dtype == torch.float32 else f" (after .float() it takes {name} of torch.float32)"
+        return PpcdError(
+            f"this {network} takes {name} [batch, {', '.join(map(str, self.input_shape))}] of {dtype} and y [batch] of "
+            f"torch.int64, labels from 0 to {self.num_classes - 1}; got {found}{advice}"
+        )
+
+
+def _described(value: Any) -> str:
+    return f"{list(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
 
 
 class SelfAttention(nn.Module):

@@ -1,8 +1,8 @@
 """A teacher that was trained elsewhere: the file that the environment variable PPCD_TEACHER names (make: TEACHER=).
 
-It is a generator that ppcd wrote (`.safetensors`), or a checkpoint in BigGAN-PyTorch's layout (`G_ema.pth`). The paper
-took the one that BigGAN's authors released. It takes the place of the recipe `biggan`: nothing is trained, its scores
-are measured, and the students learn from it.
+It is a generator that ppcd wrote (`.safetensors`), or a checkpoint in BigGAN-PyTorch's layout (`G_ema.pth`, or such
+keys as safetensors). The paper took the one that BigGAN's authors released. It takes the place of the recipe `biggan`:
+nothing is trained, its scores are measured, and the students learn from it.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.networks.biggan_pytorch import load_biggan_pytorch
 from ppcd.networks.generators import Generator
-from ppcd.networks.io import load_generator
+from ppcd.networks.io import describes_itself, load_generator
 from ppcd.training.profiles import Profile
 
 
@@ -69,14 +69,15 @@ def load(profile: Profile) -> Generator:
 
 
 def read(path: Path, profile: Profile) -> Generator:
-    """A generator that ppcd wrote, or a BigGAN of the profile's size in BigGAN-PyTorch's layout.
+    """A generator that ppcd wrote, or a BigGAN of the profile's size in BigGAN-PyTorch's layout; in float32.
 
     Raises:
         PpcdError: it cannot be read, or is not of that size.
     """
-    if path.suffix == ".safetensors":
-        return load_generator(path)
-    return load_biggan_pytorch(path, "biggan", profile.resolution, profile.num_classes, profile.teacher_width)
+    if path.suffix == ".safetensors" and describes_itself(path):
+        return load_generator(path).float()
+    sizes = profile.resolution, profile.num_classes, profile.teacher_width
+    return load_biggan_pytorch(path, "biggan", *sizes).float()
 
 
 @cache
