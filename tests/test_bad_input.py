@@ -235,11 +235,11 @@ ALPHA = "alpha must be a number in (0, 1), for example 0.7; got"
 DEVICES = "expected auto, cpu, cuda or mps"
 NO_GPU = "was asked for, but torch sees none on this machine; take cpu or auto"
 SPOILED = "restore the run, or delete its directory and train it again"
-WHOLE = "take a whole one, as runs and ppcd.save_generator write it"
+WHOLE = "take a whole one, as runs and ppcd.save_generator write it; ppcd.load_biggan_pytorch reads BigGAN-PyTorch's"
 ANOTHER = ": ask for that one, or give another file"
 NO_PICKLE = (
     "cannot be read: it is cut short, damaged, still packed, or holds more than tensors (nothing in it was executed); "
-    "expected a checkpoint file of BigGAN-PyTorch, for example G_ema.pth"
+    "expected a checkpoint file of BigGAN-PyTorch, for example G_ema.pth, or the network's state_dict() alone"
 )
 
 # Every parameter of every notebook: wrong types and wrong ranges. `test_the_table_has_every_parameter` sees to it.

@@ -14,6 +14,7 @@ import pytest
 import reference
 import torch
 from reference import largest_difference, noise_and_labels, parameters, randomise, refused
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ppcd import load_biggan_pytorch, load_biggan_pytorch_discriminator, save_biggan_pytorch
@@ -222,19 +223,78 @@ def test_sv0_is_not_read() -> None:
     assert all(torch.equal(value, loaded[name]) for name, value in expected.items())
 
 
-@pytest.mark.parametrize("form", ["torch 1.0", "now", "DataParallel", "with metadata"])
+@pytest.mark.parametrize("form", ["torch 1.0", "now", "with metadata"])
 def test_files(form: str, tmp_path: Path) -> None:
     """The public files are of torch 1.0, from before torch wrote zip archives."""
     state = OrderedDict(generator_state())
     expected = load_biggan_pytorch(state, **ASKED).state_dict()
-    if form == "DataParallel":
-        state = OrderedDict((f"module.{name}", tensor) for name, tensor in state.items())
     if form == "with metadata":  # as a module's state_dict() has it
         state._metadata = nn.Linear(1, 1).state_dict()._metadata  # type: ignore[attr-defined]
     torch.save(state, tmp_path / "G_ema.pth", _use_new_zipfile_serialization=form != "torch 1.0")
     for path in (tmp_path / "G_ema.pth", str(tmp_path / "G_ema.pth")):
         loaded = load_biggan_pytorch(path, **ASKED).state_dict()
         assert all(torch.equal(value, loaded[name]) for name, value in expected.items())
+
+
+def under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def adam(state: dict[str, Tensor]) -> dict[str, Any]:
+    """An optimiser's state, whose tensors are no network."""
+    parameters = [nn.Parameter(tensor) for tensor in state.values()]
+    optimizer = torch.optim.Adam(parameters)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    return optimizer.state_dict()
+
+
+G_STATE, E_STATE, D_STATE = generator_state(seed=1), generator_state(seed=2), discriminator_state(width=G_WIDTH)
+BOTH = {**under("generator.", G_STATE), **under("discriminator.", D_STATE)}
+COUNTED = {f"blocks.{i}.0.bn1.num_batches_tracked": torch.tensor(3) for i in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("saved", "expected"),
+    [
+        ({"state_dict": G_STATE, "epoch": 3}, G_STATE),
+        ({"G_ema": E_STATE, "optimizer": adam(G_STATE)}, E_STATE),
+        ({"G": G_STATE, "D": D_STATE, "G_ema": E_STATE}, E_STATE),
+        ({"model": {"net_g": under("module.", G_STATE), "net_g_EMA": under("module.", E_STATE)}}, E_STATE),
+        ({"state_dict": BOTH, "hyper_parameters": {"lr": 1e-4}}, G_STATE),
+        ({**G_STATE, **COUNTED, "epoch": 3}, G_STATE),
+        ({"n_averaged": torch.tensor(3), **under("module.", G_STATE)}, G_STATE),
+        ({name.replace("blocks.1.", "blocks.1._orig_mod."): tensor for name, tensor in G_STATE.items()}, G_STATE),
+        *(
+            (under(prefix, G_STATE), G_STATE)
+            for prefix in ("module.", "_orig_mod.", "module.module.", "_orig_mod.module.", "generator.")
+        ),
+    ],
+)
+def test_a_network_is_found_in_what_people_save(saved: Any, expected: Any, tmp_path: Path) -> None:
+    torch.save(saved, tmp_path / "saved.pth")
+    sources = [saved, tmp_path / "saved.pth"]
+    if all(isinstance(value, Tensor) for value in saved.values()):
+        save_file({name: tensor.contiguous() for name, tensor in saved.items()}, tmp_path / "saved.safetensors")
+        sources.append(tmp_path / "saved.safetensors")
+    wanted = load_biggan_pytorch(expected, **ASKED).state_dict()
+    for source in sources:
+        found = load_biggan_pytorch(source, **ASKED).state_dict()
+        assert all(torch.equal(tensor, found[name]) for name, tensor in wanted.items())
+
+
+def test_one_of_several_networks_is_asked_for_by_its_key() -> None:
+    saved = {"a": under("module.", G_STATE), "b": E_STATE, "D": D_STATE}
+    refusal = "holds a generator under 'a.module' and 'b'; name one, as in ppcd.load_biggan_pytorch(..., key='a.module')"
+    for key in (None, "D", "c"):
+        with refused(refusal, "and ppcd.save_generator makes it a file of its own"):
+            load_biggan_pytorch(saved, **ASKED, key=key)
+    for key, state in (("a", G_STATE), ("a.module", G_STATE), ("b", E_STATE)):
+        found = load_biggan_pytorch(saved, **ASKED, key=key)
+        assert torch.equal(found.linear.weight, state["linear.weight"])
+    found = load_biggan_pytorch_discriminator({"state_dict": BOTH}, **ASKED)
+    assert torch.equal(found.linear.weight, D_STATE["linear.weight"])
 
 
 def test_the_given_state_dict_is_copied_and_the_network_can_be_trained() -> None:
@@ -251,8 +311,11 @@ def test_the_given_state_dict_is_copied_and_the_network_can_be_trained() -> None
     assert all(torch.equal(tensor, before[name]) for name, tensor in state.items())
 
 
-def test_half_precision_becomes_single() -> None:
-    state = {name: tensor.half() for name, tensor in discriminator_state().items()}
+@pytest.mark.parametrize("others", [torch.float16, torch.bfloat16, torch.float32])
+def test_half_precision_becomes_single(others: torch.dtype) -> None:
+    """Also where only a part is in half precision."""
+    state = {name: tensor.to(others) for name, tensor in discriminator_state().items()}
+    state["embed.weight"] = state["embed.weight"].half()
     discriminator = load_biggan_pytorch_discriminator(state, **{**ASKED, "width": D_WIDTH})
     assert {tensor.dtype for tensor in discriminator.state_dict().values()} == {torch.float32}
     assert torch.equal(discriminator.embed.weight, state["embed.weight"].float())
@@ -360,9 +423,9 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     ("content", "parts"),
     [
         (torch.zeros(3), ["must be tensors by name", "got Tensor"]),
-        ({"itr": 3, "config": {"G_ch": 96}}, ["not the state dict of one network", "'itr' is of type int"]),
-        ({"generator": generator_state()}, ["not the state dict of one network", "'generator' is of type "]),
-        ({}, ["does not fit at 'shared.weight'", "expected (3, 128), found nothing"]),
+        ({"itr": 3, "config": {"G_ch": 96}}, ["holds no network of BigGAN-PyTorch", "it has 'itr', 'config'"]),
+        ({"optimizer": adam(G_STATE)}, ["holds no network of BigGAN-PyTorch", "it has 'optimizer'"]),
+        ({}, ["holds no network of BigGAN-PyTorch", "'blocks.0.0.conv1.weight'; it has nothing"]),
     ],
 )
 def test_what_is_no_state_dict_is_refused(content: object, parts: list[str], tmp_path: Path) -> None:
@@ -414,8 +477,8 @@ def test_a_network_of_the_other_kind_is_refused() -> None:
         ("linear.u0", torch.zeros(256), "does not fit at 'linear.u0': expected (1, 256), found (256,)"),
         ("linear.u1", torch.zeros(1, 256), "does not fit at 'linear.u1': expected nothing, found (1, 256)"),
         ("blocks.1.0.conv1.bias", torch.full((16,), math.nan), "infinite numbers or NaN at 'blocks.1.0.conv1.bias'"),
-        ("linear.bias", torch.zeros(256, dtype=torch.int64), "one type; got tensors of torch.float64, torch.int64"),
-        ("linear.bias", torch.zeros(256).to_sparse(), "dense floating-point numbers of one type"),
+        ("linear.bias", torch.zeros(256, dtype=torch.int64), "numbers; got tensors of torch.float64, torch.int64"),
+        ("linear.bias", torch.zeros(256).to_sparse(), "dense floating-point numbers"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(name: str, tensor: Tensor | None, message: str) -> None:

@@ -84,6 +84,15 @@ def test_generators_under_spectral_norm_come_back(form: str, tmp_path: Path) -> 
     assert torch.equal(loaded.train()(z, y), generator.train()(z, y))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_weights_keep_their_type(dtype: torch.dtype, tmp_path: Path) -> None:
+    generator = slim(masked()).to(dtype)
+    save_generator(generator, tmp_path / "g.safetensors")
+    loaded = load_generator(tmp_path / "g.safetensors").state_dict()
+    assert {tensor.dtype for tensor in loaded.values() if tensor.is_floating_point()} == {dtype}
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in generator.state_dict().items())
+
+
 def test_the_same_generator_gives_the_same_file(tmp_path: Path) -> None:
     generator = slim(masked())
     for name in ("a", "b"):

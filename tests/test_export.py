@@ -112,10 +112,11 @@ def test_mode_and_precision_of_the_generator_do_not_matter(generator: Generator,
     again = tmp_path / "again.onnx"
     export_onnx(make("slim-32").train(), again)
     assert again.read_bytes() == path.read_bytes()
-    double = make("slim-32").double()
-    export_onnx(double, again)
-    assert check_onnx(double, again) <= TOLERANCE
-    assert double.linear.weight.dtype == torch.float64
+    for dtype in (torch.float64, torch.float16):
+        other = make("slim-32").to(dtype)
+        export_onnx(other, again)
+        assert check_onnx(other, again) <= TOLERANCE
+        assert other.linear.weight.dtype == dtype
 
 
 # ------------------------------------------------------------ the file

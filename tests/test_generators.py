@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import ppcd.networks.discriminators
 import ppcd.networks.generators
+from ppcd.baselines.tinygan import FeatureDiscriminator
 from ppcd.method import losses
 from ppcd.method.masks import ChannelMask
 from ppcd.networks.discriminators import build_discriminator
@@ -273,8 +274,46 @@ def test_unknown_networks_and_impossible_numbers_are_refused(build: Any, value: 
         build("sagan", 32, 3, value)
 
 
-def test_noise_of_another_size_is_refused() -> None:
-    generator = tiny("sagan", 32)
-    z, y = inputs(generator)
-    with refused("z [batch, 7] and y [batch]", "[2, 6]", "[2]"):
-        generator(z[:, :6], y)
+G_TAKES = "this generator takes z [batch, 60] of torch.float32 and y [batch] of torch.int64, labels from 0 to 2; got "
+D_TAKES = G_TAKES.replace("generator takes z [batch, 60]", "discriminator takes images [batch, 3, 32, 32]")
+NETWORKS: list[tuple[Any, Tensor, str]] = [
+    (build_generator("biggan", 32, CLASSES, 1, dim_z=60).eval(), torch.zeros(2, 60), G_TAKES),
+    (build_generator("sagan", 32, CLASSES, 1, dim_z=60, masked=True).eval(), torch.zeros(2, 60), G_TAKES),
+    (build_discriminator("sagan", 32, CLASSES, 1).eval(), torch.zeros(2, 3, 32, 32), D_TAKES),
+    (FeatureDiscriminator(32, CLASSES, 1).eval(), torch.zeros(2, 3, 32, 32), D_TAKES),
+]
+Y = torch.tensor([0, CLASSES - 1])
+
+
+@pytest.mark.parametrize(("network", "x", "takes"), NETWORKS)
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda x: (x[:, 1:], Y), "[2, "),
+        (lambda x: (x.double(), Y), "of torch.float64 and [2] of torch.int64"),
+        (lambda x: (x.byte(), Y), "of torch.uint8 and [2] of torch.int64"),
+        (lambda x: (x.tolist(), Y), "list and [2] of torch.int64"),
+        (lambda x: (x, Y.tolist()), "of torch.float32 and list"),
+        (lambda x: (x, Y.numpy()), "of torch.float32 and ndarray"),
+        (lambda x: (x, Y.float()), "and [2] of torch.float32"),
+        (lambda x: (x, Y[:1]), "and [1] of torch.int64"),
+        (lambda x: (x, Y + 1), "labels from 1 to 3"),
+        (lambda x: (x, Y - 1), "labels from -1 to 1"),
+    ],
+)
+def test_inputs_of_other_types_shapes_and_classes_are_refused(
+    network: nn.Module, x: Tensor, takes: str, change: Any, got: str
+) -> None:
+    network(x, Y.int())
+    with refused(takes, got):
+        network(*change(x))
+
+
+@pytest.mark.parametrize(("network", "x", "takes"), NETWORKS)
+def test_inputs_follow_the_type_of_the_weights(network: nn.Module, x: Tensor, takes: str) -> None:
+    half = copy.deepcopy(network).bfloat16()
+    half(x.bfloat16(), Y)
+    with refused("of torch.bfloat16 and y", "(after .float() it takes ", " of torch.float32)"):
+        half(x, Y)
+    with torch.autocast("cpu", torch.bfloat16):
+        network(x.bfloat16(), Y)

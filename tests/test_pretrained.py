@@ -1,5 +1,6 @@
 """A teacher that was trained elsewhere takes the place of the one that would be trained; and half precision."""
 
+import copy
 from pathlib import Path
 
 import pandas as pd
@@ -7,11 +8,14 @@ import pytest
 import together
 import torch
 from reference import largest_difference, noise_and_labels, refused
+from safetensors.torch import save_file
 from together import images
 
 import ppcd
 from paper.inventory import find_runs
 from ppcd.method.ema import recompute_batch_statistics
+from ppcd.metrics.sampling import sample_images
+from ppcd.networks.biggan_pytorch import biggan_pytorch_state_dict
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
 from ppcd.runs.directory import Run
@@ -64,6 +68,30 @@ def test_a_students_teacher_may_come_from_a_file(kind: str, tmp_path: Path, monk
     assert run_config("smoke", "sagan", 0).hash == run_config("smoke", "sagan", 0).hash
     monkeypatch.delenv("PPCD_TEACHER")
     assert run_config("smoke", "ppcd", 0).hash == without.hash
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("kind", ["a checkpoint.pth", "BigGAN-PyTorch.safetensors", "ours.safetensors"])
+def test_weights_of_every_type_are_read_in_float32(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    path, generator = tmp_path / kind, teacher()
+    ema = {f"G_ema.{name}": tensor.to(dtype) for name, tensor in biggan_pytorch_state_dict(generator).items()}
+    if kind.startswith("ours"):
+        ppcd.save_generator(copy.deepcopy(generator).to(dtype), path)
+    elif kind.endswith(".pth"):
+        torch.save({"G": biggan_pytorch_state_dict(generator), **ema, "epoch": 3}, path)
+    else:
+        save_file(ema, path)
+    read = pretrained.read(path, SMOKE)
+    z, y = noise_and_labels(4, 16, 10, seed=1)
+    assert {each.dtype for each in read.parameters()} == {torch.float32}
+    assert largest_difference(read(z, y), generator(z, y)) < (0.1 if dtype == torch.bfloat16 else 0.01)
+
+
+def test_samples_are_drawn_in_the_type_of_the_weights() -> None:
+    single = sample_images(teacher(), 20, 0)[0].int()
+    for dtype, most in ((torch.float16, 2), (torch.bfloat16, 10), (torch.float64, 1)):
+        found = sample_images(teacher().to(dtype), 20, 0)[0].int()
+        assert (found - single).abs().max() <= most and found.float().std() > 1
 
 
 def test_methods_without_a_teacher_do_not_depend_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

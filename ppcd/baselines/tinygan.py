@@ -83,7 +83,7 @@ class FeatureDiscriminator(Conditional):
     def score(self, last: Float[Tensor, "batch channel 4 4"], y: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """The scores of images from their last features: high for real."""
         with torch.autocast(last.device.type, enabled=False):  # a score needs more than half precision
-            h = full(last).sum(dim=(2, 3))
+            h = full(last).sum(dim=(2, 3)).to(self.linear.weight.dtype)
             return self.linear(h).squeeze(1) + (self.embed(y) * h).sum(dim=1)
 
     def forward(

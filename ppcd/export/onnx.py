@@ -81,7 +81,7 @@ def _trace(generator: Generator, path: Path) -> None:
     network = slim(copy.deepcopy(generator).cpu().float())
     for block in network.residual_blocks():
         _merge_upsampling(block)
-    images = _Images(network)
+    images = _Images(network.float())  # merged convolutions are float64
     z, y = torch.zeros(2, network.dim_z), torch.zeros(2, dtype=torch.long)
     names = ["z", "y", "images"]
     with warnings.catch_warnings(action="ignore"):  # the checks of the input's shape are not part of the graph

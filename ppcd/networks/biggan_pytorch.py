@@ -137,10 +137,10 @@ def _read(source: str | Path | Mapping[str, Any], asked: str, key: str | None) -
     states = {place: state for place, state in states.items() if _kind(state) == asked} or states
     place = choose_state(states, key)
     if place is None:
-        places = " and ".join(map(repr, states))
+        places, file = " and ".join(map(repr, states)), ", and ppcd.save_generator makes it a file of its own"
         raise PpcdError(
-            f"{name} holds a {asked} under {places}; ask for one, as in key={next(iter(states))!r} of ppcd."
-            f"{READERS[asked]} (and ppcd.save_generator writes a generator as a file of its own)"
+            f"{name} holds a {asked} under {places}; name one, as in ppcd.{READERS[asked]}(..., "
+            f"key={next(iter(states))!r}){file if asked == 'generator' else ''}"
         )
     return name, {name: tensor for name, tensor in states[place].items() if not name.endswith(UNREAD)}
 

@@ -83,7 +83,7 @@ class Discriminator(Conditional):
             if self.attention is not None and index == self.attention_after:
                 h = self.attention(h)
         with torch.autocast(h.device.type, enabled=False):  # half precision is too little for a score
-            h = F.relu(full(h)).sum(dim=(2, 3))  # [batch, channel]
+            h = F.relu(full(h)).sum(dim=(2, 3)).to(self.linear.weight.dtype)  # [batch, channel]
             return self.linear(h).squeeze(1) + (self.embed(y) * h).sum(dim=1)
 
 
