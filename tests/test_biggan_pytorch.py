@@ -286,7 +286,9 @@ def test_a_network_is_found_in_what_people_save(saved: Any, expected: Any, tmp_p
 
 def test_one_of_several_networks_is_asked_for_by_its_key() -> None:
     saved = {"a": under("module.", G_STATE), "b": E_STATE, "D": D_STATE}
-    refusal = "holds a generator under 'a.module' and 'b'; name one, as in ppcd.load_biggan_pytorch(..., key='a.module')"
+    refusal = (
+        "holds a generator under 'a.module' and 'b'; name one, as in ppcd.load_biggan_pytorch(..., key='a.module')"
+    )
     for key in (None, "D", "c"):
         with refused(refusal, "and ppcd.save_generator makes it a file of its own"):
             load_biggan_pytorch(saved, **ASKED, key=key)

@@ -69,12 +69,12 @@ def test_same_images_masked_and_slim(conv: str, norm: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module.module._orig_mod.", "generator.", "blocks."])
 def test_slim_weights_as_people_save_them(prefix: str) -> None:
-    small = slim(close(prunable(trained(Toy(), *inputs()), BRANCHES)))
+    small = slim(close(prunable(trained(Toy(), *inputs()), BRANCHES)), inputs=inputs())
     state = {f"{prefix}{name}": tensor for name, tensor in small.state_dict().items()}
     optimizer = torch.optim.Adam(small.parameters()).state_dict()
     for saved in (state, {"state_dict": state, "optimizer": optimizer, "epoch": 3}, {"G": {}, "G_ema": state}):
         assert torch.equal(load_slim(Toy(), saved)(*inputs()), small(*inputs()))
-    with pytest.raises(ppcd.PpcdError, match="several networks in it: 'a.*', 'b.*'; give the state dict of one"):
+    with pytest.raises(ppcd.PpcdError, match="several networks in it: 'a"):
         load_slim(Toy(), {"a": state, "b": state})
 
 

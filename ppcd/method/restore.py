@@ -1,4 +1,4 @@
-"""Weights back into a network: state dicts as people save them, and slim ones in the network that its own code builds."""
+"""Weights back into a network: state dicts as people save them, and slim ones in what a network's own code builds."""
 
 import re
 from collections import Counter, OrderedDict
@@ -18,8 +18,8 @@ PARTS = (".layer.weight", ".transition.weight")  # of a second convolution with 
 def states_in(saved: Any, known: Collection[str]) -> dict[str, dict[str, Tensor]]:
     """The state dicts of a network in what was saved, by their place in it; "" is the place of a plain state dict.
 
-    Places are keys, as in {"G_ema": ..., "optimizer": ...}, and what wrappers put before names ("module.", "_orig_mod.",
-    "generator."): both are parts of one dotted name, the more of them the deeper. Entries of other places are left out.
+    A place is the dotted name of keys, as in {"G_ema": ..., "optimizer": ...}, and of what wrappers put before the names
+    of tensors ("module.", "generator."). Entries of other places are left out, and torch.compile's "_orig_mod.".
 
     Args:
         saved: a mapping, of mappings or tensors.

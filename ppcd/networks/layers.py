@@ -260,7 +260,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 class Conditional(nn.Module):
     """A network of inputs and their labels that refuses in one line what it cannot take.
 
-    Labels beyond the classes are found by torch's own error, on a CPU; on a GPU a check would wait for it in every step.
+    Labels beyond the classes are found by torch's own error on a CPU; on a GPU a check would have to wait for it.
 
     Attributes:
         takes: what the network is, and the name of its input.
