@@ -18,8 +18,8 @@ PARTS = (".layer.weight", ".transition.weight")  # of a second convolution with 
 def states_in(saved: Any, known: Collection[str]) -> dict[str, dict[str, Tensor]]:
     """The state dicts of a network in what was saved, by their place in it; "" is the place of a plain state dict.
 
-    A place is the dotted name of keys, as in {"G_ema": ..., "optimizer": ...}, and of what wrappers put before the names
-    of tensors ("module.", "generator."). Entries of other places are left out, and torch.compile's "_orig_mod.".
+    A place is the dotted name of keys, as in {"G_ema": ..., "optimizer": ...}, and of what wrappers put before names of
+    tensors ("module.", "generator."). Entries of other places are left out, and torch.compile's "_orig_mod.".
 
     Args:
         saved: a mapping, of mappings or tensors.
