@@ -1,7 +1,8 @@
 """Scores without the real images, from what `results/<profile>/reference.safetensors` keeps of them; the index."""
 
 import json
-from dataclasses import replace
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from paper.verify.scores import check_scores
 from ppcd import paths
 from ppcd.base import named_generator
 from ppcd.metrics import reference
-from ppcd.metrics.evaluate import frechet_and_inception
+from ppcd.metrics.evaluate import evaluate, frechet_and_inception
 from ppcd.metrics.features import published_backbone
 from ppcd.metrics.fidelity import frechet_distance
 from ppcd.metrics.moments import Moments, statistics
 from ppcd.metrics.reference import find_reference, pack_covariance, read_reference, unpack_covariance
 from ppcd.networks.io import load_generator
-from ppcd.records import read_run
+from ppcd.records import read_run, read_unsealed
 from ppcd.runs.evaluate import main
 from ppcd.training.config import runs_root
 from ppcd.training.profiles import PROFILES, SMOKE, get_profile
@@ -47,73 +48,86 @@ def test_a_covariance_keeps_its_distances(steps: int, exact: bool, monkeypatch: 
     assert (frechet_distance(found, kept) == pytest.approx(frechet_distance(found, real), rel=1e-4)) == exact
 
 
-@pytest.fixture
-def scored(tmp_path: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A run of a folder of images and its scores; then the images are gone."""
-    random = np.random.default_rng(0)
+@dataclass(frozen=True)
+class Built:
+    """A run of a folder of images, which is gone: its record, its scores before, the name of the images."""
+
+    folder: Path
+    record: dict[str, Any]
+    measured: dict[str, Any]
+    identity: str
+
+    def move_here(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setitem(PROFILES, "smoke", replace(SMOKE, dataset="cifar10", images_per_class=None))
+        patch.setenv("PPCD_RESULTS", str(self.folder / "results"))
+        patch.setenv("PPCD_CACHE", str(self.folder / "cache"))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    folder, random = tmp_path_factory.mktemp("built"), np.random.default_rng(0)
     for label in range(10):
-        folder = tmp_path / "images" / str(label)
-        folder.mkdir(parents=True)
+        (folder / "images" / str(label)).mkdir(parents=True)
         for number in range(8):
             pixels = random.integers(0, 25 * (label + 1), (32, 32, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f"{number}.png")
-    monkeypatch.setitem(PROFILES, "smoke", replace(SMOKE, dataset="cifar10", images_per_class=None))
-    monkeypatch.setenv("PPCD_DATA", str(tmp_path / "images"))
-    data, _ = get_judges("smoke")
-    record = fake_run("biggan")
-    ensure_real_images("smoke")
-    assert reference.FILE in sums.read(paths.results("smoke"))
-    measured = evaluated([record["id"]])
-    monkeypatch.delenv("PPCD_DATA")
-    for prepared in (fresh_cache / "data").glob("*.npz"):
-        prepared.unlink()
-    return {"record": record, "measured": measured, "identity": data.identity}
-
-
-def evaluated(arguments: list[str]) -> dict[str, Any]:
+            Image.fromarray(pixels).save(folder / "images" / str(label) / f"{number}.png")
     with pytest.MonkeyPatch.context() as patch:
-        printed: list[str] = []
-        patch.setattr("builtins.print", lambda text, file=None: printed.append(text))
-        assert main([*arguments, "--json", "--device", "cpu"]) == 0
-    return json.loads(printed[0]) | {"said": printed[1:]}
+        Built(folder, {}, {}, "").move_here(patch)
+        patch.setenv("PPCD_DATA", str(folder / "images"))
+        data, _ = get_judges("smoke")
+        record = fake_run("biggan")
+        ensure_real_images("smoke")
+        assert reference.FILE in sums.read(paths.results("smoke"))
+        generator = load_generator(runs_root("smoke") / record["id"] / "generator.safetensors")
+        measured = evaluate(
+            generator, data, backbone="classifier", samples=100, seed=0, classifier_epochs=SMOKE.classifier_epochs
+        )
+    for prepared in (folder / "cache" / "data").glob("*.npz"):
+        prepared.unlink()
+    return Built(folder, record, measured, data.identity)
+
+
+@pytest.fixture
+def scored(built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Built:
+    """A copy for each test."""
+    shutil.copytree(built.folder, tmp_path / "copy")
+    copy = replace(built, folder=tmp_path / "copy")
+    copy.move_here(monkeypatch)
+    return copy
 
 
 @pytest.mark.parametrize("named", [False, True])
 def test_a_generator_is_scored_without_the_images(
-    scored: dict[str, Any], named: bool, monkeypatch: pytest.MonkeyPatch
+    scored: Built, named: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record, before = scored["record"], scored["measured"]
-    file = runs_root("smoke") / record["id"] / "generator.safetensors"
+    file = runs_root("smoke") / scored.record["id"] / "generator.safetensors"
     if named:
-        monkeypatch.setenv("PPCD_DATA", scored["identity"])
-    for arguments in ([record["id"]], [str(file.parent)], ["smoke/biggan"], [str(file), "--profile", "smoke"]):
-        found = evaluated(arguments)
+        monkeypatch.setenv("PPCD_DATA", scored.identity)
+    for arguments in ([scored.record["id"]], [str(file), "--profile", "smoke"]):
+        assert main([*arguments, "--json", "--device", "cpu"]) == 0
+        printed, said = capsys.readouterr()
+        found, before = json.loads(printed), scored.measured
         assert found["protocol"] == before["protocol"], "the same judge, samples and real images"
-        taken = {name for name, value in found["scores"].items() if value is not None}
-        assert taken == SCORED
-        assert [found["scores"][name] for name in SCORED] == pytest.approx(
-            [before["scores"][name] for name in SCORED], rel=1e-4
-        )
-        (line,) = found["said"]
-        assert "kid, precision and recall need the images themselves: point PPCD_DATA at their folder" in line
+        taken = {name: value for name, value in found["scores"].items() if value is not None}
+        assert taken == pytest.approx({name: before["scores"][name] for name in SCORED}, rel=1e-4)
+        assert f"the images {scored.identity} are not here" in said and said.count("\n") == 1
+        assert "kid, precision and recall need the images themselves: point PPCD_DATA at their folder" in said
 
 
 def test_without_the_file_the_images_are_asked_for(
-    scored: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scored: Built, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PPCD_DATA", scored["identity"])
+    monkeypatch.setenv("PPCD_DATA", scored.identity)
     file = paths.results("smoke") / reference.FILE
     file.write_bytes(file.read_bytes()[:-1])
-    assert main([scored["record"]["id"]]) == 2
-    assert f"the images {scored['identity']} are not on this machine" in capsys.readouterr().err
+    assert main([scored.record["id"]]) == 2
+    assert f"the images {scored.identity} are not on this machine" in capsys.readouterr().err
 
 
-def test_verify_measures_scores_again_without_the_images(
-    scored: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PPCD_DATA", scored["identity"])
-    record, said = scored["record"], list[str]()
-    record["metrics"]["ema"] |= scored["measured"]["scores"] | {"is": 7.5, "kid": 9.0}
+def test_verify_measures_scores_again_without_the_images(scored: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPCD_DATA", scored.identity)
+    metrics = {**scored.record["metrics"], "ema": scored.measured["scores"] | {"is": 7.5, "kid": 9.0}}
+    record, said = {**scored.record, "metrics": metrics}, list[str]()
     (found,) = check_scores(get_profile("smoke"), {record["id"]: record}, said.append)
     assert "metrics.ema.is: says 7.5" in found.problem and "kid, precision and recall are not measured" in said[0]
 
@@ -123,12 +137,12 @@ def test_the_committed_file_is_of_what_measured_the_committed_runs(
     profile: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PPCD_RESULTS", str(COMMITTED))
-    settings = get_profile(profile)
-    for path in sorted(runs_root(profile).glob("*/run.json")):
-        record = json.loads(path.read_text())
+    settings, records = get_profile(profile), list(map(read_unsealed, runs_root(profile).iterdir()))
+    (identity,) = {record["data"]["identity"] for record in records}
+    kept = find_reference(profile, settings.dataset, settings.resolution, settings.backbone, identity)
+    assert kept is not None
+    for record in records:
         taken = record["metrics"]["protocol"]
-        kept = find_reference(profile, settings.dataset, settings.resolution, settings.backbone, taken["reference"])
-        assert kept is not None
         assert (kept.sha256, kept.backbone_sha256, kept.real.images, kept.judge_accuracy, list(kept.classes)) == (
             taken["reference_sha256"], taken["backbone_sha256"], taken["reference_images"],
             taken["accuracy_classifier"], record["data"]["classes"],
@@ -158,7 +172,7 @@ def test_the_index_says_what_the_runs_are_and_which_to_take() -> None:
     chosen = {row[0].removeprefix("| "): [cell.partition("-s")[0].lstrip("[") for cell in row[1:]] for row in rows[2:6]}
     assert chosen["any"] == ["sagan", "ppcd-a0.5"] and chosen["1/2"] == ["l1-biggan-a0.8", "ppcd-a0.5"]
     assert chosen["1/4"][0] == "l1-biggan-a0.8" and chosen["1/8"] == ["–", "– |"]
-    assert rows[4][2].startswith("[ppcd-a0.5-s1-")
+    assert rows[3][2].startswith("[ppcd-a0.5-s1-")
     assert "`python -m ppcd evaluate sagan-s0-" in text
     (row,) = (row for row in rows if row[0].startswith("| [ppcd-a0.5-s1"))
     assert row[1:] == ["PPCD-GAN", "0.5", "1", "50,000 (80,000)", "500k", "7.00 · 7.25", "90.0% |"]

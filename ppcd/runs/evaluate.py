@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ppcd.base import PpcdError
-from ppcd.data.sets import ImageSet, at_hand, named, without_count
+from ppcd.data.sets import ImageSet, at_hand, without_count
+from ppcd.data.sets import named as named_images
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.evaluate import evaluate, evaluate_against
 from ppcd.metrics.reference import Reference, find_reference
@@ -48,6 +49,7 @@ def _command(options: argparse.Namespace) -> None:
     samples = profile.evaluation_samples if options.samples is None else options.samples
     seed = own["seed"] if options.seed is None else options.seed
     generator.to(device)
+    data = None
     if real is not None:
         found = evaluate_against(generator, real, backbone=profile.backbone, samples=samples, seed=seed, device=device)
     else:
@@ -62,13 +64,13 @@ def _command(options: argparse.Namespace) -> None:
             device=device,
             judge=profile.judge,
         )
-        if isinstance(data, Reference):
-            print(
-                f"the images {data.identity} are not here: scored against their statistics in {data.path}; kid, "
-                "precision and recall need the images themselves: point PPCD_DATA at their folder",
-                file=sys.stderr,
-            )
     print(json.dumps(found, indent=1) if options.json else _table(found))
+    if isinstance(data, Reference):
+        print(
+            f"the images {data.identity} are not here: scored against their statistics in {data.path}; kid, "
+            "precision and recall need the images themselves: point PPCD_DATA at their folder",
+            file=sys.stderr,
+        )
     trained, against = own["data"] and own["data"]["identity"], found["protocol"]["reference"]
     if trained and without_count(trained) != without_count(against):
         print(f"trained on {trained} (profile {own['profile']}), scored against {against}", file=sys.stderr)
@@ -84,7 +86,7 @@ def images_or_reference(profile: Profile, identity: str | None = None) -> ImageS
         PpcdError: neither is to be had.
     """
     if not at_hand(profile.dataset, profile.resolution):
-        meant = named(profile.dataset) or identity
+        meant = named_images(profile.dataset) or identity
         kept = find_reference(profile.name, profile.dataset, profile.resolution, profile.backbone, meant)
         if kept is not None:
             return kept
