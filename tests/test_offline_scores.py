@@ -16,6 +16,7 @@ from paper import sums
 from paper.artifacts import index
 from paper.judges import get_judges
 from paper.real_images import ensure_real_images
+from paper.verify.products import check_products
 from paper.verify.scores import check_scores
 from ppcd import paths
 from ppcd.base import named_generator
@@ -176,6 +177,11 @@ def test_the_index_says_what_the_runs_are_and_which_to_take() -> None:
     assert "`python -m ppcd evaluate sagan-s0-" in text
     (row,) = (row for row in rows if row[0].startswith("| [ppcd-a0.5-s1"))
     assert row[1:] == ["PPCD-GAN", "0.5", "1", "50,000 (80,000)", "500k", "7.00 · 7.25", "90.0% |"]
+    page = paths.results("smoke") / index.FILE
+    assert list(check_products("smoke", lambda: None, lambda _: None)) == []
+    page.write_text(text.replace("7.00 · 7.25", "7.00 · 7.35"))
+    (found,) = check_products("smoke", lambda: None, lambda _: None)
+    assert found.file == "results/smoke/README.md" and "7.35" in found.problem
     fake_run("sngan", protocol={"reference": "folder-0123456789ab"})
     assert "## 1 runs scored against folder-0123456789ab" in (index.markdown("smoke") or ""), "apart from the others"
     assert index.markdown("mnist") is None
