@@ -2,7 +2,7 @@
 
 Some of the real images are compared with all others that the statistics are of. Every score is taken as a generator's
 is, except accuracy and leakage: the classifier was trained on most of these images, so those two are of the images that
-were held out from its training.
+were held out from its training. What `ppcd.metrics.reference` keeps of the images is written along with them.
 """
 
 import sys
@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from paper import measurements
+from paper import measurements, sums
 from paper.judges import get_judges
+from ppcd import paths
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.classifier import split
@@ -23,6 +24,8 @@ from ppcd.metrics.evaluators import Evaluators, asked_probability
 from ppcd.metrics.features import Backbone
 from ppcd.metrics.fidelity import compare, reference_order
 from ppcd.metrics.moments import without
+from ppcd.metrics.reference import FILE as REFERENCE
+from ppcd.metrics.reference import packed_reference, read_reference
 from ppcd.runs import provenance
 from ppcd.training.profiles import get_profile
 
@@ -92,6 +95,8 @@ def comparable(real: Mapping[str, Any], protocol: Mapping[str, Any]) -> bool:
 def ensure_real_images(profile: str, device: str = "cpu") -> Scored:
     """The scores of a profile's real images, measured and written to results/<profile>/real.json if not known.
 
+    What the scores of generators need of them goes to results/<profile>/reference.safetensors.
+
     Raises:
         PpcdError: unknown profile, or its data or its backbone is not to be had.
     """
@@ -103,6 +108,12 @@ def ensure_real_images(profile: str, device: str = "cpu") -> Scored:
         "backbone_sha256": evaluators.network.sha256,
         "classifier_sha256": evaluators.judge.sha256,
     }
+    kept, network = read_reference(paths.results(budget.name) / REFERENCE), evaluators.network
+    if kept is None or (kept.sha256, kept.backbone_sha256) != (data.sha256, network.sha256):
+        content = packed_reference(
+            budget.dataset, data, evaluators.real, network.name, network.sha256, evaluators.accuracy
+        )
+        sums.write(paths.results(budget.name), REFERENCE, content)
     known = read_real_images(budget.name)
     if known is not None and about.items() <= known["protocol"].items():
         return known

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from paper import questions as evidence
+from paper.artifacts import index
 from paper.claims import RECIPES_OF_CLAIMS
 from paper.generations import complete_records, ensure_generations
 from paper.real_images import ensure_real_images
@@ -184,6 +185,8 @@ def reproduce(
         ensure_generations(name, own, found)
         ensure_real_images(name, found)
         ensure_runtime(name, complete_records(own), found, again=again)  # when no training disturbs it any more
+    for each in sorted({config.profile.name for config in plan(name, seeds)}):
+        index.write(each)
     build(name, seeds)
 
 

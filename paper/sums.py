@@ -14,7 +14,8 @@ from ppcd.records import file_hash
 
 FILE = "SHA256SUMS"
 LOCK = f".{FILE}.lock"
-LISTED = ("*.json", "*.md", "*.png", "*.pdf", "tables/*", "runs/*/generations.json")  # below a folder of products
+# Below a folder of products
+LISTED = ("*.json", "*.md", "*.safetensors", "*.png", "*.pdf", "tables/*", "runs/*/generations.json")
 
 
 def write(folder: Path, name: str, content: bytes | str) -> Path:

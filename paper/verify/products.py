@@ -19,6 +19,7 @@ from paper.artifacts import (
     figures,
     framework,
     headline,
+    index,
     interpolation,
     lcd_range,
     overview,
@@ -70,6 +71,7 @@ MAKERS: dict[str, Maker] = {
         profile, seeds, *([_alphas(alphas)] if alphas else [])
     ),
     r"fig5(?:-a([\d.]+))?": lambda profile, seeds, alpha: figures.write_fig5(profile, seeds[0], *_alphas(alpha)),
+    r"README": lambda profile, _, __: index.write(profile),
     r"headline": lambda profile, seeds, _: headline.write(profile, seeds[0]),
     r"fig6": lambda profile, seeds, _: interpolation.write_fig6(profile, seeds[0]),
     r"fig7": lambda profile, seeds, _: interpolation.write_fig7(profile, seeds[0]),
@@ -86,9 +88,9 @@ TOGETHER = ("paper_scale", "evidence", "fig4")  # one call makes all files whose
 
 
 def find_products(profile: str) -> dict[str, Path]:
-    """Tables, claims and figures of a profile: `results/mnist/tables/table1.csv` -> where it is."""
+    """Tables, claims, index and figures of a profile: `results/mnist/tables/table1.csv` -> where it is."""
     results, drawn = paths.results(profile), paths.figures(profile)
-    found = [*results.glob("claims.json"), *results.glob("tables/*")]
+    found = [*results.glob("claims.json"), *results.glob("README.md"), *results.glob("tables/*")]
     names = {f"results/{profile}/{path.relative_to(results)}": path for path in sorted(found)}
     names |= {f"figures/{profile}/{path.name}": path for path in sorted(drawn.glob("*"))}
     return {name: path for name, path in names.items() if path.name != sums.FILE and not path.name.startswith(".")}

@@ -16,6 +16,7 @@ from ppcd.base import PpcdError
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.evaluate import evaluate
 from ppcd.metrics.evaluators import Evaluators
+from ppcd.metrics.reference import Reference
 from ppcd.networks.io import load_generator
 from ppcd.records import GENERATOR
 from ppcd.training.profiles import Profile
@@ -32,20 +33,26 @@ def check_scores(profile: Profile, records: Mapping[str, Any], say: Callable[[st
         records: by the runs' ids.
         say: called with a line when a run was measured.
     """
-    data, evaluators = get_judges(profile.name)
+    data, evaluators = get_judges(profile.name, kept=True)
+    if isinstance(data, Reference):
+        say(f"note: {REAL}, kid, precision and recall are not measured again: the images {data.identity} are not here")
     for number, (name, record) in enumerate(records.items(), 1):
         for problem in score_problems(record, paths.results(profile.name) / "runs" / name, profile, data, evaluators):
             yield Finding(f"results/{profile.name}/runs/{name}/run.json", problem)
         say(f"{profile.name}: scores of {number} of {len(records)} runs measured again")
-    for problem in real_problems(profile, data, evaluators):
+    for problem in () if isinstance(data, Reference) else real_problems(profile, data, evaluators):
         yield Finding(f"results/{profile.name}/{REAL}", problem)
 
 
-def other_judge(profile: str, records: Mapping[str, Any]) -> str | None:
-    """Why the networks that measured the runs are not available here; None where they are."""
+def other_judge(profile: str, records: Mapping[str, Any], kept: bool = False) -> str | None:
+    """Why the networks that measured the runs are not available here; None where they are.
+
+    Args:
+        kept: as `get_judges`.
+    """
     theirs = {record["metrics"]["protocol"].get("backbone_sha256") for record in records.values()}
     try:
-        ours = get_judges(profile)[1].network.sha256
+        ours = get_judges(profile, kept=kept)[1].network.sha256
     except PpcdError as error:
         return str(error)
     return None if theirs == {ours} else "it needs the classifier that measured the runs, and the one here is another"
@@ -59,7 +66,8 @@ def score_problems(
     Args:
         record: of the run in `directory`.
         profile: of the run.
-        data, evaluators: what `paper.judges.get_judges` returns for it.
+        data, evaluators: what `paper.judges.get_judges` returns for it; scores that need images which are not here
+            are passed over.
     """
     generator = load_generator(directory / GENERATOR)
     taken = record["metrics"]["protocol"]
@@ -72,7 +80,8 @@ def score_problems(
         classifier_epochs=profile.classifier_epochs,
         judge=profile.judge,
     )["scores"]
-    yield from _differing("metrics.ema", record["metrics"]["ema"], found)
+    said = {name: value for name, value in record["metrics"]["ema"].items() if found.get(name, value) is not None}
+    yield from _differing("metrics.ema", said, found)
     if (directory / GENERATIONS).is_file():
         measured = json.loads((directory / GENERATIONS).read_text())
         for each in measured["generations"]:

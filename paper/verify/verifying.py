@@ -58,7 +58,7 @@ def _check_profile(profile: str, say: Callable[[str], None], scores: bool) -> It
     say(f"{profile}: {len(records)} runs read")
     with _same_data(profile, records.values()):
         yield from check_products(profile, lambda: other_judge(profile, records), say)
-        if scores and (reason := other_judge(profile, records)):
+        if scores and (reason := other_judge(profile, records, kept=True)):
             raise PpcdError(f"the scores of {profile} cannot be measured again here: {reason}")
         if scores:
             yield from check_scores(get_profile(profile), records, say)

@@ -81,6 +81,15 @@ def load_data(
     return ImageSet(images, labels, whole.classes, name, image_hash(images, labels), whole.note)
 
 
+def at_hand(dataset: str, resolution: int) -> bool:
+    """Whether `load_data` has the images without a download; a folder that PPCD_DATA names counts, there or not."""
+    if dataset == "mnist":
+        return True
+    if os.environ.get("PPCD_DATA") and not named(dataset):
+        return True
+    return dataset != "imagenet" and _prepared(identity(dataset), resolution).is_file()
+
+
 def identity(
     dataset: str, source: Path | str | None = None, images_per_class: int | None = None, lately: bool = False
 ) -> str:
@@ -164,7 +173,7 @@ def _with_count(name: str, images_per_class: int | None) -> str:
 
 def _in_memory(dataset: str, resolution: int, folder: Path | None, name: str, missing: str | None) -> ImageSet:
     """All the images, from the cache where it has them; one process at a time prepares them."""
-    path = paths.cache() / "data" / f"{name}-{resolution}px-v{PREPARATION}.npz"
+    path = _prepared(name, resolution)
     with locks.alone(path.with_suffix(".lock")):
         stored = _read(path)
         if stored is None and missing:
@@ -184,6 +193,10 @@ def _in_memory(dataset: str, resolution: int, folder: Path | None, name: str, mi
     images, labels = torch.from_numpy(stored["images"]), torch.from_numpy(stored["labels"])
     classes = tuple(str(each) for each in stored["classes"])
     return ImageSet(images, labels, classes, name, image_hash(images, labels), str(stored["note"]))
+
+
+def _prepared(name: str, resolution: int) -> Path:
+    return paths.cache() / "data" / f"{name}-{resolution}px-v{PREPARATION}.npz"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

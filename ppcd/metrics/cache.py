@@ -54,21 +54,26 @@ def cached(kind: str, key: Key, compute: Callable[[], Entry], brought: Path | No
         PpcdError: the cache cannot be written.
     """
     name = f"{key_hash(key)}.safetensors"
-    if brought is not None and (entry := _read(brought / name)) is not None:
+    if brought is not None and (entry := read_entry(brought / name)) is not None:
         return entry
     path = paths.cache() / kind / name
     with locks.alone(path.with_suffix(".lock")):
-        entry = _read(path)
+        entry = read_entry(path)
         if entry is None:
             paths.remove_leftovers(path.parent, path.name)
             entry = compute()
-            notes = {**entry.notes, "content": tensors_hash(entry.tensors)}
-            tensors = {name: tensor.cpu().contiguous() for name, tensor in entry.tensors.items()}
-            paths.write_atomic(path, save(tensors, notes))
+            paths.write_atomic(path, pack(entry))
         return entry
 
 
-def _read(path: Path) -> Entry | None:
+def pack(entry: Entry) -> bytes:
+    """A file of them that holds its content's hash."""
+    notes = {**entry.notes, "content": tensors_hash(entry.tensors)}
+    return save({name: tensor.cpu().contiguous() for name, tensor in entry.tensors.items()}, notes)
+
+
+def read_entry(path: Path) -> Entry | None:
+    """What such a file holds; None where it is missing or damaged."""
     if not path.is_file():
         return None
     try:

@@ -129,13 +129,18 @@ def trained_or_cached(
         version: what decides its weights besides data, epochs and seed.
 
     Raises:
-        PpcdError: epochs < 1, or a class with fewer than two images.
+        PpcdError: epochs < 1, a class with fewer than two images, or a reference without images.
     """
     if epochs < 1:
         raise PpcdError(f"a classifier needs at least one epoch; got {epochs}")
     key: Key = {"data": data.sha256, "epochs": epochs, "seed": seed, **version}
 
     def compute() -> Entry:
+        if not len(data):
+            raise PpcdError(
+                f"the classifier of the images {data.identity} is not here and takes them to train; point PPCD_DATA at "
+                "their folder"
+            )
         held_out, training = split(data.labels, len(data.classes), seeded(seed))
         classifier = train(data, training, epochs, torch.device(device))
         accuracy = agreement(classifier_logits(classifier, data.images[held_out]), data.labels[held_out])

@@ -35,7 +35,7 @@ def evaluate(
     device: torch.device | str = "cpu",
     judge: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Measure a generator against the real images of `data`.
+    """Measure a generator against the real images of `data`, or against what a `Reference` keeps of them.
 
     Args:
         G: G(z, y) in [-1, 1], with dim_z, num_classes and resolution; used in eval mode, then put back.
@@ -50,7 +50,8 @@ def evaluate(
     Returns:
         "protocol": what the scores depend on; scores are comparable where all of it agrees but
         accuracy_classifier (of the judge, on real images) and seed. "scores": is, is_std, fd, kid, kid_std,
-        precision, recall, diversity, accuracy; all of them floats, accuracy, precision and recall in [0, 1].
+        precision, recall, diversity, accuracy; all of them floats, accuracy, precision and recall in [0, 1]. Against
+        a `Reference`, kid, kid_std, precision and recall are None.
 
     Raises:
         PpcdError: generator and data do not fit, too few samples, images that are not finite, or a backbone

@@ -14,6 +14,7 @@ from ppcd.metrics.classifier import TrainedClassifier
 from ppcd.metrics.features import BACKBONES, Backbone, Features, get_backbone
 from ppcd.metrics.fidelity import reference_statistics
 from ppcd.metrics.moments import Statistics
+from ppcd.metrics.reference import Reference
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ def get_evaluators(
     """Backbone, judge and real statistics, from the cache where they are there; arguments as `ppcd.metrics.evaluate`.
 
     Raises:
-        PpcdError: a backbone or a judge that is unknown or not to be had, or a judge of other classes.
+        PpcdError: a backbone or a judge that is unknown or not to be had, a judge of other classes, or a reference
+            of another backbone than the one here.
     """
     if backbone not in BACKBONES:
         raise PpcdError(f"unknown feature backbone {backbone!r}; expected one of: {', '.join(BACKBONES)}")
@@ -68,6 +70,13 @@ def get_evaluators(
     judging = network
     if (name := judge or "classifier") != backbone:
         judging = get_backbone(name, data, classifier_epochs=classifier_epochs, device=device)
+    if isinstance(data, Reference):
+        if network.sha256 != data.backbone_sha256:
+            raise PpcdError(
+                f"{data.path} is of another {backbone} than the one here; scores need the images {data.identity}: "
+                "point PPCD_DATA at their folder"
+            )
+        return Evaluators(network, judging, data.judge_accuracy, data.real)
     trained_here = isinstance(judging.network, TrainedClassifier)
     accuracy = judging.network.accuracy if trained_here else real_accuracy(data, judging)
     return Evaluators(network, judging, accuracy, reference_statistics(data, network))

@@ -113,10 +113,15 @@ def is_splits(samples: int) -> int:
     return IS_SPLITS if samples >= IS_SPLITS * IS_SPLIT_SAMPLES else 1
 
 
-def compare(found: Statistics, score: tuple[float, float], real: Statistics) -> dict[str, float]:
-    """All five of generated samples (is, is_std, fd, kid, kid_std, precision, recall), given their Inception score."""
-    kid, kid_std = kernel_distance(found.features, real.features)
-    precision, recall = precision_recall(found.features, real.features)
+def compare(found: Statistics, score: tuple[float, float], real: Statistics) -> dict[str, float | None]:
+    """All five of generated samples (is, is_std, fd, kid, kid_std, precision, recall), given their Inception score.
+
+    KID, precision and recall are None where there are no features of single real images.
+    """
+    kid = kid_std = precision = recall = None
+    if len(real.features):
+        kid, kid_std = kernel_distance(found.features, real.features)
+        precision, recall = precision_recall(found.features, real.features)
     return {
         "is": score[0],
         "is_std": score[1],

@@ -148,8 +148,9 @@ def train_or_load_natural_classifier(
         train = partial(_train, seed=seed + number)
         members.append(trained_or_cached(untrained, train, version, data, epochs, seed, device))
     classifier = NaturalClassifier(members).to(device).eval().requires_grad_(False)
-    held_out, _ = split(data.labels, len(data.classes), seeded(seed))
-    classifier.accuracy = agreement(classifier_logits(classifier, data.images[held_out]), data.labels[held_out])
+    if len(data):
+        held_out, _ = split(data.labels, len(data.classes), seeded(seed))
+        classifier.accuracy = agreement(classifier_logits(classifier, data.images[held_out]), data.labels[held_out])
     classifier.sha256 = hashlib.sha256("".join(each.sha256 for each in members).encode()).hexdigest()
     return classifier
 

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from ppcd.base import PpcdError
-from ppcd.data.sets import without_count
+from ppcd.data.sets import ImageSet, at_hand, without_count
+from ppcd.data.sets import named as named_images
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.evaluate import evaluate, evaluate_against
+from ppcd.metrics.reference import Reference, find_reference
 from ppcd.metrics.statistics_files import read_statistics
 from ppcd.runs.named import find_generator
 from ppcd.runs.train import resolve_device
 from ppcd.training import pretrained
 from ppcd.training.config import run_config
-from ppcd.training.profiles import PROFILES, get_profile
+from ppcd.training.profiles import PROFILES, Profile, get_profile
 from ppcd.training.recipes import TEACHER
 
 
@@ -47,12 +49,14 @@ def _command(options: argparse.Namespace) -> None:
     samples = profile.evaluation_samples if options.samples is None else options.samples
     seed = own["seed"] if options.seed is None else options.seed
     generator.to(device)
+    data = None
     if real is not None:
         found = evaluate_against(generator, real, backbone=profile.backbone, samples=samples, seed=seed, device=device)
     else:
+        data = images_or_reference(profile, own["data"] and own["data"]["identity"])
         found = evaluate(
             generator,
-            run_config(profile.name, TEACHER, 0).load_data(),
+            data,
             backbone=profile.backbone,
             samples=samples,
             seed=seed,
@@ -61,9 +65,32 @@ def _command(options: argparse.Namespace) -> None:
             judge=profile.judge,
         )
     print(json.dumps(found, indent=1) if options.json else _table(found))
+    if isinstance(data, Reference):
+        print(
+            f"the images {data.identity} are not here: scored against their statistics in {data.path}; kid, "
+            "precision and recall need the images themselves: point PPCD_DATA at their folder",
+            file=sys.stderr,
+        )
     trained, against = own["data"] and own["data"]["identity"], found["protocol"]["reference"]
     if trained and without_count(trained) != without_count(against):
         print(f"trained on {trained} (profile {own['profile']}), scored against {against}", file=sys.stderr)
+
+
+def images_or_reference(profile: Profile, identity: str | None = None) -> ImageSet:
+    """The images that a profile is measured with; where they are not here, what the repository keeps of them.
+
+    Args:
+        identity: of the images that are meant where PPCD_DATA names none; None: any of the profile's data set.
+
+    Raises:
+        PpcdError: neither is to be had.
+    """
+    if not at_hand(profile.dataset, profile.resolution):
+        meant = named_images(profile.dataset) or identity
+        kept = find_reference(profile.name, profile.dataset, profile.resolution, profile.backbone, meant)
+        if kept is not None:
+            return kept
+    return run_config(profile.name, TEACHER, 0).load_data()
 
 
 def _table(found: dict[str, dict[str, Any]]) -> str:

@@ -1,0 +1,133 @@
+"""The index of a profile's runs, `results/<profile>/README.md`: what each is and scores, and which to take."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from paper import sums
+from paper.artifacts.render import plain, plain_markdown, write_number
+from paper.artifacts.sources import Record, alpha_of, data_note
+from paper.inventory import find_runs
+from ppcd import paths
+from ppcd.metrics.evaluate import is_free
+from ppcd.records import GENERATOR, canonical_hash
+from ppcd.training.recipes import TEACHER
+
+FILE = "README.md"
+SHARES = {1.0: "any", 1 / 2: "1/2", 1 / 4: "1/4", 1 / 8: "1/8"}  # of the teacher's parameters, at most
+HEAD = """# Generators of {profile}
+
+The complete runs; `make report PROFILE={profile}` makes this page of their `run.json`. `{file}` in the
+folder of a run is its slim generator with averaged weights. FD: Fréchet distance to the real images, of the averaged
+weights and of those after the last step. Accuracy: how often a classifier sees the class that was asked for. Parameters
+in brackets: before pruning. MACs: of one image.
+"""
+SECTION = """
+## {count} runs scored against {reference}
+
+{samples} generated images and {images} real ones{note}, features of {backbone}.
+
+**Which to take:** the lowest FD of the averaged weights among all generators with at most this share of the {params}
+parameters of the teacher: of all recipes, and of those that prune by the paper's masks. A lead that is smaller than the
+difference between the seeds of a recipe says little.
+
+{choices}
+
+`python -m ppcd evaluate {best}` takes the scores of the first again; in Python it is
+`ppcd.load_generator("results/{profile}/runs/{best}/{file}")`.
+
+{table}
+"""
+
+
+def markdown(profile: str) -> str | None:
+    """The page; None where the profile has no complete run.
+
+    Raises:
+        PpcdError: unknown profile, or a run that was changed.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in sorted(find_runs(profile), key=_place):
+        taken = {name: value for name, value in record["metrics"]["protocol"].items() if not is_free(name)}
+        groups.setdefault(canonical_hash(taken), []).append(record)
+    if not groups:
+        return None
+    return HEAD.format(profile=profile, file=GENERATOR) + "".join(_section(profile, some) for some in groups.values())
+
+
+def _section(profile: str, records: Sequence[Record]) -> str:
+    """Of runs that were measured in the same way."""
+    protocol, note = records[0]["metrics"]["protocol"], data_note(records)
+    teachers = [_size(record) for record in records if record["recipe"] == TEACHER]
+    params = max(teachers or map(_size, records))
+    return SECTION.format(
+        profile=profile,
+        count=len(records),
+        reference=protocol["reference"],
+        backbone=protocol["backbone"],
+        samples=protocol["samples"],
+        images=protocol["reference_images"],
+        note=f" ({note})" if note else "",
+        params=f"{params:,}",
+        choices=plain_markdown(pd.DataFrame(_choices(records, params))),
+        best=_best(records)["id"],
+        file=GENERATOR,
+        table=plain_markdown(pd.DataFrame(map(_row, records)), ["---", "---"] + ["---:"] * 6),
+    )
+
+
+def write(profile: str) -> Path | None:
+    """Write `results/<profile>/README.md`; None where the profile has no complete run."""
+    text = markdown(profile)
+    return None if text is None else sums.write(paths.results(profile), FILE, text)
+
+
+def _place(record: Record) -> tuple[bool, str, float, int]:
+    return record["recipe"] != TEACHER, record["title"], alpha_of(record) or 0.0, record["seed"]
+
+
+def _size(record: Record) -> int:
+    return int(record["complexity"]["params"])
+
+
+def _best(records: Sequence[Record]) -> Record:
+    return min(records, key=lambda record: (record["metrics"]["ema"]["fd"], record["id"]))
+
+
+def _choices(records: Sequence[Record], params: int) -> list[dict[str, str]]:
+    """The best of each size, in all and of the recipes with masks."""
+    masked = [record for record in records if record["config"]["recipe"]["masked"]]
+    rows = []
+    for share, name in SHARES.items():
+        row = {"parameters, at most": name}
+        for heading, some in (("of all", records), ("with masks", masked)):
+            small = [record for record in some if share == 1 or _size(record) <= share * params]
+            row[heading] = "–" if not small else _describe(_best(small))
+        rows.append(row)
+    return rows
+
+
+def _describe(record: Record) -> str:
+    return f"{_link(record)}: {write_number(record['metrics']['ema']['fd'], 'number')}, {_size(record):,} parameters"
+
+
+def _link(record: Record) -> str:
+    return f"[{record['id']}](runs/{record['id']})"
+
+
+def _row(record: Record) -> dict[str, str]:
+    size, averaged, last = record["complexity"], record["metrics"]["ema"], record["metrics"].get("raw")
+    distances = [write_number(each["fd"], "number") if each else "–" for each in (averaged, last)]
+    alpha = alpha_of(record)
+    dense = "" if size["params_dense"] == size["params"] else f" ({size['params_dense']:,})"
+    return {
+        "Run": _link(record),
+        "Recipe": plain(record["title"], "markdown"),
+        "alpha": "–" if alpha is None else f"{alpha:g}",
+        "seed": str(record["seed"]),
+        "parameters": f"{size['params']:,}{dense}",
+        "MACs": write_number(size["macs"], "count"),
+        "FD, averaged · last": " · ".join(distances),
+        "accuracy": write_number(averaged["accuracy"], "percent"),
+    }
