@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from paper import measurements
+from paper.artifacts.sources import of_another_teacher
 from paper.measurements import Content, Record
 from ppcd.base import PpcdError
 from ppcd.method.losses import normalized_map
@@ -116,6 +117,8 @@ def ensure_agreement(profile: str, records: Sequence[Record]) -> dict[str, Conte
         if pair is None or record["config"]["recipe"]["generator"] in (TEACHER, "tinygan"):
             continue
         teacher, network = pair
+        if of_another_teacher([teacher, record]):
+            continue
         about = {
             "generator_sha256": record["files"][GENERATOR],
             "teacher": teacher["id"],
