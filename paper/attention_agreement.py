@@ -4,7 +4,6 @@ L_CD is small when a student has learnt the average map of each class and nothin
 class averages are taken away, of teacher and student each, and what is left is correlated.
 """
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from ppcd.method.teacher import Teacher
 from ppcd.metrics.sampling import draw_noise, sample_labels
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
+from ppcd.progress import say
 from ppcd.records import GENERATOR
 from ppcd.runs import provenance
 from ppcd.runs.directory import Run
@@ -127,7 +127,7 @@ def ensure_agreement(profile: str, records: Sequence[Record]) -> dict[str, Conte
         if about.items() <= known.get(record["id"], {}).items():
             continue
         if runs == known:
-            print("attention maps of students and teachers", file=sys.stderr, flush=True)
+            say("attention maps of students and teachers")
         student = load_generator(runs_root(name) / record["id"] / GENERATOR)
         runs[record["id"]] = {**about, "blocks": measure_agreement(student, network, SAMPLES)}
     if runs != known:

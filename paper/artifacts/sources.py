@@ -139,7 +139,7 @@ def data_note(records: Iterable[Record]) -> str:
 def data_notes(profile: str) -> str:
     """The same of all runs of a profile. Whoever reads a run that was changed says what is wrong with it."""
     found = map(read_unsealed, sorted(runs_root(profile).iterdir()) if runs_root(profile).is_dir() else ())
-    return data_note(record for record in found if record is not None and NOTED <= record.keys())
+    return data_note(record for record in found if record is not None and record.keys() >= NOTED)
 
 
 @dataclass(frozen=True)

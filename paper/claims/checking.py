@@ -172,7 +172,8 @@ def judge(claim: Claim, measurements: Measurements) -> Outcome:
         missing.setdefault(what, []).append(of)
     trained = {quantity.recipe for quantity in claim.quantities if not quantity.fixed and quantity.key not in TIMES}
     for record in of_another_teacher(measurements.records(*trained)):
-        missing.setdefault("run of the same copy of the teacher", []).append(f"{record['recipe']} seed {record['seed']}")
+        what = "run of the same copy of the teacher"
+        missing.setdefault(what, []).append(f"{record['recipe']} seed {record['seed']}")
     if missing:
         said = tuple(f"no {what}: {', '.join(dict.fromkeys(of))}" for what, of in missing.items())
         return Outcome(claim, "not run", (), said, runs)

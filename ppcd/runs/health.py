@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ppcd.base import TrainingStopped, eval_mode, named_generator
 from ppcd.data.sets import to_float
+from ppcd.progress import say
 from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.training.trainer import SECOND_PHASES, Trainer
 
@@ -168,6 +169,6 @@ class Watch(Callback):
             warnings.append({"iteration": iteration, "kind": kind, "text": text})
         elif not holds and kind in current:
             warnings[current.pop(kind)]["until"] = iteration
-            log.info("%s, iteration %d: no longer so (%s)", self.title, iteration, kind)
+            say(f"{self.title}, iteration {iteration}: no longer so ({kind})")
             return True
         return False

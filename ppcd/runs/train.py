@@ -1,7 +1,6 @@
 """One run from nothing to its run directory: `python -m ppcd train --profile mnist --recipe ppcd --seed 0`."""
 
 import argparse
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -20,6 +19,7 @@ from ppcd.metrics.evaluate import check_samples, evaluate
 from ppcd.metrics.features import get_backbone
 from ppcd.networks import io as checkpoints
 from ppcd.networks.generators import Generator
+from ppcd.progress import say
 from ppcd.records import GENERATOR
 from ppcd.runs import memory, provenance
 from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
@@ -35,8 +35,6 @@ from ppcd.training import pretrained
 from ppcd.training.config import RunConfig, run_config
 from ppcd.training.distributed import ALONE, Processes
 from ppcd.training.recipes import RECIPES, TEACHER
-
-log = logging.getLogger(__name__)
 
 HISTORY_ROWS = 250  # rows of history.csv over a whole training
 
@@ -91,8 +89,10 @@ def train_run(
     teacher_config = config.teacher()
     if teacher_config is not None and together.agree(Run(teacher_config).state) != "complete":
         if together.is_main:
-            log.warning("%s needs its teacher %s first", config.id, teacher_config.id)
-        train_run(teacher_config, device=device, callbacks=callbacks, together=together)
+            say(f"{config.id} needs its teacher {teacher_config.id} first")
+        first: Sequence[Callback] = [ProgressBar(teacher_config.id, after=config.iterations)]
+        train_run(teacher_config, device=device, callbacks=first if callbacks is None else callbacks, together=together)
+        callbacks = [ProgressBar(config.id, before=teacher_config.iterations)] if callbacks is None else callbacks
     with describe_stop(lambda: _stopped(run)), run.lock() if together.is_main else nullcontext():
         if together.agree(run.state) != "complete":  # somebody else may have had it meanwhile
             if together.is_main:
@@ -260,7 +260,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     parser.add_argument("--compile", action="store_true", help="torch.compile on the blocks, for trainings of hours")
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
     return run_command(lambda: _command(options), "the same command goes on")
 
 
