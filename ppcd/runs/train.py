@@ -25,7 +25,7 @@ from ppcd.runs import memory, provenance
 from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.runs.directory import CHECKPOINT, MASK_FILE, Run
 from ppcd.runs.finished import decide_masks, finish_generator, measure_complexity, measure_runtime, sample_grid
-from ppcd.runs.health import Watch
+from ppcd.runs.health import HealthCheck
 from ppcd.runs.history import HISTORY_COLUMNS, thin_masks
 from ppcd.runs.loop import fit
 from ppcd.runs.score_curve import BEST, CURVE, Best, make_score
@@ -149,7 +149,7 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     # Train, from the checkpoint if there is one
     shown = [ProgressBar(config.id)] if callbacks is None else list(callbacks)
     history = HistoryLogger(run.directory, every=max(1, trainer.total // HISTORY_ROWS))
-    watchers: list[Callback] = [history, ProgressFile(run.directory), *shown, Watch(trainer, config.id)]
+    watchers: list[Callback] = [history, ProgressFile(run.directory), *shown, HealthCheck(trainer, config.id)]
     samples = profile.best_samples
     if samples is not None:
         check_samples(samples, data)
@@ -161,7 +161,7 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
         fit(trainer, run.path(CHECKPOINT), watchers)
     except TrainingStopped as stop:
         if together.is_main:
-            run.stop(trainer.iteration, stop.kind, str(stop), trainer.watched["warnings"])
+            run.stop(trainer.iteration, stop.kind, str(stop), trainer.notes["warnings"])
         raise
     if not together.is_main:
         return
@@ -188,9 +188,9 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
         "last": trainer.last,
     }
     record = {"provenance": trainer.provenance, "teacher": teacher_record, "training": training, "masks": masks}
-    record["warnings"] = trainer.watched["warnings"]
+    record["warnings"] = trainer.notes["warnings"]
     if samples is not None:
-        record["best"] = trainer.watched.get("best")
+        record["best"] = trainer.notes.get("best")
         names += [CURVE] if record["best"] is None else [CURVE, BEST]
     _finish(run, data, {"ema": averaged, "raw": raw}, device, record, tuple(names))
 
