@@ -4,7 +4,6 @@ L_CD is small when a student has learnt the average map of each class and nothin
 class averages are taken away, of teacher and student each, and what is left is correlated.
 """
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from paper import measurements
+from paper.artifacts.sources import of_another_teacher
 from paper.measurements import Content, Record
 from ppcd.base import PpcdError
 from ppcd.method.losses import normalized_map
@@ -20,6 +20,7 @@ from ppcd.method.teacher import Teacher
 from ppcd.metrics.sampling import draw_noise, sample_labels
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
+from ppcd.progress import say
 from ppcd.records import GENERATOR
 from ppcd.runs import provenance
 from ppcd.runs.directory import Run
@@ -116,6 +117,8 @@ def ensure_agreement(profile: str, records: Sequence[Record]) -> dict[str, Conte
         if pair is None or record["config"]["recipe"]["generator"] in (TEACHER, "tinygan"):
             continue
         teacher, network = pair
+        if of_another_teacher([teacher, record]):
+            continue
         about = {
             "generator_sha256": record["files"][GENERATOR],
             "teacher": teacher["id"],
@@ -124,7 +127,7 @@ def ensure_agreement(profile: str, records: Sequence[Record]) -> dict[str, Conte
         if about.items() <= known.get(record["id"], {}).items():
             continue
         if runs == known:
-            print("attention maps of students and teachers", file=sys.stderr, flush=True)
+            say("attention maps of students and teachers")
         student = load_generator(runs_root(name) / record["id"] / GENERATOR)
         runs[record["id"]] = {**about, "blocks": measure_agreement(student, network, SAMPLES)}
     if runs != known:

@@ -11,7 +11,6 @@ A CPU is timed with all its cores, as the paper's desktop was, and parts of othe
 """
 
 import os
-import sys
 
 import torch
 
@@ -22,6 +21,7 @@ from paper.timing import BATCH, seconds_in_turns
 from paper.training_cost import RECIPE, estimate, measure_steps
 from ppcd import paths
 from ppcd.base import PpcdError, cores
+from ppcd.progress import say
 from ppcd.runs import provenance
 from ppcd.training.profiles import get_profile
 
@@ -51,7 +51,7 @@ def measure_part(profile: str, name: str, device: str = "cpu", seed: int = 0) ->
     part, began = {**this_machine(device), "load": load}, provenance.collect(device)
     measured: Content
     if name == "runtime":
-        print(f"run time of the paper's networks on {device}", file=sys.stderr, flush=True)
+        say(f"run time of the paper's networks on {device}")
         networks = {name: build(config, seed) for name, config in network_configs(budget).items()}
         # On a CPU, where a batch takes seconds, the median sets a slow first round right.
         warmup, rounds = int(device != "cpu"), ROUNDS[device]

@@ -33,7 +33,7 @@ from typing import Any
 
 import pandas as pd
 
-from paper.artifacts.sources import Record
+from paper.artifacts.sources import Record, of_another_teacher
 from paper.attention_agreement import ensure_agreement
 from paper.claims.predicates import Quantity
 from paper.claims.scores import Measurements
@@ -239,18 +239,21 @@ class Answers:
         }
 
     def pairs(self, question: Question, seeds: Sequence[int]) -> list[tuple[Record, Record]]:
-        """The records of treatment and control, of the seeds with which both are complete."""
+        """The records of treatment and control, of the seeds with which both are complete and learned from the same
+        copy of a teacher."""
         runs = self.runs[question.profile(self.profile)]
         treated, control = (
             {record["seed"]: record for record in runs.records(name, seeds=seeds)}
             for name in (question.treatment, question.control)
         )
-        return [(treated[seed], control[seed]) for seed in seeds if seed in treated and seed in control]
+        both = [(treated[seed], control[seed]) for seed in seeds if seed in treated and seed in control]
+        return [pair for pair in both if not of_another_teacher(pair)]
 
     def answer(self, question: Question, seeds: Sequence[int], weights: str = "ema") -> Answer:
         """What the runs of these seeds say; "raw": by their last weights, by which nothing is decided."""
         arms = [Quantity(name, question.score) for name in (question.treatment, question.control)]
-        scores = self.runs[question.profile(self.profile)].table(arms, weights).loc[list(seeds)]
+        paired = [record["seed"] for record, _ in self.pairs(question, seeds)]
+        scores = self.runs[question.profile(self.profile)].table(arms, weights).loc[paired]
         return answer(scores.set_axis(["treatment", "control"], axis="columns").dropna())
 
     def of(self, seeds: Sequence[int]) -> dict[str, Answer]:

@@ -5,7 +5,6 @@ is, except accuracy and leakage: the classifier was trained on most of these ima
 were held out from its training. What `ppcd.metrics.reference` keeps of the images is written along with them.
 """
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +25,7 @@ from ppcd.metrics.fidelity import compare, reference_order
 from ppcd.metrics.moments import without
 from ppcd.metrics.reference import FILE as REFERENCE
 from ppcd.metrics.reference import packed_reference, read_reference
+from ppcd.progress import say
 from ppcd.runs import provenance
 from ppcd.training.profiles import get_profile
 
@@ -117,7 +117,7 @@ def ensure_real_images(profile: str, device: str = "cpu") -> Scored:
     known = read_real_images(budget.name)
     if known is not None and about.items() <= known["protocol"].items():
         return known
-    print("real images against other real images", file=sys.stderr, flush=True)
+    say("real images against other real images")
     found = measure_real_images(data, evaluators, budget.evaluation_samples, budget.classifier_epochs)
     measurements.write(budget.name, FILE, found, began)
     return found

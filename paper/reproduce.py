@@ -17,7 +17,7 @@ from ppcd.data.sets import is_name, without_count
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.records import read_unsealed
 from ppcd.runs.directory import Run
-from ppcd.runs.pool import Job, run_all
+from ppcd.runs.pool import run_all
 from ppcd.runs.train import resolve_device
 from ppcd.seeds import parse_seeds
 from ppcd.training.config import RunConfig, run_config, runs_root
@@ -141,7 +141,7 @@ def how_far(configs: Sequence[RunConfig]) -> str:
     counted = Counter(state for _, state in states)
     line = f"{len(states)} runs: " + ", ".join(f"{counted[state]} {text}" for state, text in said.items())
     there = [Run(config).read()["training"] for config, state in states if state == "complete"]
-    left = sum(Job(config).iterations for config, state in states if state != "complete")
+    left = sum(config.iterations for config, state in states if state != "complete")
     if not there or not left:
         return line
     seconds = sum(training["seconds"] for training in there) / sum(training["iterations"] for training in there)

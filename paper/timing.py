@@ -6,7 +6,6 @@ Here all networks take turns, round after round, so that what slows the machine 
 
 import argparse
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -19,6 +18,7 @@ from ppcd.base import PpcdError
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.networks.io import load_generator
+from ppcd.progress import say
 from ppcd.records import GENERATOR
 from ppcd.runs import provenance
 from ppcd.runs.train import resolve_device
@@ -112,7 +112,7 @@ def ensure_runtime(profile: str, records: Sequence[Record], device: str = "cpu",
     current = current and (device == "cpu" or all(timed["gpu"] for timed in runs.values()))
     if (current and not again) or not records:
         return runs
-    print(f"run time of {len(records)} networks, in turns", file=sys.stderr, flush=True)
+    say(f"run time of {len(records)} networks, in turns")
     return measure_runtime(records, device)["runs"]
 
 

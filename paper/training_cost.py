@@ -25,6 +25,7 @@ from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet, image_hash
 from ppcd.metrics.runtime import seconds
 from ppcd.networks.generators import build_generator
+from ppcd.progress import say
 from ppcd.training.config import RunConfig
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import TEACHER, get_recipe
@@ -85,7 +86,7 @@ def measure_steps(
     """
     points: list[dict[str, Any]] = []
     for batch in batches or BATCHES[device]:
-        print(f"steps of {profile} at batch {batch} on {device}", file=sys.stderr, flush=True)
+        say(f"steps of {profile} at batch {batch} on {device}")
         try:
             points.append(_in_own_process(threads, get_profile(profile), batch, device, seed))
         except PpcdError as error:

@@ -1,6 +1,5 @@
 """One process at a time works on something; the second one says that it waits."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +8,7 @@ from filelock import FileLock, Timeout
 
 from ppcd import paths
 from ppcd.base import PpcdError
-
-log = logging.getLogger(__name__)
+from ppcd.progress import say
 
 
 @contextmanager
@@ -21,7 +19,7 @@ def alone(path: Path, what: str | None = None, wait: bool = True) -> Iterator[No
 
     Args:
         path: of the lock; its folder is made where it is missing.
-        what: another process may be doing for minutes, so that waiting for it is logged. None: it takes moments.
+        what: another process may be doing for minutes, so that waiting for it is told. None: it takes moments.
         wait: for another process.
 
     Raises:
@@ -36,7 +34,7 @@ def alone(path: Path, what: str | None = None, wait: bool = True) -> Iterator[No
             if not wait:
                 raise PpcdError(f"{other}; wait for it or stop it") from None
             if what is not None:
-                log.warning("%s; waiting for it", other)
+                say(f"{other}; waiting for it")
             lock.acquire()
     try:
         yield

@@ -1,12 +1,31 @@
-"""Progress on standard error: tqdm's bar where a line can be overwritten, else its text now and then."""
+"""What is going on, for people: progress and other information. Only warnings, on which a user should act, are logged.
+
+It goes to standard error, since standard output has the result of a command; but to standard output in notebooks,
+which show standard error in red. Progress is tqdm's bar where a line can be overwritten, else its text now and then.
+"""
 
 import io
 import sys
 import time
+from typing import TextIO
 
 from tqdm import tqdm
 
 FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+
+def stream() -> TextIO:
+    """Where information goes."""
+    return sys.stdout if _in_notebook() else sys.stderr
+
+
+def say(line: str) -> None:
+    """Print a line of information, above the bar if there is one."""
+    tqdm.write(line, file=stream())
+
+
+def _in_notebook() -> bool:
+    return "ipykernel.zmqshell" in sys.modules
 
 
 class Progress:
@@ -20,9 +39,9 @@ class Progress:
     """
 
     def __init__(self, total: int, done: int = 0) -> None:
-        self.live = sys.stderr.isatty() or "ipykernel.zmqshell" in sys.modules
-        stream = sys.stderr if self.live else io.StringIO()
-        self.bar = tqdm(total=total, initial=done, bar_format=FORMAT, dynamic_ncols=self.live, file=stream)
+        self.live = _in_notebook() or sys.stderr.isatty()
+        file = stream() if self.live else io.StringIO()
+        self.bar = tqdm(total=total, initial=done, bar_format=FORMAT, dynamic_ncols=self.live, file=file)
         self.shown = time.monotonic()
 
     def due(self) -> bool:
@@ -36,11 +55,7 @@ class Progress:
         self.bar.set_description_str(description, refresh=False)
         self.bar.set_postfix_str(details)
         if not self.live:
-            print(self.bar, file=sys.stderr, flush=True)
-
-    def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        tqdm.write(line, file=sys.stderr)
+            print(self.bar, file=stream(), flush=True)
 
     def close(self) -> None:
         """Leave the bar as it is."""

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ppcd.networks.generators import build_generator
 from ppcd.networks.io import save_generator
+from ppcd.records import GENERATOR
 from ppcd.runs.directory import Run
 from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS
 from ppcd.training.config import run_config
@@ -55,22 +56,24 @@ def fake_run(
     gpu_seconds: float | None = None,
     note: str = "",
     raw_fd: float | None = None,
+    teacher: dict[str, Any] | None = None,
+    weights: int | None = None,
     **scores: float | None,
 ) -> dict[str, Any]:
     """A complete run directory with these scores of the EMA weights; returns its record.
 
     `params` are what it says of its size, and MACs are ten times as many; `seconds` what it says of its run time,
-    `note` what it says of its images. `raw_fd` is the Fréchet distance of its last weights; None: theirs.
+    `note` what it says of its images; `teacher` is the record of its teacher, `weights` the seed of
+    its weights where it is not the run's. `raw_fd` is the Fréchet distance of its last weights; None: theirs.
     """
     config = run_config(profile, recipe, seed)
     budget, method, run = config.profile, config.recipe, Run(config)
     run.directory.mkdir(parents=True, exist_ok=True)
-    teacher = recipe == "biggan"
     full = method.teacher_size
     generator = build_generator(
         method.generator, budget.resolution, budget.num_classes,
         budget.teacher_width if full else budget.student_width,
-        dim_z=budget.teacher_dim_z if full else budget.dim_z, seed=seed,
+        dim_z=budget.teacher_dim_z if full else budget.dim_z, seed=seed if weights is None else weights,
     )  # fmt: skip
     save_generator(generator, run.path("generator.safetensors"))
     total = budget.budget(method.teacher_budget).iterations
@@ -87,6 +90,7 @@ def fake_run(
     ema |= {"diversity": 0.3, "accuracy": 0.9} | scores
     raw = ema if raw_fd is None else ema | {"fd": raw_fd}
     params = params or (50_000 if method.masked else 80_000)
+    taught = {"id": teacher["id"], "generator_sha256": teacher["files"][GENERATOR]} if teacher else TEACHER
     gpu = None if gpu_seconds is None else {"seconds_per_batch": gpu_seconds, "batch": 64, "threads": 1, "repeats": 5}
     return run.finish(
         {
@@ -98,7 +102,7 @@ def fake_run(
                 "classes": 10,
                 "note": note,
             },
-            "teacher": TEACHER if method.needs_teacher else None,
+            "teacher": taught if method.needs_teacher else None,
             "training": {"iterations": total, "seconds": 6.0, "images_per_second": 30.0, "last": LAST},
             "masks": masks,
             "complexity": {
@@ -106,7 +110,7 @@ def fake_run(
                 "block_params": params // 2, "block_params_dense": 40_000, "convention": "torchprofile",
             },
             "metrics": {
-                "protocol": PROTOCOL | (protocol or {}), "ema": ema, "raw": None if teacher else raw,
+                "protocol": PROTOCOL | (protocol or {}), "ema": ema, "raw": None if recipe == "biggan" else raw,
             },
             "runtime": {
                 "cpu": {"seconds_per_batch": seconds, "batch": 64, "threads": 1, "repeats": 5}, "gpu": gpu,

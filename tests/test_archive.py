@@ -176,20 +176,19 @@ def test_what_is_there_of_something_else_is_made_again(folder: Path, tmp_path: P
     assert content(away(prepared(folder), tmp_path / "short")) == expected
 
 
-def test_others_wait_for_the_one_that_prepares(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_others_wait_for_the_one_that_prepares(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = prepared(folder).directory
     aside = path.with_name("aside")
     path.rename(aside)
     found: list[archive.Archive] = []
-    with caplog.at_level(logging.WARNING):
-        with FileLock(path.with_suffix(".lock")):
-            thread = Thread(target=lambda: found.append(prepared(folder)))
-            thread.start()
-            while not caplog.records:
-                time.sleep(0.01)
-            assert not found and "waiting for it" in caplog.records[0].getMessage()
-            aside.rename(path)
-        thread.join()
+    with FileLock(path.with_suffix(".lock")):
+        thread = Thread(target=lambda: found.append(prepared(folder)))
+        thread.start()
+        while not (said := capsys.readouterr().err):
+            time.sleep(0.01)
+        assert not found and "waiting for it" in said
+        aside.rename(path)
+    thread.join()
     assert found[0].directory == path
 
 

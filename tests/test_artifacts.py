@@ -290,3 +290,22 @@ def test_every_table_of_scores_and_every_figure_says_where_images_came_from_jpeg
     record = sources.find_record("smoke", "ppcd", 0)
     assert record is not None and "data" not in summary.scores(record)
     assert sources.Study("mnist", (0,)).line.count("data") == 0
+
+
+def test_a_table_of_students_of_several_copies_of_a_teacher_says_which() -> None:
+    """One copy came with the repository, one was trained here. The right case: students of one copy, and no teacher."""
+    brought = fake_run("biggan")
+    for recipe in ("ppcd-a0.5", "ppcd-no-pp"):
+        fake_run(recipe, teacher=brought)
+    captions = [tables.caption(tables.table3("smoke", [0]))]
+    trained_here = fake_run("biggan", weights=7)
+    captions += [tables.caption(tables.table2("smoke", [0]))]
+    assert not any("another copy" in caption for caption in captions)
+    fake_run("ppcd-no-pp", teacher=trained_here)
+    for said in (
+        tables.caption(tables.table3("smoke", [0])),
+        sources.Study("smoke", (0,)).line,
+        texts(figures.fig5("smoke")),
+    ):
+        assert "another copy of the teacher taught ppcd-a0.5 (seed 0)" in said, said
+    assert "ppcd-no-pp (seed" not in tables.caption(tables.table3("smoke", [0]))

@@ -3,8 +3,9 @@
 import csv
 import io
 import json
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,6 +116,26 @@ def test_a_log_says_where_it_resumed_and_stopped(time: Time, capsys: pytest.Capt
     steps(state_at(120), [ProgressBar("ppcd-s0")], 130)
     first, last = capsys.readouterr().err.splitlines()
     assert first == "ppcd-s0 resumed at iteration 120 of 200" and "130/200" in last
+
+
+def test_the_bar_of_a_student_counts_its_teacher_too(time: Time, capsys: pytest.CaptureFixture[str]) -> None:
+    """The teacher's 200 iterations take 100 seconds: for the student's 600 there are 300 more."""
+    steps(state_at(0), [ProgressBar("biggan-s0", after=600)], 200, time)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("1 of 2: biggan-s0 train:  25%|") and "200/800" in last
+    steps(state_at(0, 600), [ProgressBar("ppcd-s0", before=200)], 60, time)
+    begun, *_, last = capsys.readouterr().err.splitlines()
+    assert begun == "2 of 2: ppcd-s0 started at iteration 0 of 600" and "260/800" in last
+
+
+def test_information_goes_to_standard_output_in_a_notebook(
+    time: Time, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A notebook shows standard error in red."""
+    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", ModuleType("ipykernel.zmqshell"))
+    steps(state_at(0, 20), [ProgressBar("ppcd-s0")], 20, time)
+    said = capsys.readouterr()
+    assert said.err == "" and "ppcd-s0 started at" in said.out and "\rppcd-s0 train: 100%|" in said.out
 
 
 class Terminal(io.StringIO):

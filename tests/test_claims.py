@@ -14,7 +14,7 @@ from fake_runs import LAYERS, PROTOCOL, fake_run
 
 from paper import sums
 from paper.artifacts import claims_table
-from paper.artifacts.sources import Study
+from paper.artifacts.sources import Record, Study
 from paper.claims import CLAIMS, check_claims
 from paper.claims import __main__ as claims_main
 from paper.claims.checking import STATUSES, Outcome, combine, decide, judge, write_claims
@@ -53,6 +53,9 @@ class Numbers(Measurements):
 
     def runs(self, recipes: Iterable[str]) -> list[str]:
         return list(recipes)
+
+    def records(self, *recipes: str, seeds: Iterable[int] | None = None) -> list[Record]:
+        return []
 
     def collapsed(self, recipe: str) -> list[int]:
         return self.failed.get(recipe, [])
@@ -451,6 +454,23 @@ def test_every_seed_that_was_asked_for_must_be_there() -> None:
     assert outcomes["less-leakage"].status == "not run"
     assert outcomes["less-leakage"].measured == "no run: ppcd (seed 2), biggan (seed 2)"
     assert len(outcomes["less-leakage"].runs) == 4
+
+
+def test_a_student_of_another_copy_of_the_teacher_is_not_compared_with_it() -> None:
+    """Sizes, and students that had no teacher, are judged all the same."""
+    brought = fake_run("biggan", accuracy=0.8)
+    students = [fake_run(recipe, teacher=brought) for recipe in ("ppcd", "l1-sagan")]
+    write_generations(students[0], leakage=0.1)
+    write_generations(brought, leakage=0.2)
+    assert status("less-leakage") == "inconclusive"
+    trained_here = fake_run("biggan", weights=7)
+    write_generations(trained_here, leakage=0.2)
+    outcomes = {outcome.claim.id: outcome for outcome in check_claims("smoke", (0,))}
+    assert outcomes["less-leakage"].status == "not run"
+    assert outcomes["less-leakage"].measured == "no run of the same copy of the teacher: ppcd seed 0"
+    assert outcomes["cutting-channels"].status == "inconclusive"
+    write_generations(fake_run("ppcd", teacher=trained_here), leakage=0.1)
+    assert status("less-leakage") == "inconclusive"
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,16 @@ def test_answers_are_of_the_runs(runs: list[dict[str, Any]]) -> None:
     assert "8.00 ↔ 10.00 · 9.00 ↔ 11.00" in table["by seed"][2] and table["by seed"][0] == "not run"
 
 
+def test_runs_of_two_copies_of_a_teacher_are_no_pair(runs: list[dict[str, Any]]) -> None:
+    """Of `ppcd-cd10` against `ppcd-cd10-raw`, both of which have a teacher."""
+    copies = [fake_run("biggan", 0, PROFILE, weights=weights) for weights in (7, 0)]
+    for seed in range(3):
+        fake_run("ppcd-cd10", seed, PROFILE, teacher=copies[1])
+        fake_run("ppcd-cd10-raw", seed, PROFILE, teacher=copies[seed == 1])
+    found = Answers(PROFILE, FIRST).first
+    assert found["normalised-10"].seeds == (1,) and found["weight-10"].seeds == (0, 1, 2)
+
+
 def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention_agreement, "SAMPLES", 40)
     answers = Answers(PROFILE, FIRST)

@@ -1,6 +1,5 @@
 """What is noticed of a training that goes wrong, where it is named, and where it ends the training."""
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -24,7 +23,7 @@ from ppcd.networks.generators import build_generator
 from ppcd.records import read_run
 from ppcd.runs.callbacks import TrainingState
 from ppcd.runs.directory import Run
-from ppcd.runs.health import Standstill, Watch
+from ppcd.runs.health import HealthCheck, Standstill
 from ppcd.runs.loop import fit
 from ppcd.runs.train import main, train_run
 from ppcd.training.config import run_config
@@ -52,7 +51,7 @@ def trainer_of(recipe: str | Recipe, profile: Profile = PROFILE, **changes: Any)
 
 
 def kinds(trainer: Trainer) -> list[str]:
-    return [warning["kind"] for warning in trainer.watched["warnings"]]
+    return [warning["kind"] for warning in trainer.notes["warnings"]]
 
 
 class Course:
@@ -60,7 +59,7 @@ class Course:
 
     def __init__(self, recipe: str | Recipe = "sagan", **changes: Any) -> None:
         self.trainer = trainer_of(recipe, replace(PROFILE, iterations=1000), **changes)
-        self.watch = Watch(self.trainer, "own-s0-0")
+        self.watch = HealthCheck(self.trainer, "own-s0-0")
         self.state = TrainingState(0, 1000, "train")
         self.watch.on_start(self.state)
 
@@ -77,7 +76,7 @@ class Course:
             self.trainer.generator.linear.bias.data += 1e-6  # a step moves something
             self.state.losses = {"loss_d": torch.tensor(loss_d(self.state.iteration))}
             self.watch.on_step(self.state)
-        return self.trainer.watched["warnings"]
+        return self.trainer.notes["warnings"]
 
 
 # ------------------------------------------------------------ looking changes nothing
@@ -91,7 +90,7 @@ def test_a_watched_training_is_the_same_to_the_bit(
     profile, ends = replace(PROFILE, iterations=12), []
     for watched in (False, True):
         trainer = trainer_of(recipe, profile)
-        watchers = [Watch(trainer, "own")] if watched else []
+        watchers = [HealthCheck(trainer, "own")] if watched else []
         before = torch.get_rng_state()
         fit(trainer, tmp_path / f"{watched}.pt", watchers)
         assert torch.equal(torch.get_rng_state(), before)
@@ -103,21 +102,20 @@ def test_a_watched_training_is_the_same_to_the_bit(
 
 
 def test_a_generator_whose_samples_are_all_alike_is_noticed_and_so_is_its_recovery(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     course = Course()
     assert course.go(100) == []
     course.blind()
     assert course.go(160) == []  # not for long enough
-    caplog.set_level(logging.INFO)
     (warning,) = course.go(180)
     assert warning["iteration"] == 180 and warning["kind"] == "collapsed" and "until" not in warning
     assert "differ by 0.0% of what real images differ by" in warning["text"]
     assert course.go(300) == [warning]  # once
     course.blind(noise=False)
     assert course.go(400) == [warning | {"until": 320}]
-    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-    assert caplog.messages[0] == f"own-s0-0, iteration 180: {warning['text']}"
+    assert caplog.messages == [f"own-s0-0, iteration 180: {warning['text']}"]  # on which to act; the rest informs
+    assert capsys.readouterr().err == "own-s0-0, iteration 320: no longer so (collapsed)\n"
 
 
 def test_a_generator_that_differs_by_more_than_a_twentieth_has_not_collapsed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +172,7 @@ def dead(recipe: str | Recipe = "sagan", profile: Profile = PROFILE, **changes: 
 
 
 def watched_fit(trainer: Trainer, checkpoint: Path, stop_at: int | None = None) -> None:
-    fit(trainer, checkpoint, [Watch(trainer, "own")], stop_at=stop_at)
+    fit(trainer, checkpoint, [HealthCheck(trainer, "own")], stop_at=stop_at)
 
 
 def test_a_training_in_which_nothing_can_change_ends_and_keeps_its_checkpoint(tmp_path: Path) -> None:
@@ -182,7 +180,7 @@ def test_a_training_in_which_nothing_can_change_ends_and_keeps_its_checkpoint(tm
     with refused("training stopped at iteration 30: since iteration 20", "no weight has moved", "checkpoint is kept"):
         watched_fit(trainer, checkpoint)
     assert kinds(trainer) == ["collapsed", "discriminator"]
-    whole = trainer.watched["warnings"]
+    whole = trainer.notes["warnings"]
 
     # Stopped before, and gone on: the same
     first = dead()
@@ -192,7 +190,7 @@ def test_a_training_in_which_nothing_can_change_ends_and_keeps_its_checkpoint(tm
     with pytest.raises(Standstill) as raised:
         watched_fit(again, checkpoint)
     assert str(raised.value).startswith("training stopped at iteration 30: since iteration 20")
-    assert again.watched["warnings"] == whole and checkpoint.read_bytes() == kept
+    assert again.notes["warnings"] == whole and checkpoint.read_bytes() == kept
 
 
 @pytest.mark.parametrize("change", ["a gradient of D", "an open mask", "a second phase"])
@@ -204,7 +202,7 @@ def test_a_training_in_which_something_can_change_goes_on(change: str, tmp_path:
     if change == "a gradient of D":
         trainer.discriminator.win = 0.0
     end = 45 if change == "a second phase" else 35
-    fit(trainer, tmp_path / "checkpoint.pt", [Watch(trainer, "own")], stop_at=end)
+    fit(trainer, tmp_path / "checkpoint.pt", [HealthCheck(trainer, "own")], stop_at=end)
     assert trainer.iteration == end
     assert not any(mask.frozen for mask in trainer.generator.masks().values())
 

@@ -24,6 +24,7 @@ import ppcd.base
 import ppcd.progress
 import ppcd.runs.pool
 import ppcd.runs.train
+import ppcd.training.config
 from paper import numbers
 from paper.artifacts import report
 from paper.claims import CLAIMS
@@ -43,7 +44,7 @@ from paper.reproduce import (
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.runs.directory import Run
-from ppcd.runs.pool import LOG, Job, run_all, separate_processes, with_teachers
+from ppcd.runs.pool import LOG, run_all, separate_processes, with_teachers
 from ppcd.seeds import parse_seeds, write_seeds
 from ppcd.training.config import RunConfig, run_config
 from ppcd.training.recipes import TEACHER, get_recipe
@@ -292,6 +293,19 @@ def test_a_child_that_could_not_even_say_that_the_disk_is_full(
     monkeypatch.setattr(ppcd.runs.pool, "ROOM", 2**63)
     with refused("the disk is full"):
         run_all([config_of("sagan")], workers=1)
+
+
+def test_waiting_for_children_works_nothing_out_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long they take, and however many runs wait for them."""
+    counts, real = [], ppcd.training.config.canonical_hash
+    monkeypatch.setattr(ppcd.training.config, "canonical_hash", lambda values: counts.append(1) or real(values))
+    calls = []
+    for seed, asked in ((0, 2), (1, 40)):
+        machine.duration = lambda recipe, asked=asked: asked  # type: ignore[misc]
+        counts.clear()
+        run_all([config_of(recipe, seed) for recipe in ("ppcd", "ppcd-no-pp")], workers=1)
+        calls.append(len(counts))
+    assert calls[0] == calls[1] > 0
 
 
 def test_an_interrupt_ends_the_children(machine: Machine) -> None:
@@ -568,7 +582,7 @@ def test_how_far_it_is_and_how_long_the_rest_takes() -> None:
     """6 seconds for 24 iterations of a fake run; what is left is of 24 iterations too, or of the teacher's."""
     runs = plan("smoke", [0])
     iterations = fake_run("ppcd")["training"]["iterations"]
-    left = sum(Job(config).iterations for config in runs) - iterations
+    left = sum(config.iterations for config in runs) - iterations
     counts = f"{len(runs)} runs: 1 complete, 0 begun, {len(runs) - 1} not started"
     assert how_far(runs).startswith(f"{counts}; about {left * 6.0 / iterations / 3600:.1f} hours of training to go")
 

@@ -90,7 +90,7 @@ def test_the_best_is_kept_beside_the_last(tmp_path: Path) -> None:
 
     best = best_of(trainer, tmp_path, fixed(9.0, 5.0, math.nan, 3.0, 3.0, 7.0))
     fit(trainer, tmp_path / "checkpoint.pt", [Remember(), best])
-    about = trainer.watched["best"]
+    about = trainer.notes["best"]
     assert {name: about[name] for name in ("iteration", "fd", "is", "samples", "file")} == {
         "iteration": 40, "fd": 3.0, "is": 2.0, "samples": 4, "file": "best.safetensors"
     }  # fmt: skip
@@ -123,7 +123,7 @@ def test_every_average_is_scored_and_the_declared_one_kept(tmp_path: Path) -> No
         (iteration, name) for iteration in ("10", "20") for name in names
     ]
     assert [row["fd"] for row in curve(tmp_path)] == ["5", "1", "2", "3", "4", "1", "2", ""]
-    assert (trainer.watched["best"]["iteration"], trainer.watched["best"]["fd"]) == (20, 4.0)
+    assert (trainer.notes["best"]["iteration"], trainer.notes["best"]["fd"]) == (20, 4.0)
     kept = load_generator(tmp_path / "best.safetensors").state_dict()
     assert all(torch.equal(kept[name], value) for name, value in seen[4].items())
     assert not torch.equal(seen[4]["linear.weight"], seen[5]["linear.weight"])
@@ -143,7 +143,7 @@ def test_what_the_run_cannot_deliver_is_scored_but_not_kept(recipe: str, tmp_pat
 
     fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path, score)])
     finals = [row["iteration"] for row in curve(tmp_path) if row["final"] == "1"]
-    assert finals == ["20", "30"] and trainer.watched["best"]["iteration"] == 20
+    assert finals == ["20", "30"] and trainer.notes["best"]["iteration"] == 20
     assert widths == [None] + [((1, 1),) * 3] * 2
     assert load_generator(tmp_path / "best.safetensors").config.hidden == ((1, 1),) * 3
 
@@ -153,7 +153,7 @@ def test_masks_that_never_freeze_are_decided_at_the_end(tmp_path: Path) -> None:
     trainer.rule.optimizer.step = lambda: None  # type: ignore[method-assign, union-attr]
     fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path)])
     assert [row["final"] for row in curve(tmp_path)] == ["0"] * 2 + ["1"]
-    assert trainer.watched["best"]["iteration"] == 30
+    assert trainer.notes["best"]["iteration"] == 30
     assert not any(mask.frozen for mask in trainer.ema.generator.masks().values())  # decided on a copy
 
 
@@ -245,7 +245,7 @@ def test_what_is_not_of_the_checkpoint_is_not_taken_for_the_best(
     with caplog.at_level(logging.WARNING):
         fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path, fixed(4.0))], stop_at=25)
     assert "best.safetensors of iteration 10 is gone" in caplog.text
-    assert (trainer.watched["best"]["iteration"], trainer.watched["best"]["fd"]) == (20, 4.0)
+    assert (trainer.notes["best"]["iteration"], trainer.notes["best"]["fd"]) == (20, 4.0)
     assert [row["fd"] for row in curve(tmp_path)] == ["2", "4"]
     load_generator(tmp_path / "best.safetensors")
 

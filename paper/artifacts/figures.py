@@ -2,6 +2,7 @@
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
 
 def sign(figure: Figure, study: Study, note: str = "") -> None:
     """Print profile, seeds, backbone and alpha small below a figure, and what its lines mean."""
-    text = f"{note}\n{study.line}" if note else study.line
+    line = textwrap.fill(study.line, 130)
+    text = f"{note}\n{line}" if note else line
     figure.supxlabel(text, fontsize=6, color="0.35", x=0.99, ha="right")
 
 

@@ -9,18 +9,20 @@ import pandas as pd
 
 from ppcd import paths
 from ppcd.base import PpcdError
+from ppcd.data.folders import some
 from ppcd.metrics.evaluate import is_free
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
-from ppcd.records import read_unsealed
+from ppcd.records import GENERATOR, read_unsealed
 from ppcd.runs.directory import Run
 from ppcd.runs.finished import sample_grid
 from ppcd.training.config import run_config, runs_root
 from ppcd.training.profiles import Profile, get_profile
-from ppcd.training.recipes import check_alpha
+from ppcd.training.recipes import TEACHER, check_alpha
 
 Record = dict[str, Any]  # a run.json, schema 1
 NOT_RUN = "not run"
+NOTED = {"id", "recipe", "seed", "data", "teacher", "files"}  # parts of a record that a note is made of
 NO_MODEL = "–"  # what a row of real images says of runs, sizes and times
 
 
@@ -105,15 +107,39 @@ def own_networks(records: Sequence[Record]) -> int:
     return len({record["metrics"]["protocol"].get("backbone_sha256") for record in records})
 
 
+def of_another_teacher(records: Iterable[Record]) -> list[Record]:
+    """The students among these runs whose teacher is another copy of the same run: one came with the repository and
+    one was trained here, for example. The copy that counts is the one among these runs, or else the first student's.
+    """
+    records = list(records)
+    copies = {record["id"]: record["files"][GENERATOR] for record in records if record["recipe"] == TEACHER}
+    found = []
+    for record in records:
+        if teacher := record["teacher"]:
+            digest = teacher["generator_sha256"]
+            if copies.setdefault(teacher["id"], digest) != digest:
+                found.append(record)
+    return found
+
+
 def data_note(records: Iterable[Record]) -> str:
-    """What is to be known of the images that these runs saw, "JPEG source" for example; "" where nothing is."""
-    return "; ".join(dict.fromkeys(note for record in records if (note := record["data"].get("note"))))
+    """What is to be known of what these runs learned from: "JPEG source" for example, and which students learned from
+    another copy of a teacher; "" where nothing is."""
+    records = list(records)
+    notes = dict.fromkeys(note for record in records if (note := record["data"].get("note")))
+    if students := of_another_teacher(records):
+        seeds: dict[str, list[int]] = {}
+        for record in students:
+            seeds.setdefault(record["recipe"], []).append(record["seed"])
+        named = [f"{recipe} (seed{'s' * (len(of) > 1)} {listed(of)})" for recipe, of in seeds.items()]
+        notes[f"another copy of the teacher taught {some(named)}"] = None
+    return "; ".join(notes)
 
 
 def data_notes(profile: str) -> str:
     """The same of all runs of a profile. Whoever reads a run that was changed says what is wrong with it."""
     found = map(read_unsealed, sorted(runs_root(profile).iterdir()) if runs_root(profile).is_dir() else ())
-    return data_note(record for record in found if record is not None and isinstance(record.get("data"), dict))
+    return data_note(record for record in found if record is not None and record.keys() >= NOTED)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import pandas as pd
 
 from paper import sums
 from paper.artifacts.render import write_number
-from paper.artifacts.sources import Study, listed
+from paper.artifacts.sources import Study, listed, of_another_teacher
 from paper.claims.predicates import (
     CLAIMS,
     MEASURES,
@@ -170,6 +170,10 @@ def judge(claim: Claim, measurements: Measurements) -> Outcome:
     missing: dict[str, list[str]] = {}
     for what, of in filter(None, map(measurements.missing, read.values())):
         missing.setdefault(what, []).append(of)
+    trained = {quantity.recipe for quantity in claim.quantities if not quantity.fixed and quantity.key not in TIMES}
+    for record in of_another_teacher(measurements.records(*trained)):
+        what = "run of the same copy of the teacher"
+        missing.setdefault(what, []).append(f"{record['recipe']} seed {record['seed']}")
     if missing:
         said = tuple(f"no {what}: {', '.join(dict.fromkeys(of))}" for what, of in missing.items())
         return Outcome(claim, "not run", (), said, runs)

@@ -5,7 +5,6 @@ point at the prepared images, and the originals can go. ImageNet takes 63 GB at 
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 
@@ -25,7 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resolution", type=int, help=f"height and width in pixels; default: {RESOLUTION}")
     parser.add_argument("--verify", action="store_true", help="read everything back and compare it with its hashes")
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
     return run_command(lambda: _command(options), "the same command goes on where it was")
 
 

@@ -10,7 +10,6 @@ mirrored image too.
 
 import hashlib
 import math
-import sys
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -33,6 +32,7 @@ from ppcd.metrics.classifier import (
     split,
     trained_or_cached,
 )
+from ppcd.progress import say
 
 ARCHITECTURE = 2  # raised when the network or its training changes: older files are then not used
 PATCH, WHITENED = 2, 24  # pixels of a side, and filters: 12 directions and their negatives
@@ -201,7 +201,7 @@ def _train(
     mirrored = torch.randint(2, (len(data.images),), generator=generator).bool()
     with one_thread(device):
         for epoch in range(epochs):
-            print(f"judge of natural images: epoch {epoch + 1} of {epochs}", file=sys.stderr, flush=True)
+            say(f"judge of natural images: epoch {epoch + 1} of {epochs}")
             order = training[torch.randperm(len(training), generator=generator)]
             for index in order[: steps * batch].split(batch):
                 padded = F.pad(to_float(data.images[index]), (SHIFT,) * 4, mode="reflect")

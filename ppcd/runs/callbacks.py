@@ -16,7 +16,7 @@ from torch import Tensor
 from ppcd import paths
 from ppcd.method.earlier_rules import MaskRule
 from ppcd.method.schedule import GradualRule
-from ppcd.progress import Progress
+from ppcd.progress import Progress, say
 from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS, QUANTILES, HistoryWriter, Value
 
 
@@ -107,17 +107,19 @@ class ProgressBar(Callback):
 
     Args:
         title: what is trained.
+        before, after: iterations of the training before or after it, which the bar and the time left also count.
     """
 
     _progress: Progress
 
-    def __init__(self, title: str = "") -> None:
-        self.title = title
+    def __init__(self, title: str = "", before: int = 0, after: int = 0) -> None:
+        self.title = f"{2 if before else 1} of 2: {title}" if before or after else title
+        self.before, self.after = before, after
 
     def on_start(self, state: TrainingState) -> None:
-        self._progress = Progress(state.total, state.iteration)
+        self._progress = Progress(self.before + state.total + self.after, self.before + state.iteration)
         begun = "resumed" if state.iteration else "started"
-        self._progress.say(f"{self.title} {begun} at iteration {state.iteration} of {state.total}".strip())
+        say(f"{self.title} {begun} at iteration {state.iteration} of {state.total}".strip())
 
     def on_step(self, state: TrainingState) -> None:
         if self._progress.due():
@@ -131,7 +133,7 @@ class ProgressBar(Callback):
         losses = [f"{name.removeprefix('loss_')} {value:.2f}" for name, value in state.loss_values().items()]
         pruned = [f"{ratio:.0%}{'*' if frozen else ''}" for _, ratio, frozen in state.masks]  # * where it is final
         details = [f"{state.rate:.0f} images/s", *losses, *([f"pruned {' '.join(pruned)}"] if pruned else [])]
-        self._progress.show(state.iteration, f"{self.title} {state.phase}".strip(), ", ".join(details))
+        self._progress.show(self.before + state.iteration, f"{self.title} {state.phase}".strip(), ", ".join(details))
 
 
 class HistoryLogger(Callback):

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ppcd.base import TrainingStopped, eval_mode, named_generator
 from ppcd.data.sets import to_float
+from ppcd.progress import say
 from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.training.trainer import SECOND_PHASES, Trainer
 
@@ -59,8 +60,8 @@ def spread(images: Float[Tensor, "*groups n channel height width"]) -> Float[Ten
     return (images - images.mean(-4, keepdim=True)).square().mean().sqrt()
 
 
-class Watch(Callback):
-    """Keeps `trainer.watched["warnings"]`: iteration, kind, text, and `until`, the iteration where it was over.
+class HealthCheck(Callback):
+    """Keeps `trainer.notes["warnings"]`: iteration, kind, text, and `until`, the iteration where it was over.
 
     What it knows is in the checkpoint, so that a resumed training says what one that was not stopped says.
 
@@ -83,17 +84,17 @@ class Watch(Callback):
     @property
     def memory(self) -> dict[str, Any]:
         """What is to be remembered until the next check."""
-        return self.trainer.watched["watch"]
+        return self.trainer.notes["watch"]
 
     def on_start(self, state: TrainingState) -> None:
         data = self.trainer.data
         some = torch.linspace(0, len(data) - 1, min(REAL, len(data))).long()
         self.real = max(ROUNDING, spread(to_float(data.images[some])).item())
         self.z, self.y = self.z.to(self.trainer.device), self.y.to(self.trainer.device)
-        self.trainer.watched.setdefault("warnings", [])
+        self.trainer.notes.setdefault("warnings", [])
         empty = {"checked": state.iteration, "won": torch.zeros((), dtype=torch.int64), "steps": [],
                  "since": {}, "current": {}, "norms": torch.zeros(0)}  # fmt: skip
-        memory = self.trainer.watched.setdefault("watch", empty)
+        memory = self.trainer.notes.setdefault("watch", empty)
         memory["won"] = memory["won"].to(self.trainer.device)
 
     def on_step(self, state: TrainingState) -> None:
@@ -161,13 +162,13 @@ class Watch(Callback):
 
     def _notice(self, kind: str, holds: bool, iteration: int, text: str) -> bool:
         """A warning where something begins, and its end where it is over; True then."""
-        current, warnings = self.memory["current"], self.trainer.watched["warnings"]
+        current, warnings = self.memory["current"], self.trainer.notes["warnings"]
         if holds and kind not in current:
             current[kind] = len(warnings)
             log.warning("%s, iteration %d: %s", self.title, iteration, text)
             warnings.append({"iteration": iteration, "kind": kind, "text": text})
         elif not holds and kind in current:
             warnings[current.pop(kind)]["until"] = iteration
-            log.info("%s, iteration %d: no longer so (%s)", self.title, iteration, kind)
+            say(f"{self.title}, iteration {iteration}: no longer so ({kind})")
             return True
         return False

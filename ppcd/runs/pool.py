@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 
 from ppcd import paths
 from ppcd.base import PpcdError, cores
-from ppcd.progress import Progress
+from ppcd.progress import Progress, say
 from ppcd.runs.directory import Run
 from ppcd.runs.train import resolve_device
 from ppcd.stopping import describe_stop, end_processes, start_process
@@ -72,10 +72,6 @@ class Job:
     process: subprocess.Popen[bytes] | None = None
     error: str | None = None
     done: bool = False
-
-    @property
-    def iterations(self) -> int:
-        return self.config.profile.budget(self.config.recipe.teacher_budget).iterations
 
     def fraction(self) -> float:
         """How much of its training is done, in [0, 1]."""
@@ -187,26 +183,26 @@ def run_all(
 
 def _train(jobs: list[Job], device: str, workers: int) -> None:
     by_id = {job.config.id: job for job in jobs}
-    waiting, running = list(jobs), list[Job]()
-    progress = Progress(sum(job.iterations for job in jobs), _iterations_done(jobs))
-    progress.say(f"to train: {', '.join(by_id)}")
+    taught_by = [job.config.teacher() for job in jobs]
+    teachers = [by_id.get(teacher.id) if teacher else None for teacher in taught_by]
+    waiting, running = list(zip(jobs, teachers, strict=True)), list[Job]()
+    progress = Progress(sum(job.config.iterations for job in jobs), _iterations_done(jobs))
+    say(f"to train: {', '.join(by_id)}")
     try:
         while waiting or running:
-            for job in list(waiting):
-                config = job.config.teacher()
-                teacher = by_id.get(config.id) if config else None
+            for job, teacher in list(waiting):
                 if teacher is not None and teacher.error:
                     job.done, job.error = True, f"its teacher {teacher.config.id} failed"
-                    waiting.remove(job)
+                    waiting.remove((job, teacher))
                 elif (teacher is None or teacher.done) and len(running) < workers:
                     job.start(device)
-                    waiting.remove(job)
+                    waiting.remove((job, teacher))
                     running.append(job)
-                    progress.say(f"{job.config.id} started")
+                    say(f"{job.config.id} started")
             time.sleep(0.2)
             for job in [job for job in running if job.collect()]:
                 running.remove(job)
-                progress.say(f"{job.config.id} {'failed: ' + job.error if job.error else 'complete'}")
+                say(f"{job.config.id} {'failed: ' + job.error if job.error else 'complete'}")
             if progress.due() or not running:
                 each = [f"{job.config.id.rsplit('-', 1)[0]} {job.fraction():.0%}" for job in running]
                 done = f"{sum(job.done for job in jobs)} of {len(jobs)} runs"
@@ -217,4 +213,4 @@ def _train(jobs: list[Job], device: str, workers: int) -> None:
 
 
 def _iterations_done(jobs: Sequence[Job]) -> int:
-    return round(sum(job.iterations * job.fraction() for job in jobs))
+    return round(sum(job.config.iterations * job.fraction() for job in jobs))

@@ -64,13 +64,13 @@ def make_score(data: ImageSet, profile: Profile, samples: int, seed: int, device
 
 
 class Best(Callback):
-    """Writes `quality.csv` and `best.safetensors`; `trainer.watched["best"]` says which it is.
+    """Writes `quality.csv` and `best.safetensors`; `trainer.notes["best"]` says which it is.
 
     A new best generator has a separate file until a checkpoint knows of it, so that a training that is killed goes on
     with the one of its checkpoint.
 
     Args:
-        trainer: only `watched` of its state is changed.
+        trainer: only `notes` of its state is changed.
         directory: of the run.
         score: of a generator.
         finish: an averaged generator, which it may change, as the run would deliver it.
@@ -88,18 +88,18 @@ class Best(Callback):
     @property
     def best(self) -> dict[str, Any] | None:
         """iteration, fd, is, samples, backbone, file and sha256 of the best generator so far."""
-        return self.trainer.watched["best"]
+        return self.trainer.notes["best"]
 
     def on_start(self, state: TrainingState) -> None:
-        rows = self.trainer.watched.setdefault("quality", [])
-        best = self.trainer.watched.setdefault("best", None)
+        rows = self.trainer.notes.setdefault("quality", [])
+        best = self.trainer.notes.setdefault("best", None)
         for path in (self.new, self.path):
             if best is not None and path.is_file() and file_hash(path) == best["sha256"]:
                 path.replace(self.path)
                 break
         else:
             self.path.unlink(missing_ok=True)
-            self.trainer.watched["best"] = None
+            self.trainer.notes["best"] = None
             if best is not None:
                 log.warning("%s of iteration %d is gone; later ones are kept", self.path, best["iteration"])
         self.new.unlink(missing_ok=True)
@@ -117,7 +117,7 @@ class Best(Callback):
             rows.append({**values, "average": name, "seconds": state.seconds, "final": final})
             if name == DECLARED and final and math.isfinite(distance):
                 self._keep_best(generator, values)
-        self.trainer.watched["quality"] += rows
+        self.trainer.notes["quality"] += rows
         self._writer.append(rows)
 
     def _as_delivered(self, average: Generator, final: bool) -> Generator:
@@ -134,7 +134,7 @@ class Best(Callback):
             return
         save_generator(generator, self.new)
         about = {"backbone": self.trainer.profile.backbone, "file": BEST, "sha256": file_hash(self.new)}
-        self.trainer.watched["best"] = values | about
+        self.trainer.notes["best"] = values | about
 
     def on_checkpoint(self, state: TrainingState) -> None:
         if self.new.is_file():

@@ -1,7 +1,6 @@
 """One run from nothing to its run directory: `python -m ppcd train --profile mnist --recipe ppcd --seed 0`."""
 
 import argparse
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -20,12 +19,13 @@ from ppcd.metrics.evaluate import check_samples, evaluate
 from ppcd.metrics.features import get_backbone
 from ppcd.networks import io as checkpoints
 from ppcd.networks.generators import Generator
+from ppcd.progress import say
 from ppcd.records import GENERATOR
 from ppcd.runs import memory, provenance
 from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.runs.directory import CHECKPOINT, MASK_FILE, Run
 from ppcd.runs.finished import decide_masks, finish_generator, measure_complexity, measure_runtime, sample_grid
-from ppcd.runs.health import Watch
+from ppcd.runs.health import HealthCheck
 from ppcd.runs.history import HISTORY_COLUMNS, thin_masks
 from ppcd.runs.loop import fit
 from ppcd.runs.score_curve import BEST, CURVE, Best, make_score
@@ -35,8 +35,6 @@ from ppcd.training import pretrained
 from ppcd.training.config import RunConfig, run_config
 from ppcd.training.distributed import ALONE, Processes
 from ppcd.training.recipes import RECIPES, TEACHER
-
-log = logging.getLogger(__name__)
 
 HISTORY_ROWS = 250  # rows of history.csv over a whole training
 
@@ -91,8 +89,10 @@ def train_run(
     teacher_config = config.teacher()
     if teacher_config is not None and together.agree(Run(teacher_config).state) != "complete":
         if together.is_main:
-            log.warning("%s needs its teacher %s first", config.id, teacher_config.id)
-        train_run(teacher_config, device=device, callbacks=callbacks, together=together)
+            say(f"{config.id} needs its teacher {teacher_config.id} first")
+        first: Sequence[Callback] = [ProgressBar(teacher_config.id, after=config.iterations)]
+        train_run(teacher_config, device=device, callbacks=first if callbacks is None else callbacks, together=together)
+        callbacks = [ProgressBar(config.id, before=teacher_config.iterations)] if callbacks is None else callbacks
     with describe_stop(lambda: _stopped(run)), run.lock() if together.is_main else nullcontext():
         if together.agree(run.state) != "complete":  # somebody else may have had it meanwhile
             if together.is_main:
@@ -149,7 +149,7 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     # Train, from the checkpoint if there is one
     shown = [ProgressBar(config.id)] if callbacks is None else list(callbacks)
     history = HistoryLogger(run.directory, every=max(1, trainer.total // HISTORY_ROWS))
-    watchers: list[Callback] = [history, ProgressFile(run.directory), *shown, Watch(trainer, config.id)]
+    watchers: list[Callback] = [history, ProgressFile(run.directory), *shown, HealthCheck(trainer, config.id)]
     samples = profile.best_samples
     if samples is not None:
         check_samples(samples, data)
@@ -161,7 +161,7 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
         fit(trainer, run.path(CHECKPOINT), watchers)
     except TrainingStopped as stop:
         if together.is_main:
-            run.stop(trainer.iteration, stop.kind, str(stop), trainer.watched["warnings"])
+            run.stop(trainer.iteration, stop.kind, str(stop), trainer.notes["warnings"])
         raise
     if not together.is_main:
         return
@@ -188,9 +188,9 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
         "last": trainer.last,
     }
     record = {"provenance": trainer.provenance, "teacher": teacher_record, "training": training, "masks": masks}
-    record["warnings"] = trainer.watched["warnings"]
+    record["warnings"] = trainer.notes["warnings"]
     if samples is not None:
-        record["best"] = trainer.watched.get("best")
+        record["best"] = trainer.notes.get("best")
         names += [CURVE] if record["best"] is None else [CURVE, BEST]
     _finish(run, data, {"ema": averaged, "raw": raw}, device, record, tuple(names))
 
@@ -260,7 +260,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     parser.add_argument("--compile", action="store_true", help="torch.compile on the blocks, for trainings of hours")
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
     return run_command(lambda: _command(options), "the same command goes on")
 
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -89,6 +90,11 @@ class RunConfig:
         return replace(FAST if self.profile.fast else EXACT, compiled=self.compiled)
 
     @property
+    def iterations(self) -> int:
+        """Of its training; 0 where nothing is trained."""
+        return 0 if self.adopted else self.profile.budget(self.recipe.teacher_budget).iterations
+
+    @cached_property
     def hash(self) -> str:
         """SHA-256 (64 hex) of the resolved configuration."""
         return canonical_hash(self.resolved())

@@ -119,7 +119,7 @@ class Trainer(Step):
         self.mask_report: list[dict[str, Any]] = []
         self.last: dict[str, float] = {}  # the losses at the last checkpoint
         self.provenance: dict[str, Any] = {}  # of the first start; resuming keeps it
-        self.watched: dict[str, Any] = {}  # what callbacks remember; resuming keeps it
+        self.notes: dict[str, Any] = {}  # what callbacks remember; resuming keeps it
         self._prepare()
 
     def _compress(self) -> None:
@@ -314,7 +314,7 @@ class Trainer(Step):
             "mask_report": self.mask_report,
             "last": self.last,
             "provenance": self.provenance,
-            "watched": self.watched,
+            "watched": self.notes,
             "noise": self.noise.get_state(),
             "sampler": self.sampler.state_dict(),
             "extra": self.extra_state(),
@@ -343,7 +343,7 @@ class Trainer(Step):
         if self.compressor is not None:
             self.compressor.iteration = self.iteration
         self.mask_report, self.last = state["mask_report"], state["last"]
-        self.provenance, self.watched = state["provenance"], state.get("watched", {})
+        self.provenance, self.notes = state["provenance"], state.get("watched", {})
         self.noise.set_state(state["noise"])
         self.sampler.load_state_dict(state["sampler"])
         self.load_extra_state(state["extra"])
