@@ -19,7 +19,7 @@ from ppcd.runs.directory import Run
 from ppcd.runs.pool import Job, run_all
 from ppcd.runs.train import resolve_device
 from ppcd.seeds import parse_seeds
-from ppcd.training.config import RunConfig, run_config, runs_root
+from ppcd.training.config import RunConfig, asked_profile, run_config, runs_root
 from ppcd.training.profiles import PROFILES, get_profile
 from ppcd.training.recipes import TEACHER
 
@@ -205,6 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(options: argparse.Namespace) -> None:
     seeds = parse_seeds(options.seeds)
+    asked_profile(options.profile)
     if options.dry_run:
         runs = plan(options.profile, seeds)
         print("\n\n".join(Run(config).describe() for config in runs))

@@ -96,10 +96,8 @@ class Child:
         self.machine, self.asked = machine, 0
         arguments = command[command.index("train") + 1 :]
         options = dict(zip(arguments[::2], arguments[1::2], strict=False))
-        self.recipe, self.seed, compiled = options["--recipe"], int(options["--seed"]), "--compile" in arguments
-        self.config = run_config(
-            options["--profile"], self.recipe, self.seed, precision=options["--precision"], compiled=compiled
-        )
+        self.recipe, self.seed = options["--recipe"], int(options["--seed"])
+        self.config = run_config(options["--profile"], self.recipe, self.seed, precision=options["--precision"])
         teacher = self.config.teacher()
         assert teacher is None or Run(teacher).state == "complete", "a student before its teacher"
         assert Run(self.config).state != "complete", "a complete run is trained"
@@ -171,7 +169,7 @@ def test_children_get_a_command_that_trains_the_run(
     machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Everything but images and teacher is an argument; each child has one thread, and its output goes into its log."""
-    config = run_config("smoke", "ppcd-no-cd-a0.55", 7, precision="bf16", compiled=True)
+    config = run_config("smoke", "ppcd-no-cd-a0.55", 7, precision="bf16")
     run_all([config], device="cpu", workers=1)
     (command,), (environment,) = machine.commands, machine.environments
     assert command[1:4] == ["-m", "ppcd", "train"]
