@@ -23,8 +23,8 @@ VENV    := .venv
 PY      := $(VENV)/bin/python
 READY   := $(VENV)/.complete
 TESTED  := $(VENV)/.tested
-REPRODUCE = $(PY) -m paper reproduce --seeds "$(SEEDS)" --device "$(DEVICE)"$(OPTIONS)
-OPTIONS  = $(if $(PROCESSES), --processes "$(PROCESSES)")$(if $(REUSE), --reuse)$(if $(RETRAIN), --retrain)$(if $(DRY_RUN), --dry-run)
+REPRODUCE = $(PY) -m paper reproduce --seeds "$(SEEDS)"
+OPTIONS  = --device "$(DEVICE)"$(if $(PROCESSES), --processes "$(PROCESSES)")$(if $(REUSE), --reuse)$(if $(RETRAIN), --retrain)$(if $(DRY_RUN), --dry-run)
 
 DEFAULT_PROFILE := $(filter file,$(origin PROFILE))
 
@@ -117,10 +117,10 @@ setup: $(READY) ## .venv with every package of requirements.lock
 	@:
 
 reproduce: $(READY) ## train, prune, distil, evaluate; make every table, figure and the report
-	$(REPRODUCE) --profile "$(PROFILE)"
+	$(REPRODUCE) $(OPTIONS) --profile "$(PROFILE)"
 
 smoke: $(READY) ## the same in a minute or two, at the smoke profile: says nothing about quality
-	$(REPRODUCE) --profile smoke
+	$(REPRODUCE) $(OPTIONS) --profile smoke
 
 report: $(READY) ## tables, figures and the report again, from the runs that are there
 	$(REPRODUCE) --profile "$(PROFILE)" --report-only

@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again.add_argument("--reuse", action="store_true", help="take complete runs that came with the repository")
     again.add_argument("--retrain", action="store_true", help="train them again")
     parser.add_argument("--processes", type=int, default=1, help="that train each run together, by accelerate launch")
-    parser.add_argument("--report-only", action="store_true", help="only tables, figures, report")
+    again.add_argument("--report-only", action="store_true", help="only tables, figures, report")
     parser.add_argument("--dry-run", action="store_true", help="show what would be trained, and do nothing")
     options = parser.parse_args(arguments)
     return run_command(lambda: _command(options), "the same command goes on where it was")

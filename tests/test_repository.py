@@ -153,7 +153,7 @@ def test_every_target_can_be_planned(target: str) -> None:
     ("target", "expected"),
     [
         ("reproduce", '--device "cpu" --reuse --profile "cifar10"'),
-        ("report", '--device "auto" --profile "cifar10" --report-only'),
+        ("report", '--profile "cifar10" --report-only'),
         ("smoke", '--device "cpu" --reuse --profile smoke'),
     ],
 )
@@ -171,7 +171,7 @@ def test_a_target_takes_what_it_uses_and_refuses_the_rest(target: str) -> None:
     shown = make("-n", target, *SHOW, "--eval", f"{target}: show", **{name: f"<{name}>" for name in variables}).stdout
     flags = {word.upper().replace("-", "_") for word in re.findall(r"--([a-z-]+)(?=\n| -)", shown)}
     used = {"PYTHON", *re.findall(r"<(\w+)>", shown), *flags & {*variables}}
-    refused = make("-n", target, "CELL=x" if target != "why" else "LAB=x")
+    refused = make("-n", target, "CELL=x" if target != "why" else "LAB=x", PROFILE="cifar10")
     (taken,) = re.findall(rf"has no effect on make {target}, which takes (.*); leave it out", refused.stderr)
     assert set(taken.split()) - {"PPCD_PROFILE"} == used
     for package, command in re.findall(r"-m (ppcd|paper) (\w+)", shown):
