@@ -338,6 +338,9 @@ NAMES = [
     Row("seeds of make", lambda _: parse_seeds("zero"),
         "seeds must be different whole numbers, as in SEEDS=\"0 1 2\", or how many, as in SEEDS=3; got 'zero'"),
     Row("cell", command(paper.why.main, "--cell table9.ppcd.fid --profile smoke"), "...table9...table1..."),
+    Row("a home that is not there", lambda place: (
+            place.environment(PPCD_DATA="~nobody/images"), data.identity("cifar10")),
+        "there is no folder ~nobody/images; ..."),
     Row("data folder", lambda place: (place.environment(PPCD_DATA=place.folder / "nowhere"), data.identity("cifar10")),
         "there is no folder {tmp}/nowhere; expected one that holds a folder of images per class"),
 ]  # fmt: skip
