@@ -10,7 +10,6 @@ RETRAIN ?=
 DRY_RUN ?=
 PROCESSES ?=
 PRECISION ?=
-COMPILE ?=
 TEACHER ?=
 CELL    ?=
 SCORES  ?=
@@ -24,21 +23,66 @@ VENV    := .venv
 PY      := $(VENV)/bin/python
 READY   := $(VENV)/.complete
 TESTED  := $(VENV)/.tested
-REPRODUCE = $(PY) -m paper reproduce --seeds "$(SEEDS)" --device "$(DEVICE)"$(OPTIONS)
-OPTIONS  = $(if $(PROCESSES), --processes "$(PROCESSES)")$(if $(REUSE), --reuse)$(if $(RETRAIN), --retrain)$(if $(DRY_RUN), --dry-run)
+REPRODUCE = $(PY) -m paper reproduce --seeds "$(SEEDS)"
+OPTIONS  = --device "$(DEVICE)"$(if $(PROCESSES), --processes "$(PROCESSES)")$(if $(REUSE), --reuse)$(if $(RETRAIN), --retrain)$(if $(DRY_RUN), --dry-run)
 
-ifneq ($(strip $(DATA)),)
-export PPCD_DATA := $(if $(filter /% ~%,$(DATA)),$(patsubst ~/%,$(HOME)/%,$(DATA)),$(CURDIR)/$(DATA))
+DEFAULT_PROFILE := $(filter file,$(origin PROFILE))
+
+# What each target takes. All else that is given on make's command line, or as PPCD_* in the environment, is refused
+# before anything is done. Other variables of the environment may be meant for other programs.
+RUNS              := PROFILE SEEDS DATA TEACHER PRECISION
+TRAINING          := DEVICE PROCESSES REUSE RETRAIN DRY_RUN
+TAKES_reproduce   := $(RUNS) $(TRAINING)
+TAKES_smoke       := SEEDS TEACHER PRECISION $(TRAINING)
+TAKES_report      := $(RUNS)
+TAKES_claims      := $(RUNS)
+TAKES_why         := CELL $(RUNS)
+TAKES_verify      := PROFILE SCORES DATA TEACHER PRECISION
+TAKES_paper-scale := DEVICE
+TAKES_bench       := PARTS QUICK
+TAKES_lab         := LAB DATA TEACHER PRECISION PPCD_PROFILE
+TAKES_test        := TESTS
+TAKES_lint        :=
+TAKES_lock        := UPGRADE
+TAKES_setup       :=
+TAKES_clean       :=
+TAKES_distclean   :=
+TAKES_help        := CELL $(RUNS) $(TRAINING) SCORES PARTS QUICK LAB TESTS UPGRADE PPCD_PROFILE
+ALWAYS            := PYTHON PPCD_CACHE PPCD_FIGURES PPCD_RESULTS PPCD_TIED
+PASSED_ON         := DATA TEACHER PRECISION # as PPCD_DATA, PPCD_TEACHER and PPCD_PRECISION
+BUNDLED           := mnist smoke # profiles whose images come with a package
+AT_PROFILE        := reproduce report claims why $(if $(DEFAULT_PROFILE),,verify)
+
+takes   = $(filter-out $(and $(filter $1,$(AT_PROFILE)),$(filter $(BUNDLED),$(PROFILE)),DATA),$(TAKES_$1))
+passed  = $(addprefix PPCD_,$(filter $(PASSED_ON),$1))
+GOALS  := $(or $(MAKECMDGOALS),help)
+KNOWN  := $(TAKES_help) $(ALWAYS) $(call passed,$(PASSED_ON))
+GIVEN  := $(foreach name,$(sort $(.VARIABLES)),$(if $(strip $(value $(name))),\
+            $(if $(filter command,$(firstword $(origin $(name))))$(filter PPCD_%,$(name)),$(name))))
+TAKEN  := $(foreach goal,$(GOALS),$(call takes,$(goal)))
+UNUSED := $(filter-out $(TAKEN) $(ALWAYS) $(call passed,$(TAKEN)),$(GIVEN))
+WRONG  := $(firstword $(filter-out $(KNOWN),$(GIVEN)) $(UNUSED))
+
+ifneq ($(filter-out $(KNOWN),$(WRONG)),)
+NEAR := $(shell $(or $(PYTHON),python3) tools/nearest.py '$(WRONG)' $(KNOWN) 2>/dev/null)
+$(error unknown variable $(WRONG); $(if $(NEAR),did you mean $(NEAR)?,make help lists those there are; variables of other programs go before make))
+else ifneq ($(and $(WRONG),$(filter DATA,$(WRONG:PPCD_%=%)),$(filter DATA,$(foreach goal,$(GOALS),$(TAKES_$(goal))))),)
+$(error $(WRONG) has no effect at PROFILE=$(PROFILE), whose images come with a package; it is for PROFILE=cifar10-lite, cifar10 or imagenet128)
+else ifneq ($(and $(WRONG),$(filter $(GOALS:%=TAKES_%),$(.VARIABLES))),)
+$(error $(WRONG) has no effect on make $(GOALS), which takes $(sort $(TAKEN) PYTHON); $(if $(filter PPCD_%,$(WRONG)),unset it,leave it out))
 endif
 
-ifneq ($(strip $(TEACHER)),)
-export PPCD_TEACHER := $(if $(filter /% ~%,$(TEACHER)),$(patsubst ~/%,$(HOME)/%,$(TEACHER)),$(CURDIR)/$(TEACHER))
+# The values as they were typed, blanks included; a dollar may be doubled, as make has it.
+as_typed = $(subst $$$$,$$,$(value $1))
+given    = $(and $(filter $1,$(TAKEN)),$(strip $(value $1)))
+ifneq ($(call given,DATA),)
+export PPCD_DATA = $(call as_typed,DATA)
 endif
-ifneq ($(strip $(PRECISION)),)
-export PPCD_PRECISION := $(PRECISION)
+ifneq ($(call given,TEACHER),)
+export PPCD_TEACHER = $(call as_typed,TEACHER)
 endif
-ifneq ($(strip $(COMPILE)),)
-export PPCD_COMPILE := $(COMPILE)
+ifneq ($(call given,PRECISION),)
+export PPCD_PRECISION = $(call as_typed,PRECISION)
 endif
 
 .DEFAULT_GOAL := help
@@ -58,7 +102,6 @@ help: ## this list
 	  'TEACHER=$(TEACHER)' 'file of a trained BigGAN (G_ema.pth, .safetensors) instead of training one' \
 	  'PROCESSES=$(PROCESSES)' 'how many train each run together (empty: one; with GPUs, one for each)' \
 	  'PRECISION=$(PRECISION)' 'of the training: no (float32) or bf16' \
-	  'COMPILE=$(COMPILE)' '1: torch.compile on the blocks, for trainings of hours' \
 	  'REUSE=$(REUSE)' '1: take the complete runs that came with the repository' \
 	  'RETRAIN=$(RETRAIN)' '1: train them again (neither: again at profiles of minutes)' \
 	  'DRY_RUN=$(DRY_RUN)' '1: show what would be trained, and do nothing' \
@@ -74,10 +117,10 @@ setup: $(READY) ## .venv with every package of requirements.lock
 	@:
 
 reproduce: $(READY) ## train, prune, distil, evaluate; make every table, figure and the report
-	$(REPRODUCE) --profile "$(PROFILE)"
+	$(REPRODUCE) $(OPTIONS) --profile "$(PROFILE)"
 
 smoke: $(READY) ## the same in a minute or two, at the smoke profile: says nothing about quality
-	$(REPRODUCE) --profile smoke
+	$(REPRODUCE) $(OPTIONS) --profile smoke
 
 report: $(READY) ## tables, figures and the report again, from the runs that are there
 	$(REPRODUCE) --profile "$(PROFILE)" --report-only
@@ -89,7 +132,7 @@ why: $(READY) ## the runs behind one number, and what makes them again: CELL=tab
 	$(PY) -m paper why --cell "$(CELL)" --profile "$(PROFILE)" --seeds "$(SEEDS)"
 
 verify: $(READY) ## every table, figure and number that is kept, against the runs that it names (SCORES=1: scores measured again)
-	$(PY) -m paper verify --profile "$(if $(filter file,$(origin PROFILE)),all,$(PROFILE))"$(if $(SCORES), --scores)
+	$(PY) -m paper verify --profile "$(if $(DEFAULT_PROFILE),all,$(PROFILE))"$(if $(SCORES), --scores)
 
 paper-scale: $(READY) ## sizes, run times and cost of training at the paper's own size, measured here
 	$(PY) -m paper scale --device "$(DEVICE)"

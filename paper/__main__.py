@@ -2,17 +2,25 @@
 
 import sys
 
-from ppcd.commands import dispatch
+from ppcd.commands import OF_RUNS, dispatch
 
 COMMANDS = {
-    "reproduce": ("paper.reproduce", "every run of a profile, then every table, figure and notebook, and the report"),
-    "verify": ("paper.verify.__main__", "every table, figure and number that is kept, against the runs that it names"),
-    "claims": ("paper.claims.__main__", "each claim of the paper, checked against the runs that are there"),
-    "why": ("paper.why", "the runs that a number comes from, and what makes them again"),
-    "scale": ("paper.scale", "sizes, run times and cost of training at the paper's own size"),
-    "bench": ("paper.bench.__main__", "speed, measured in turns"),
-    "generations": ("paper.generations", ""),
-    "timing": ("paper.timing", ""),
+    "reproduce": (
+        "paper.reproduce",
+        "every run of a profile, then every table, figure and notebook, and the report",
+        OF_RUNS,
+    ),
+    "verify": (
+        "paper.verify.__main__",
+        "every table, figure and number that is kept, against the runs that it names",
+        OF_RUNS,
+    ),
+    "claims": ("paper.claims.__main__", "each claim of the paper, checked against the runs that are there", OF_RUNS),
+    "why": ("paper.why", "the runs that a number comes from, and what makes them again", OF_RUNS),
+    "scale": ("paper.scale", "sizes, run times and cost of training at the paper's own size", ()),
+    "bench": ("paper.bench.__main__", "speed, measured in turns", ()),
+    "generations": ("paper.generations", "", OF_RUNS),
+    "timing": ("paper.timing", "", OF_RUNS),
 }
 
 if __name__ == "__main__":

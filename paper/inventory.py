@@ -43,6 +43,5 @@ def _is_current(record: dict[str, Any], profile: Profile) -> bool:
         record["data"]["identity"],
         written.get("precision", "no"),
         written.get("pretrained"),
-        written.get("compiled", False),
     )
     return config.hash == record["config_hash"]

@@ -16,8 +16,10 @@ from paper.artifacts.display import list_files, show
 from paper.artifacts.sources import Record, find_record, listed
 from ppcd import paths
 from ppcd.base import PpcdError
+from ppcd.commands import OF_NOTEBOOKS, useless_variable
 from ppcd.seeds import MOST_SEED
 from ppcd.stopping import Stopped, describe_stop
+from ppcd.training.config import asked_profile
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import check_alpha, get_recipe
 
@@ -60,10 +62,13 @@ def start(**given: Any) -> Settings:
         measure: "missing", "again" or "never": what a notebook that measures does about what is there.
 
     Raises:
-        PpcdError: papermill injected a parameter that the notebook does not have, or a value is impossible.
+        PpcdError: papermill injected a parameter that the notebook does not have, a value is impossible, or a PPCD_*
+            of the environment is unknown or has no effect.
     """
     _refuse_unknown(_injected_names(), list(given))
     _refuse_unknown(given, list(CHECKS))
+    if line := useless_variable(OF_NOTEBOOKS, "notebooks"):
+        raise PpcdError(line)
     checked = {name: check(given[name]) for name, check in CHECKS.items() if name in given}
     checked["seeds"] = checked.get("seeds") or (checked["seed"],)
     if "recipe" in checked:
@@ -149,7 +154,7 @@ def _flag(value: Any) -> bool:
 
 
 CHECKS: dict[str, Callable[[Any], Any]] = {
-    "profile": lambda value: get_profile(_text("profile", value)).name,
+    "profile": lambda value: asked_profile(_text("profile", value)).name,
     "seed": lambda value: _whole("seed", value, 0),
     "seeds": _seeds,
     "recipe": lambda value: _text("recipe", value),

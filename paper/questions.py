@@ -229,7 +229,10 @@ class Answers:
     def __init__(self, profile: str, seeds: Sequence[int]) -> None:
         self.profile, self.seeds = get_profile(profile).name, tuple(seeds)
         if not (arms := recipes(self.profile)):
-            raise PpcdError(f"no questions are asked at {profile}, but at {', '.join(PROFILES_OF_EVIDENCE)}")
+            raise PpcdError(
+                f"no questions are asked at profile {profile}, and it has no runs for them; take "
+                f"{' or '.join(PROFILES_OF_EVIDENCE)}"
+            )
         self.has_more = bool(extension(self.profile, seeds))
         every = sorted({*seeds, *(ALL_SEEDS if self.has_more else ())})
         self.settings = [*((where, TEACHER) for where in dict.fromkeys(where for where, _ in arms)), *arms]

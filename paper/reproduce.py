@@ -20,7 +20,7 @@ from ppcd.runs.directory import Run
 from ppcd.runs.pool import run_all
 from ppcd.runs.train import resolve_device
 from ppcd.seeds import parse_seeds
-from ppcd.training.config import RunConfig, run_config, runs_root
+from ppcd.training.config import RunConfig, asked_profile, run_config, runs_root
 from ppcd.training.profiles import PROFILES, get_profile
 from ppcd.training.recipes import TEACHER
 
@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again.add_argument("--reuse", action="store_true", help="take complete runs that came with the repository")
     again.add_argument("--retrain", action="store_true", help="train them again")
     parser.add_argument("--processes", type=int, default=1, help="that train each run together, by accelerate launch")
-    parser.add_argument("--report-only", action="store_true", help="only tables, figures, report")
+    again.add_argument("--report-only", action="store_true", help="only tables, figures, report")
     parser.add_argument("--dry-run", action="store_true", help="show what would be trained, and do nothing")
     options = parser.parse_args(arguments)
     return run_command(lambda: _command(options), "the same command goes on where it was")
@@ -208,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(options: argparse.Namespace) -> None:
     seeds = parse_seeds(options.seeds)
+    asked_profile(options.profile)
     if options.dry_run:
         runs = plan(options.profile, seeds)
         print("\n\n".join(Run(config).describe() for config in runs))

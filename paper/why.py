@@ -23,7 +23,7 @@ from ppcd.records import GENERATOR, file_hash, flatten, read_run
 from ppcd.runs.directory import Run
 from ppcd.runs.provenance import processor
 from ppcd.seeds import parse_seeds, write_seeds
-from ppcd.training.config import RunConfig, run_config, runs_root
+from ppcd.training.config import RunConfig, asked_profile, run_config, runs_root
 from ppcd.training.profiles import PROFILES, get_profile
 from ppcd.training.recipes import TEACHER, get_recipe
 
@@ -317,4 +317,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    print(describe(find_cell(options.cell, options.profile, parse_seeds(options.seeds))))
+    print(describe(find_cell(options.cell, asked_profile(options.profile).name, parse_seeds(options.seeds))))

@@ -2,13 +2,17 @@
 
 import sys
 
-from ppcd.commands import dispatch
+from ppcd.commands import OF_RUNS, dispatch
 
 COMMANDS = {
-    "train": ("ppcd.runs.train", "one run, from nothing to its directory"),
-    "evaluate": ("ppcd.runs.evaluate", "the scores of a generator"),
-    "prepare": ("ppcd.data.prepare", "a folder of images decoded once, for data sets that do not fit into memory"),
-    "export": ("ppcd.runs.export", "a generator as an ONNX file"),
+    "train": ("ppcd.runs.train", "one run, from nothing to its directory", OF_RUNS),
+    "evaluate": ("ppcd.runs.evaluate", "the scores of a generator", ("DATA",)),
+    "prepare": (
+        "ppcd.data.prepare",
+        "a folder of images decoded once, for data sets that do not fit into memory",
+        ("DATA",),
+    ),
+    "export": ("ppcd.runs.export", "a generator as an ONNX file", ()),
 }
 
 if __name__ == "__main__":

@@ -19,9 +19,14 @@ def repository() -> Path:
     return root if (root / "pyproject.toml").is_file() else Path.cwd()
 
 
+def expanded(given: Path | str) -> Path:
+    """A path as it was typed, with the home folder for `~`; one of a user who does not exist stays as it is."""
+    return Path(os.path.expanduser(given))
+
+
 def _root(variable: str, default: str) -> Path:
     value = os.environ.get(variable)
-    return Path(value).expanduser().resolve() if value else repository() / default
+    return expanded(value).resolve() if value else repository() / default
 
 
 def results(profile: str) -> Path:

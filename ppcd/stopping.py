@@ -120,14 +120,19 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-def take_over() -> None:
+def take_over() -> bool:
     """Called by a command line before its slow imports: from now on Ctrl-C and SIGTERM end it with one line.
 
     From now on a process that `start_process` started ends with its parent.
+
+    Returns:
+        Whether it is such a process.
     """
     if threading.current_thread() is not threading.main_thread():
-        return
+        return False
     for number in SIGNALS:
         signal.signal(number, _leave)
-    if os.environ.pop(TIED, None):  # what it starts itself has another standard input
+    tied = os.environ.pop(TIED, None) is not None  # what it starts itself has another standard input
+    if tied:
         threading.Thread(target=_end_with_parent, daemon=True).start()
+    return tied

@@ -29,6 +29,9 @@ from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 from safetensors.torch import save_file
 
+import paper.claims.__main__
+import paper.reproduce
+import paper.verify.__main__
 import paper.why
 import ppcd
 import ppcd.data.prepare
@@ -335,6 +338,9 @@ NAMES = [
     Row("seeds of make", lambda _: parse_seeds("zero"),
         "seeds must be different whole numbers, as in SEEDS=\"0 1 2\", or how many, as in SEEDS=3; got 'zero'"),
     Row("cell", command(paper.why.main, "--cell table9.ppcd.fid --profile smoke"), "...table9...table1..."),
+    Row("a home that is not there", lambda place: (
+            place.environment(PPCD_DATA="~nobody/images"), data.identity("cifar10")),
+        "there is no folder ~nobody/images; ..."),
     Row("data folder", lambda place: (place.environment(PPCD_DATA=place.folder / "nowhere"), data.identity("cifar10")),
         "there is no folder {tmp}/nowhere; expected one that holds a folder of images per class"),
 ]  # fmt: skip
@@ -499,7 +505,45 @@ GPU = [
     Row("runs: a GPU", lambda _: run_all([run_config("smoke", "sagan", 0)], device="cuda"), f"device 'cuda' {NO_GPU}"),
 ]  # fmt: skip
 
-TABLE = [*PARAMETERS, *NAMES, *IMAGES, *CHECKPOINTS, *RUNS, *MEASURES, *GPU]
+AT_DIGITS = {
+    "train": (ppcd.runs.train.main, ["--recipe", "sagan", "--dry-run"]),
+    "evaluate": (ppcd.runs.evaluate.main, ["{tmp}/g.safetensors"]),
+    "reproduce": (paper.reproduce.main, ["--dry-run"]),
+    "claims": (paper.claims.__main__.main, []),
+    "why": (paper.why.main, ["--cell", "table1.ppcd.fid"]),
+    "verify": (paper.verify.__main__.main, []),
+}
+
+
+def with_images_at_digits(name: str) -> Callable[[Place], object]:
+    main, arguments = AT_DIGITS[name]
+
+    def given(place: Place) -> object:
+        place.environment(PPCD_DATA="images")
+        place.generator()
+        return main([*(each.replace("{tmp}", str(place.folder)) for each in arguments), "--profile", "smoke"])
+
+    return given
+
+
+NO_EFFECT = (
+    "PPCD_DATA (make: DATA=) has no effect at profile smoke, whose images come with a package; unset it, or take one "
+    "of the profiles cifar10-lite, cifar10-lite-z24, cifar10, imagenet128"
+)
+ENVIRONMENT = [
+    *(Row(f"PPCD_DATA at digits: {name}", with_images_at_digits(name), NO_EFFECT) for name in AT_DIGITS),
+    Row("PPCD_DATA at digits: notebook", lambda place: (
+            place.environment(PPCD_DATA="images"), start(profile="smoke")(place)), NO_EFFECT),
+    Row("PPCD_TEACHER without a teacher", lambda place: (
+            place.environment(PPCD_TEACHER=place.generator()),
+            ppcd.runs.train.main(["--profile", "smoke", "--recipe", "sagan", "--dry-run"]))[1],
+        "PPCD_TEACHER has no effect on recipe 'sagan', which has no teacher; unset it"),
+    Row("PPCD_SEED in a notebook", lambda place: (place.environment(PPCD_SEED=3), start()(place)),
+        "unknown variable PPCD_SEED in the environment; there are PPCD_CACHE, PPCD_FIGURES, PPCD_RESULTS, PPCD_DATA, "
+        "PPCD_PRECISION, PPCD_TEACHER, PPCD_PROFILE"),
+]  # fmt: skip
+
+TABLE = [*PARAMETERS, *NAMES, *IMAGES, *CHECKPOINTS, *RUNS, *MEASURES, *GPU, *ENVIRONMENT]
 
 
 # ------------------------------------------------------------ the table

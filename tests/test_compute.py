@@ -1,18 +1,15 @@
-"""Compute options: the same steps except for rounding, no waiting for a GPU, torch.compile where that is asked."""
+"""Compute options: the same steps except for rounding, no waiting for a GPU, torch.compile in `make bench`."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
 import together
 import torch
-from reference import largest_difference, refused
+from reference import largest_difference
 from torch import Tensor
 
-from paper.inventory import find_runs
 from ppcd.method.losses import class_aware_distillation
 from ppcd.method.masks import channels_to_prune
 from ppcd.method.slim import slim
@@ -21,7 +18,6 @@ from ppcd.networks.compute import EXACT, FAST, STRAIGHTFORWARD, ComputeOptions
 from ppcd.networks.generators import build_generator
 from ppcd.networks.resampling import Resampling
 from ppcd.runs import memory, train
-from ppcd.runs.directory import Run
 from ppcd.runs.finished import decide_masks
 from ppcd.training.config import run_config
 from ppcd.training.recipes import get_recipe
@@ -158,7 +154,6 @@ def test_compiled_blocks_take_the_same_steps(monkeypatch: pytest.MonkeyPatch) ->
             compile_block(self, backend="aot_eager", **options)
 
     monkeypatch.setattr(torch.nn.Module, "compile", traced)
-    monkeypatch.setenv("CXX", "g++")
     plain, compiled = (trainer_of("ppcd", replace(FAST, compiled=compiled)) for compiled in (False, True))
     assert set(compiled.state_dict()["generator"]) == set(plain.state_dict()["generator"])
     for step in range(3):
@@ -176,28 +171,6 @@ def test_compiled_blocks_take_the_same_steps(monkeypatch: pytest.MonkeyPatch) ->
     assert asked == blocks and blocks[0]._compiled_call_impl is not None
     compiled.load_state_dict(compiled.state_dict())
     assert slim(decide_masks(compiled.ema.generator)).blocks[0]._compiled_call_impl is None
-
-
-def test_compiling_needs_a_compiler_and_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.delenv("CXX", raising=False)
-    with refused("C++ compiler", "g++", "COMPILE"):
-        trainer_of("biggan", ComputeOptions(compiled=True))
-
-
-def test_a_compiled_run_is_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, compiled = run_config("smoke", "biggan", 0), run_config("smoke", "biggan", 0, compiled=True)
-    assert compiled.resolved() == plain.resolved() | {"compiled": True} and compiled.forms.compiled
-    assert compiled.id != plain.id and not plain.forms.compiled
-    monkeypatch.setenv("PPCD_COMPILE", "1")
-    assert run_config("smoke", "biggan", 0) == compiled
-    monkeypatch.setattr(train, "trainer_class", lambda recipe: partial(Trainer, forms=EXACT))
-    record = train.train_run(compiled, callbacks=[]).read()
-    assert record["id"] in {found["id"] for found in find_runs("smoke")}
-    assert Run(compiled).state == "complete" and Run(plain).state == "absent"
-    monkeypatch.setenv("PPCD_COMPILE", "yes")
-    with refused("PPCD_COMPILE", "1", "yes"):
-        run_config("smoke", "biggan", 0)
 
 
 # ------------------------------------------------------------ memory

@@ -1,5 +1,6 @@
 """What importing ppcd does to a program that uses it, and the command line."""
 
+import os
 import subprocess
 import sys
 import time
@@ -78,3 +79,33 @@ def test_the_command_line_lists_its_commands() -> None:
 def test_an_unknown_command_is_one_line() -> None:
     done = subprocess.run([sys.executable, "-m", "ppcd", "trian"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "ppcd: unknown command 'trian'; did you mean 'train'?\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "variable", "expected"),
+    [
+        ("ppcd train", "SEED", "unknown variable PPCD_SEED in the environment; there are PPCD_CACHE, "),
+        ("ppcd train", "TEACHERS", "unknown variable PPCD_TEACHERS in the environment; did you mean PPCD_TEACHER?"),
+        ("ppcd train", "PROFILE", "PPCD_PROFILE in the environment has no effect on python -m ppcd train; unset it"),
+        ("paper scale", "DATA", "PPCD_DATA in the environment has no effect on python -m paper scale; unset it"),
+    ],
+)
+def test_a_variable_of_the_environment_without_effect_is_refused(command: str, variable: str, expected: str) -> None:
+    environment = os.environ | {f"PPCD_{variable}": "3"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith(f"ppcd: {expected}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("tied", "status"), [("1", 0), ("", 2)])
+def test_what_a_command_starts_may_have_variables_of_others(tied: str, status: int) -> None:
+    """The training that a notebook starts has its PPCD_PROFILE."""
+    code = (
+        "import sys, types; from ppcd.commands import dispatch; sys.modules['x'] = types.SimpleNamespace("
+        "main=lambda given: 0); sys.exit(dispatch('ppcd', {'train': ('x', '', ())}, ['train']))"
+    )
+    environment = os.environ | {"PPCD_PROFILE": "smoke"} | ({"PPCD_TIED": tied} if tied else {})
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdin=subprocess.PIPE) as child:
+        assert child.wait() == status

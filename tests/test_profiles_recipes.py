@@ -1,12 +1,14 @@
 """Profiles and recipes: what there is, and what asking for something else says."""
 
 from dataclasses import FrozenInstanceError, fields, replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from ppcd.base import PpcdError
 from ppcd.metrics.evaluators import JUDGES
+from ppcd.training.config import run_config
 from ppcd.training.profiles import IMAGENET_IMAGES, PROFILES, Profile, get_profile
 from ppcd.training.recipes import ALPHA, RECIPES, TEACHER, Recipe, check_alpha, get_recipe
 
@@ -108,3 +110,24 @@ def test_configuration_is_frozen_and_knows_its_keys() -> None:
         replace(get_profile("smoke"), batchsize=4)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         Recipe("mine", "Mine", "sagan", lamda_cd=1.0)  # type: ignore[call-arg]
+
+
+BAD_NAMES = ["../evil", "a/b", "..", "", "a b", ".hidden", "a.", "a..b", "-a", "ü", "a\n", None]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_cannot_be_a_folders_is_refused(name: Any) -> None:
+    for given, what in ((get_profile("smoke"), "a profile"), (get_recipe("ppcd"), "a recipe")):
+        refused(f"{what} cannot be called {name!r}", partial(replace, given, name=name))
+
+
+def test_names_of_ones_own() -> None:
+    """Runs of two configurations of one name would share folders, and rows of tables."""
+    profile, recipe = get_profile("smoke"), get_recipe("ppcd", 0.5)
+    longer, heavier = replace(profile, iterations=30, flip=True), replace(recipe, lambda_cd=2.0)
+    refused("a profile 'smoke', and this one differs from it in flip, iterations", run_config, longer, "sagan", 0)
+    refused("a recipe 'ppcd-a0.5', and this one differs from it in lambda_cd", run_config, "smoke", heavier, 0)
+    for name in ("own", "v1.2_own-a0.5"):
+        own = run_config(replace(longer, name=name), replace(heavier, name=name), 0)
+        assert own.directory.parent.parent.name == name and own.id.startswith(f"{name}-s0-")
+    assert run_config(replace(profile), replace(recipe), 0) == run_config("smoke", "ppcd-a0.5", 0)

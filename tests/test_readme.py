@@ -195,7 +195,7 @@ def test_python_options_exist() -> None:
     found = re.findall(r"-m (ppcd|paper) ([a-z-]+)([^`|\n]*)", EVERYTHING)
     assert found
     for package, command, rest in found:
-        module, _ = import_module(f"{package}.__main__").COMMANDS[command]
+        module, *_ = import_module(f"{package}.__main__").COMMANDS[command]
         source = Path(str(import_module(module).__file__)).read_text()
         for option in re.findall(r"--[a-z-]+", rest):
             assert f'"{option}"' in source, (module, option)

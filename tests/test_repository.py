@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +18,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ppcd.records import NOT_BROUGHT
+from ppcd.training.config import takes_images
+from ppcd.training.profiles import PROFILES
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -125,11 +127,12 @@ def test_what_the_library_imports_is_declared() -> None:
 # --- make ---------------------------------------------------------------------------------------------
 
 
-def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """make as if typed in a shell of its own, whatever make runs these tests."""
-    own = {"PPCD_DATA", *re.findall(r"^(\w+) +\?=", (ROOT / "Makefile").read_text(), re.MULTILINE)}
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS")) and k not in own}
-    return subprocess.run(["make", *arguments], cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
+    own = re.findall(r"^(\w+) +\?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "PPCD_")) and k not in own}
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=clean | environment, capture_output=True, text=True, check=False)
 
 
 def test_help_is_the_default_and_lists_every_target() -> None:
@@ -149,23 +152,76 @@ def test_every_target_can_be_planned(target: str) -> None:
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("reproduce", '--profile "cifar10"'),
+        ("reproduce", '--device "cpu" --reuse --profile "cifar10"'),
         ("report", '--profile "cifar10" --report-only'),
-        ("smoke", "--profile smoke"),
+        ("smoke", '--device "cpu" --reuse --profile smoke'),
     ],
 )
 def test_profile_seeds_and_device_are_passed_on(target: str, expected: str) -> None:
-    done = make("-n", target, "PROFILE=cifar10", "SEEDS=0 1", "DEVICE=cpu", "REUSE=1")
-    assert done.stdout.splitlines()[-1].endswith(f'-m paper reproduce --seeds "0 1" --device "cpu" --reuse {expected}')
+    given = {"PROFILE=cifar10", "SEEDS=0 1", "DEVICE=cpu", "REUSE=1"}
+    given -= {"report": {"DEVICE=cpu", "REUSE=1"}, "smoke": {"PROFILE=cifar10"}}.get(target, set())
+    done = make("-n", target, *given)
+    assert done.stdout.splitlines()[-1].endswith(f'-m paper reproduce --seeds "0 1" {expected}')
+
+
+@pytest.mark.parametrize("target", [target for target in TARGETS if target != "help"])
+def test_a_target_takes_what_it_uses_and_refuses_the_rest(target: str) -> None:
+    """Variables of the environment are never refused, so that all of them together show which a target uses."""
+    variables = re.findall(r"^(\w+) +\?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    shown = make("-n", target, *SHOW, "--eval", f"{target}: show", **{name: f"<{name}>" for name in variables}).stdout
+    flags = {word.upper().replace("-", "_") for word in re.findall(r"--([a-z-]+)(?=\n| -)", shown)}
+    used = {"PYTHON", *re.findall(r"<(\w+)>", shown), *flags & {*variables}}
+    refused = make("-n", target, "CELL=x" if target != "why" else "LAB=x", PROFILE="cifar10")
+    (taken,) = re.findall(rf"has no effect on make {target}, which takes (.*); leave it out", refused.stderr)
+    assert set(taken.split()) - {"PPCD_PROFILE"} == used
+    for package, command in re.findall(r"-m (ppcd|paper) (\w+)", shown):
+        takes = import_module(f"{package}.__main__").COMMANDS[command][2]
+        assert set(takes) == used & {"DATA", "TEACHER", "PRECISION"} | ({"DATA"} if target == "smoke" else set())
+
+
+SHOW = ("--eval", 'show: ; +@printf "[%s]" "$$PPCD_DATA" "$$PPCD_TEACHER" "$$PPCD_PRECISION"')
+BUNDLED = "has no effect at PROFILE=mnist, whose images come with a package; it is for PROFILE=cifar10-lite, cifar10"
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
-    [("/a folder/of images", "/a folder/of images"), ("images", f"{ROOT}/images"), ("", "")],
+    ("given", "environment", "expected"),
+    [
+        ("test DATA=x", {}, "DATA has no effect on make test, which takes PYTHON TESTS; leave it out"),
+        ("reproduce DATA=x", {}, f"DATA {BUNDLED}"),
+        ("reproduce", {"PPCD_DATA": "x"}, f"PPCD_DATA {BUNDLED}"),
+        ("smoke DATA=x", {}, "DATA has no effect on make smoke"),
+        ("lint", {"PPCD_TEACHER": "x"}, "PPCD_TEACHER has no effect on make lint, which takes PYTHON; unset it"),
+        ("reproduce SEED=3", {}, "unknown variable SEED; did you mean SEEDS?"),
+        ("reproduce", {"PPCD_SEED": "3"}, "unknown variable PPCD_SEED; did you mean SEEDS?"),
+        ("reproduce", {"PPCD_CASHE": "x"}, "unknown variable PPCD_CASHE; did you mean PPCD_CACHE?"),
+        ("test COMPILE=1", {}, "unknown variable COMPILE; make help lists those there are"),
+        ("test", {"SEED": "3", "DATA": "x", "PPCD_CACHE": "x"}, ""),
+        ("reproduce", {"DATA": "x"}, ""),
+        ("lint test TESTS=x", {}, ""),
+        ("verify DATA=x", {}, ""),
+        ("help DATA=x SEEDS=3", {}, ""),
+    ],
 )
-def test_data_reaches_the_commands_as_an_absolute_path(given: str, expected: str) -> None:
-    done = make(f"DATA={given}", "--eval", "show: ; @echo [$$PPCD_DATA]", "show")
-    assert done.stdout == f"[{expected}]\n"
+def test_what_has_no_effect_is_refused_in_one_line(given: str, environment: dict[str, str], expected: str) -> None:
+    done = make("-n", *given.split(), **environment)
+    assert done.returncode == (2 if expected else 0), done.stderr
+    assert done.stderr.count("\n") == bool(expected) and expected in done.stderr
+
+
+def test_the_profiles_that_take_no_data_are_those_whose_images_come_with_a_package() -> None:
+    (bundled,) = re.findall(r"^BUNDLED +:= (.*?) #", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert bundled.split() == [name for name, each in PROFILES.items() if not takes_images(each)][::-1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/a folder", "two  blanks", "quo'te\"s", "a$b", "$(HOME)", "trailing ", "~/images", "com,ma) (#", "a\\b", ""],
+)
+def test_paths_arrive_as_they_were_typed(name: str) -> None:
+    for typed in (name, name.replace("$", "$$")):  # as make has a dollar, too
+        given = ("PROFILE=cifar10", f"DATA={typed}", f"TEACHER={typed}")
+        done = make("-n", "reproduce", *given, *SHOW, "--eval", "reproduce: show")
+        assert f"[{name}][{name}][]" in done.stdout
 
 
 def interpreter(folder: Path, version: str, works: bool) -> Path:

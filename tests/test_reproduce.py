@@ -97,10 +97,8 @@ class Child:
         self.machine, self.asked = machine, 0
         arguments = command[command.index("train") + 1 :]
         options = dict(zip(arguments[::2], arguments[1::2], strict=False))
-        self.recipe, self.seed, compiled = options["--recipe"], int(options["--seed"]), "--compile" in arguments
-        self.config = run_config(
-            options["--profile"], self.recipe, self.seed, precision=options["--precision"], compiled=compiled
-        )
+        self.recipe, self.seed = options["--recipe"], int(options["--seed"])
+        self.config = run_config(options["--profile"], self.recipe, self.seed, precision=options["--precision"])
         teacher = self.config.teacher()
         assert teacher is None or Run(teacher).state == "complete", "a student before its teacher"
         assert Run(self.config).state != "complete", "a complete run is trained"
@@ -169,13 +167,18 @@ def test_students_wait_for_their_teacher_and_nobody_else_does(machine: Machine) 
 
 
 def test_children_get_a_command_that_trains_the_run(
-    machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Everything but images and teacher is an argument; each child has one thread, and its output goes into its log."""
-    config = run_config("smoke", "ppcd-no-cd-a0.55", 7, precision="bf16", compiled=True)
+    """Everything but images and teacher is an argument; each child has one thread, and its output goes into its log.
+
+    Images that its digits are not made of are none of its business: the command would refuse them.
+    """
+    monkeypatch.setenv("PPCD_DATA", "images")
+    config = run_config("smoke", "ppcd-no-cd-a0.55", 7, precision="bf16")
     run_all([config], device="cpu", workers=1)
     (command,), (environment,) = machine.commands, machine.environments
-    assert command[1:4] == ["-m", "ppcd", "train"]
+    assert command[1:4] == ["-m", "ppcd", "train"] and "PPCD_DATA" not in environment
+    monkeypatch.delenv("PPCD_DATA")
     assert environment["OMP_NUM_THREADS"] == "1" and environment["PPCD_RESULTS"] == str(tmp_path / "results")
     assert (config.directory / "log.txt").read_text() == "complete\n"
     capsys.readouterr()

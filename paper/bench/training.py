@@ -10,7 +10,7 @@ import torch
 from paper.bench.cases import Case, Group, Work
 from paper.training_cost import random_images
 from ppcd.method.schedule import channels_to_prune
-from ppcd.networks.compute import COMPILERS, EXACT, FAST, STRAIGHTFORWARD, ComputeOptions
+from ppcd.networks.compute import EXACT, FAST, STRAIGHTFORWARD, ComputeOptions
 from ppcd.networks.generators import build_generator
 from ppcd.runs import memory
 from ppcd.training.config import RunConfig
@@ -79,7 +79,7 @@ def pair_cases(quick: bool) -> tuple[Case, ...]:
         ("together-bf16", "all and bf16", fast, keep | bf16),
         ("together-compiled-bf16", "all, torch.compile, bf16", replace(fast, compiled=True), keep | bf16),
     ]
-    compiler = bool(os.environ.get("CXX")) or any(map(shutil.which, COMPILERS))
+    compiler = bool(os.environ.get("CXX")) or any(map(shutil.which, ("g++", "clang++")))
     return tuple(
         _case(name, label, common, forms, **settings)
         for name, label, forms, settings in found

@@ -11,7 +11,8 @@ from paper.artifacts.sources import Study
 from paper.claims import check_claims
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.seeds import parse_seeds
-from ppcd.training.profiles import PROFILES, get_profile
+from ppcd.training.config import asked_profile
+from ppcd.training.profiles import PROFILES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    study = Study(get_profile(options.profile).name, tuple(parse_seeds(options.seeds)))
+    study = Study(asked_profile(options.profile).name, tuple(parse_seeds(options.seeds)))
     outcomes = check_claims(study.profile, study.seeds)
     written = write(outcomes, study)
     print(text(outcomes, study))

@@ -15,6 +15,7 @@ from paper.verify.verifying import BENCH, check_pages, verify
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.errors import run_command
+from ppcd.training.config import asked_profile
 from ppcd.training.profiles import PROFILES
 
 ALL = "all"
@@ -38,6 +39,8 @@ def _command(asked: str, scores: bool) -> None:
     torch.set_num_threads(1)  # as the runs were trained and measured
     there = [name for name in PROFILES if paths.results(name).is_dir() and name != NOT_COMMITTED]
     profiles = [*there, *([BENCH] if bench.place().is_file() else [])] if asked == ALL else [asked]
+    if asked not in (ALL, BENCH):
+        asked_profile(asked)
     if not profiles:
         raise PpcdError("there are no results to verify; make reproduce makes them")
     wrong = sum(_show(name, verify(name, _say, scores)) for name in profiles)

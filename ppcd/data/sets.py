@@ -135,7 +135,7 @@ def source_folder(dataset: str, source: Path | str | None = None) -> Path | None
         )
     if dataset == "mnist" or not given or named(dataset, source):
         return None
-    folder = Path(given).expanduser()
+    folder = paths.expanded(given)
     if not folder.is_dir():
         folder = paths.repository() / folder  # typed at the root, used from a notebook's directory
     if not folder.is_dir():
@@ -149,7 +149,7 @@ def source_folder(dataset: str, source: Path | str | None = None) -> Path | None
 def named(dataset: str, source: Path | str | None = None) -> str | None:
     """The name of images, "folder-<12 hex>", where they are given by it and not by a folder; else None."""
     given = source or os.environ.get("PPCD_DATA")
-    if dataset == "mnist" or not given or Path(given).expanduser().is_dir():
+    if dataset == "mnist" or not given or paths.expanded(given).is_dir():
         return None
     name = Path(given).name  # make gives it as a path
     return name if is_name(name) else None

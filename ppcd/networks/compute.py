@@ -4,19 +4,15 @@
 against it. Runs record their profile, whose `fast` says which of `EXACT` and `FAST` they took.
 """
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from os import environ
 
 import torch
 from torch import nn
 
-from ppcd.base import PpcdError
 from ppcd.networks.blocks import GeneratorBlock
 from ppcd.networks.resampling import Resampling
 
-COMPILERS = ("g++", "clang++")
 RECOMPILATIONS = 256  # all blocks of a kind share one code object, and a freezing mask changes a block's shapes
 
 
@@ -33,7 +29,7 @@ class ComputeOptions:
         half_teacher: the teacher of L_CD computes in bf16 where the device has it in hardware. L_CD then differs by
             less than 5e-4 of itself, its gradient's direction by 1 - cos < 2e-5 (three trained pairs of the mnist
             profile, 256 images each).
-        compiled: torch.compile on the residual blocks.
+        compiled: torch.compile on the residual blocks, measured by `make bench`, used by no training.
     """
 
     merged: bool = True
@@ -62,6 +58,8 @@ class ComputeOptions:
                 if isinstance(module, GeneratorBlock):
                     module.shrink = self.shrink
                 if self.compiled:
+                    torch._dynamo.config.recompile_limit = RECOMPILATIONS
+                    torch._dynamo.config.accumulated_recompile_limit = 4 * RECOMPILATIONS
                     module.compile(dynamic=False)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         for parameter in network.parameters():
@@ -79,18 +77,3 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-
-
-def prepare_compiler() -> None:
-    """Let torch.compile keep as many versions of a block as a training needs.
-
-    Raises:
-        PpcdError: there is no C++ compiler.
-    """
-    if not environ.get("CXX") and not any(map(shutil.which, COMPILERS)):
-        raise PpcdError(
-            f"COMPILE=1 needs a C++ compiler, and there is none of {', '.join(COMPILERS)}; install one, name it by "
-            "CXX, or leave COMPILE away"
-        )
-    torch._dynamo.config.recompile_limit = RECOMPILATIONS
-    torch._dynamo.config.accumulated_recompile_limit = 4 * RECOMPILATIONS

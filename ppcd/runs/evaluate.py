@@ -16,8 +16,8 @@ from ppcd.metrics.statistics_files import read_statistics
 from ppcd.runs.named import find_generator
 from ppcd.runs.train import resolve_device
 from ppcd.training import pretrained
-from ppcd.training.config import run_config
-from ppcd.training.profiles import PROFILES, Profile, get_profile
+from ppcd.training.config import asked_profile, run_config
+from ppcd.training.profiles import PROFILES, Profile
 from ppcd.training.recipes import TEACHER
 
 
@@ -43,7 +43,7 @@ def _command(options: argparse.Namespace) -> None:
         known = ", ".join(PROFILES)
         raise PpcdError(f"{options.generator} does not say to which profile it belongs; add --profile, one of: {known}")
     own = named.record or {"profile": options.profile, "seed": 0, "data": None}
-    profile = get_profile(options.profile or own["profile"])
+    profile = asked_profile(options.profile or own["profile"])
     real = None if options.statistics is None else read_statistics(options.statistics)
     generator = pretrained.read(named.path, profile)
     samples = profile.evaluation_samples if options.samples is None else options.samples

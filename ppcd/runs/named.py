@@ -30,7 +30,7 @@ def find_generator(name: str) -> Named:
     Raises:
         PpcdError: there is none, the run is not complete or was changed, or several could be meant.
     """
-    path = Path(name).expanduser()
+    path = paths.expanded(name)
     if path.is_file():
         inside = path.name == GENERATOR and (path.parent / "run.json").is_file()
         return Named(path, read_run(path.parent) if inside else None)

@@ -91,8 +91,10 @@ class Job:
         config, log = self.config, self.config.directory / LOG
         command = [*launcher(self.processes, config.precision), "ppcd", "train"]
         command += ["--profile", config.profile.name, "--recipe", config.recipe.name, "--seed", str(config.seed)]
-        command += ["--device", device, "--precision", config.precision, *["--compile"] * config.compiled]
+        command += ["--device", device, "--precision", config.precision]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        for name in config.without_effect():  # which the command would refuse
+            environment.pop(name, None)
         with paths.writing(config.directory):
             config.directory.mkdir(parents=True, exist_ok=True)
             with log.open("wb") as file:

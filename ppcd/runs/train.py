@@ -32,7 +32,7 @@ from ppcd.runs.score_curve import BEST, CURVE, Best, make_score
 from ppcd.stopping import describe_stop
 from ppcd.training import distributed as processes
 from ppcd.training import pretrained
-from ppcd.training.config import RunConfig, run_config
+from ppcd.training.config import RunConfig, asked_profile, run_config
 from ppcd.training.distributed import ALONE, Processes
 from ppcd.training.recipes import RECIPES, TEACHER
 
@@ -258,7 +258,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--precision", choices=processes.PRECISIONS, help="of forward passes; under accelerate its own")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
-    parser.add_argument("--compile", action="store_true", help="torch.compile on the blocks, for trainings of hours")
     options = parser.parse_args(arguments)
     return run_command(lambda: _command(options), "the same command goes on")
 
@@ -267,7 +266,9 @@ def _command(options: argparse.Namespace) -> None:
     together, device, precision = processes.join(options.device)
     device = resolve_device(device)
     asked = options.precision or (precision if precision != "no" else None)
-    config = run_config(options.profile, options.recipe, options.seed, options.alpha, asked, options.compile or None)
+    config = run_config(asked_profile(options.profile), options.recipe, options.seed, options.alpha, asked)
+    if "PPCD_TEACHER" in config.without_effect():
+        raise PpcdError(f"PPCD_TEACHER has no effect on recipe {config.recipe.name!r}, which has no teacher; unset it")
     if options.dry_run:
         if together.is_main:
             print(Run(config).describe())

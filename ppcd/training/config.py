@@ -14,7 +14,7 @@ from ppcd.records import canonical_hash
 from ppcd.seeds import MOST_SEED
 from ppcd.training import methods, pretrained
 from ppcd.training.distributed import check_precision
-from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.profiles import PROFILES, Profile, get_profile
 from ppcd.training.recipes import TEACHER, Recipe, check_alpha, get_recipe
 
 METHOD_VERSION = 1  # raised when a change of the training or evaluation code changes results
@@ -44,7 +44,6 @@ class RunConfig:
     data_identity: str  # data.identity
     precision: str = "no"  # of forward passes in training: "no" (float32) or "bf16"
     pretrained: str | None = None  # pretrained.identity; None: the teacher is trained here
-    compiled: bool = False  # torch.compile on the blocks
 
     @property
     def adopted(self) -> bool:
@@ -75,8 +74,6 @@ class RunConfig:
             resolved["precision"] = self.precision
         if self.pretrained is not None and (teacher or self.adopted):
             resolved["pretrained"] = self.pretrained
-        if self.compiled and not self.adopted:
-            resolved["compiled"] = True
         return resolved
 
     @property
@@ -87,7 +84,7 @@ class RunConfig:
     @property
     def forms(self) -> ComputeOptions:
         """How the training computes."""
-        return replace(FAST if self.profile.fast else EXACT, compiled=self.compiled)
+        return FAST if self.profile.fast else EXACT
 
     @property
     def iterations(self) -> int:
@@ -112,6 +109,11 @@ class RunConfig:
         if not self.recipe.needs_teacher:
             return None
         return replace(self, recipe=get_recipe(TEACHER))
+
+    def without_effect(self) -> list[str]:
+        """Variables of the environment that say nothing of this run, whatever they say of others (`run_config`)."""
+        names = [] if takes_images(self.profile) else ["PPCD_DATA"]
+        return names if self.pretrained is None or "pretrained" in self.resolved() else [*names, "PPCD_TEACHER"]
 
     def load_data(self) -> data.ImageSet:
         """The images of this run.
@@ -140,19 +142,17 @@ def run_config(
     seed: int,
     alpha: float | None = None,
     precision: str | None = None,
-    compiled: bool | None = None,
 ) -> RunConfig:
     """The configuration of a run, every part of it checked.
 
     The environment names the rest, for all runs alike: PPCD_DATA the images, PPCD_TEACHER the file of a teacher that
-    was trained elsewhere, PPCD_PRECISION the precision, PPCD_COMPILE=1 torch.compile.
+    was trained elsewhere, PPCD_PRECISION the precision.
 
     Args:
         profile, recipe: names, or objects.
         seed: 0 to `seeds.MOST_SEED`.
         alpha: for a recipe given by name, instead of its default.
         precision: of the training's forward passes, "no" or "bf16"; None: PPCD_PRECISION, or "no".
-        compiled: torch.compile on the residual blocks; None: PPCD_COMPILE, or not.
 
     Raises:
         PpcdError: one line that says what was expected.
@@ -167,19 +167,50 @@ def run_config(
         recipe = get_recipe(recipe, alpha)
     elif alpha not in (None, recipe.alpha):
         raise PpcdError(f"alpha {alpha} was given beside a recipe object, whose alpha is {recipe.alpha}; set it there")
+    _refuse_borrowed(profile, PROFILES.get(profile.name))
+    _refuse_borrowed(recipe, _known_recipe(recipe.name))
     identity = data.identity(profile.dataset, images_per_class=profile.images_per_class, lately=True)
     precision = check_precision(precision or os.environ.get("PPCD_PRECISION") or "no")
-    if compiled is None:
-        compiled = _switch("PPCD_COMPILE")
-    return RunConfig(profile, recipe, seed, identity, precision, pretrained.identity(), compiled)
+    return RunConfig(profile, recipe, seed, identity, precision, pretrained.identity())
 
 
-def _switch(name: str) -> bool:
-    """A variable of the environment that is on or off."""
-    value = os.environ.get(name) or "0"
-    if value not in ("0", "1"):
-        raise PpcdError(f"{name} must be 1 (yes) or 0 (no); got {value!r}")
-    return value == "1"
+def _known_recipe(name: str) -> Recipe | None:
+    try:
+        return get_recipe(name)
+    except PpcdError:
+        return None
+
+
+def _refuse_borrowed(given: Profile | Recipe, known: Profile | Recipe | None) -> None:
+    """Two configurations of one name would share folders and rows of tables."""
+    if known is not None and given != known:
+        kind = type(given).__name__.lower()
+        other = [each.name for each in fields(known) if getattr(given, each.name) != getattr(known, each.name)]
+        raise PpcdError(
+            f"ppcd has a {kind} {given.name!r}, and this one differs from it in {', '.join(other)}; give yours its "
+            f"own name: replace({kind}, name=...)"
+        )
+
+
+def asked_profile(name: str) -> Profile:
+    """The profile that a command or a notebook was asked for.
+
+    Raises:
+        PpcdError: there is none of that name, or PPCD_DATA is set and has no effect on it.
+    """
+    profile = get_profile(name)
+    if not takes_images(profile) and os.environ.get("PPCD_DATA"):
+        others = ", ".join(each.name for each in PROFILES.values() if takes_images(each))
+        raise PpcdError(
+            f"PPCD_DATA (make: DATA=) has no effect at profile {name}, whose images come with a package; unset it, or "
+            f"take one of the profiles {others}"
+        )
+    return profile
+
+
+def takes_images(profile: Profile) -> bool:
+    """Whether its images may be the user's own."""
+    return profile.dataset != "mnist"
 
 
 def runs_root(profile: str | Profile) -> Path:

@@ -27,7 +27,7 @@ def source() -> Path | None:
     given = os.environ.get("PPCD_TEACHER")
     if not given:
         return None
-    path = Path(given).expanduser()
+    path = paths.expanded(given)
     path = path if path.is_file() else paths.repository() / path  # typed at the root, used from a notebook's directory
     if not path.is_file():
         raise PpcdError(

@@ -1,6 +1,7 @@
 """Profiles: what data, how big, how long. The same code and notebooks run at every one of them."""
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 from ppcd.base import PpcdError
@@ -23,9 +24,25 @@ class Budget:
         return self.batch_size * self.accumulations
 
 
+def check_name(name: str, what: str) -> None:
+    """Folders are called so.
+
+    Raises:
+        PpcdError: it holds anything but letters, digits, `-`, `_` and, between them, `.`.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*", name, re.ASCII):
+        raise PpcdError(
+            f"{what} cannot be called {name!r}: a folder gets its name; take letters, digits, - and _ (and . inside)"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One budget. Widths multiply the architecture tables (`ppcd.networks.generators.CHANNELS`)."""
+    """One budget. Widths multiply the architecture tables (`ppcd.networks.generators.CHANNELS`).
+
+    Raises:
+        PpcdError: the name cannot be that of a folder.
+    """
 
     name: str
     purpose: str
@@ -66,6 +83,9 @@ class Profile:
         None  # of the labels, one of ppcd.metrics.evaluators.JUDGES; None: a small classifier of the data
     )
     default_mask_rule: str = "gradual"  # of recipes that name none
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "a profile")
 
     def budget(self, teacher: bool) -> Budget:
         """Of the teacher, or of any other training."""

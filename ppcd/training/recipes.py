@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from ppcd.base import PpcdError
 from ppcd.training.methods import Baseline, DistillNas, L1Pruning, OutputDistillation, TinyGan
+from ppcd.training.profiles import check_name
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Recipe:
     budget: str | None = None  # of iterations: likewise; None: that of the size
 
     def __post_init__(self) -> None:
+        check_name(self.name, "a recipe")
         for name, known in CHOICES.items():
             value = getattr(self, name)
             if value is not None and value not in known:

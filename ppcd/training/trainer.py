@@ -20,7 +20,7 @@ from ppcd.method.ema import DECLARED, Ema, make_averages
 from ppcd.method.slim import slim
 from ppcd.method.step import Objective, Step
 from ppcd.method.teacher import Teacher
-from ppcd.networks.compute import ComputeOptions, has_bf16, prepare_compiler
+from ppcd.networks.compute import ComputeOptions, has_bf16
 from ppcd.networks.discriminators import Discriminator, build_discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 from ppcd.networks.io import LastState, adam_moments, load_adam_moments
@@ -51,8 +51,7 @@ class Trainer(Step):
 
     Raises:
         PpcdError: a recipe that distils without a teacher, or with one of other classes or resolution; one that needs
-            the teacher's discriminator without it; a batch that the processes cannot share; compiled forms without a
-            compiler, or of several processes.
+            the teacher's discriminator without it; a batch that the processes cannot share.
     """
 
     def __init__(
@@ -73,10 +72,6 @@ class Trainer(Step):
                 f"recipe {recipe.name!r} needs the weights and the discriminator that its teacher ended with"
             )
         self.forms = forms or config.forms
-        if self.forms.compiled:
-            if processes.count > 1:
-                raise PpcdError("compiled blocks are for one process; leave COMPILE away, or PROCESSES")
-            prepare_compiler()
         self.budget = profile.budget(recipe.teacher_budget)
         self.total, self.pieces = self.budget.iterations, self.budget.accumulations
         check_share(self.budget.batch_size, processes.count)
