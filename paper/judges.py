@@ -11,7 +11,6 @@ from ppcd.metrics.evaluators import Evaluators, get_evaluators
 from ppcd.metrics.features import Backbone
 from ppcd.metrics.sampling import sample_images
 from ppcd.training.config import run_config
-from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import TEACHER
 
 TIMES = 10  # "We thus run each method 10 times for a fair comparison" (section 4.3)
@@ -23,8 +22,8 @@ def get_judges(profile: str, device: str = "cpu") -> tuple[ImageSet, Evaluators]
     Raises:
         PpcdError: unknown profile, or its data or its backbone is not to be had.
     """
-    budget = get_profile(profile)
-    data = run_config(profile, TEACHER, 0).load_data()
+    config = run_config(profile, TEACHER, 0)
+    data, budget = config.load_data(), config.profile
     return data, get_evaluators(data, budget.backbone, budget.classifier_epochs, device, judge=budget.judge)
 
 

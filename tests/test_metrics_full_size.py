@@ -212,7 +212,7 @@ def test_accuracy_of_the_judge_is_measured_once_and_shows_a_wrong_order(
 
 
 def test_judges_that_cannot_judge(data: ImageSet, fresh_cache: Path) -> None:
-    with pytest.raises(PpcdError, match="knows ImageNet's 1000 classes, but noise-300 has 10") as caught:
+    with pytest.raises(PpcdError, match="knows ImageNet's 1000 classes, but the data have 10") as caught:
         get_evaluators(data, "classifier", 1, judge="efficientnet-lite0")
     assert "\n" not in str(caught.value)
     with pytest.raises(

@@ -15,7 +15,7 @@ from ppcd.runs.named import find_generator
 from ppcd.runs.train import resolve_device
 from ppcd.training import pretrained
 from ppcd.training.config import run_config
-from ppcd.training.profiles import PROFILES, get_profile
+from ppcd.training.profiles import PROFILES, fitted, get_profile
 from ppcd.training.recipes import TEACHER
 
 
@@ -43,6 +43,8 @@ def _command(options: argparse.Namespace) -> None:
     own = named.record or {"profile": options.profile, "seed": 0, "data": None}
     profile = get_profile(options.profile or own["profile"])
     real = None if options.statistics is None else read_statistics(options.statistics)
+    if real is None:
+        profile = fitted(profile)
     generator = pretrained.read(named.path, profile)
     samples = profile.evaluation_samples if options.samples is None else options.samples
     seed = own["seed"] if options.seed is None else options.seed
@@ -52,7 +54,7 @@ def _command(options: argparse.Namespace) -> None:
     else:
         found = evaluate(
             generator,
-            run_config(profile.name, TEACHER, 0).load_data(),
+            run_config(profile, TEACHER, 0).load_data(),
             backbone=profile.backbone,
             samples=samples,
             seed=seed,
