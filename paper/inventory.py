@@ -37,7 +37,7 @@ def _is_current(record: dict[str, Any], profile: Profile) -> bool:
             return False
     written = record["config"]
     config = RunConfig(
-        with_classes(profile, len(record["data"]["classes"])),
+        with_classes(profile, written["profile"]["num_classes"]),
         recipe,
         record["seed"],
         record["data"]["identity"],

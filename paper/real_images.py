@@ -44,10 +44,10 @@ def draw(data: ImageSet, samples: int) -> Int64[Tensor, " drawn"]:
     labels = data.labels[reference_order(len(data))]
     members = [torch.nonzero(labels == label).flatten() for label in range(len(data.classes))]
     share = min(samples // len(members), min(map(len, members)) // 2)
-    if share < (least := fewest_of_each(len(members))):
+    if share < 2:
         raise PpcdError(
             f"{data.identity} has too few images to compare real ones with others: among {len(labels)} of them are "
-            f"{min(map(len, members))} of a class, and {2 * least} of each are needed"
+            f"{min(map(len, members))} of a class, and {2 * fewest_of_each(len(members))} of each are needed"
         )
     return torch.stack([each[-share:] for each in members], dim=1).flatten()
 
