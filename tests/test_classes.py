@@ -15,6 +15,7 @@ from paper.generations import measure_generations
 from paper.inventory import find_runs
 from paper.real_images import ensure_real_images
 from ppcd import paths
+from ppcd.data.archive import get_archive
 from ppcd.runs import evaluate, train
 from ppcd.training.config import run_config
 from ppcd.training.profiles import CIFAR10_LITE, IMAGENET, PROFILES, SMOKE, fitted
@@ -58,6 +59,8 @@ def test_the_folder_says_how_many_classes_there_are(
     assert profile.best_samples == max(500, 2 * classes)
     if images > 4:
         assert run_config("cifar10-lite", "ppcd", 0).resolved()["profile"]["num_classes"] == classes
+        monkeypatch.setenv("PPCD_DATA", str(get_archive(folder, 32).directory))  # of `python -m ppcd prepare`
+        assert len(run_config(OWN, TEACHER, 0).load_data()) == classes * images
     large = fitted(IMAGENET, folder)
     assert (large.num_classes, large.judge, large.classifier_epochs) == (classes, "natural-classifier", 16)
     assert fitted(profile, folder) == profile and fitted(SMOKE) == SMOKE

@@ -202,12 +202,13 @@ def _check_sizes(config: RunConfig) -> None:
     """
     profile, least = config.profile, fewest_samples(config.profile.num_classes)
     for recipe in [each.recipe for each in _trained(config)]:
-        size = (profile.student_width, profile.discriminator_width, profile.dim_z)
+        width, width_of_d, dim_z = profile.student_width, profile.discriminator_width, profile.dim_z
         if recipe.teacher_size:
-            size = (profile.teacher_width, profile.teacher_discriminator_width, profile.teacher_dim_z)
-        known = (recipe.generator, profile.resolution, profile.num_classes)
-        check_network(known[0], ARCHITECTURES, *known[1:], size[1])
-        GeneratorConfig(*known, size[0], size[2], spectral_norm=ARCHITECTURES[known[0]].spectral_norm).check()
+            width, width_of_d = profile.teacher_width, profile.teacher_discriminator_width
+            dim_z = profile.teacher_dim_z
+        arch, images = recipe.generator, (profile.resolution, profile.num_classes)
+        check_network(arch, ARCHITECTURES, *images, width_of_d)
+        GeneratorConfig(arch, *images, width, dim_z, spectral_norm=ARCHITECTURES[arch].spectral_norm).check()
         if recipe.needs_teacher and config.pretrained is None and profile.teacher_dim_z > profile.dim_z:
             raise PpcdError(
                 f"the teacher takes {profile.teacher_dim_z} noise entries, more than the student's {profile.dim_z}"
