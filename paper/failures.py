@@ -25,7 +25,6 @@ from ppcd.metrics.cache import Entry, Key, cached
 from ppcd.metrics.evaluators import Evaluators, asked_probability
 from ppcd.metrics.features import Backbone
 from ppcd.metrics.fidelity import reference_order
-from ppcd.metrics.moments import COMPARED
 
 LEAST_PROBABILITY = 0.5
 PERCENTILE = 99.0
@@ -115,10 +114,10 @@ def nearest_distances(
 
 def reference(data: ImageSet, evaluators: Evaluators) -> Reference:
     """The real images that are compared with, and the threshold of each class."""
-    if len(data.classes) * PER_CLASS <= COMPARED:
-        features = evaluators.real.features
-        order = reference_order(len(data))[: len(features)]
-    else:
+    features = evaluators.real.features
+    order = reference_order(len(data))[: len(features)]
+    there, of_each = (torch.bincount(some, minlength=len(data.classes)) for some in (data.labels[order], data.labels))
+    if bool((there < of_each.clamp_max(PER_CLASS)).any()):
         order = first_of_each_class(data.labels, PER_CLASS)
         features = _features(data, order, evaluators.network)
     labels = data.labels[order]

@@ -18,14 +18,15 @@ import torch
 from torch import nn
 
 from paper import measurements
+from paper.judges import get_judges
 from paper.measurements import Content, Record
 from ppcd.base import PpcdError
-from ppcd.data.sets import ImageSet, load_data
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.diversity import Diversity
-from ppcd.metrics.evaluate import DIVERSITY_SEED, check_fit, fewest_samples, measure
-from ppcd.metrics.evaluators import Evaluators, get_evaluators
+from ppcd.metrics.evaluate import DIVERSITY_SEED, check_fit, measure
+from ppcd.metrics.evaluators import Evaluators
 from ppcd.metrics.fidelity import frechet_distance, is_splits
+from ppcd.metrics.sampling import fewest_samples
 from ppcd.networks.io import load_generator
 from ppcd.progress import Progress
 from ppcd.records import GENERATOR, read_run
@@ -35,7 +36,7 @@ from ppcd.runs.pool import count_workers
 from ppcd.runs.train import resolve_device
 from ppcd.stopping import describe_stop, end_processes, start_process
 from ppcd.training.config import RunConfig, runs_root
-from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.profiles import get_profile
 
 VERSION = 1  # of the protocol: raised when a score means something else than before
 FILE = "generations.json"
@@ -77,7 +78,7 @@ def measure_generations(record: Record, device: str = "cpu") -> Content:
     Raises:
         PpcdError: the run was changed, or its data are others now.
     """
-    profile, began = get_profile(record["profile"]), provenance.collect(device)
+    profile, began = record["profile"], provenance.collect(device)
     directory = runs_root(profile) / record["id"]
     record = read_run(directory)
     data, evaluators = _prepared(profile, device)
@@ -106,7 +107,7 @@ def measure_generations(record: Record, device: str = "cpu") -> Content:
         },
         "generations": generations,
     }
-    return measurements.write(profile.name, _file(record), content, began)
+    return measurements.write(profile, _file(record), content, began)
 
 
 def read_generations(record: Record) -> Content | None:
@@ -139,13 +140,7 @@ def _expected_protocol(record: Record) -> dict[str, Any]:
     }
 
 
-@cache
-def _prepared(profile: Profile, device: str) -> tuple[ImageSet, Evaluators]:
-    """The real images and what measures; once per process."""
-    data = load_data(
-        profile.dataset, profile.resolution, images_per_class=profile.images_per_class, num_classes=profile.num_classes
-    )
-    return data, get_evaluators(data, profile.backbone, profile.classifier_epochs, device, judge=profile.judge)
+_prepared = cache(get_judges)  # once per process
 
 
 def ensure_generations(

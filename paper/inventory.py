@@ -6,7 +6,7 @@ from ppcd.base import PpcdError
 from ppcd.records import read_run, read_stop
 from ppcd.training import methods
 from ppcd.training.config import RunConfig, runs_root
-from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.profiles import Profile, get_profile, with_classes
 from ppcd.training.recipes import Recipe, get_recipe
 
 
@@ -37,7 +37,7 @@ def _is_current(record: dict[str, Any], profile: Profile) -> bool:
             return False
     written = record["config"]
     config = RunConfig(
-        profile,
+        with_classes(profile, written["profile"]["num_classes"]),
         recipe,
         record["seed"],
         record["data"]["identity"],

@@ -12,7 +12,6 @@ from ppcd.metrics.features import Backbone
 from ppcd.metrics.sampling import sample_images
 from ppcd.runs.evaluate import images_or_reference
 from ppcd.training.config import run_config
-from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import TEACHER
 
 TIMES = 10  # "We thus run each method 10 times for a fair comparison" (section 4.3)
@@ -27,8 +26,9 @@ def get_judges(profile: str, device: str = "cpu", kept: bool = False) -> tuple[I
     Raises:
         PpcdError: unknown profile, or its data or its backbone is not to be had.
     """
-    budget = get_profile(profile)
-    data = images_or_reference(budget) if kept else run_config(profile, TEACHER, 0).load_data()
+    config = run_config(profile, TEACHER, 0)
+    budget = config.profile
+    data = images_or_reference(budget) if kept else config.load_data()
     return data, get_evaluators(data, budget.backbone, budget.classifier_epochs, device, judge=budget.judge)
 
 

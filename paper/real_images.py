@@ -25,9 +25,10 @@ from ppcd.metrics.fidelity import compare, reference_order
 from ppcd.metrics.moments import without
 from ppcd.metrics.reference import FILE as REFERENCE
 from ppcd.metrics.reference import packed_reference, read_reference
+from ppcd.metrics.sampling import fewest_of_each
 from ppcd.progress import say
 from ppcd.runs import provenance
-from ppcd.training.profiles import get_profile
+from ppcd.training.profiles import fitted, get_profile
 
 Scored = dict[str, dict[str, Any]]  # protocol and scores, as `ppcd.metrics.evaluate.evaluate` returns them
 
@@ -41,14 +42,15 @@ def draw(data: ImageSet, samples: int) -> Int64[Tensor, " drawn"]:
     As many as a generator is measured with, but at most half of the smallest class; the classes take turns.
 
     Raises:
-        PpcdError: fewer than two of a class.
+        PpcdError: too few of a class.
     """
     labels = data.labels[reference_order(len(data))]
     members = [torch.nonzero(labels == label).flatten() for label in range(len(data.classes))]
     share = min(samples // len(members), min(map(len, members)) // 2)
     if share < 2:
         raise PpcdError(
-            f"{data.identity} has too few images to compare real ones with others: four of each class are needed"
+            f"{data.identity} has too few images to compare real ones with others: among {len(labels)} of them are "
+            f"{min(map(len, members))} of a class, and {2 * fewest_of_each(len(members))} of each are needed"
         )
     return torch.stack([each[-share:] for each in members], dim=1).flatten()
 
@@ -100,7 +102,7 @@ def ensure_real_images(profile: str, device: str = "cpu") -> Scored:
     Raises:
         PpcdError: unknown profile, or its data or its backbone is not to be had.
     """
-    budget, began = get_profile(profile), provenance.collect(device)
+    budget, began = fitted(get_profile(profile)), provenance.collect(device)
     data, evaluators = get_judges(profile, device)
     about = {
         "reference_sha256": data.sha256,

@@ -309,21 +309,22 @@ def test_a_remembered_digest_is_made_again_when_a_class_folder_changes_or_a_minu
 ) -> None:
     made: list[Path] = []
 
-    def naming(where: Path) -> str:
+    def naming(where: Path, classes: folders.ClassFiles) -> str:
         made.append(where)
-        return folders.digest(where)
+        return folders.digest(where, classes)
 
     first = folders.remembered(naming, folder)
-    assert folders.remembered(naming, folder) == first == folders.digest(folder) and len(made) == 1
+    assert folders.remembered(naming, folder) == first == (folders.digest(folder), {"cat": 3, "dog": 3})
+    assert len(made) == 1
     save(picture(1), folder / "cat" / "new.png")
     grown = folders.remembered(naming, folder)
-    assert grown == folders.digest(folder) != first
+    assert grown == (folders.digest(folder), {"cat": 4, "dog": 3}) and grown[0] != first[0]
     with (folder / "cat" / "0.png").open("ab") as file:  # the class folder itself stays as it is
         file.write(b"more")
-    assert folders.remembered(naming, folder) == grown != folders.digest(folder)
+    assert folders.remembered(naming, folder) == grown and grown[0] != folders.digest(folder)
     later = time.monotonic() + folders.RECENT
     monkeypatch.setattr(folders.time, "monotonic", lambda: later)
-    assert folders.remembered(naming, folder) == folders.digest(folder)
+    assert folders.remembered(naming, folder)[0] == folders.digest(folder)
 
 
 # CIFAR-10 as torchvision downloads it

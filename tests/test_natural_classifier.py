@@ -11,7 +11,8 @@ from reference import largest_difference, refused
 from ppcd import paths
 from ppcd.data.sets import ImageSet, image_hash, to_float
 from ppcd.metrics import natural
-from ppcd.metrics.evaluators import check_judge, get_evaluators
+from ppcd.metrics.classifier import check_judge
+from ppcd.metrics.evaluators import get_evaluators
 from ppcd.metrics.natural import Member, NaturalClassifier, train_or_load_natural_classifier, whitening
 
 
@@ -99,7 +100,7 @@ def test_what_it_cannot_take_is_refused() -> None:
 def test_it_judges(monkeypatch: pytest.MonkeyPatch) -> None:
     """With another backbone than the judge."""
     data = pictures()
-    check_judge("natural-classifier", data)
+    check_judge("natural-classifier", len(data.classes))
     evaluators = get_evaluators(data, "classifier", 2, judge="natural-classifier")
     assert evaluators.judge.name == "natural-classifier" and evaluators.network.name == "classifier"
     assert 0 <= evaluators.accuracy <= 1

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ppcd.base import PpcdError
-from ppcd.metrics.evaluators import JUDGES
+from ppcd.metrics.classifier import JUDGES
 from ppcd.training.config import run_config
 from ppcd.training.profiles import IMAGENET_IMAGES, PROFILES, Profile, get_profile
 from ppcd.training.recipes import ALPHA, RECIPES, TEACHER, Recipe, check_alpha, get_recipe

@@ -19,7 +19,6 @@ from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
 from ppcd.records import file_hash
 from ppcd.runs.callbacks import Callback, TrainingState
-from ppcd.runs.directory import Run
 from ppcd.runs.finished import finish_generator
 from ppcd.runs.loop import fit
 from ppcd.runs.score_curve import Best, make_score, scored_at
@@ -277,7 +276,5 @@ def test_a_run_keeps_its_best_and_says_so() -> None:
 
 
 def test_too_few_samples_are_refused_before_the_training() -> None:
-    config = run_config(replace(SMOKE, name="own", best_samples=19), "sagan", 0)
     with refused("at least 20 samples", "got 19"):
-        train_run(config, callbacks=[])
-    assert Run(config).state == "absent"
+        run_config(replace(SMOKE, name="own", best_samples=19), "sagan", 0)

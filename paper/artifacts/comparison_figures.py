@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from paper import numbers
-from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
+from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, shown_classes, sign
 from paper.artifacts.sources import Record, Study, generator_of
 from paper.artifacts.tiles import show_tiles
 from paper.judges import TIMES, best_of, get_judges
@@ -46,7 +46,7 @@ def fig3(profile: str, seed: int = 0) -> Figure:
     """
     study = Study(profile, [seed])
     records = {recipe: study.record(recipe) for recipe in numbers.TABLE1_ROWS}
-    labels = LABELS[study.settings.dataset]
+    labels = shown_classes(profile, LABELS, 9)
     names = class_names(profile, list(records.values()), labels)
     evaluators = get_judges(profile)[1] if any(records.values()) else None
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):

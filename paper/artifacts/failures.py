@@ -16,9 +16,8 @@ from paper.artifacts.tiles import show_tiles
 from paper.failures import RULES, Judged
 from paper.judges import get_judges
 from ppcd import paths
-from ppcd.metrics.evaluate import fewest_samples
-from ppcd.metrics.sampling import sample_images
-from ppcd.training.profiles import get_profile
+from ppcd.metrics.sampling import fewest_samples, sample_images
+from ppcd.training.profiles import fitted, get_profile
 from ppcd.training.recipes import RECIPES, TEACHER
 
 SYSTEMS = ("ppcd", TEACHER)
@@ -44,7 +43,7 @@ def judged(profile: str, seeds: Sequence[int]) -> dict[str, Judged | None]:
     Raises:
         PpcdError: unknown profile, or its data or its backbone is not to be had.
     """
-    budget = get_profile(profile)
+    budget = fitted(get_profile(profile))
     records = {recipe: find_records(profile, recipe, seeds) for recipe in SYSTEMS}
     if not any(records.values()):
         return dict.fromkeys((*SYSTEMS, REAL))
@@ -109,11 +108,12 @@ def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | No
     Raises:
         PpcdError: as `judged`.
     """
-    budget = get_profile(profile)
+    budget = fitted(get_profile(profile))
     study = Study(budget.name, tuple(seeds), RECIPES["ppcd"].alpha)
     found = judged(profile, seeds) if found is None else found
     said = {(row["system"], row["rule"]): _said(row) for row in shares(found, profile, seeds).to_dict("records")}
-    names = class_names(profile, [], range(budget.num_classes))
+    records = [record for recipe in SYSTEMS for record in find_records(profile, recipe, seeds)]
+    names = class_names(profile, records, range(budget.num_classes))
     short = max(map(len, names)) <= SHORT
     heads = [name + (": " if short else "\n") for name in names]
     height = (0.86 if short else 0.96) * len(RULES) * len(found) + 1.3

@@ -3,7 +3,7 @@
 import io
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from paper.artifacts import plotted
 from paper.artifacts.sources import NOT_RUN, Record, Study, alpha_suffix, generator_of
 from ppcd import paths
 from ppcd.base import seeded
-from ppcd.training.profiles import get_profile
+from ppcd.training.profiles import fitted, get_profile
 from ppcd.training.recipes import RECIPES, TEACHER
 
 DPI = 150
@@ -40,11 +40,11 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "image.cmap": "gray",
 }
-# Six fixed classes for each data set, as the paper has six for ImageNet.
 CLASSES = {
     "mnist": tuple("0123456789"),
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 }
+# Six fixed classes for each data set, as the paper has six for ImageNet.
 FIGURE5_LABELS = {"mnist": (0, 2, 3, 5, 7, 8), "cifar10": (0, 1, 3, 4, 7, 8)}
 
 
@@ -114,6 +114,15 @@ def examples(
     return (images.clamp(-1, 1) + 1) / 2
 
 
+def shown_classes(profile: str, fixed: Mapping[str, Sequence[int]], count: int) -> tuple[int, ...]:
+    """The fixed classes of the profile's data set; where its images have no such classes, the first `count` of them."""
+    budget = fitted(get_profile(profile))
+    labels = fixed.get(budget.dataset, ())
+    if labels and max(labels) < budget.num_classes:
+        return tuple(labels)
+    return tuple(range(min(count, budget.num_classes)))
+
+
 def class_names(profile: str, records: Sequence[Record | None], labels: Sequence[int]) -> list[str]:
     """Names of the classes: those in the runs' records, else the data set's own."""
     known = next((record["data"]["classes"] for record in records if record is not None), None)
@@ -134,7 +143,7 @@ def fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> Fi
     study = Study(profile, [seed], alpha)
     rows = {TEACHER: RECIPES[TEACHER].title} | numbers.TABLE3_ROWS
     records = [study.record(recipe) for recipe in rows]
-    labels = FIGURE5_LABELS[study.settings.dataset]
+    labels = shown_classes(study.profile, FIGURE5_LABELS, 6)
     names, z = class_names(profile, records, labels), example_noise(profile, seed, len(labels))
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         height = 0.85 * len(rows) + 0.5

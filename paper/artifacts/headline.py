@@ -13,7 +13,17 @@ from matplotlib.figure import Figure
 
 from paper import numbers
 from paper.artifacts.comparison_figures import LABELS
-from paper.artifacts.figures import STYLE, class_names, example_noise, examples, new_figure, not_run, save, sign
+from paper.artifacts.figures import (
+    STYLE,
+    class_names,
+    example_noise,
+    examples,
+    new_figure,
+    not_run,
+    save,
+    shown_classes,
+    sign,
+)
 from paper.artifacts.render import plain_markdown, write_number
 from paper.artifacts.rows import score_names
 from paper.artifacts.sources import NOT_RUN, Record, Study, data_note, find_record
@@ -103,7 +113,7 @@ def figure(profile: str, seed: int = 0) -> Figure:
     """
     study = Study(get_profile(profile).name, (seed,), numbers.TABLE1_ALPHA)
     records = {recipe: find_record(profile, recipe, seed) for recipe in (TEACHER, "ppcd")}
-    labels = LABELS[get_profile(profile).dataset]
+    labels = shown_classes(profile, LABELS, 9)
     names, z = class_names(profile, list(records.values()), labels), example_noise(profile, seed, len(labels))
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         drawn = new_figure(6.4, 1.75, constrained=False)

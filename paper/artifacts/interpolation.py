@@ -11,20 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from paper.artifacts.figures import STYLE, class_names, examples, new_figure, not_run, save, sign
+from paper.artifacts.figures import STYLE, class_names, examples, new_figure, not_run, save, shown_classes, sign
 from paper.artifacts.sources import Record, Study, find_record, generator_of
 from paper.artifacts.tiles import show_tiles
 from paper.interpolation import between_classes, slerp
 from ppcd.metrics.sampling import draw_noise
-from ppcd.training.profiles import get_profile
+from ppcd.training.profiles import fitted, get_profile
 from ppcd.training.recipes import RECIPES, TEACHER
 
 SYSTEMS = ("ppcd", TEACHER)
 NOISES = 4  # fixed noise vectors of Figure 6, and rows of Figure 7
 LONGEST_LABEL = 6  # characters above an image of Figure 6 that leave its neighbours' alone; longer ones are slanted
 STEPS = 7  # from the one end to the other, both included
-# Pairs of Figure 6, and classes of Figure 7. Digits: pairs that share strokes, and classes that do not.
-PAIRS = {"mnist": ((3, 8), (4, 9)), "cifar10": ((3, 5), (1, 9)), "imagenet": ((235, 281), (984, 985))}
+# Two pairs of Figure 6, and classes of Figure 7. Digits: pairs that share strokes, and classes that do not.
+PAIRS = {"mnist": (3, 8, 4, 9), "cifar10": (3, 5, 1, 9), "imagenet": (235, 281, 984, 985)}
 FIXED = {"mnist": (0, 2, 4, 7), "cifar10": (0, 1, 5, 7), "imagenet": (100, 235, 850, 985)}
 
 
@@ -73,8 +73,9 @@ def fig6(profile: str, seed: int = 0) -> Figure:
     Raises:
         PpcdError: unknown profile.
     """
-    budget = get_profile(profile)
+    budget = fitted(get_profile(profile))
     records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
+    ends = shown_classes(profile, PAIRS, 4)
     z, classes = noise(profile, seed, NOISES), range(min(budget.num_classes, 10))
     names = class_names(profile, list(records.values()), range(budget.num_classes))
     blocks: list[tuple[str, list[str], Callable[[Record], Tensor]]] = [
@@ -83,7 +84,7 @@ def fig6(profile: str, seed: int = 0) -> Figure:
             _titles(),
             partial(class_steps, z=z, start=start, end=end),
         )
-        for start, end in PAIRS[budget.dataset]
+        for start, end in zip(ends[::2], ends[1::2], strict=False)
     ]
     every = partial(examples, z=z.repeat_interleave(len(classes), dim=0), labels=[*classes] * NOISES)
     blocks.append(("every class", [names[label] for label in classes], every))
@@ -110,7 +111,7 @@ def fig7(profile: str, seed: int = 0) -> Figure:
     """
     budget = get_profile(profile)
     records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
-    labels = FIXED[budget.dataset]
+    labels = shown_classes(profile, FIXED, 4)
     names = class_names(profile, list(records.values()), labels)
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = new_figure(6.4, 2.5)

@@ -40,7 +40,7 @@ from paper.generations import samples_per_generation
 from paper.intervals import LEVEL, MOST_SEEDS, Contrast
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.training.profiles import get_profile
+from ppcd.training.profiles import fitted, get_profile
 
 RECIPES_OF_CLAIMS = tuple(dict.fromkeys(recipe for claim in CLAIMS for recipe in claim.recipes))  # that they read
 
@@ -287,7 +287,7 @@ def _part_json(part: Part, outcome: PartOutcome | None) -> dict[str, Any]:
 
 def spread_over(study: Study) -> str:
     """What the intervals are over, and of how many images the scores are."""
-    profile = get_profile(study.profile)
+    profile = fitted(get_profile(study.profile))
     few = samples_per_generation(profile.evaluation_samples, profile.num_classes)
     scores = f"scores of {profile.evaluation_samples} images a run, as in the tables; leakage of ten times {few}"
     if len(study.seeds) > 1:

@@ -20,7 +20,7 @@ from paper.verify.scores import check_scores, other_judge
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.data import sets as data
-from ppcd.training.profiles import get_profile
+from ppcd.training.profiles import fitted, get_profile
 
 BENCH = speed.FOLDER  # stands with the names of profiles
 
@@ -61,7 +61,7 @@ def _check_profile(profile: str, say: Callable[[str], None], scores: bool) -> It
         if scores and (reason := other_judge(profile, records, kept=True)):
             raise PpcdError(f"the scores of {profile} cannot be measured again here: {reason}")
         if scores:
-            yield from check_scores(get_profile(profile), records, say)
+            yield from check_scores(fitted(get_profile(profile)), records, say)
     if (results / PAPER_SCALE).is_file():
         yield from _check_paper_scale(profile)
 

@@ -59,6 +59,11 @@ class Archive:
         files = len(self.labels) + len(self.skipped)
         return f"skipped {len(self.skipped)} of {files} images" if self.skipped else ""
 
+    @property
+    def class_sizes(self) -> dict[str, int]:
+        """The number of images of each class."""
+        return dict(zip(self.classes, torch.bincount(self.labels).tolist(), strict=True))
+
     def damaged(self) -> list[str]:
         """Read everything and compare it with the recorded hashes; the damaged parts, as "first-last" image."""
         found, start = [], 0
@@ -82,14 +87,17 @@ def archive_identity(folder: Path) -> str:
     """
     if is_archive(folder):
         return open_archive(folder).identity
-    return f"imagenet-{folders.remembered(folders.listing, folder)[:12]}"
+    return f"imagenet-{folders.remembered(folders.listing, folder)[0][:12]}"
 
 
-def open_archive(directory: Path) -> Archive:
+def open_archive(directory: Path, resolution: int | None = None) -> Archive:
     """Open an archive, which may lie on a read-only disk. Its sizes are checked here, its pixels by `damaged`.
 
+    Args:
+        resolution: that its images must have.
+
     Raises:
-        PpcdError: it is not there, is damaged, or is of another version.
+        PpcdError: it is not there, is damaged, or is of another version or resolution.
     """
     try:
         about = json.loads((directory / ABOUT).read_text())
@@ -105,8 +113,13 @@ def open_archive(directory: Path) -> Archive:
     if about.get("sha256") != _content_hash(about):
         raise PpcdError(f"{directory / ABOUT} is damaged: its hash is another; {AGAIN}")
 
-    counts, resolution = list(about["classes"].values()), about["resolution"]
-    shape = (sum(counts), 3, resolution, resolution)
+    counts, size_of_each = list(about["classes"].values()), about["resolution"]
+    if resolution not in (None, size_of_each):
+        raise PpcdError(
+            f"the images in {directory} were prepared at {size_of_each} px, not {resolution}; "
+            "give the folder of the original images"
+        )
+    shape = (sum(counts), 3, size_of_each, size_of_each)
     if size != np.prod(shape):
         raise PpcdError(f"{directory / IMAGES} is damaged: it has {size} of {np.prod(shape)} bytes; {AGAIN}")
     with warnings.catch_warnings(action="ignore"):  # torch's tensors cannot be read-only, and it says so
@@ -129,13 +142,7 @@ def get_archive(folder: Path, resolution: int) -> Archive:
             is lost.
     """
     if is_archive(folder):
-        archive = open_archive(folder)
-        if archive.images.shape[-1] != resolution:
-            raise PpcdError(
-                f"the images in {folder} were prepared at {archive.images.shape[-1]} px, not {resolution}; "
-                "give the folder of the original images"
-            )
-        return archive
+        return open_archive(folder, resolution)
     identity = archive_identity(folder)
     path = paths.cache() / "data" / f"{identity}-{resolution}px-v{VERSION}"
     with locks.alone(path.with_suffix(".lock"), f"prepares the images of {folder}"), paths.writing(path.parent):

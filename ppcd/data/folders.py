@@ -24,6 +24,8 @@ JUNK = {"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"}  # of archives, file s
 NO_IMAGE = "add some that can, or remove the folder"
 RECENT = 60  # seconds
 
+ClassFiles = dict[str, list[str]]
+
 
 def class_names(folder: Path) -> list[str]:
     """The names of the class folders, sorted.
@@ -38,7 +40,7 @@ def class_names(folder: Path) -> list[str]:
     return names
 
 
-def class_files(folder: Path) -> dict[str, list[str]]:
+def class_files(folder: Path) -> ClassFiles:
     """Class name -> its images, as sorted paths relative to `folder`.
 
     Raises:
@@ -51,15 +53,18 @@ def class_files(folder: Path) -> dict[str, list[str]]:
     return classes
 
 
-def digest(folder: Path) -> str:
+def digest(folder: Path, classes: ClassFiles | None = None) -> str:
     """SHA-256 of the images' relative names and bytes: the same for the same images on every machine.
 
     The bytes are read once for as long as the files' names, sizes and times stay the same.
 
+    Args:
+        classes: of `class_files`, where they are known already.
+
     Raises:
         PpcdError: as class_files.
     """
-    files = [name for names in class_files(folder).values() for name in names]
+    files = [name for names in (classes or class_files(folder)).values() for name in names]
     listing = hashlib.sha256(str(folder.resolve()).encode())
     for name in files:
         try:
@@ -81,14 +86,17 @@ def digest(folder: Path) -> str:
     return content_hash.hexdigest()
 
 
-def listing(folder: Path) -> str:
+def listing(folder: Path, classes: ClassFiles | None = None) -> str:
     """SHA-256 of the images' relative names and sizes, for folders with too many files to read them all.
+
+    Args:
+        classes: of `class_files`, where they are known already.
 
     Raises:
         PpcdError: as class_files.
     """
     sizes = hashlib.sha256()
-    for names in class_files(folder).values():
+    for names in (classes or class_files(folder)).values():
         for name in names:
             try:
                 size = os.stat(f"{folder}/{name}").st_size
@@ -98,8 +106,8 @@ def listing(folder: Path) -> str:
     return sizes.hexdigest()
 
 
-def remembered(naming: Callable[[Path], str], folder: Path) -> str:
-    """`digest` or `listing` of the folder, remembered for up to a minute in this process.
+def remembered(naming: Callable[[Path, ClassFiles], str], folder: Path) -> tuple[str, dict[str, int]]:
+    """`digest` or `listing` of the folder and the number of files of each class, remembered for up to a minute.
 
     Looking at the times of 50,000 files takes half a second, and tables and figures ask for hundreds of runs. A file
     that is added to a class folder, removed or renamed is noticed at once, one whose content changes a minute later.
@@ -109,8 +117,11 @@ def remembered(naming: Callable[[Path], str], folder: Path) -> str:
 
 
 @lru_cache(maxsize=4)
-def _name_of(naming: Callable[[Path], str], folder: Path, changed: tuple[int, ...], minute: int) -> str:
-    return naming(folder)
+def _name_of(
+    naming: Callable[[Path, ClassFiles], str], folder: Path, changed: tuple[int, ...], minute: int
+) -> tuple[str, dict[str, int]]:
+    classes = class_files(folder)
+    return naming(folder, classes), {name: len(files) for name, files in classes.items()}
 
 
 def prepare(folder: Path, resolution: int) -> dict[str, Any]:

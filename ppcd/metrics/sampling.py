@@ -4,6 +4,8 @@ Noise is drawn on the CPU from a separate generator: neither the batch size nor 
 samples of a larger count are those of a smaller one.
 """
 
+import math
+
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from ppcd.base import PpcdError, eval_mode, seeded, weights_dtype
 from ppcd.data.sets import to_uint8
 
 BATCH = 100  # images at a time
+MINIMUM = 16  # images of a set: precision and recall look at the third neighbour, KID halves the set
 CHUNK = 64  # samples whose noise is drawn at once: torch draws the end of a tensor differently
 
 
@@ -28,6 +31,16 @@ def sample_images(
     labels = sample_labels(count, int(G.num_classes))  # type: ignore[arg-type]
     noise = draw_noise(count, int(G.dim_z), seed)  # type: ignore[arg-type]
     return generate(G, noise, labels, batch=batch, device=device), labels
+
+
+def fewest_of_each(num_classes: int) -> int:
+    """How many images of each class a set needs to be measured: two, whose distance is diversity, and 16 in all."""
+    return max(2, math.ceil(MINIMUM / num_classes))
+
+
+def fewest_samples(num_classes: int) -> int:
+    """How many samples the metrics need."""
+    return num_classes * fewest_of_each(num_classes)
 
 
 def sample_labels(count: int, num_classes: int) -> Int64[Tensor, " count"]:

@@ -17,7 +17,7 @@ from ppcd.runs.named import find_generator
 from ppcd.runs.train import resolve_device
 from ppcd.training import pretrained
 from ppcd.training.config import asked_profile, run_config
-from ppcd.training.profiles import PROFILES, Profile
+from ppcd.training.profiles import PROFILES, Profile, fitted
 from ppcd.training.recipes import TEACHER
 
 
@@ -45,6 +45,8 @@ def _command(options: argparse.Namespace) -> None:
     own = named.record or {"profile": options.profile, "seed": 0, "data": None}
     profile = asked_profile(options.profile or own["profile"])
     real = None if options.statistics is None else read_statistics(options.statistics)
+    if real is None:
+        profile = fitted(profile)
     generator = pretrained.read(named.path, profile)
     samples = profile.evaluation_samples if options.samples is None else options.samples
     seed = own["seed"] if options.seed is None else options.seed
@@ -90,7 +92,7 @@ def images_or_reference(profile: Profile, identity: str | None = None) -> ImageS
         kept = find_reference(profile.name, profile.dataset, profile.resolution, profile.backbone, meant)
         if kept is not None:
             return kept
-    return run_config(profile.name, TEACHER, 0).load_data()
+    return run_config(profile, TEACHER, 0).load_data()
 
 
 def _table(found: dict[str, dict[str, Any]]) -> str:

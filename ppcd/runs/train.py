@@ -15,7 +15,7 @@ from ppcd.baselines import trainer_class
 from ppcd.data.sets import ImageSet
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.method.slim import slim
-from ppcd.metrics.evaluate import check_samples, evaluate
+from ppcd.metrics.evaluate import evaluate
 from ppcd.metrics.features import get_backbone
 from ppcd.networks import io as checkpoints
 from ppcd.networks.generators import Generator
@@ -33,7 +33,7 @@ from ppcd.stopping import describe_stop
 from ppcd.training import distributed as processes
 from ppcd.training import pretrained
 from ppcd.training.config import RunConfig, asked_profile, run_config
-from ppcd.training.distributed import ALONE, Processes
+from ppcd.training.distributed import ALONE, Processes, check_share
 from ppcd.training.recipes import RECIPES, TEACHER
 
 HISTORY_ROWS = 250  # rows of history.csv over a whole training
@@ -93,21 +93,35 @@ def train_run(
         first: Sequence[Callback] = [ProgressBar(teacher_config.id, after=config.iterations)]
         train_run(teacher_config, device=device, callbacks=first if callbacks is None else callbacks, together=together)
         callbacks = [ProgressBar(config.id, before=teacher_config.iterations)] if callbacks is None else callbacks
-    with describe_stop(lambda: _stopped(run)), run.lock() if together.is_main else nullcontext():
-        if together.agree(run.state) != "complete":  # somebody else may have had it meanwhile
-            if together.is_main:
-                paths.remove_leftovers(run.directory)
-            before = torch.get_num_threads()
-            torch.set_num_threads(1)  # results do not depend on the cores, and several runs share a machine
-            try:
-                if config.adopted:
-                    _adopt(run, device, together)
-                else:
-                    _train(run, device, callbacks, together)
-            finally:
-                torch.set_num_threads(before)
-        together.wait()
+    with describe_stop(lambda: _stopped(run)):
+        data = _load(config, together)
+        with run.lock() if together.is_main else nullcontext():
+            if together.agree(run.state) != "complete":  # somebody else may have had it meanwhile
+                if together.is_main:
+                    paths.remove_leftovers(run.directory)
+                before = torch.get_num_threads()
+                torch.set_num_threads(1)  # results do not depend on the cores, and several runs share a machine
+                try:
+                    if config.adopted:
+                        _adopt(run, data, device, together)
+                    else:
+                        _train(run, data, device, callbacks, together)
+                finally:
+                    torch.set_num_threads(before)
+            together.wait()
     return run
+
+
+def _load(config: RunConfig, together: Processes) -> ImageSet:
+    """The images, and what else may be refused or has to be downloaded, before there is a run directory."""
+    profile, data = config.profile, config.load_data()
+    if config.adopted:
+        pretrained.load(profile)
+    else:
+        check_share(profile.budget(config.recipe.teacher_budget).batch_size, together.count)
+    if together.is_main and profile.backbone != "classifier":
+        get_backbone(profile.backbone, data)
+    return data
 
 
 def _stopped(run: Run) -> str:
@@ -120,24 +134,20 @@ def _stopped(run: Run) -> str:
     return f"run {run.config.id} was stopped at iteration {progress['iteration']} of {progress['total']} ({last})"
 
 
-def _adopt(run: Run, device: str, together: Processes) -> None:
+def _adopt(run: Run, data: ImageSet, device: str, together: Processes) -> None:
     """Keep and measure a teacher that was trained elsewhere."""
     if not together.is_main:
         return
     config, began = run.config, provenance.collect(device)
-    data = config.load_data()
     generator = slim(pretrained.load(config.profile))
     run.write_file("history.csv", ",".join(HISTORY_COLUMNS) + "\n")
     training: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "images_per_second": None, "last": {}}
     _finish(run, data, {"ema": generator}, device, {"provenance": began, "training": training})
 
 
-def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together: Processes) -> None:
+def _train(run: Run, data: ImageSet, device: str, callbacks: Sequence[Callback] | None, together: Processes) -> None:
     config = run.config
     profile, recipe = config.profile, config.recipe
-    data = config.load_data()
-    if together.is_main and profile.backbone != "classifier":
-        get_backbone(profile.backbone, data)  # what has to be downloaded is missed now, not after days of training
     teacher, teacher_record, origin = _load_teacher(config)
     trainer = trainer_class(recipe)(config, data, teacher, device, together, origin=origin)
     trainer.provenance = provenance.collect(device)
@@ -152,7 +162,6 @@ def _train(run: Run, device: str, callbacks: Sequence[Callback] | None, together
     watchers: list[Callback] = [history, ProgressFile(run.directory), *shown, HealthCheck(trainer, config.id)]
     samples = profile.best_samples
     if samples is not None:
-        check_samples(samples, data)
         score = make_score(data, profile, samples, config.seed, trainer.device)
         watchers.append(Best(trainer, run.directory, score, partial(finish_generator, seed=config.seed), samples))
     if together.is_main:

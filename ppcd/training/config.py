@@ -1,20 +1,27 @@
 """Runs: profile x recipe x seed, named by a hash of all that decides the result, each in its directory."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
+
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.data import sets as data
+from ppcd.data.folders import some
+from ppcd.metrics.classifier import check_judge
+from ppcd.metrics.sampling import fewest_of_each, fewest_samples
 from ppcd.networks.compute import EXACT, FAST, ComputeOptions
+from ppcd.networks.generators import ARCHITECTURES, GeneratorConfig, check_network
 from ppcd.records import canonical_hash
 from ppcd.seeds import MOST_SEED
 from ppcd.training import methods, pretrained
 from ppcd.training.distributed import check_precision
-from ppcd.training.profiles import PROFILES, Profile, get_profile
+from ppcd.training.profiles import PROFILES, Profile, get_profile, with_classes
 from ppcd.training.recipes import TEACHER, Recipe, check_alpha, get_recipe
 
 METHOD_VERSION = 1  # raised when a change of the training or evaluation code changes results
@@ -119,7 +126,8 @@ class RunConfig:
         """The images of this run.
 
         Raises:
-            PpcdError: as data.load_data, or the data are no longer those that the run was asked for with.
+            PpcdError: as data.load_data; the data are no longer those that the run was asked for with; or too few of
+                them can be read.
         """
         profile = self.profile
         images = data.load_data(
@@ -133,6 +141,8 @@ class RunConfig:
                 f"run {self.id} is of {self.data_identity}, but the data are now {images.identity}; "
                 "give the images that it was asked for with (PPCD_DATA)"
             )
+        sizes = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
+        _check_images(self, dict(zip(images.classes, sizes, strict=True)))
         return images
 
 
@@ -143,8 +153,9 @@ def run_config(
     alpha: float | None = None,
     precision: str | None = None,
 ) -> RunConfig:
-    """The configuration of a run, every part of it checked.
+    """The configuration of a run, every part of it checked: also whether images, networks and metrics fit together.
 
+    The number of classes is that of the images, whatever the profile says (`profiles.fitted`).
     The environment names the rest, for all runs alike: PPCD_DATA the images, PPCD_TEACHER the file of a teacher that
     was trained elsewhere, PPCD_PRECISION the precision.
 
@@ -167,11 +178,77 @@ def run_config(
         recipe = get_recipe(recipe, alpha)
     elif alpha not in (None, recipe.alpha):
         raise PpcdError(f"alpha {alpha} was given beside a recipe object, whose alpha is {recipe.alpha}; set it there")
-    _refuse_borrowed(profile, PROFILES.get(profile.name))
+    known = PROFILES.get(profile.name)
+    _refuse_borrowed(profile, known and with_classes(known, profile.num_classes))
     _refuse_borrowed(recipe, _known_recipe(recipe.name))
     identity = data.identity(profile.dataset, images_per_class=profile.images_per_class, lately=True)
+    sizes = data.class_sizes(profile.dataset, profile.resolution, images_per_class=profile.images_per_class)
+    if sizes is not None:
+        profile = with_classes(profile, len(sizes))
     precision = check_precision(precision or os.environ.get("PPCD_PRECISION") or "no")
-    return RunConfig(profile, recipe, seed, identity, precision, pretrained.identity())
+    config = RunConfig(profile, recipe, seed, identity, precision, pretrained.identity())
+    try:
+        _check_sizes(config)
+        if sizes is not None:
+            _check_images(config, sizes)
+    except PpcdError as error:
+        raise PpcdError(f"profile {profile.name}: {error}") from None
+    return config
+
+
+def _trained(config: RunConfig) -> list[RunConfig]:
+    """The run and its teacher, as far as they are trained here."""
+    return [each for each in (config, config.teacher()) if each is not None and not each.adopted]
+
+
+def _check_sizes(config: RunConfig) -> None:
+    """Refuse networks that cannot be built and metrics that cannot measure them.
+
+    Raises:
+        PpcdError: it says which field of the profile is wrong.
+    """
+    profile, least = config.profile, fewest_samples(config.profile.num_classes)
+    for recipe in [each.recipe for each in _trained(config)]:
+        width, width_of_d, dim_z = profile.student_width, profile.discriminator_width, profile.dim_z
+        if recipe.teacher_size:
+            width, width_of_d = profile.teacher_width, profile.teacher_discriminator_width
+            dim_z = profile.teacher_dim_z
+        arch, images = recipe.generator, (profile.resolution, profile.num_classes)
+        check_network(arch, ARCHITECTURES, *images, width_of_d)
+        GeneratorConfig(arch, *images, width, dim_z, spectral_norm=ARCHITECTURES[arch].spectral_norm).check()
+        if recipe.needs_teacher and config.pretrained is None and profile.teacher_dim_z > profile.dim_z:
+            raise PpcdError(
+                f"the teacher takes {profile.teacher_dim_z} noise entries, more than the student's {profile.dim_z}"
+            )
+    if profile.judge is not None:
+        check_judge(profile.judge, profile.num_classes)
+    for name in ("evaluation_samples", "best_samples"):
+        samples = getattr(profile, name)
+        if samples is not None and samples < least:
+            raise PpcdError(
+                f"the metrics need at least {least} samples of {profile.num_classes} classes; "
+                f"got {samples}: raise {name}"
+            )
+
+
+def _check_images(config: RunConfig, sizes: Mapping[str, int]) -> None:
+    """Refuse images that are too few to be trained with or measured: half of them are compared with the others.
+
+    Raises:
+        PpcdError: it names the folder and its classes.
+    """
+    profile, least, total = config.profile, 2 * fewest_of_each(len(sizes)), sum(sizes.values())
+    where = data.source_folder(profile.dataset) or config.data_identity
+    if few := [f"{name} ({size})" for name, size in sizes.items() if size < least]:
+        cut = profile.images_per_class is not None and profile.images_per_class < least
+        way = "raise images_per_class" if cut else "add some, or remove these folders"
+        raise PpcdError(
+            f"with {len(sizes)} classes the metrics need at least {least} images of each; "
+            f"{where} has fewer of {some(few)}: {way}"
+        )
+    batch = max([profile.budget(each.recipe.teacher_budget).batch_size for each in _trained(config)], default=0)
+    if total < batch:
+        raise PpcdError(f"a batch has {batch} images, and {where} only {total}: add some, or take a smaller batch_size")
 
 
 def _known_recipe(name: str) -> Recipe | None:

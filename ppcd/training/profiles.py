@@ -3,8 +3,12 @@
 import math
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ppcd.base import PpcdError
+from ppcd.data.sets import class_sizes
+from ppcd.metrics.classifier import JUDGED_CLASSES, NATURAL, PUBLISHED
+from ppcd.metrics.sampling import fewest_samples
 
 IMAGENET_IMAGES = 1_281_167  # of the training set
 
@@ -49,7 +53,7 @@ class Profile:
     # data
     dataset: str  # "mnist", "cifar10" or "imagenet"
     resolution: int
-    num_classes: int
+    num_classes: int  # a folder of images has its own: see `fitted`
     images_per_class: int | None = None  # None: all
     flip: bool = False  # random horizontal flips
     # networks
@@ -79,9 +83,7 @@ class Profile:
     fast: bool | None = None  # frozen channels leave the computation, fused optimisers: the same but for rounding
     best_samples: int | None = None  # scored at every tenth of the training, to keep the best generator as well
     average_age: float | None = None  # mean age of the average / iterations, in place of ema_decay and ema_start
-    judge: str | None = (
-        None  # of the labels, one of ppcd.metrics.evaluators.JUDGES; None: a small classifier of the data
-    )
+    judge: str | None = None  # of the labels, one of ppcd.metrics.classifier.JUDGES; None: a small classifier
     default_mask_rule: str = "gradual"  # of recipes that name none
 
     def __post_init__(self) -> None:
@@ -247,3 +249,39 @@ def get_profile(name: str) -> Profile:
     if name not in PROFILES:
         raise PpcdError(f"unknown profile {name!r}; expected one of: {', '.join(PROFILES)}")
     return PROFILES[name]
+
+
+def fitted(profile: Profile, images: Path | str | None = None) -> Profile:
+    """The profile with as many classes as its images have: any folder of class folders fits any profile of folders.
+
+    Runs do it themselves (`run_config`). With another name, a folder becomes a profile of its own:
+    `fitted(replace(get_profile("cifar10-lite"), name="flowers"), "path/to/flowers")`.
+
+    Args:
+        images: the folder; None: the one that PPCD_DATA names, or the data set's own images. Where PPCD_DATA names
+            images that are not on this machine, the number of classes stays the profile's.
+
+    Raises:
+        PpcdError: no such folder, or one that cannot serve.
+    """
+    sizes = class_sizes(profile.dataset, profile.resolution, source=images, images_per_class=profile.images_per_class)
+    return profile if sizes is None else with_classes(profile, len(sizes))
+
+
+def with_classes(profile: Profile, num_classes: int) -> Profile:
+    """The profile for images of so many classes, and what follows: the metrics need two samples of each class at least,
+    and a judge that knows ImageNet's classes gives way to a classifier that the images train."""
+    if num_classes == profile.num_classes:
+        return profile
+    least, best = fewest_samples(num_classes), profile.best_samples
+    judge, epochs = profile.judge, profile.classifier_epochs
+    if judge == PUBLISHED and num_classes != JUDGED_CLASSES:
+        judge, epochs = NATURAL, epochs or CIFAR10_LITE.classifier_epochs
+    return replace(
+        profile,
+        num_classes=num_classes,
+        evaluation_samples=max(profile.evaluation_samples, least),
+        best_samples=None if best is None else max(best, least),
+        judge=judge,
+        classifier_epochs=epochs,
+    )
