@@ -29,4 +29,12 @@ def dispatch(package: str, commands: Mapping[str, tuple[str, str]], arguments: S
         hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(commands)}"
         print(f"ppcd: unknown command {name!r}; {hint}", file=sys.stderr)
         return 2
-    return int(import_module(commands[name][0]).main(rest))
+    from ppcd.base import MissingPackage, needs
+
+    try:
+        with needs("artifact"):  # of `paper`; modules of `ppcd` say themselves which extra they need
+            command = import_module(commands[name][0]).main
+    except MissingPackage as missing:
+        print(f"ppcd: {missing}", file=sys.stderr)
+        return 2
+    return int(command(rest))

@@ -6,7 +6,6 @@ merged into its convolution (`ppcd.networks.resampling`). Inputs are `z` [batch,
 holds the format, the configuration of the generator and the version of this package as JSON.
 """
 
-import importlib
 import json
 import tempfile
 import warnings
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import ppcd
-from ppcd.base import PpcdError, seeded
+from ppcd.base import PpcdError, needs, seeded
 from ppcd.method.slim import slim
 from ppcd.networks.blocks import GeneratorBlock
 from ppcd.networks.generators import Generator
@@ -54,7 +53,8 @@ def export_onnx(generator: Generator, path: str | Path) -> None:
         )
     if generator.config.masked:
         raise PpcdError("a generator with masks is not finished; export ppcd.slim(generator)")
-    onnx = _package("onnx")
+    with needs("export"):
+        import onnx
     with tempfile.TemporaryDirectory() as folder:
         traced = Path(folder) / "generator.onnx"
         _trace(generator, traced)
@@ -145,17 +145,10 @@ def onnx_session(path: str | Path) -> Any:
     Raises:
         PpcdError: onnxruntime is missing; its own errors where it cannot read the file.
     """
-    runtime = _package("onnxruntime")
+    with needs("export"):
+        import onnxruntime as runtime
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.enable_mem_pattern = False  # a plan of memory takes 300 MiB more at 128 px and batch 8, and saves no time
     options.log_severity_level = 4  # what fails is raised as well
     return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def _package(name: str) -> Any:
-    """onnx or onnxruntime, which nothing else here needs."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise PpcdError(f"{name} cannot be imported ({error}); `make setup` installs it") from None

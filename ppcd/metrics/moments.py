@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch_fidelity.metric_fid import fid_features_to_statistics
 
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, needs
+
+with needs("metrics"):
+    from torch_fidelity.metric_fid import fid_features_to_statistics
 
 MINIMUM = 16  # samples: precision and recall look at the third neighbour, KID halves the set
 COMPARED = 10_000  # at most; features that KID, precision and recall compare, of either set

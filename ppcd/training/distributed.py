@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, needs
 
 PATIENCE = timedelta(days=2)  # others wait for the first process while it evaluates
 PRECISIONS = ("no", "bf16")
@@ -170,8 +170,9 @@ def join(device: str) -> tuple[Processes, str, str]:
     """
     if not launched():
         return ALONE, device, "no"
-    from accelerate import Accelerator
-    from accelerate.utils import InitProcessGroupKwargs
+    with needs("distributed"):
+        from accelerate import Accelerator
+        from accelerate.utils import InitProcessGroupKwargs
 
     # Who waits for the others inside a library hears no signal that Python handles; the launcher tells what happened.
     if threading.current_thread() is threading.main_thread():
