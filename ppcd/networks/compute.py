@@ -78,7 +78,7 @@ def has_bf16(device: torch.device) -> bool:
     """Whether the device computes in bf16 faster than in float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
 
 
 def prepare_compiler() -> None:
@@ -92,5 +92,5 @@ def prepare_compiler() -> None:
             f"COMPILE=1 needs a C++ compiler, and there is none of {', '.join(COMPILERS)}; install one, name it by "
             "CXX, or leave COMPILE away"
         )
-    torch._dynamo.config.recompile_limit = RECOMPILATIONS
-    torch._dynamo.config.accumulated_recompile_limit = 4 * RECOMPILATIONS
+    torch._dynamo.config.cache_size_limit = RECOMPILATIONS  # since torch 2.6 an alias of recompile_limit
+    torch._dynamo.config.accumulated_cache_size_limit = 4 * RECOMPILATIONS

@@ -83,7 +83,8 @@ class Processes:
         """The first process's value, on all of them."""
         if self.count == 1:
             return value
-        from accelerate.utils import broadcast_object_list
+        with needs("distributed"):
+            from accelerate.utils import broadcast_object_list
 
         return broadcast_object_list([value])[0]
 
