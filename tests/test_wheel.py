@@ -67,9 +67,7 @@ def needed(names: set[str]) -> set[str]:
     return found
 
 
-def alone(
-    installed: Path, beside: set[str], *arguments: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def alone(installed: Path, beside: set[str], *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A program that finds the installed library, what it asks for, and the distributions `beside`."""
     there = needed(ASKED | beside)
     owners = metadata.packages_distributions().items()
