@@ -96,6 +96,7 @@ def train(results: str) -> None:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     if arguments := sys.argv[1:]:
         train(arguments[0])
     else:
