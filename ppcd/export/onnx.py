@@ -84,9 +84,8 @@ def _trace(generator: Generator, path: Path) -> None:
     images = _Images(network.float())
     z, y = torch.zeros(2, network.dim_z), torch.zeros(2, dtype=torch.long)
     names = ["z", "y", "images"]
-    choice: dict[str, Any] = (
-        {"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}
-    )  # torch 2.4 has no other
+    # torch 2.4 has this exporter alone, and no argument that chooses it
+    choice: dict[str, Any] = {"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}
     with warnings.catch_warnings(action="ignore"):  # the checks of the input's shape are not part of the graph
         torch.onnx.export(
             images, (z, y), str(path), **choice, opset_version=OPSET,
