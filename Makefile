@@ -43,6 +43,7 @@ TAKES_bench       := PARTS QUICK
 TAKES_lab         := LAB DATA TEACHER PRECISION PPCD_PROFILE
 TAKES_test        := TESTS
 TAKES_lint        :=
+TAKES_test-wheel  :=
 TAKES_lock        := UPGRADE
 TAKES_setup       :=
 TAKES_clean       :=
@@ -88,7 +89,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # each target uses all the cores it should by itself
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce smoke report claims why verify paper-scale bench lab test lint lock clean distclean FORCE
+.PHONY: help setup reproduce smoke report claims why verify paper-scale bench lab test test-wheel lint lock clean distclean FORCE
 
 help: ## this list
 	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n\n'
@@ -150,6 +151,9 @@ test: $(TESTED) ## everything the project checks about itself
 $(TESTED): $(READY) requirements-tests.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-tests.txt
 	@touch $@
+
+test-wheel: $(READY) ## the library as a dependency, with the oldest and the newest torch: minutes, 12 GB, not part of test
+	$(PY) tools/wheel.py
 
 lint: $(READY) ## ruff (notebooks too) and the type checker
 	$(PY) -m ruff check

@@ -20,10 +20,29 @@ class PpcdError(Exception):
         return [f"ppcd: {self}"]
 
 
+class MissingPackage(PpcdError, ImportError):
+    """A package that one of ppcd's extras installs is not there."""
+
+
 class TrainingStopped(PpcdError):
     """A training that cannot come to anything; its run says so in run.json, and its last checkpoint is kept."""
 
     kind = "stopped"
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Around the imports of an extra's packages: one line where such a package is missing.
+
+    Raises:
+        MissingPackage: with the command that installs it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in ("ppcd", "paper"):
+            raise
+        raise MissingPackage(f"this needs {error.name}: pip install 'ppcd[{extra}]'") from None
 
 
 def seeded(seed: int) -> torch.Generator:

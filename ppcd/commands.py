@@ -63,4 +63,12 @@ def dispatch(package: str, commands: Mapping[str, tuple[str, str, Sequence[str]]
     if not started_by_us and (line := useless_variable(used, f"python -m {package} {name}")):
         print(f"ppcd: {line}", file=sys.stderr)
         return 2
-    return int(import_module(module).main(rest))
+    from ppcd.base import MissingPackage, needs
+
+    try:
+        with needs("artifact"):  # of `paper`; modules of `ppcd` say themselves which extra they need
+            command = import_module(module).main
+    except MissingPackage as missing:
+        print(f"ppcd: {missing}", file=sys.stderr)
+        return 2
+    return int(command(rest))

@@ -182,7 +182,7 @@ def test_a_missing_package_is_one_line(
     missing: str, generator: Generator, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    with refused(f"{missing} cannot be imported", "make setup"):
+    with refused(f"this needs {missing}: pip install 'ppcd[export]'"):
         if missing == "onnx":
             export_onnx(generator, tmp_path / "g.onnx")
         else:

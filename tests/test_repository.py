@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "requirements.lock").read_text()
 ENVIRONMENT = (ROOT / "environment.yml").read_text()
 TARGETS = ["help", "setup", "reproduce", "smoke", "report", "claims", "why", "lab", "test", "lint", "lock", "clean"]
-TARGETS += ["distclean", "paper-scale", "bench", "verify"]
+TARGETS += ["distclean", "paper-scale", "bench", "verify", "test-wheel"]
 
 
 def tool(name: str) -> ModuleType:
@@ -67,7 +67,8 @@ def unpinned(requirements: list[str], lock: str) -> list[str]:
 
 def direct_requirements() -> list[str]:
     extras = PROJECT["project"]["optional-dependencies"]
-    return PROJECT["project"]["dependencies"] + [item for extra in extras.values() for item in extra]
+    asked = PROJECT["project"]["dependencies"] + [item for extra in extras.values() for item in extra]
+    return [item for item in asked if Requirement(item).name != "ppcd"]
 
 
 def test_conda_environment_is_what_make_lock_writes() -> None:
@@ -103,25 +104,50 @@ def test_dependencies_of_dependencies_are_pinned() -> None:
     assert {name: what for name, what in missing.items() if what} == {}
 
 
-def undeclared(sources: list[str], declared: set[str]) -> set[str]:
-    """Modules that are imported and belong to no declared distribution; own and standard ones aside."""
-    modules = set()
-    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+def imports(source: str) -> set[tuple[str | None, str]]:
+    """What is imported, as (extra, module): the extra that `with needs(extra):` around it names, or None."""
+    tree = ast.parse(source)
+    guarded = {
+        inner: item.context_expr.args[0].value
+        for node in ast.walk(tree) if isinstance(node, ast.With)
+        for item in node.items if ast.unparse(item).startswith("needs('")
+        for inner in ast.walk(node)
+    }  # fmt: skip
+    found = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            modules |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {(guarded.get(node), alias.name.split(".")[0]) for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            modules.add(node.module.split(".")[0])
+            found.add((guarded.get(node), node.module.split(".")[0]))
+    return found
+
+
+def declared(*extras: str) -> set[str]:
+    """The distributions that the library, or it with these extras, asks for."""
+    lists = PROJECT["project"]["optional-dependencies"]
+    asked = [*PROJECT["project"]["dependencies"], *(item for extra in extras for item in lists[extra])]
+    own = [inner for each in map(Requirement, asked) if each.name == "ppcd" for inner in each.extras]
+    return {canonicalize_name(Requirement(item).name) for item in asked} | (declared(*own) if own else set())
+
+
+def undeclared(sources: list[str], *extras: str) -> set[str]:
+    """Modules that are imported and belong to no declared distribution; own and standard ones aside."""
     owners = metadata.packages_distributions()
-    own = {"ppcd", *PROJECT["tool"]["setuptools"]["py-modules"]}
-    third_party = modules - own - sys.stdlib_module_names
-    return {module for module in third_party if not declared & set(map(canonicalize_name, owners.get(module, [])))}
+    own = {"ppcd", "paper", *PROJECT["tool"]["setuptools"]["py-modules"]} | sys.stdlib_module_names
+    return {
+        module
+        for extra, module in set[tuple[str | None, str]]().union(*map(imports, sources))
+        if module not in own
+        and not declared(*extras, *([extra] if extra else [])) & set(map(canonicalize_name, owners.get(module, [])))
+    }
 
 
-def test_what_the_library_imports_is_declared() -> None:
-    declared = {canonicalize_name(Requirement(item).name) for item in PROJECT["project"]["dependencies"]}
-    library = [path.read_text() for path in sorted((ROOT / "ppcd").rglob("*.py"))]
-    assert undeclared(library, declared) == set()
-    assert undeclared([*library, "import os, ppcd\nfrom yaml import load"], declared) == {"yaml"}  # the tests' own
+def test_what_is_imported_is_declared() -> None:
+    library, paper = ([path.read_text() for path in sorted((ROOT / name).rglob("*.py"))] for name in ("ppcd", "paper"))
+    assert undeclared(library) == set()
+    assert undeclared([*paper, (ROOT / "ppcd_papermill.py").read_text()], "artifact") == set()
+    bad = ["import os, ppcd, lpips", "with needs('metrics'):\n    import lpips, torch, onnx", "from yaml import load"]
+    assert undeclared([*library, *bad]) == {"lpips", "onnx", "yaml"}
 
 
 # --- make ---------------------------------------------------------------------------------------------

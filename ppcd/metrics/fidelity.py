@@ -6,19 +6,21 @@ part of the protocol.
 """
 
 import torch
-import torch_fidelity as names
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch_fidelity.metric_fid import fid_statistics_to_metric
-from torch_fidelity.metric_isc import isc_features_to_metric
-from torch_fidelity.metric_kid import kid_features_to_metric
-from torch_fidelity.metric_prc import prc_features_to_metric
 
-from ppcd.base import seeded
+from ppcd.base import needs, seeded
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import Entry, Key, cached
 from ppcd.metrics.features import Backbone
 from ppcd.metrics.moments import COMPARED, Moments, Statistics, statistics
+
+with needs("metrics"):
+    import torch_fidelity as names
+    from torch_fidelity.metric_fid import fid_statistics_to_metric
+    from torch_fidelity.metric_isc import isc_features_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
+    from torch_fidelity.metric_prc import prc_features_to_metric
 
 VERSION = 2  # raised when reference statistics are computed differently
 REFERENCE_IMAGES = 50_000  # at most; statistics of the Fréchet distance

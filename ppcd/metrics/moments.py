@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch_fidelity.metric_fid import fid_features_to_statistics
 
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, needs
 from ppcd.metrics.sampling import MINIMUM
+
+with needs("metrics"):
+    from torch_fidelity.metric_fid import fid_features_to_statistics
 
 COMPARED = 10_000  # at most; features that KID, precision and recall compare, of either set
 

@@ -5,9 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torchvision.utils import make_grid, save_image
 
-from ppcd.base import named_generator
+from ppcd.base import named_generator, needs
 from ppcd.method.ema import recompute_batch_statistics
 from ppcd.method.slim import slim
 from ppcd.metrics.complexity import CONVENTION, block_params, complexity
@@ -35,6 +34,8 @@ def finish_generator(generator: Generator, seed: int) -> Generator:
 
 def sample_grid(generator: Generator, seed: int, device: str, columns: int = 10) -> bytes:
     """A PNG: a row for each of the first ten classes, the same noise in every row."""
+    with needs("metrics"):
+        from torchvision.utils import make_grid, save_image
     classes = min(10, generator.num_classes)
     z = torch.randn(columns, generator.dim_z, generator=named_generator(seed, "samples")).repeat(classes, 1)
     y = torch.arange(classes).repeat_interleave(columns)

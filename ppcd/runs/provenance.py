@@ -97,7 +97,7 @@ def instructions() -> str:
 
     A training on processors of one name ends with other weights where this differs.
     """
-    able = torch.cpu.get_capabilities()
+    able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.4 has none
     extensions = {"avx512_bf16": "bf16", "amx_bf16": "AMX"}
     return " ".join(
         [torch.backends.cpu.get_cpu_capability(), *(short for name, short in extensions.items() if able.get(name))]

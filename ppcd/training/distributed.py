@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ppcd.base import PpcdError
+from ppcd.base import PpcdError, needs
 
 PATIENCE = timedelta(days=2)  # others wait for the first process while it evaluates
 PRECISIONS = ("no", "bf16")
@@ -83,7 +83,8 @@ class Processes:
         """The first process's value, on all of them."""
         if self.count == 1:
             return value
-        from accelerate.utils import broadcast_object_list
+        with needs("distributed"):
+            from accelerate.utils import broadcast_object_list
 
         return broadcast_object_list([value])[0]
 
@@ -170,8 +171,9 @@ def join(device: str) -> tuple[Processes, str, str]:
     """
     if not launched():
         return ALONE, device, "no"
-    from accelerate import Accelerator
-    from accelerate.utils import InitProcessGroupKwargs
+    with needs("distributed"):
+        from accelerate import Accelerator
+        from accelerate.utils import InitProcessGroupKwargs
 
     # Who waits for the others inside a library hears no signal that Python handles; the launcher tells what happened.
     if threading.current_thread() is threading.main_thread():

@@ -1,0 +1,65 @@
+"""Tries the library as a dependency (`make test-wheel`): builds the wheel, installs it without extras into clean
+environments, once with the oldest and once with the newest versions that the package index has of what it asks for,
+and compresses a toy network there. Needs uv, which the extra `dev` brings.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ("ppcd", "paper", "ppcd_papermill.py", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
+RESOLUTIONS = {"oldest": "lowest-direct", "newest": "highest"}
+NEEDED_GIGABYTES = 12  # one environment at a time and the files it is made of, most of it CUDA libraries
+
+
+def build(folder: Path) -> Path:
+    """The wheel, built in an empty folder from a copy of the sources: an earlier build cannot leave anything in it."""
+    copy = folder / "sources"
+    copy.mkdir()
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy)
+    lines = run([sys.executable, "-c", BUILD, str(folder)], copy).splitlines()
+    return folder / lines[-1]
+
+
+def run(command: list[str], folder: Path) -> str:
+    """What a command prints."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"wheel: {' '.join(command[:5])} ... failed:\n{done.stderr or done.stdout}")
+    return done.stdout
+
+
+def main() -> None:
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    with tempfile.TemporaryDirectory(prefix="ppcd-wheel-") as name:
+        folder = Path(name)
+        if (free := shutil.disk_usage(folder).free / 2**30) < NEEDED_GIGABYTES:
+            sys.exit(f"wheel: {folder.parent} needs {NEEDED_GIGABYTES} GB; {free:.1f} GB are free (TMPDIR moves it)")
+        wheel = build(folder)
+        uv = [sys.executable, "-m", "uv", "--quiet", "--cache-dir", str(folder / "cache")]
+        for which, resolution in RESOLUTIONS.items():
+            began, environment = time.monotonic(), folder / which
+            python = str(environment / "bin" / "python")
+            run([*uv, "venv", "--python", sys.executable, str(environment)], folder)
+            options = ["--python", python, "--resolution", resolution, "--only-binary", ":all:"]
+            run([*uv, "pip", "install", *options, str(wheel), *asked], folder)
+            installed = time.monotonic()
+            said = run([python, str(ROOT / "tests" / "wheel_programs.py")], folder).splitlines()[-1]
+            print(f"wheel: {which}: {said}; installed in {installed - began:.0f} s, ", end="")
+            print(f"compressed in {time.monotonic() - installed:.0f} s", flush=True)
+            shutil.rmtree(environment)
+
+
+if __name__ == "__main__":
+    main()
