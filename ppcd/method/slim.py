@@ -141,7 +141,9 @@ def _work_out(module: nn.Module, done: set[nn.Module], for_training: bool) -> No
 
 
 def _forget(module: Any) -> None:
-    """Leave nothing of this library behind: a slim network can be loaded where it is not."""
+    """Leave nothing of this library behind, nor accelerate's autocast: a slim network can be loaded without them."""
+    if "_original_forward" in vars(module):
+        del module.forward, module._original_forward
     for name in (
         "pp_res_branches",
         "pp_res_stages",
