@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from foreign import Block, ChunkedGenerator, EmbeddingNorm, ManyReaders, Toy
 from test_compressor import STEPS, batch, train
 from test_prunable import BRANCHES, close, inputs, mimicry, trained
@@ -54,9 +53,7 @@ def test_same_images_with_a_slim_stream(network: str) -> None:
     assert torch.equal(ppcd.load_slim(make(), small.state_dict())(*z_y), small(*z_y))
 
 
-@pytest.mark.parametrize(
-    "network", ["biggan-64", "sagan-32", "sagan-hier-32", "sngan-32", "tinygan-32"]
-)
+@pytest.mark.parametrize("network", ["biggan-64", "sagan-32", "sagan-hier-32", "sngan-32", "tinygan-32"])
 def test_networks_of_this_project(network: str, tmp_path: Path) -> None:
     arch, resolution = network.rsplit("-", 1)
     z_y = inputs(15, batch=1) if resolution == "64" else inputs(16)
@@ -79,7 +76,7 @@ def test_a_whole_compression(capsys: pytest.CaptureFixture[str]) -> None:
     teacher = trained(Toy(), *inputs())
     student = ppcd.prunable(copy.deepcopy(teacher), BRANCHES, inputs=inputs(), stream=True)
     plain = ppcd.prunable(copy.deepcopy(teacher), BRANCHES, inputs=inputs())
-    with_stream, without = capsys.readouterr().out.splitlines()
+    with_stream, _ = capsys.readouterr().out.splitlines()
     assert with_stream.startswith("Toy: 4,391 parameters and 537,344 MACs; at alpha 0.7 8.70 times fewer parameters")
     compressor = ppcd.Compressor(student, teacher, alpha=0.7, iterations=STEPS)
     train(student, compressor)

@@ -59,15 +59,15 @@ def export_onnx(generator: nn.Module, path: str | Path, inputs: Sequence[Any] | 
         raise PpcdError(f"this exports a torch.nn.Module; got {type(generator).__name__}")
     if masks_of(generator):
         raise PpcdError("a generator with masks is not finished; export ppcd.slim(generator)")
-    ours = isinstance(generator, Generator)
     given = _inputs(generator, 2, seeded(0), inputs)
     onnx = _package("onnx")
     with tempfile.TemporaryDirectory() as folder:
         traced = Path(folder) / "generator.onnx"
         _trace(_merged(generator) if isinstance(generator, Generator) else copied(generator), given, traced)
         model = onnx.load(traced)
-    about = {"format": FORMAT, "version": ppcd.__version__}
-    about |= {"config": generator.config.to_dict()} if ours else {"network": type(generator).__name__}
+    config = generator.config.to_dict() if isinstance(generator, Generator) else None
+    about = {"network": type(generator).__name__} if config is None else {"config": config}
+    about |= {"format": FORMAT, "version": ppcd.__version__}
     onnx.helper.set_model_props(model, {"ppcd": json.dumps(about, sort_keys=True)})
     write_atomic(path, model.SerializeToString(deterministic=True))
 
@@ -100,7 +100,9 @@ def _inputs(network: nn.Module, batch: int, random: torch.Generator, given: Sequ
         raise PpcdError(f"it is not known how {type(network).__name__} is called: give inputs=(z, y), a small batch")
     for name, value in zip(inspect.signature(network.forward).parameters, called.args, strict=False):
         if not isinstance(value, Tensor) or not value.dim():
-            raise PpcdError(f"{type(network).__name__} takes a {type(value).__name__} as {name!r}; an ONNX file, tensors")
+            raise PpcdError(
+                f"{type(network).__name__} takes a {type(value).__name__} as {name!r}; an ONNX file, tensors"
+            )
         if value.is_floating_point() and not _one_hot(value):
             found[name] = torch.randn(batch, *value.shape[1:], generator=random)
         else:

@@ -108,18 +108,24 @@ def detach_stream(network: nn.Module) -> list[tuple[Stage, Tensor]]:
     Raises:
         PpcdError: a mask has not frozen.
     """
-    found = []
+    found: list[tuple[Stage, Tensor]] = []
     for root, owner in list(network.named_modules()):
         for key, stage in getattr(owner, "pp_res_stages", {}).items():
-            mask = owner.get_submodule(STREAM).get_submodule(key)
-            stays = kept(mask, f"{root}.{STREAM}.{key}".strip("."))
-            named = [[f"{root}.{n}".strip(".") for n in part] for part in (stage.writers, stage.carriers, stage.readers)]
-            found.append((Stage(stage.channels, *named, channels_last=stage.channels_last), stays))
+            stays = kept(owner.get_submodule(STREAM).get_submodule(key), f"{root}.{STREAM}.{key}".strip("."))
+            if stays is not None:
+                found.append((_within(root, stage), stays))
         owner._modules.pop(STREAM, None)
         for number, hook in list(owner._forward_hooks.items()):
             if isinstance(hook, StreamMask):
                 del owner._forward_hooks[number]
     return found
+
+
+def _within(root: str, stage: Stage) -> Stage:
+    """A stage of the submodule `root`, its layers named from the whole network."""
+    parts = (stage.writers, stage.carriers, stage.readers)
+    writers, carriers, readers = ([f"{root}.{name}".strip(".") for name in part] for part in parts)
+    return Stage(stage.channels, writers, carriers, readers, stage.channels_last)
 
 
 @torch.no_grad()

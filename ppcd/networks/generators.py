@@ -226,7 +226,8 @@ class Generator(nn.Module):
         hidden = self.config.hidden
         if self.config.masked:
             hidden = tuple((block.conv1.out_channels, block.conv2.out_channels) for block in self.residual_blocks())
-        channels: Any = (self.linear.out_features // BASE**2, *(block.conv_sc.out_channels for block in self.blocks))
+        skips: list[Any] = [block.conv_sc for block in self.blocks]
+        channels = (self.linear.out_features // BASE**2, *(conv.out_channels for conv in skips))
         if channels != table_channels(self.config):  # the stream had masks too
             inner = None if self.attention is None else self.attention.before
             self.config = replace(self.config, channels=channels, attention=inner)
@@ -326,8 +327,7 @@ def build_generator(
             chunk for the first layer and one for each block.
         seed: of the initial weights. A weight depends on the seed and its own name only, so a masked and a
             plain generator of one seed start from the same weights where both have them.
-        hidden: channels of conv1 and conv2 of each block in a PP-Res generator that is narrow from the start; None:
-            the table's.
+        hidden: channels of conv1 and conv2 of each block, in a PP-Res generator that starts narrow; None: the table's.
 
     Raises:
         PpcdError: an argument is impossible; one line says which and what is expected.

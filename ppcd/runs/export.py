@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--network",
         metavar="MODULE:FUNCTION",
         help="for the slim weights of a network of your own: what builds it, without arguments. It returns the network "
-        "at its full size, or (network, (z, y)) where attributes such as dim_z do not tell its inputs. The module is run",
+        "at its full size, or (network, (z, y)) where attributes such as dim_z do not tell its inputs. Its code is run",
     )
     options = parser.parse_args(arguments)
     return run_command(
