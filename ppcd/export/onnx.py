@@ -65,9 +65,11 @@ def export_onnx(generator: nn.Module, path: str | Path, inputs: Sequence[Any] | 
         traced = Path(folder) / "generator.onnx"
         _trace(_merged(generator) if isinstance(generator, Generator) else copied(generator), given, traced)
         model = onnx.load(traced)
-    config = generator.config.to_dict() if isinstance(generator, Generator) else None
-    about = {"network": type(generator).__name__} if config is None else {"config": config}
-    about |= {"format": FORMAT, "version": ppcd.__version__}
+    about: dict[str, Any] = {"format": FORMAT, "version": ppcd.__version__}
+    if isinstance(generator, Generator):
+        about["config"] = generator.config.to_dict()
+    else:
+        about["network"] = type(generator).__name__
     onnx.helper.set_model_props(model, {"ppcd": json.dumps(about, sort_keys=True)})
     write_atomic(path, model.SerializeToString(deterministic=True))
 
