@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ppcd.base import PpcdError
+    from ppcd.export.onnx import export_onnx
     from ppcd.method.blocks import Branch
     from ppcd.method.compressor import Compressor
     from ppcd.method.masks import ChannelMask
@@ -37,6 +38,7 @@ __all__ = [
     "build_discriminator",
     "build_generator",
     "complexity",
+    "export_onnx",
     "load_biggan_pytorch",
     "load_biggan_pytorch_discriminator",
     "load_generator",
@@ -50,6 +52,7 @@ __all__ = [
 
 _MODULES = {
     "ppcd.base": ("PpcdError",),
+    "ppcd.export.onnx": ("export_onnx",),
     "ppcd.networks.biggan_pytorch": (
         "biggan_pytorch_state_dict",
         "load_biggan_pytorch",

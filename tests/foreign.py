@@ -223,3 +223,31 @@ class Attention(nn.Module):
         queries, values = self.theta(x).flatten(2), self.value(x).flatten(2)
         weights = torch.softmax(queries.transpose(1, 2) @ queries, -1)
         return x + self.gamma * (values @ weights).unflatten(2, x.shape[2:])
+
+
+class IdentityBlock(Block):
+    """A block whose input is its skip."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__(width, width, classes, nn.Conv2d, EmbeddingNorm)
+        del self.skip
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        h = self.conv1(F.relu(self.bn1(x, y)))
+        return x + self.conv2(F.relu(self.bn2(h, y)))
+
+
+class ManyReaders(Toy):
+    """A linear layer whose channels come last, a gate, and identity skips: all that a stream can be in one network."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__(width=width)
+        self.blocks.extend([IdentityBlock(width, 3), IdentityBlock(width, 3)])
+        self.squeeze, self.excite = nn.Linear(width, 2), nn.Linear(2, width)
+
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        h = self.first(noise).unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2)
+        for block in self.blocks:
+            h = block(h, labels)
+        gate = torch.sigmoid(self.excite(F.relu(self.squeeze(h.mean((2, 3))))))
+        return self.out(h * gate[:, :, None, None])

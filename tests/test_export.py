@@ -10,8 +10,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from foreign import Toy
 from reference import largest_difference, noise_and_labels, randomise, refused
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from test_prunable import close, inputs, trained
+from torch import Tensor, nn
 
 import ppcd
 from ppcd.baselines.channels import select_channels
@@ -217,3 +220,70 @@ def test_the_command_line(
     monkeypatch.setattr(export, "TOLERANCE", 0.0)
     assert main([str(source), str(target), "--check"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# ------------------------------------------------------------ networks of others
+
+
+def build_foreign() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """What `--network test_export:build_foreign` builds."""
+    return Toy("old spectral norm"), inputs()
+
+
+def build_without_inputs() -> nn.Module:
+    return build_foreign()[0]
+
+
+class Eigenvalues(Toy):
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        return super().forward(noise, labels) + torch.linalg.eigvals(noise[:, :2, None] @ noise[:, None, :2]).real.sum()
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The slim weights of somebody's network."""
+    network, z_y = build_foreign()
+    student = ppcd.prunable(trained(network, *z_y), inputs=z_y)
+    path = tmp_path_factory.mktemp("foreign") / "slim.safetensors"
+    save_file(ppcd.slim(close(student)).state_dict(), path)
+    return path
+
+
+def test_a_network_of_others(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "g.onnx"
+    assert main([str(foreign), str(target), "--network", "test_export:build_foreign", "--check"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("at batch 1, 2, 7")
+    network, z_y = build_foreign()
+    small = ppcd.load_slim(network, load_file(foreign))
+    z, y = inputs(batch=4)
+    (images,) = session(target).run(["images"], {"noise": z.numpy(), "labels": y.numpy()})
+    torch.testing.assert_close(torch.from_numpy(images), small(z, y).detach(), rtol=0, atol=TOLERANCE)
+    assert json.loads(onnx.load(target).metadata_props[0].value)["network"] == "Toy"
+    small.out[2].bias.data += 0.1
+    with refused("does not give this generator's images"):
+        check_onnx(small, target, inputs=z_y)
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ("test_export", "takes MODULE:FUNCTION, for example my_gan:build; got test_export"),
+        ("none_such:build", "--network none_such:build cannot be built: No module named 'none_such'"),
+        ("foreign:Block", "cannot be built: Block.__init__() missing 5 required"),
+        ("builtins:dict", "gave a dict, where a torch.nn.Module is expected"),
+        ("test_export:build_without_inputs", "it is not known how Toy is called"),
+        ("foreign:ChunkedGenerator", "the weights have"),
+    ],
+)
+def test_networks_that_cannot_be_built_are_one_line(
+    network: str, said: str, foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(foreign), str(tmp_path / "g.onnx"), "--network", network]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line and not list(tmp_path.iterdir())
+
+
+def test_what_a_graph_cannot_hold_is_one_line(tmp_path: Path) -> None:
+    with refused("Eigenvalues cannot be written as ONNX"):
+        export_onnx(Eigenvalues(), tmp_path / "g.onnx", inputs=inputs())
+    assert not list(tmp_path.iterdir())

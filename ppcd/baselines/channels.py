@@ -64,5 +64,6 @@ def select_channels(
         result.config,
         channels=tuple(len(kept) for kept in channels),
         hidden=tuple((len(inner), len(out)) for inner, out in zip(hidden, channels[1:], strict=True)),
+        attention=None,
     )
     return result.requires_grad_(True).eval()

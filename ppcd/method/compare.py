@@ -1,7 +1,8 @@
 """Whether two networks compute the same images: what a network is called with, and the comparison."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -90,10 +91,25 @@ def images_of(network: nn.Module, inputs: Example) -> list[Tensor]:
         network = copied(network).float()
     fresh = inputs.fresh(network)
     forked = torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else [])  # every call starts alike
-    with eval_mode(network), forked, torch.autocast(weight.device.type, enabled=False):
+    with eval_mode(network), own_forward(network), forked, torch.autocast(weight.device.type, enabled=False):
         output = network(*fresh.args, **fresh.kwargs)
     outputs = output if isinstance(output, (tuple, list)) else [output]
     return [each for each in outputs if isinstance(each, Tensor)]
+
+
+@contextmanager
+def own_forward(network: Any) -> Iterator[None]:
+    """Without the autocast that accelerate's `prepare` has put around a network's forward."""
+    wrapped = vars(network).get("forward")
+    original = vars(network).get("_original_forward")
+    if wrapped is None or original is None:
+        yield
+        return
+    network.forward = original
+    try:
+        yield
+    finally:
+        network.forward = wrapped
 
 
 def difference(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:

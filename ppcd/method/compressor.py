@@ -17,7 +17,7 @@ from ppcd.method.earlier_rules import MaskRule
 from ppcd.method.masks import channels_to_prune, masks_of
 from ppcd.method.prunable import describe_sizes, reachable, try_slimming
 from ppcd.method.schedule import GradualRule, Importance
-from ppcd.method.slim import branches_of
+from ppcd.method.slim import blocks_of, branches_of
 from ppcd.method.teacher import Teacher
 
 SILENT = 100  # steps in a row whose gradients are not finite: more than a loss scale needs to settle
@@ -106,7 +106,7 @@ class Compressor:
             raise PpcdError("the teacher has masks; it is the network before ppcd.prunable, so prune a copy of it")
         if {id(each) for each in teacher.parameters()} & {id(each) for each in self.network.parameters()}:
             raise PpcdError("teacher and student share weights; ppcd.prunable takes a copy.deepcopy of the teacher")
-        own = list(branches_of(self.network)) or [f"blocks.{i}" for i in range(len(self.network.blocks))]
+        own = blocks_of(self.network)
         blocks, theirs = match_blocks(own, names)
         return Distillation(self.student, Teacher(teacher, normalisation, seed, blocks=theirs), blocks)
 

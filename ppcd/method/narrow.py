@@ -166,6 +166,8 @@ def set_weight(layer: Any, weight: Tensor) -> None:
     if isinstance(layer, nn.ConvTranspose2d):
         layer.in_channels, layer.out_channels = weight.shape[0], weight.shape[1] * layer.groups
     elif isinstance(layer, nn.Conv2d):
+        if layer.groups > 1 and layer.groups == layer.out_channels:  # depthwise
+            layer.groups = len(weight)
         layer.out_channels, layer.in_channels = weight.shape[0], weight.shape[1] * layer.groups
     elif isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = weight.shape

@@ -14,7 +14,8 @@ from ppcd.method.blocks import Branch, attach
 from ppcd.method.compare import SAME, Example, copied, difference, example, images_of, remember
 from ppcd.method.masks import ChannelMask, channels_to_prune, masks_of
 from ppcd.method.narrow import is_convolution, is_norm, narrow_norm, norm_channels, sizes
-from ppcd.method.slim import shrink, slim
+from ppcd.method.slim import blocks_of, shrink, slim
+from ppcd.method.stream import insert_stream
 
 Network = TypeVar("Network", bound=nn.Module)
 OPEN = 0.015  # w of an open mask: m = 1 - 3e-7, and eq. 1 still has a slope in single precision
@@ -26,6 +27,7 @@ def prunable(
     *,
     inputs: Sequence[Any] | None = None,
     alpha: float = 0.7,
+    stream: bool = False,
 ) -> Network:
     """Put PP-Res branches into a trained network; it computes the same images as before.
 
@@ -40,6 +42,7 @@ def prunable(
         inputs: what the network is called with, (z, y) for example, where its attributes do not tell. Where the inputs
             are known, it is tried at once whether the network can become slim.
         alpha: for the line that is printed: what can be saved at this alpha, and at most.
+        stream: beyond the paper: one more mask for each stage of the stream between the blocks (`ppcd.method.stream`).
 
     Returns:
         The network; of this project's ResNet generators a new one.
@@ -60,8 +63,11 @@ def prunable(
         network = insert_branches(
             network, find_branches(network, blocks, tried) if not isinstance(blocks, Mapping) else blocks
         )
+    if stream:
+        insert_stream(network, blocks_of(network), tried, OPEN)
     marked: Any = network
     marked.pp_res_before = size
+    marked._ddp_params_and_buffers_to_ignore = [f"{name}.weight" for name in masks_of(network)]  # the Compressor's
     if tried is not None and before is not None:
         marked.pp_res_example = tried
         if difference(before, images_of(network, tried)) > SAME:
@@ -87,7 +93,6 @@ def insert_branches(network: Network, blocks: Mapping[str, Branch]) -> Network:
         _insert(network.get_submodule(name), branch)
     marked: Any = network
     marked.pp_res_branches = dict(blocks)
-    marked._ddp_params_and_buffers_to_ignore = [f"{name}.weight" for name in masks_of(network)]  # the Compressor's
     network.register_forward_pre_hook(remember, with_kwargs=True)
     return network
 

@@ -15,6 +15,7 @@ from ppcd.base import PpcdError
 from ppcd.method.blocks import MASK, TRANSITION, Branch, detach, kept, set_module
 from ppcd.method.compare import SAME, Example, copied, difference, example, images_of, unwrapped
 from ppcd.method.narrow import narrow, narrow_norm, plain, replace, sizes
+from ppcd.method.stream import detach_stream, hook_of, narrow_stage
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -64,6 +65,7 @@ def shrink(network: Network, for_training: bool = False) -> Network:
         PpcdError: a mask has not frozen.
     """
     network.eval()
+    stages = detach_stream(network)
     for name, branch in branches_of(network).items():
         _slim_branch(network.get_submodule(name), name, branch)
     done: set[nn.Module] = set()
@@ -72,6 +74,8 @@ def shrink(network: Network, for_training: bool = False) -> Network:
         block.slim(name, for_training=for_training)
         done |= {block.conv1, block.bn2, block.conv2, block.transition}
     _work_out(network, done, for_training)
+    for stage, stays in stages:
+        narrow_stage(network, stage, stays, for_training)
     if callable(slimmed := getattr(network, "slimmed", None)):
         slimmed(for_training)
     for module in network.modules():
@@ -86,6 +90,11 @@ def branches_of(network: nn.Module) -> dict[str, Branch]:
         for root, module in network.named_modules()
         for name, branch in getattr(module, "pp_res_branches", {}).items()
     }
+
+
+def blocks_of(network: nn.Module) -> list[str]:
+    """Names of the residual blocks; of a network of this project without named branches, all of them."""
+    return list(branches_of(network)) or [f"blocks.{index}" for index in range(len(getattr(network, "blocks", ())))]
 
 
 def _slim_branch(block: Any, name: str, branch: Branch) -> None:
@@ -132,9 +141,12 @@ def _work_out(module: nn.Module, done: set[nn.Module], for_training: bool) -> No
 
 
 def _forget(module: Any) -> None:
-    """Leave nothing of this library behind: a slim network can be loaded where it is not."""
+    """Leave nothing of this library behind, nor accelerate's autocast: a slim network can be loaded without them."""
+    if "_original_forward" in vars(module):
+        del module.forward, module._original_forward
     for name in (
         "pp_res_branches",
+        "pp_res_stages",
         "pp_res_before",
         "pp_res_example",
         "pp_res_tried",
@@ -167,11 +179,33 @@ def _prove(network: nn.Module, small: nn.Module, inputs: Example, branches: Mapp
         raise
     except Exception as error:  # sizes that do not fit
         line = str(error).splitlines()[0]
+        if any(hasattr(module, "pp_res_stages") for module in network.modules()):
+            raise PpcdError(
+                f"stream=True: the slim network cannot be run at {_failing(small, inputs)} ({line}); where its code "
+                "computes with the width of the stream, the stream must stay as it is: leave stream=True away"
+            ) from None
         raise PpcdError(f"the slim network cannot be run ({line}); {_REGISTER}") from None
     if gap <= SAME:
         return
     where = next((name for name in wide if difference([wide[name]], [narrowed[name]]) > SAME), "outside the branches")
     raise PpcdError(f"the slim network computes other images (they differ by {gap:.1g}), first at {where}; {_REGISTER}")
+
+
+def _failing(network: nn.Module, inputs: Example) -> str:
+    """The innermost module whose forward fails."""
+    running: list[str] = []
+    handles = []
+    for name, module in network.named_modules():
+        handles.append(module.register_forward_pre_hook(lambda m, a, n=name: running.append(n)))
+        handles.append(module.register_forward_hook(lambda m, a, out: running.pop() and None))
+    try:
+        images_of(network, inputs)
+    except Exception:
+        return running[-1] or type(network).__name__
+    finally:
+        for handle in handles:
+            handle.remove()
+    return type(network).__name__
 
 
 _REGISTER = "a norm that is not read rightly can be registered: ppcd.register_norm(type, prune)"
@@ -189,6 +223,8 @@ def _observe(
 
             def note(module: Any, args: Any, output: Tensor, called: str = f"{name}.{layer}") -> None:
                 mask = None if TRANSITION in module._modules else module._modules.get(MASK)
+                if (stream := hook_of(module)) is not None:
+                    output = output[:, stream.indices(output.shape[1])]
                 found[called] = output.clone() if mask is None else output[:, mask.indices].clone()
 
             handles.append(module.register_forward_hook(note))

@@ -19,7 +19,7 @@ from ppcd.method.prunable import insert_branches
 from ppcd.networks.blocks import GeneratorBlock
 from ppcd.networks.initialisation import initialise
 from ppcd.networks.layers import BatchNorm2d, ClassConditionalBatchNorm, Conditional, LayerMaker, SelfAttention
-from ppcd.networks.resampling import Resampling
+from ppcd.networks.resampling import Resampling, straightforward
 from ppcd.networks.separable import SeparableBlock
 
 # Channels of each block's input and of the last block's output, as multiples of the width.
@@ -70,13 +70,12 @@ class GeneratorConfig:
     hidden: tuple[tuple[int, int], ...] | None = None  # channels of conv1 and conv2 of each block, once slim
     spectral_norm: bool = True
     channels: tuple[int, ...] | None = None  # instead of the table's: each block's input and the last one's output
+    attention: int | None = None  # channels before slimming at the attention, which set its inner widths
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; `channels` only where they are not the table's."""
-        values = asdict(self)
-        if self.channels is None:
-            del values["channels"]
-        return values
+        """Plain values; `channels` and `attention` only where they are not the table's."""
+        unused = {name for name in ("channels", "attention") if getattr(self, name) is None}
+        return {name: value for name, value in asdict(self).items() if name not in unused}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "GeneratorConfig":
@@ -145,6 +144,7 @@ class Generator(Conditional):
     """
 
     takes = ("generator", "z")
+    layer_by_layer = straightforward  # for `ppcd.prunable`: within this context each convolution is called as a layer
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class Generator(Conditional):
             for c_in, c_out, pair in zip(channels[:-1], channels[1:], hidden, strict=True)
         )
         after = self.attention_after
-        self.attention = None if after is None else SelfAttention(channels[after + 1], make)
+        self.attention = None if after is None else SelfAttention(channels[after + 1], make, config.attention)
         self.output_norm = BatchNorm2d(channels[-1])
         self.output_conv = make.conv(channels[-1], 3, 3)
 
@@ -228,6 +228,11 @@ class Generator(Conditional):
         hidden = self.config.hidden
         if self.config.masked:
             hidden = tuple((block.conv1.out_channels, block.conv2.out_channels) for block in self.residual_blocks())
+        skips: list[Any] = [block.conv_sc for block in self.blocks]
+        channels = (self.linear.out_features // BASE**2, *(conv.out_channels for conv in skips))
+        if channels != table_channels(self.config):  # the stream had masks too
+            inner = None if self.attention is None else self.attention.before
+            self.config = replace(self.config, channels=channels, attention=inner)
         spectral_norm = for_training and self.config.spectral_norm
         self.config = replace(self.config, masked=False, hidden=hidden, spectral_norm=spectral_norm)
         for module in self.modules():
@@ -316,8 +321,7 @@ def build_generator(
             chunk for the first layer and one for each block.
         seed: of the initial weights. A weight depends on the seed and its own name only, so a masked and a
             plain generator of one seed start from the same weights where both have them.
-        hidden: channels of conv1 and conv2 of each block in a PP-Res generator that is narrow from the start; None:
-            the table's.
+        hidden: channels of conv1 and conv2 of each block, in a PP-Res generator that starts narrow; None: the table's.
 
     Raises:
         PpcdError: an argument is impossible; one line says which and what is expected.

@@ -303,14 +303,21 @@ def _described(value: Any) -> str:
 
 
 class SelfAttention(nn.Module):
-    """Self-attention of SA-GAN as BigGAN-PyTorch has it: 1x1 convolutions without bias, gamma starts at 0."""
+    """Self-attention of SA-GAN as BigGAN-PyTorch has it: 1x1 convolutions without bias, gamma starts at 0.
 
-    def __init__(self, channels: int, make: LayerMaker) -> None:
+    Args:
+        channels: of its input and its output.
+        before: the channels before slimming, which set its inner widths; None: the same.
+    """
+
+    def __init__(self, channels: int, make: LayerMaker, before: int | None = None) -> None:
         super().__init__()
-        self.theta = make.conv(channels, max(1, channels // 8), 1, bias=False)
-        self.phi = make.conv(channels, max(1, channels // 8), 1, bias=False)
-        self.g = make.conv(channels, max(1, channels // 2), 1, bias=False)
-        self.o = make.conv(max(1, channels // 2), channels, 1, bias=False)
+        self.before = before or channels
+        keys, values = (max(1, self.before // divisor) for divisor in (8, 2))
+        self.theta = make.conv(channels, keys, 1, bias=False)
+        self.phi = make.conv(channels, keys, 1, bias=False)
+        self.g = make.conv(channels, values, 1, bias=False)
+        self.o = make.conv(values, channels, 1, bias=False)
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
