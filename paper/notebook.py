@@ -17,6 +17,7 @@ from paper.artifacts.sources import Record, find_record, listed
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.commands import OF_NOTEBOOKS, useless_variable
+from ppcd.networks.generators import CHANNELS
 from ppcd.seeds import MOST_SEED
 from ppcd.stopping import Stopped, describe_stop
 from ppcd.training.config import asked_profile
@@ -42,6 +43,9 @@ class Settings:
     alphas: tuple[float, ...] = ()  # of a notebook that compares several
     processes: int = 1  # that train a run together
     steps: int | None = None  # of a training of the notebook's own; None: its default
+    images: str | None = None  # a folder of class folders
+    resolution: int = 32
+    name: str | None = None  # of a profile that is made of the folder
     measure: str = "missing"  # what a notebook that measures does: that, "again" or "never"
 
 
@@ -59,6 +63,9 @@ def start(**given: Any) -> Settings:
         train_missing: whether runs that are not there are trained.
         processes: how many train a run together; more than one are started by accelerate.
         steps: of a training of the notebook's own.
+        images: a folder of class folders of images; None or "" for none.
+        resolution: of a network that is trained on them, in pixels.
+        name: of the profile that is made of them.
         measure: "missing", "again" or "never": what a notebook that measures does about what is there.
 
     Raises:
@@ -147,6 +154,12 @@ def _measure(value: Any) -> str:
     return str(value)
 
 
+def _resolution(value: Any) -> int:
+    if value not in CHANNELS:
+        raise PpcdError(f"resolution must be one of: {', '.join(map(str, CHANNELS))}; got {value!r}")
+    return int(value)
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise PpcdError(f"train_missing must be True or False; got {value!r}")
@@ -164,6 +177,9 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "processes": lambda value: _whole("processes", value, 1),
     "device": _device,
     "steps": lambda value: None if value is None else _whole("steps", value, 1),
+    "images": lambda value: _text("images", value) if value else None,
+    "resolution": _resolution,
+    "name": lambda value: _text("name", value),
     "measure": _measure,
 }
 

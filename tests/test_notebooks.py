@@ -11,9 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 from pytest_notebook.nb_regression import NBRegressionFixture
 
 from paper import notebook
@@ -21,6 +23,7 @@ from paper.artifacts.render import Html
 from paper.artifacts.report import build_report
 from ppcd import paths
 from ppcd.base import PpcdError
+from ppcd.networks.io import load_generator
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
@@ -236,8 +239,13 @@ def test_without_training_they_say_what_is_not_run(own_folders: dict[str, str], 
 
 def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_path: Path) -> None:
     """At profile smoke, from another directory: train, evaluate, every table and figure, and the report."""
-    elsewhere = tmp_path / "elsewhere"
+    elsewhere, photos = tmp_path / "elsewhere", tmp_path / "photos"
     elsewhere.mkdir()
+    for name in ("cat", "dog", "owl"):
+        (photos / name).mkdir(parents=True)
+        for index in range(20):
+            pixels = np.random.default_rng(index).integers(0, 256, (40, 50, 3), np.uint8)
+            Image.fromarray(pixels).save(photos / name / f"{index}.png")
     given = ("-p", "profile", "smoke", "-p", "alpha", "0.5")
     first = papermill(FOLDER / "03_ablation.ipynb", "out.ipynb", *given, cwd=elsewhere)
     said, _ = first.communicate(timeout=500)
@@ -255,6 +263,7 @@ def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_
         "06_interpolation": (),
         "07_failure_cases": (),
         "09_report": (),
+        "10_your_own_data": ("-p", "images", str(photos), "-p", "resolution", "64", "-p", "steps", "4"),
         "11_your_own_gan": ("-p", "steps", "12"),
     }
     for batch in (trainings, others):
@@ -265,6 +274,8 @@ def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_
         for process in running.values():
             said, _ = process.communicate(timeout=500)
             assert process.returncode == 0, said
+    (student,) = (tmp_path / "results" / "own" / "runs").glob("ppcd-s0-*/generator.safetensors")
+    assert (load_generator(student).num_classes, load_generator(student).resolution) == (3, 64)
     page = build_report(elsewhere / "09_report.ipynb", "smoke").read_text()
     assert "Table 3, comparison of ablation models: profile smoke, seed 0" in page
     assert page.count("data:image/png") >= 2 and "not run" in page, "the literal settings were not run"

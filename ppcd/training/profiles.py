@@ -238,6 +238,7 @@ IMAGENET = Profile(
 )
 
 PROFILES = {each.name: each for each in (SMOKE, MNIST, CIFAR10_LITE, SMALL_NOISE, CIFAR10, IMAGENET)}
+BUILT_IN = frozenset(PROFILES)
 
 
 def get_profile(name: str) -> Profile:
@@ -285,3 +286,15 @@ def with_classes(profile: Profile, num_classes: int) -> Profile:
         judge=judge,
         classifier_epochs=epochs,
     )
+
+
+def register(profile: Profile) -> Profile:
+    """Make a profile of a user's known by its name in this process, and return it.
+
+    Raises:
+        PpcdError: the name is that of a profile of this project.
+    """
+    if profile.name in BUILT_IN and profile != PROFILES[profile.name]:
+        raise PpcdError(f"{profile.name!r} is a profile of this project; give yours another name")
+    PROFILES[profile.name] = profile
+    return profile
