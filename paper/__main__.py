@@ -9,7 +9,7 @@ COMMANDS = {
     "verify": ("paper.verify.__main__", "every table, figure and number that is kept, against the runs that it names"),
     "claims": ("paper.claims.__main__", "each claim of the paper, checked against the runs that are there"),
     "why": ("paper.why", "the runs that a number comes from, and what makes them again"),
-    "scale": ("paper.scale", "sizes, run times and cost of training at the paper's own size"),
+    "scale": ("paper.artifacts.paper_scale", "sizes, run times and cost of training at the paper's own size"),
     "bench": ("paper.bench.__main__", "speed, measured in turns"),
     "generations": ("paper.generations", ""),
     "timing": ("paper.timing", ""),

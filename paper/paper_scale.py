@@ -16,8 +16,7 @@ import sys
 import torch
 
 from paper import measurements
-from paper.paper_networks import Content, compute_complexity, network_configs
-from paper.size_model import build
+from paper.paper_networks import Content, build, compute_complexity, network_configs
 from paper.timing import BATCH, seconds_in_turns
 from paper.training_cost import RECIPE, estimate, measure_steps
 from ppcd import paths

@@ -18,8 +18,8 @@ from paper.artifacts import speed, speed_figures
 from paper.bench import latency, results, runner, training
 from paper.bench.__main__ import main
 from paper.bench.cases import Case, Group
+from paper.paper_networks import build
 from paper.reproduce import notebooks
-from paper.size_model import build
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.networks.compute import FAST

@@ -22,7 +22,7 @@ from paper.artifacts import (
     interpolation,
     lcd_range,
     overview,
-    paper_scale_figures,
+    paper_scale,
     tables,
 )
 from paper.artifacts.sources import Study, find_record
@@ -78,7 +78,7 @@ MAKERS: dict[str, Maker] = {
     r"mask-rules": _mask_rules,
     r"lcd_range": lambda profile, seeds, _: lcd_range.write(profile, seeds),
     r"evidence": lambda profile, seeds, _: evidence.write(profile, seeds),
-    r"paper_scale": lambda profile, seeds, _: paper_scale_figures.write_all(profile, seeds[0]),
+    r"paper_scale": lambda profile, seeds, _: paper_scale.write_all(profile, seeds[0]),
 }
 JUDGED = {"fig3", "fig8"}  # need the networks that measured the runs
 MEASURED = (timing.FILE, PAPER_SCALE, FOLLOWING, REAL)  # next to the runs; not made from them
