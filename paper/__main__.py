@@ -10,7 +10,7 @@ COMMANDS = {
     "claims": ("paper.claims.__main__", "each claim of the paper, checked against the runs that are there"),
     "why": ("paper.why", "the runs that a number comes from, and what makes them again"),
     "scale": ("paper.artifacts.paper_scale", "sizes, run times and cost of training at the paper's own size"),
-    "bench": ("paper.bench.__main__", "speed, measured in turns"),
+    "bench": ("paper.bench.results", "speed, measured in turns"),
     "generations": ("paper.generations", ""),
     "timing": ("paper.timing", ""),
 }

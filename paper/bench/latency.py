@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from paper.bench.cases import Case, Group, Work
+from paper.bench.runner import Case, Group, Work
 from paper.paper_networks import build, count, kept_config
 from ppcd.base import seeded
 from ppcd.export.onnx import export_onnx, onnx_session

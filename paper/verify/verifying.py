@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paper import sums
-from paper.artifacts import speed, speed_figures
+from paper.artifacts import speed
 from paper.bench import results as bench
 from paper.paper_networks import compute_complexity
 from paper.paper_scale import FILE as PAPER_SCALE
@@ -106,7 +106,7 @@ def _check_bench(say: Callable[[str], None]) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="ppcd-verify-") as folder:
         with moved(PPCD_RESULTS=f"{folder}/results", PPCD_FIGURES=f"{folder}/figures"):
             speed.write_summary(content)
-            speed_figures.write_share(content)
+            speed.write_share(content)
             made = _bench_products()
         yield from compare(committed, made)
 
