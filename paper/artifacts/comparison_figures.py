@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from paper import numbers
-from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
+from paper.artifacts.figures import class_names, image_rows, save
 from paper.artifacts.sources import Record, Study, generator_of
-from paper.artifacts.tiles import show_tiles
 from paper.judges import TIMES, best_of, get_judges
 from ppcd.metrics.evaluators import Evaluators
 from ppcd.training.recipes import RECIPES
@@ -48,23 +46,11 @@ def fig3(profile: str, seed: int = 0) -> Figure:
     records = {recipe: study.record(recipe) for recipe in numbers.TABLE1_ROWS}
     labels = LABELS[study.settings.dataset]
     names = class_names(profile, list(records.values()), labels)
-    evaluators = get_judges(profile)[1] if any(records.values()) else None
-    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
-        height = 0.6 * len(records) + 0.55
-        edges = {"left": 0.13, "right": 0.99, "bottom": 0.34 / height, "top": 1 - 0.2 / height, "hspace": 0.04}
-        figure = new_figure(6.4, height, constrained=False)
-        panels = figure.subplots(len(records), 1, gridspec_kw=edges)
-        for axes, (recipe, record) in zip(panels, records.items(), strict=True):
-            title = RECIPES[recipe].title.replace(" (", "\n(")
-            if record is None or evaluators is None:
-                not_run(axes)
-                axes.spines[:].set_visible(False)
-                axes.set_ylabel(title, rotation=0, ha="right", va="center")
-            else:
-                show_tiles(axes, best_images(record, evaluators, labels), [title], names)
-                axes.tick_params(labeltop=axes is panels[0], labelsize=8)
-        sign(figure, study, NOTE)
-    return figure
+    evaluators, rows = get_judges(profile)[1] if any(records.values()) else None, {}
+    for recipe, record in records.items():
+        images = None if record is None or evaluators is None else best_images(record, evaluators, labels)
+        rows[RECIPES[recipe].title.replace(" (", "\n(")] = images
+    return image_rows(study, rows, names, NOTE)
 
 
 def write_fig3(profile: str, seed: int = 0) -> list[Path]:

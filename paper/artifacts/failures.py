@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper import failures, sums
-from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
+from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, show_tiles, sign
 from paper.artifacts.sources import NOT_RUN, Study, data_notes, find_records, generator_of, listed
-from paper.artifacts.tiles import show_tiles
 from paper.failures import RULES, Judged
 from paper.judges import get_judges
 from ppcd import paths

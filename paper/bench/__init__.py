@@ -1,1 +1,1 @@
-"""Speed, measured side by side (`make bench`): `latency` and `training` list the cases, which take turns in `runner`."""
+"""Speed, measured side by side (`make bench`): cases of `latency` and `training` take turns in `runner`."""
