@@ -50,11 +50,7 @@ def samples_per_generation(evaluation_samples: int, num_classes: int) -> int:
 def measure_generation(
     G: nn.Module, evaluators: Evaluators, samples: int, seed: int, device: str = "cpu"
 ) -> tuple[dict[str, float], Diversity]:
-    """The SCORES of one generation, with the metrics of `evaluate`, and how the diversity was taken.
-
-    Raises:
-        PpcdError: images that are not finite.
-    """
+    """The SCORES of one generation, with the metrics of `evaluate`, and how the diversity was taken."""
     found = measure(G, evaluators, samples, seed, device=device)
     scores = {
         "is": found.score[0],

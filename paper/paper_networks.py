@@ -119,11 +119,7 @@ class SizeModel:
         return SizeModel(tuple(channels), counts[0, 0], first, second)
 
     def at(self, kept: float) -> Complexity:
-        """Where every mask layer keeps this fraction.
-
-        Raises:
-            PpcdError: it is not in (0, 1].
-        """
+        """Where every mask layer keeps this fraction."""
         more = np.array([kept_channels(channels, kept) - 1 for channels in self.channels])
         params, macs = self.narrowest + more @ self.first + more * (more - 1) // 2 @ self.second
         return Complexity(int(params), int(macs))

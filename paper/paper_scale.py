@@ -95,11 +95,7 @@ def read(profile: str) -> Content:
 
 
 def write_part(profile: str, name: str, part: Content) -> Content:
-    """Put a part into the file and return the whole content; parts of other kinds and devices stay.
-
-    Raises:
-        PpcdError: as `read`.
-    """
+    """Put a part into the file and return the whole content; parts of other kinds and devices stay."""
     content = read(profile)
     content[name] = part if name == "complexity" else {**content[name], key(part): part}
     return measurements.write(profile, FILE, content)

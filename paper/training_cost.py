@@ -91,11 +91,7 @@ def measure_steps(
 
 
 def _in_own_process(threads: int, *arguments: Any) -> dict[str, Any]:
-    """What `take_steps` returns in another process.
-
-    Raises:
-        PpcdError: there was too little memory, or the process died.
-    """
+    """What `take_steps` returns in another process."""
     with separate_processes() as process:
         return process.submit(_limited, threads, *arguments).result()
 

@@ -1,14 +1,13 @@
 """Figure 3: the compared systems side by side, the best of ten images of every class."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from paper import numbers
-from paper.artifacts.figures import class_names, image_rows, save
+from paper.artifacts.figures import class_names, image_rows
 from paper.artifacts.sources import Record, Study, generator_of
 from paper.judges import TIMES, best_of, get_judges
 from ppcd.metrics.evaluators import Evaluators
@@ -38,9 +37,6 @@ def fig3(profile: str, seed: int = 0) -> Figure:
     """Figure 3: PPCD-GAN and the systems of Table 1, nine classes, the best of ten by the Inception score.
 
     Which image is the best is said by the profile's backbone; see `paper.judges.best_of`.
-
-    Raises:
-        PpcdError: unknown profile, or its data or its backbone is not to be had.
     """
     study = Study(profile, [seed])
     records = {recipe: study.record(recipe) for recipe in numbers.TABLE1_ROWS}
@@ -51,8 +47,3 @@ def fig3(profile: str, seed: int = 0) -> Figure:
         images = None if record is None or evaluators is None else best_images(record, evaluators, labels)
         rows[RECIPES[recipe].title.replace(" (", "\n(")] = images
     return image_rows(study, rows, names, NOTE)
-
-
-def write_fig3(profile: str, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/fig3.{png,pdf}`."""
-    return save(fig3(profile, seed), profile, "fig3")

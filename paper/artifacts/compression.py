@@ -46,9 +46,6 @@ def fig4_frame(study: Study, alphas: Sequence[float] = numbers.FIGURE4_ALPHAS) -
 
     The interval is `paper.intervals`': over the seeds' means; with one seed it is over its generations and says nothing
     of the spread between trainings.
-
-    Raises:
-        PpcdError: impossible alpha, or runs that were measured in different ways.
     """
     points = [_point(study, method, alpha) for method in numbers.FIGURE4_ROWS for alpha in alphas]
     everything = [record for _, runs in points for record in runs]

@@ -39,9 +39,6 @@ def judged(profile: str, seeds: Sequence[int]) -> dict[str, Judged | None]:
     """What the rules say of PPCD-GAN, of its teacher and of the real images; samples of all seeds together.
 
     Of every run the first fifth of its evaluation's samples; None for a system of which no run is complete.
-
-    Raises:
-        PpcdError: unknown profile, or its data or its backbone is not to be had.
     """
     budget = get_profile(profile)
     records = {recipe: find_records(profile, recipe, seeds) for recipe in SYSTEMS}
@@ -104,9 +101,6 @@ def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | No
     Args:
         seeds: their samples are judged together.
         found: what `judged` returned for the same profile and seeds, so that it is not computed twice.
-
-    Raises:
-        PpcdError: as `judged`.
     """
     budget = get_profile(profile)
     study = Study(budget.name, tuple(seeds), RECIPES["ppcd"].alpha)

@@ -169,9 +169,6 @@ def fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> Fi
     """Figure 5: the ablation models side by side, six classes, the same noise for every model.
 
     The teacher is the first row. Made with each run's slim EMA generator; a missing run is drawn as such.
-
-    Raises:
-        PpcdError: unknown profile or impossible alpha.
     """
     study = Study(profile, [seed], alpha)
     titles = {TEACHER: RECIPES[TEACHER].title} | numbers.TABLE3_ROWS

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from paper import numbers
 from paper.artifacts.comparison_figures import LABELS
-from paper.artifacts.figures import class_names, example_noise, examples, image_rows, save
+from paper.artifacts.figures import class_names, example_noise, examples, image_rows
 from paper.artifacts.render import plain_markdown, write_number
 from paper.artifacts.rows import score_names
 from paper.artifacts.sources import NOT_RUN, Record, Study, data_note, find_record
@@ -108,8 +108,3 @@ def figure(profile: str, seed: int = 0) -> Figure:
         size = NOT_RUN if record is None else f"{write_number(record['complexity']['params'], 'count')} parameters"
         rows[f"{name}\n{size}"] = None if record is None else examples(record, z, labels)
     return image_rows(study, rows, names, "a column: one class, one noise vector")
-
-
-def write(profile: str, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/headline.{png,pdf}`."""
-    return save(figure(profile, seed), profile, "headline")

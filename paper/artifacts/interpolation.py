@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import matplotlib
 import torch
@@ -12,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from paper.artifacts.figures import STYLE, class_names, examples, new_figure, not_run, save, show_tiles, sign
+from paper.artifacts.figures import STYLE, class_names, examples, new_figure, not_run, show_tiles, sign
 from paper.artifacts.sources import Record, Study, find_record, generator_of
 from ppcd.base import PpcdError
 from ppcd.metrics.sampling import draw_noise
@@ -124,9 +123,6 @@ def fig6(profile: str, seed: int = 0) -> Figure:
 
     Left: from one class to another through interpolated class embeddings, for two pairs. Right: every class
     (the first ten). A row has one noise vector throughout, the same for both systems.
-
-    Raises:
-        PpcdError: unknown profile.
     """
     budget = get_profile(profile)
     records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
@@ -154,11 +150,7 @@ def fig6(profile: str, seed: int = 0) -> Figure:
 
 
 def fig7(profile: str, seed: int = 0) -> Figure:
-    """Figure 7: noise changes at fixed class, in PPCD-GAN and in its teacher, on the arc between two vectors.
-
-    Raises:
-        PpcdError: unknown profile.
-    """
+    """Figure 7: noise changes at fixed class, in PPCD-GAN and in its teacher, on the arc between two vectors."""
     budget = get_profile(profile)
     records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
     labels = FIXED[budget.dataset]
@@ -197,13 +189,3 @@ def _panel(axes: Axes, images: Tensor | None, rows: Sequence[str], columns: Sequ
                 label.set(rotation=40, ha="left", rotation_mode="anchor")
     axes.xaxis.set_label_position("top")  # a title would be cut where ticks are above
     axes.set_xlabel(title, fontsize=8, labelpad=4)
-
-
-def write_fig6(profile: str, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/fig6.{png,pdf}`."""
-    return save(fig6(profile, seed), profile, "fig6")
-
-
-def write_fig7(profile: str, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/fig7.{png,pdf}`."""
-    return save(fig7(profile, seed), profile, "fig7")

@@ -1,7 +1,6 @@
 """Figure 1: the overall comparison, IS and the Fréchet distance against the number of parameters."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib
 import pandas as pd
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 
 from paper import numbers
 from paper.artifacts import figures
-from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
+from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, sign
 from paper.artifacts.render import write_number
 from paper.artifacts.rows import score_names, statistics, value_of
 from paper.artifacts.sources import NOT_RUN, Study, common_protocol, find_records
@@ -22,11 +21,7 @@ KEYS = {"is": "IS", "fd": "FID", "params": "#Par."}  # ours -> the paper's colum
 
 
 def our_points(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
-    """A row for each system of Table 1: means over the seeds that are complete, and deviations (NaN for one seed).
-
-    Raises:
-        PpcdError: unknown profile, or runs that were measured in different ways.
-    """
+    """A row for each system of Table 1: means over the seeds that are complete, and deviations (NaN for one seed)."""
     found = {recipe: find_records(profile, recipe, seeds) for recipe in numbers.TABLE1_ROWS}
     common_protocol([record for records in found.values() for record in records])
     values = {
@@ -50,9 +45,6 @@ def fig1(profile: str, seeds: Sequence[int] = (0,)) -> Figure:
 
     Ours (filled) and the paper's (hollow) have separate panels, axes and circle sizes: they are of other data, other
     networks and another backbone.
-
-    Raises:
-        PpcdError: as `our_points`.
     """
     study = Study(get_profile(profile).name, tuple(seeds))
     names, ours = score_names(study.backbone), our_points(profile, seeds)
@@ -100,8 +92,3 @@ def _panel(axes: Axes, points: pd.DataFrame, hollow: bool) -> None:
     axes.set_ylim(bottom=max(axes.get_ylim()[0], 0.0))  # no distance is below zero
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncols": 2}
     axes.legend(**below, markerscale=0.5, fontsize=7, labelspacing=1.3, handletextpad=0.9)
-
-
-def write_fig1(profile: str, seeds: Sequence[int] = (0,)) -> list[Path]:
-    """Write `figures/<profile>/fig1.{png,pdf}`."""
-    return save(fig1(profile, seeds), profile, "fig1")

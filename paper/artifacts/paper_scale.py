@@ -319,11 +319,7 @@ def write(name: str, content: Content, seed: int = 0) -> list[Path]:
 
 
 def write_all(profile: str, seed: int = 0) -> list[Path]:
-    """The table and the figures, from what `paper_scale.json` has; nothing where it has no complexity yet.
-
-    Raises:
-        PpcdError: a damaged file.
-    """
+    """The table and the figures, from what `paper_scale.json` has; nothing where it has no complexity yet."""
     content = read(profile)
     if not content["complexity"]:
         return []

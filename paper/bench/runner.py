@@ -95,9 +95,6 @@ def take_turns(group: Group) -> dict[str, Any]:
     Returns:
         scene, about, baseline, rounds, and cases [{name, label, settings, warm_up, repeats, seconds (a value a round),
         peak (bytes)}].
-
-    Raises:
-        PpcdError: a case failed or died.
     """
     with ExitStack() as stack:
         processes = {case.name: stack.enter_context(separate_processes()) for case in group.cases}
