@@ -346,7 +346,7 @@ def test_the_notebook_shows_what_is_committed(tmp_path: Path) -> None:
     data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
     assert sum("image/png" in each for each in data) == 3
     said = " ".join(str(text) for each in data for text in each.values())
-    assert "kept fraction" in said and "GTX3090x2" in said and "at the paper's own size" in said
+    assert "kept fraction" in said and "two GTX 3090" in said and "at the paper's own size" in said
     assert path.read_text() == COMMITTED.read_text()
     assert (paths.results("imagenet128") / "tables" / "paper_scale.tex").is_file()
     assert (paths.figures("imagenet128") / "paper_scale_curve.pdf").is_file()

@@ -90,5 +90,7 @@ def _panel(axes: Axes, points: pd.DataFrame, hollow: bool) -> None:
         figures.log_scale(axes)
     axes.margins(0.2)
     axes.set_ylim(bottom=max(axes.get_ylim()[0], 0.0))  # no distance is below zero
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncols": 2}
-    axes.legend(**below, markerscale=0.5, fontsize=7, labelspacing=1.3, handletextpad=0.9)
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, markerscale=0.5, fontsize=7, labelspacing=1.3,
+        handletextpad=0.9,
+    )  # fmt: skip

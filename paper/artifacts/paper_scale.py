@@ -206,7 +206,7 @@ def estimates_table(content: Content) -> pd.DataFrame:
 def papers_training() -> str:
     """What the paper says of its own training."""
     said = numbers.setting("hardware")
-    return f"The paper ({said.where}): “{said.sentence}”"
+    return f"The paper trained on {said.value} ({said.where})."
 
 
 # --- Figures ---
