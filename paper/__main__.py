@@ -6,7 +6,7 @@ from ppcd.commands import dispatch
 
 COMMANDS = {
     "reproduce": ("paper.reproduce", "every run of a profile, then every table, figure and notebook, and the report"),
-    "verify": ("paper.verify.__main__", "every table, figure and number that is kept, against the runs that it names"),
+    "verify": ("paper.verify.verifying", "every table, figure and number that is kept, against the runs that it names"),
     "claims": ("paper.artifacts.claims_table", "each claim of the paper, checked against the runs that are there"),
     "why": ("paper.why", "the runs that a number comes from, and what makes them again"),
     "scale": ("paper.artifacts.paper_scale", "sizes, run times and cost of training at the paper's own size"),

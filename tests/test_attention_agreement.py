@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 from fake_runs import fake_run
-from reference import refused
 
 from paper import attention_agreement as following
 from paper.attention_agreement import correlations, ensure_agreement, measure_agreement, read_agreement
@@ -56,12 +55,6 @@ def test_within_is_the_correlation_coefficient_of_residuals(labels: torch.Tensor
 def test_flat_maps_follow_nothing(labels: torch.Tensor) -> None:
     flat = torch.ones(len(labels), PIXELS)
     assert correlations(flat, drawn(0, len(labels), PIXELS), labels) == (0.0, 0.0)
-
-
-def test_single_samples_are_refused() -> None:
-    maps = drawn(0, 5, PIXELS)
-    with refused("classes of two samples or more"):
-        correlations(maps, maps, torch.arange(5))
 
 
 def test_a_teacher_follows_itself() -> None:

@@ -23,7 +23,7 @@ from paper.bench.runner import Case, Group
 from paper.paper_networks import build
 from paper.reproduce import notebooks
 from paper.verify import verify
-from paper.verify.__main__ import main as verify_main
+from paper.verify.verifying import main as verify_main
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.networks.compute import FAST

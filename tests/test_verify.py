@@ -19,12 +19,11 @@ from paper.artifacts.sources import Study
 from paper.claims import check_claims
 from paper.judges import get_judges
 from paper.verify import Finding, verify, verifying
-from paper.verify.__main__ import main
 from paper.verify.compare import PLOTTED, ROUNDING, file_difference
 from paper.verify.products import find_maker, seeds_named
 from paper.verify.runs import check_runs, record_problems
 from paper.verify.scores import other_judge, score_problems
-from paper.verify.verifying import check_pages
+from paper.verify.verifying import check_pages, main
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.records import NOT_BROUGHT, read_run
