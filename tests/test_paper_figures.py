@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from scipy import stats
 
 from paper import failures, generations, judges, measurements, numbers
-from paper.artifacts import comparison_figures, compression, figures, framework, interpolation, overview
+from paper.artifacts import compression, figures, framework, interpolation, overview
 from paper.artifacts import failures as failure_figures
 from paper.artifacts.interpolation import between_classes, slerp
 from paper.artifacts.sources import Study
@@ -169,12 +169,12 @@ def test_the_best_of_ten_has_the_highest_score() -> None:
 def test_figure_3_has_a_row_for_every_system_and_says_what_is_missing() -> None:
     fake_run("biggan")
     fake_run("ppcd")
-    figure = comparison_figures.fig3("smoke")
+    figure = figures.fig3("smoke")
     assert [axes.get_ylabel() for axes in figure.axes][1:4] == ["SA-GAN", "SN-GAN", "Tiny-GAN"]
     assert empty_panels(figure) == 3 and len(pictures(figure)) == 2
-    assert len(comparison_figures.LABELS["mnist"]) == 9
+    assert len(figures.FIGURE3_LABELS["mnist"]) == 9
     assert "highest Inception score" in texts(figure) and "profile smoke · seed 0" in texts(figure)
-    assert empty_panels(comparison_figures.fig3("smoke", seed=5)) == 5
+    assert empty_panels(figures.fig3("smoke", seed=5)) == 5
 
 
 # --- Figure 8 ---

@@ -20,8 +20,10 @@ from torch import Tensor
 from paper import numbers, sums
 from paper.artifacts import plotted
 from paper.artifacts.sources import NOT_RUN, Record, Study, alpha_suffix, generator_of
+from paper.judges import TIMES, best_of, get_judges
 from ppcd import paths
 from ppcd.base import seeded
+from ppcd.metrics.evaluators import Evaluators
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import RECIPES, TEACHER
 
@@ -46,7 +48,17 @@ CLASSES = {
     "mnist": tuple("0123456789"),
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 }
+# Nine fixed classes for each data set, as the paper has nine of ImageNet's.
+FIGURE3_LABELS = {
+    "mnist": (0, 1, 2, 3, 4, 5, 7, 8, 9),
+    "cifar10": (0, 1, 2, 3, 4, 5, 7, 8, 9),
+    "imagenet": (100, 235, 442, 456, 472, 850, 976, 984, 985),  # the paper's: black swan to daisy
+}
 FIGURE5_LABELS = {"mnist": (0, 2, 3, 5, 7, 8), "cifar10": (0, 1, 3, 4, 7, 8)}
+BEST = (
+    f"of {TIMES} images of a class the one with the highest Inception score exp KL(p(y|x) || p(y)), "
+    f"p(y) over all classes' {TIMES} images of the system"
+)
 
 
 def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
@@ -163,6 +175,30 @@ def image_rows(study: Study, rows: Mapping[str, Tensor | None], names: Sequence[
                 axes.tick_params(labeltop=axes is figure.axes[0], labelsize=8)
         sign(figure, study, note)
     return figure
+
+
+def best_images(
+    record: Record, evaluators: Evaluators, labels: Sequence[int]
+) -> Float[Tensor, "labels 3 height width"]:
+    """The best of ten images in [0, 1] of each of these classes."""
+    best = best_of(generator_of(record), evaluators.network, record["seed"])
+    return best.images[list(labels)].float() / 255
+
+
+def fig3(profile: str, seed: int = 0) -> Figure:
+    """Figure 3: PPCD-GAN and the systems of Table 1, nine classes, the best of ten by the Inception score.
+
+    Which image is the best is said by the profile's backbone; see `paper.judges.best_of`.
+    """
+    study = Study(profile, [seed])
+    records = {recipe: study.record(recipe) for recipe in numbers.TABLE1_ROWS}
+    labels = FIGURE3_LABELS[study.settings.dataset]
+    names = class_names(profile, list(records.values()), labels)
+    evaluators, rows = get_judges(profile)[1] if any(records.values()) else None, {}
+    for recipe, record in records.items():
+        images = None if record is None or evaluators is None else best_images(record, evaluators, labels)
+        rows[RECIPES[recipe].title.replace(" (", "\n(")] = images
+    return image_rows(study, rows, names, BEST)
 
 
 def fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> Figure:

@@ -11,8 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from paper import numbers
-from paper.artifacts.comparison_figures import LABELS
-from paper.artifacts.figures import class_names, example_noise, examples, image_rows
+from paper.artifacts.figures import FIGURE3_LABELS, class_names, example_noise, examples, image_rows
 from paper.artifacts.render import plain_markdown, write_number
 from paper.artifacts.rows import score_names
 from paper.artifacts.sources import NOT_RUN, Record, Study, data_note, find_record
@@ -101,7 +100,7 @@ def figure(profile: str, seed: int = 0) -> Figure:
     """
     study = Study(get_profile(profile).name, (seed,), numbers.TABLE1_ALPHA)
     records = {recipe: find_record(profile, recipe, seed) for recipe in (TEACHER, "ppcd")}
-    labels = LABELS[get_profile(profile).dataset]
+    labels = FIGURE3_LABELS[get_profile(profile).dataset]
     names, z = class_names(profile, list(records.values()), labels), example_noise(profile, seed, len(labels))
     rows = {}
     for record, name in zip(records.values(), ("Big-GAN", "PPCD-GAN"), strict=True):

@@ -11,7 +11,6 @@ from pathlib import Path
 from paper import claims, sums, timing
 from paper.artifacts import (
     claims_table,
-    comparison_figures,
     compression,
     curves,
     evidence,
@@ -66,7 +65,7 @@ MAKERS: dict[str, Maker] = {
     r"claims": lambda profile, seeds, _: claims_table.write(claims.check_claims(profile, seeds), Study(profile, seeds)),
     r"fig1": lambda profile, seeds, _: save(overview.fig1(profile, seeds), profile, "fig1"),
     r"fig2": lambda profile, _, __: save(framework.fig2(profile), profile, "fig2"),
-    r"fig3": lambda profile, seeds, _: save(comparison_figures.fig3(profile, seeds[0]), profile, "fig3"),
+    r"fig3": lambda profile, seeds, _: save(figures.fig3(profile, seeds[0]), profile, "fig3"),
     r"fig4(?:-a([\d.-]+))?": lambda profile, seeds, alphas: compression.write_fig4(
         profile, seeds, *([_alphas(alphas)] if alphas else [])
     ),
