@@ -147,18 +147,6 @@ def test_a_changed_generator_is_noticed(capsys: pytest.CaptureFixture[str]) -> N
     assert "generator.safetensors was changed after the run wrote it" in refused("table1.ppcd.fid", capsys)
 
 
-def test_another_teacher_on_disk_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    teacher = fake_run("biggan")
-    named = {"id": teacher["id"], "generator_sha256": teacher["files"]["generator.safetensors"]}
-    monkeypatch.setattr("fake_runs.TEACHER", named)
-    fake_run("ppcd")
-    line = " ".join(told("table1.ppcd.fid").split())
-    assert f"generator SHA-256 {named['generator_sha256']}, the same on disk" in line
-    monkeypatch.setattr("fake_runs.TEACHER", named | {"generator_sha256": "1" * 64})
-    fake_run("ppcd")
-    assert f"{'1' * 64}, ANOTHER FILE ON DISK" in " ".join(told("table1.ppcd.fid").split())
-
-
 # --- what is not there ---
 
 

@@ -105,11 +105,11 @@ def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | No
     heads = [name + (": " if short else "\n") for name in names]
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = new_figure(7.4, (0.86 if short else 0.96) * len(RULES) * len(found) + 1.3)
-        for band, rule in zip(figure.subfigures(len(RULES), 1), RULES, strict=True):
-            panels = band.subplots(len(found), 1, squeeze=False)
+        for band, rule in zip(figure.subfigures(len(RULES), 1, squeeze=False).flat, RULES, strict=True):
+            panels, texts = band.subplots(len(found), 1, squeeze=False), said[rule].to_dict()
             band.suptitle(f"rule “{rule}”: {RULES[rule]}", fontsize=8, fontweight="bold")
             for axes, (system, what) in zip(panels.flat, found.items(), strict=True):
-                _worst(axes, what, rule, heads, f"{_title(system)}\n{said.loc[_title(system), rule]}")
+                _worst(axes, what, rule, heads, f"{_title(system)}\n{texts[_title(system)]}")
         either = ", ".join(f"{system} {text}" for system, text in said["either"].items())
         note = PAPER if budget.dataset == "mnist" else PAPER_ELSEWHERE
         study = Study(budget.name, tuple(seeds), RECIPES["ppcd"].alpha)
