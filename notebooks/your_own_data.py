@@ -7,6 +7,7 @@ import matplotlib
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from paper.artifacts.tiles import show_tiles
 from torch import Tensor
 from torchvision.utils import save_image
 
@@ -14,7 +15,6 @@ from paper.artifacts.figures import STYLE, examples, new_figure
 from paper.artifacts.render import write_number
 from paper.artifacts.rows import score_names
 from paper.artifacts.sources import Record
-from paper.artifacts.tiles import show_tiles
 from ppcd.base import seeded
 from ppcd.data.images import ImageSet
 from ppcd.data.sets import load_data

@@ -11,14 +11,18 @@ COMMANDS = {
         OF_RUNS,
     ),
     "verify": (
-        "paper.verify.__main__",
+        "paper.verify.verifying",
         "every table, figure and number that is kept, against the runs that it names",
         OF_RUNS,
     ),
-    "claims": ("paper.claims.__main__", "each claim of the paper, checked against the runs that are there", OF_RUNS),
+    "claims": (
+        "paper.artifacts.claims_table",
+        "each claim of the paper, checked against the runs that are there",
+        OF_RUNS,
+    ),
     "why": ("paper.why", "the runs that a number comes from, and what makes them again", OF_RUNS),
-    "scale": ("paper.scale", "sizes, run times and cost of training at the paper's own size", ()),
-    "bench": ("paper.bench.__main__", "speed, measured in turns", ()),
+    "scale": ("paper.artifacts.paper_scale", "sizes, run times and cost of training at the paper's own size", ()),
+    "bench": ("paper.bench.results", "speed, measured in turns", ()),
     "generations": ("paper.generations", "", OF_RUNS),
     "timing": ("paper.timing", "", OF_RUNS),
 }

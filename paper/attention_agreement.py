@@ -92,11 +92,6 @@ def measure_agreement(
     return found
 
 
-def mean_within(found: Sequence[dict[str, Any]]) -> float:
-    """The correlation within classes, averaged over the blocks."""
-    return sum(each["within"] for each in found) / len(found)
-
-
 def ensure_agreement(profile: str, records: Sequence[Record]) -> dict[str, Content]:
     """Measure how the maps of these runs agree with those of the teacher of their seed, where that is not known.
 

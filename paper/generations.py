@@ -6,11 +6,9 @@ without being part of its seal.
 """
 
 import argparse
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import as_completed
+from contextlib import closing
 from functools import cache
 from typing import Any
 
@@ -32,9 +30,9 @@ from ppcd.progress import Progress
 from ppcd.records import GENERATOR, read_run
 from ppcd.runs import memory, provenance
 from ppcd.runs.directory import Run
-from ppcd.runs.pool import count_workers
+from ppcd.runs.pool import count_workers, separate_processes
 from ppcd.runs.train import resolve_device
-from ppcd.stopping import describe_stop, end_processes, start_process
+from ppcd.stopping import describe_stop
 from ppcd.training.config import RunConfig, runs_root
 from ppcd.training.profiles import get_profile
 
@@ -53,11 +51,7 @@ def samples_per_generation(evaluation_samples: int, num_classes: int) -> int:
 def measure_generation(
     G: nn.Module, evaluators: Evaluators, samples: int, seed: int, device: str = "cpu"
 ) -> tuple[dict[str, float], Diversity]:
-    """The SCORES of one generation, with the metrics of `evaluate`, and how the diversity was taken.
-
-    Raises:
-        PpcdError: images that are not finite.
-    """
+    """The SCORES of one generation, with the metrics of `evaluate`, and how the diversity was taken."""
     found = measure(G, evaluators, samples, seed, device=device)
     scores = {
         "is": found.score[0],
@@ -160,13 +154,10 @@ def ensure_generations(
     Raises:
         PpcdError: runs failed; the others were measured first.
     """
-    device = resolve_device(device)
-    workers = count_workers(workers, device) if device == "cpu" else 1
     records = complete_records(configs)
-    missing = [record for record in records if read_generations(record) is None]
-    if missing:
+    if missing := [record for record in records if read_generations(record) is None]:
         with describe_stop(lambda: f"ten generations of {len(missing)} runs were stopped; those measured are kept"):
-            _measure_in_processes(profile, missing, device, min(workers, len(missing)))
+            _measure_in_processes(missing, resolve_device(device), workers)
     found = {record["id"]: read_generations(record) for record in records}
     if lost := [run for run, content in found.items() if content is None]:
         raise PpcdError(f"the ten generations of {', '.join(lost)} were not measured; the same command tries again")
@@ -178,39 +169,31 @@ def complete_records(configs: Sequence[RunConfig]) -> list[Record]:
     return [run.read() for run in map(Run, configs) if run.state == "complete"]
 
 
-def _measure_in_processes(profile: str, missing: Sequence[Mapping[str, Any]], device: str, workers: int) -> None:
+def _measure_in_processes(missing: Sequence[Record], device: str, workers: int | None = None) -> None:
     """Share the runs out to processes, each on one thread, and show in one line how many are measured."""
-    ids = [record["id"] for record in missing]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "paper", "generations", "--profile", profile, "--device", device, "--run"]
-    processes = [
-        start_process([*command, *ids[worker::workers]], stderr=subprocess.PIPE, text=True, env=environment)
-        for worker in range(workers)
-    ]
-    progress = Progress(len(ids))
+    workers = count_workers(workers, device) if device == "cpu" else 1
+    progress, errors = Progress(len(missing)), []
+    with separate_processes(min(workers, len(missing))) as pool, closing(progress):
+        runs = {pool.submit(_measure_alone, record, device): record["id"] for record in missing}
+        for done, future in enumerate(as_completed(runs), 1):
+            try:
+                future.result()
+            except PpcdError as error:
+                errors.append(f"{runs[future]}: {error}")
+            progress.show(done, "ten generations of each run", "")
+    if errors:
+        raise PpcdError("; ".join(errors))
 
-    def show() -> None:
-        done = sum(read_generations(dict(record)) is not None for record in missing)
-        progress.show(done, "ten generations of each run", "")
 
-    try:
-        while any(process.poll() is None for process in processes):
-            time.sleep(0.2)
-            if progress.due():
-                show()
-    finally:
-        end_processes(processes)  # after an interrupt; nothing happens to those that have ended
-        show()
-        progress.close()
-    lines = [process.communicate()[1].strip() or "a process ended without a word" for process in processes]
-    failed = [said for said, process in zip(lines, processes, strict=True) if process.returncode]
-    if failed:
-        raise PpcdError("; ".join(said.splitlines()[-1].removeprefix("ppcd: ") for said in failed))
+def _measure_alone(record: Record, device: str) -> None:
+    """In a separate process."""
+    torch.set_num_threads(1)
+    memory.keep_freed()  # as a training
+    measure_generations(record, device)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    memory.keep_freed()  # as a training
     parser = ArgumentParser(prog="python -m paper generations", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="mnist")
     parser.add_argument("--run", nargs="+", required=True, metavar="ID", help="complete runs of the profile")
@@ -220,12 +203,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    torch.set_num_threads(1)
-    root, device, errors = runs_root(get_profile(options.profile)), resolve_device(options.device), []
-    for name in options.run:
-        try:
-            measure_generations(read_run(root / name), device)
-        except PpcdError as error:
-            errors.append(f"{name}: {error}")
-    if errors:
-        raise PpcdError("; ".join(errors))
+    root = runs_root(get_profile(options.profile))
+    _measure_in_processes([read_run(root / name) for name in options.run], resolve_device(options.device))

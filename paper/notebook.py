@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paper.artifacts.display import list_files, show
+import pandas as pd
+from matplotlib.figure import Figure
+
+from paper.artifacts import figures
+from paper.artifacts.render import Html
 from paper.artifacts.sources import Record, find_record, listed
 from ppcd import paths
 from ppcd.base import PpcdError
@@ -23,8 +27,6 @@ from ppcd.stopping import Stopped, describe_stop
 from ppcd.training.config import asked_profile
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import check_alpha, get_recipe
-
-__all__ = ["Settings", "check_parameters", "execute", "list_files", "runs", "show", "start"]
 
 INJECTED = "# Parameters"  # papermill writes this line before the parameters that it was given
 
@@ -53,20 +55,8 @@ def start(**given: Any) -> Settings:
     """Check what a notebook was given, and print it. A notebook passes exactly the parameters that it has.
 
     Args:
-        profile: name of a profile.
-        seed: a whole number from 0 on.
-        seeds: several seeds, `[0, 1]` or `"0 1"`; None or "" for `seed` alone.
-        recipe: name of a recipe, with `-a<alpha>` at its end or with `alpha`.
-        alpha: compression ratio threshold of eq. 3, in (0, 1); None for the recipe's own.
-        alphas: several of them, `[0.5, 0.7]` or `"0.5 0.7"`.
-        device: "auto", "cpu", "cuda" or "mps".
-        train_missing: whether runs that are not there are trained.
-        processes: how many train a run together; more than one are started by accelerate.
-        steps: of a training of the notebook's own.
-        images: a folder of class folders of images; None or "" for none.
-        resolution: of a network that is trained on them, in pixels.
-        name: of the profile that is made of them.
-        measure: "missing", "again" or "never": what a notebook that measures does about what is there.
+        given: fields of Settings. `seeds` and `alphas` may be lists or text, `[0, 1]` or `"0 1"`, `device` also "auto",
+            and `recipe` may have its `-a<alpha>` at its end or in `alpha`.
 
     Raises:
         PpcdError: papermill injected a parameter that the notebook does not have, a value is impossible, or a PPCD_*
@@ -77,20 +67,20 @@ def start(**given: Any) -> Settings:
     if line := useless_variable(OF_NOTEBOOKS, "notebooks"):
         raise PpcdError(line)
     checked = {name: check(given[name]) for name, check in CHECKS.items() if name in given}
+    if "images" not in given:  # where there are some, PPCD_DATA is their default
+        asked_profile(checked["profile"])
     checked["seeds"] = checked.get("seeds") or (checked["seed"],)
     if "recipe" in checked:
         checked["recipe"] = _full_name(checked["recipe"], checked.get("alpha"))
     settings = Settings(**checked)
-    parts = [f"profile {settings.profile} ({get_profile(settings.profile).purpose})", f"seed {settings.seed}"]
-    if settings.seeds != (settings.seed,):
-        parts.append(f"seeds {listed(settings.seeds)}")
-    if settings.recipe is not None:
-        parts.append(f"recipe {settings.recipe}")
-    elif settings.alpha is not None:
-        parts.append(f"alpha {settings.alpha:g}")
-    if settings.alphas:
-        parts.append(f"alphas {', '.join(f'{alpha:g}' for alpha in settings.alphas)}")
-    print(" · ".join(parts))
+    shown = {
+        "seeds": listed(settings.seeds) if settings.seeds != (settings.seed,) else "",
+        "recipe": settings.recipe,
+        "alpha": settings.alpha if settings.recipe is None else None,
+        "alphas": ", ".join(map("{:g}".format, settings.alphas)),
+    }
+    said = [f"profile {settings.profile} ({get_profile(settings.profile).purpose})", f"seed {settings.seed}"]
+    print(" · ".join([*said, *(f"{name} {value}" for name, value in shown.items() if value)]))
     return settings
 
 
@@ -167,7 +157,7 @@ def _flag(value: Any) -> bool:
 
 
 CHECKS: dict[str, Callable[[Any], Any]] = {
-    "profile": lambda value: asked_profile(_text("profile", value)).name,
+    "profile": lambda value: get_profile(_text("profile", value)).name,
     "seed": lambda value: _whole("seed", value, 0),
     "seeds": _seeds,
     "recipe": lambda value: _text("recipe", value),
@@ -198,20 +188,8 @@ def _injected_names() -> list[str]:
     shell = get_ipython()
     cells = [] if shell is None else shell.user_ns.get("In", [])
     injected = [cell for cell in cells if cell.lstrip().startswith(INJECTED + "\n")]
-    return assigned_names(injected[-1]) if injected else []
-
-
-def assigned_names(source: str) -> list[str]:
-    """The names that a cell of assignments assigns, in order."""
-    names = []
-    for statement in ast.parse(source).body:
-        targets: list[ast.expr] = []
-        if isinstance(statement, ast.Assign):
-            targets = statement.targets
-        elif isinstance(statement, ast.AnnAssign):
-            targets = [statement.target]
-        names += [target.id for target in targets if isinstance(target, ast.Name)]
-    return names
+    statements = ast.parse(injected[-1]).body if injected else []
+    return [ast.unparse(statement.targets[0]) for statement in statements if isinstance(statement, ast.Assign)]
 
 
 def runs(settings: Settings, recipes: Iterable[str], at_alpha: bool = True) -> dict[str, Record | None]:
@@ -238,6 +216,40 @@ def runs(settings: Settings, recipes: Iterable[str], at_alpha: bool = True) -> d
     return {recipe: find_record(settings.profile, name, settings.seed) for recipe, name in names.items()}
 
 
+def show(*things: Any, alt: str = "") -> None:
+    """Show tables, figures, picture files and Markdown in the notebook, the same in every front end.
+
+    Args:
+        things: a DataFrame, a Figure, a PNG's path, the files of a figure, `Html`, or Markdown as a string.
+        alt: what a picture shows, for those who do not see it.
+    """
+    from IPython.display import HTML, Image, Markdown, display
+
+    for thing in things:
+        if isinstance(thing, list):  # files that were written: the picture among them
+            thing = next(path for path in thing if path.suffix == ".png")
+        if isinstance(thing, pd.DataFrame):
+            display(HTML(thing.to_html(index=False, border=0, na_rep="n/a")))
+        elif isinstance(thing, Figure):
+            display(Image(data=figures.encoded(thing), alt=alt))
+        elif isinstance(thing, Path):
+            display(Image(data=thing.read_bytes(), alt=alt))
+        elif isinstance(thing, Html):
+            display(HTML(thing))
+        elif isinstance(thing, str):
+            display(Markdown(thing))
+        else:
+            kind = type(thing).__name__
+            raise PpcdError(f"show takes a DataFrame, a Figure, a path or Markdown; got a {kind}")
+
+
+def list_files(written: Iterable[Path]) -> None:
+    """Print where files are, relative to the repository where they are in it."""
+    for path in written:
+        inside = path.is_relative_to(paths.repository())
+        print(path.relative_to(paths.repository()) if inside else path)
+
+
 def notebook_parameters(notebook: Path) -> list[str]:
     """The parameters that a notebook has: the names in its cell with the tag `parameters`.
 
@@ -249,15 +261,6 @@ def notebook_parameters(notebook: Path) -> list[str]:
     if not notebook.is_file():
         raise PpcdError(f"no notebook at {notebook}")
     return list(papermill.inspect_notebook(str(notebook)))
-
-
-def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
-    """Refuse parameters that the notebook does not have.
-
-    Raises:
-        PpcdError: the line names the parameter and those that there are.
-    """
-    _refuse_unknown(parameters, notebook_parameters(notebook))
 
 
 def execute(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> Path:
@@ -278,7 +281,7 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> Path
 
     from ppcd_papermill import NotebookStopped  # and with it the engine that papermill takes
 
-    check_parameters(notebook, parameters)
+    _refuse_unknown(parameters, notebook_parameters(notebook))
     output = output.resolve()
     try:
         with describe_stop(lambda: f"{notebook.name} was stopped"), paths.writing(output):

@@ -15,8 +15,7 @@ import os
 import torch
 
 from paper import measurements
-from paper.paper_networks import Content, compute_complexity, network_configs
-from paper.size_model import build
+from paper.paper_networks import Content, build, compute_complexity, network_configs
 from paper.timing import BATCH, seconds_in_turns
 from paper.training_cost import RECIPE, estimate, measure_steps
 from ppcd import paths
@@ -96,11 +95,7 @@ def read(profile: str) -> Content:
 
 
 def write_part(profile: str, name: str, part: Content) -> Content:
-    """Put a part into the file and return the whole content; parts of other kinds and devices stay.
-
-    Raises:
-        PpcdError: as `read`.
-    """
+    """Put a part into the file and return the whole content; parts of other kinds and devices stay."""
     content = read(profile)
     content[name] = part if name == "complexity" else {**content[name], key(part): part}
     return measurements.write(profile, FILE, content)

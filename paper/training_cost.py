@@ -5,14 +5,11 @@ discriminator, masks. Each batch size has its own process: its peak memory is it
 that process dies.
 """
 
-import multiprocessing
-import signal
 import statistics
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from ppcd.data.sets import ImageSet, image_hash
 from ppcd.metrics.runtime import seconds
 from ppcd.networks.generators import build_generator
 from ppcd.progress import say
+from ppcd.runs.pool import separate_processes
 from ppcd.training.config import RunConfig
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import TEACHER, get_recipe
@@ -64,16 +62,13 @@ def take_steps(profile: Profile, batch: int, device: str = "cpu", seed: int = 0,
     """A few steps in this process, after one that is not timed.
 
     Returns:
-        batch, seconds (of each step), memory (peak bytes while they were taken: of the process, or on the GPU),
-        losses (of the last step).
+        batch, seconds (of each step), memory (peak bytes while they were taken: of the process, or on the GPU).
     """
     trainer = step_trainer(profile, batch, device, seed)
     trainer.step()
     reset_peak(device)
-    losses: dict[str, Tensor] = {}
-    taken = seconds(lambda: losses.update(trainer.step()), steps, device=device)
-    values = {name: float(loss) for name, loss in losses.items()}
-    return {"batch": batch, "seconds": taken, "memory": peak_memory(device), "losses": values}
+    taken = seconds(trainer.step, steps, device=device)
+    return {"batch": batch, "seconds": taken, "memory": peak_memory(device)}
 
 
 def measure_steps(
@@ -97,35 +92,17 @@ def measure_steps(
 
 
 def _in_own_process(threads: int, *arguments: Any) -> dict[str, Any]:
-    """What `take_steps` returns in another process, which ends with this one.
-
-    Raises:
-        PpcdError: there was too little memory, or the process died.
-    """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_send_steps, args=(theirs, threads, *arguments), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        answer = ours.recv()
-    except EOFError:
-        process.join()
-        raise PpcdError(f"its process ended with exit code {process.exitcode}; out of memory?") from None
-    finally:
-        process.kill()
-    if isinstance(answer, str):
-        raise PpcdError(answer)
-    return dict(answer)
+    """What `take_steps` returns in another process."""
+    with separate_processes() as process:
+        return process.submit(_limited, threads, *arguments).result()
 
 
-def _send_steps(connection: Connection, threads: int, *arguments: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this process
+def _limited(threads: int, *arguments: Any) -> dict[str, Any]:
     torch.set_num_threads(threads)
     try:
-        connection.send(take_steps(*arguments))
-    except (PpcdError, torch.OutOfMemoryError) as error:
-        connection.send(str(error).splitlines()[0])
+        return take_steps(*arguments)
+    except torch.OutOfMemoryError as error:
+        raise PpcdError(str(error).splitlines()[0]) from None
 
 
 def linear_fit(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:

@@ -2,17 +2,15 @@
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from paper import numbers
 from paper.artifacts import render, rows, tables
-from paper.artifacts.render import Column
 from paper.artifacts.runtimes import DEVICES, TOGETHER, run_times
 from paper.artifacts.sources import NOT_RUN, Record, Study, directory, find_records
 from paper.generations import read_generations
@@ -25,7 +23,7 @@ from ppcd.runs.provenance import processor
 from ppcd.seeds import parse_seeds, write_seeds
 from ppcd.training.config import RunConfig, asked_profile, run_config, runs_root
 from ppcd.training.profiles import PROFILES, get_profile
-from ppcd.training.recipes import TEACHER, get_recipe
+from ppcd.training.recipes import get_recipe
 
 ALIASES = {"fid": "fd", "lpips": "diversity"}  # what a cell's column may be called -> its key in the frame
 NAMES = {key: name for name, key in ALIASES.items()}
@@ -37,27 +35,10 @@ APART = "PPCD_RESULTS=$(mktemp -d)"
 LINE = "  {:<16}{}"
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table whose cells can be asked for."""
-
-    recipes: tuple[str, ...]  # its rows
-    alpha: float  # of the rows that prune
-    frame: Callable[[str, Sequence[int]], pd.DataFrame]
-    columns: Callable[[pd.DataFrame], list[Column]]
-
-
-TABLES = {
-    "table1": Table(tuple(numbers.TABLE1_ROWS), numbers.TABLE1_ALPHA, tables.table1, tables.columns),
-    "table2": Table(tuple(numbers.TABLE2_ROWS), numbers.TABLE2_ALPHA, tables.table2, tables.columns),
-    "table3": Table((*numbers.TABLE3_ROWS, TEACHER), numbers.TABLE3_ALPHA, tables.table3, tables.columns),
-}
+MAKERS = {"table1": tables.table1, "table2": tables.table2, "table3": tables.table3}
 COLUMNS = {
-    "table1": ("is", "fid", "precision", "recall", "accuracy", "lpips", "params", "macs", "gpu", "cpu"),
-    "table2": ("is", "fid", "precision", "recall", "accuracy", "lpips", "params", "gpu", "cpu"),
-    "table3": ("is", "fid", "params", "precision", "recall", "accuracy", "lpips", "kept"),
-    "fig4": ("fid",),
-}
+    f"table{number}": tuple(NAMES.get(key, key) for key in table.columns) for number, table in tables.TABLES.items()
+} | {"fig4": ("fid",)}
 FIGURE4 = {  # l1-biggan-a0.5 -> (l1-biggan, 0.5)
     get_recipe(method, alpha).name: (method, alpha)
     for method in numbers.FIGURE4_ROWS
@@ -84,6 +65,14 @@ class Cell:
 # ------------------------------------------------------------ from a name to its runs
 
 
+def rows_of(table: str) -> dict[str, str]:
+    """What a row may be called -> its recipe; `ppcd-a0.5` is row `ppcd` of a table at alpha 0.5."""
+    if table == "fig4":
+        return {f"{method}-a{alpha:g}": name for name, (method, alpha) in FIGURE4.items()} | {x: x for x in FIGURE4}
+    spec = tables.TABLES[int(table.removeprefix("table"))]
+    return {get_recipe(name, spec.alpha).name: name for name in spec.models} | {name: name for name in spec.models}
+
+
 def find_cell(name: str, profile: str, seeds: Sequence[int]) -> Cell:
     """The cell of that name: `table1.ppcd.fid`, `fig4.l1-biggan-a0.5.fid`, `claims.<id>`.
 
@@ -102,17 +91,7 @@ def find_cell(name: str, profile: str, seeds: Sequence[int]) -> Cell:
         there = ", ".join(COLUMNS)
         raise PpcdError(f"no cell {name!r}; write TABLE.ROW.COLUMN, TABLE one of {there}, or claims.ID")
     row, _, column = rest.rpartition(".")
-    # A row may be written with its alpha: `ppcd-a0.5` is row `ppcd` of a table at alpha 0.5.
-    if table == "fig4":
-        known = {name: name for name in FIGURE4} | {
-            f"{method}-a{alpha:g}": name for name, (method, alpha) in FIGURE4.items()
-        }
-    else:
-        recipes = TABLES[table].recipes
-        known = {name: name for name in recipes} | {
-            get_recipe(name, TABLES[table].alpha).name: name for name in recipes
-        }
-    column = NAMES.get(column, column)
+    known, column = rows_of(table), NAMES.get(column, column)
     if row not in known or column not in COLUMNS[table]:
         expected = list(dict.fromkeys(known.values()))
         raise PpcdError(
@@ -130,13 +109,13 @@ def _missing(profile: str, recipe: str, seeds: Sequence[int], alpha: float | Non
 
 
 def _table_cell(table: str, row: str, column: str, profile: str, seeds: tuple[int, ...]) -> Cell:
-    spec, key = TABLES[table], ALIASES.get(column, column)
-    frame = spec.frame(profile, seeds)
-    shown_as = next(each for each in spec.columns(frame) if each.key == key)
+    number, key, frame = int(table.removeprefix("table")), ALIASES.get(column, column), MAKERS[table](profile, seeds)
+    study, notes = Study(profile, seeds, tables.TABLES[number].alpha), list[str]()
+    shown_as = next(each for each in tables.columns(frame) if each.key == key)
     line = frame[frame["recipe"] == row].iloc[0]
-    records, notes = find_records(profile, row, seeds, spec.alpha), list[str]()
+    records = study.records(row)
     if key in DEVICES:
-        values, notes = _seconds(table, key, records, profile, seeds)
+        values, notes = _seconds(number, key, records, study)
     elif key == "kept":
         channels = {record["id"]: rows.kept_channels(record) for record in records}
         values = {run: f"{kept}/{dense}" if dense else "all" for run, (kept, dense) in channels.items()}
@@ -144,24 +123,22 @@ def _table_cell(table: str, row: str, column: str, profile: str, seeds: tuple[in
         values = {record["id"]: format(rows.value_of(record, key), FULL) for record in records}
     return Cell(
         name=f"{table}.{row}.{column}",
-        what=f"{shown_as.heading.rstrip(' ↑↓')} of {line['model']}, Table {table.removeprefix('table')}",
+        what=f"{shown_as.heading.rstrip(' ↑↓')} of {line['model']}, Table {number}",
         shown=render.cell(line, shown_as),
         profile=profile,
         seeds=seeds,
         records=records,
-        missing=_missing(profile, row, seeds, spec.alpha),
+        missing=_missing(profile, row, seeds, study.alpha),
         values=values,
         paper=render.paper_cell(line, shown_as) if shown_as.paper else None,
         notes=notes,
     )
 
 
-def _seconds(
-    table: str, device: str, records: Sequence[Record], profile: str, seeds: Sequence[int]
-) -> tuple[dict[str, str], list[str]]:
+def _seconds(table: int, device: str, records: Sequence[Record], study: Study) -> tuple[dict[str, str], list[str]]:
     """Every run's own time, and where it was taken; times of one table come from one measurement."""
-    command = f'{PYTHON} paper timing --profile {profile} --seeds "{write_seeds(seeds)}"'
-    together = tables.find_all(int(table.removeprefix("table")), Study(profile, tuple(seeds)))
+    command = f'{PYTHON} paper timing --profile {study.profile} --seeds "{write_seeds(study.seeds)}"'
+    together = tables.find_all(table, study)
     times = run_times([record for found in together.values() for record in found], device)
     values = {record["id"]: times.seconds[record["id"]] for record in records}
     shown = {run: NOT_RUN if np.isnan(seconds) else f"{seconds:{FULL}} s" for run, seconds in values.items()}
@@ -173,20 +150,16 @@ def _seconds(
 
 def _figure4(row: str, profile: str, seeds: tuple[int, ...]) -> Cell:
     """The mean over seeds and their ten generations each, of the runs whose generations were measured."""
-    records = find_records(profile, row, seeds)
+    method, alpha = FIGURE4[row]
+    records, published = find_records(profile, row, seeds), numbers.FIGURE4_PRINTED.get((method, alpha))
     measured = {record["id"]: read_generations(record) for record in records}
     distances = {run: [one["fd"] for one in found["generations"]] for run, found in measured.items() if found}
-    values = dict.fromkeys(measured, NOT_RUN) | {
+    values = {
         run: f"{np.mean(each):{FULL}}, the mean of " + " ".join(f"{one:.6g}" for one in each)
         for run, each in distances.items()
     }
-    protocols = [_pairs(found["protocol"]) for found in measured.values() if found]
-    notes = [f"protocol of the generations: {protocols[0]}"] if protocols else []
-    if unmeasured := [run for run, found in measured.items() if found is None]:
-        command = f"{PYTHON} paper generations --profile {profile} --run {' '.join(unmeasured)}"
-        notes.append(f"generations were not measured: {command}")
-    method, alpha = FIGURE4[row]
-    published = numbers.FIGURE4_PRINTED.get((method, alpha))
+    unmeasured = " ".join(run for run, found in measured.items() if found is None)
+    command = f"{PYTHON} paper generations --profile {profile} --run {unmeasured}"
     return Cell(
         name=f"fig4.{row}.fid",
         what=f"{rows.score_names(get_profile(profile).backbone)['fd']} of {numbers.FIGURE4_ROWS[method]} at alpha "
@@ -196,9 +169,9 @@ def _figure4(row: str, profile: str, seeds: tuple[int, ...]) -> Cell:
         seeds=seeds,
         records=records,
         missing=_missing(profile, row, seeds),
-        values=values,
+        values=dict.fromkeys(measured, NOT_RUN) | values,
         paper=numbers.published(*published, "FID").text if published else None,
-        notes=notes,
+        notes=[f"generations were not measured: {command}"] if unmeasured else [],
     )
 
 

@@ -9,7 +9,6 @@ import fake_runs
 import nbformat
 import pandas as pd
 import pytest
-import torch
 from fake_runs import LAYERS, fake_run
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -35,34 +34,13 @@ def texts(figure: Figure) -> str:
 def test_figure_5_has_the_teacher_first_and_says_what_is_missing() -> None:
     ablation()
     whole = figures.fig5("smoke")
-    assert len(whole.axes) == 5 * 6 and "not run" not in texts(whole)
-    assert [axes.get_title() for axes in whole.axes[:6]] == ["0", "2", "3", "5", "7", "8"]
-    labels = [whole.axes[6 * row].get_ylabel() for row in range(5)]
+    assert len(whole.axes) == 5 and "not run" not in texts(whole)
+    assert [label.get_text() for label in whole.axes[0].get_xticklabels()] == ["0", "2", "3", "5", "7", "8"]
+    labels = [axes.get_yticklabels()[0].get_text() for axes in whole.axes]
     assert labels[0] == "Big-GAN\n(teacher)" and labels[4] == "PPCD-GAN*"
     assert "profile smoke · seed 0 · backbone classifier · alpha 0.5" in texts(whole)
-    assert texts(figures.fig5("smoke", alpha=0.6)).count("not run") == 3 * 6
-
-
-def test_another_seed_or_alpha_of_figure_5_is_another_picture_in_its_own_files() -> None:
-    ablation()
-    first = figures.encoded(figures.fig5("smoke"))
-    assert figures.encoded(figures.fig5("smoke", seed=0)) == first
-    ablation(seed=1)
-    assert figures.encoded(figures.fig5("smoke", seed=1)) != first
-    names = [path.name for path in figures.write_fig5("smoke", alpha=0.6)]
-    assert names == ["fig5-a0.6.png", "fig5-a0.6.pdf"]
-
-
-def test_every_model_gets_the_first_entries_of_the_same_noise() -> None:
-    ablation()
-    record = sources.find_record("smoke", "biggan", 0)
-    assert record is not None
-    z = torch.randn(2, 24, generator=torch.Generator().manual_seed(0))
-    images = figures.examples(record, z, [1, 2])
-    longer = torch.cat([z[:, :16], torch.zeros(2, 3)], dim=1)
-    assert torch.equal(images, figures.examples(record, longer, [1, 2]))
-    assert not torch.equal(images, figures.examples(record, z.flip(1), [1, 2]))
-    assert float(images.min()) >= 0 and float(images.max()) <= 1
+    assert texts(figures.fig5("smoke", alpha=0.6)).count("not run") == 3
+    assert [path.name for path in figures.write_fig5("smoke", alpha=0.6)] == ["fig5-a0.6.png", "fig5-a0.6.pdf"]
 
 
 def test_masks_figure_marks_alpha_the_freeze_and_two_thirds() -> None:
@@ -79,17 +57,6 @@ def test_masks_figure_marks_alpha_the_freeze_and_two_thirds() -> None:
     assert "profile smoke · seed 0 · backbone classifier · alpha 0.7" in texts(figure)
     never = curves.masks_figure(fake_run("ppcd-literal-sgd", kept=8, frozen_at=None))
     assert len(never.axes[6].lines) == 3, "no mark"
-
-
-@pytest.mark.parametrize(("layers", "columns", "hidden"), [(10, 5, 0), (7, 4, 2), (2, 2, 0)])
-def test_masks_figure_of_any_number_of_layers(
-    layers: int, columns: int, hidden: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fake_runs.LAYERS", tuple(f"layer {index}" for index in range(layers)))
-    figure = curves.masks_figure(fake_run("ppcd"))
-    visible = [axes for axes in figure.axes if axes.get_visible()]
-    assert len(figure.axes) % (2 * columns) == 0 and len(figure.axes) - len(visible) == hidden
-    assert [axes.get_title() for axes in visible if axes.get_title()] == [f"layer {n}" for n in range(layers)]
 
 
 def test_mask_rules_side_by_side_with_one_missing() -> None:
@@ -199,12 +166,6 @@ def test_provenance_of_every_run() -> None:
     frame = summary.provenance("smoke")
     assert [run.split("-s0-")[0] for run in frame["run"]] == ["biggan", "ppcd"]
     assert frame["commit"].tolist() == ["0123456789"] * 2 and frame["torch"].tolist() == ["2.14.1"] * 2
-
-
-def test_deviations_are_those_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert summary.deviations().count("\n| ") > 20
-    monkeypatch.setattr("ppcd.paths.repository", lambda: tmp_path)
-    assert "no deviations.md" in summary.deviations()
 
 
 # --- Report ---

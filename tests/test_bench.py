@@ -1,6 +1,9 @@
-"""The bench: turns and ratios, cases that die, every part in quick, targets, tables and figures."""
+"""The bench: ratios, cases that die, every part in quick, targets, tables and figures, and `make verify` of them."""
 
 import json
+import random
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,15 +14,16 @@ import bench_cases
 import nbformat
 import pytest
 import torch
-from fake_bench import fake_bench, played
 
 from paper import notebook
-from paper.artifacts import speed, speed_figures
+from paper.artifacts import speed
 from paper.bench import latency, results, runner, training
-from paper.bench.__main__ import main
-from paper.bench.cases import Case, Group
+from paper.bench.results import main
+from paper.bench.runner import Case, Group
+from paper.paper_networks import build
 from paper.reproduce import notebooks
-from paper.size_model import build
+from paper.verify import verify
+from paper.verify.verifying import main as verify_main
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.networks.compute import FAST
@@ -34,13 +38,6 @@ def group_of(*cases: Case, rounds: int = 3, turn: float = 0.0) -> Group:
 
 
 # --- Turns ---
-
-
-def test_each_case_has_one_turn_a_round_in_an_order_that_changes() -> None:
-    names = ["slow", "fast", "lean"]
-    assert [runner.in_turn(names, index) for index in range(3)] == [
-        ["slow", "fast", "lean"], ["slow", "lean", "fast"], ["lean", "slow", "fast"],
-    ]  # fmt: skip
 
 
 def test_ratios_are_taken_within_rounds() -> None:
@@ -74,35 +71,7 @@ def test_each_case_has_memory_of_its_own() -> None:
     assert large["peak"] - small["peak"] > 32 * 2**20
 
 
-def test_short_work_is_repeated_after_one_that_is_not_timed() -> None:
-    calls: list[int] = []
-    case, threads = Case("a", "a", lambda settings: lambda: calls.append(1), {}), torch.get_num_threads()
-    assert runner.build(case, threads, 0.0)["repeats"] == 1 and len(calls) == runner.WARM_UPS
-    assert runner.go()["seconds"] > 0 and len(calls) == runner.WARM_UPS + 1
-    calls.clear()
-    assert runner.build(case, threads, 1.0)["repeats"] == runner.MOST
-    runner.go()
-    assert len(calls) == runner.WARM_UPS + 1 + runner.MOST
-
-
 # --- What the cases are ---
-
-
-def test_everything_that_was_asked_for_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "c++")
-    scenes = [(group.scene, group.about["batch"], group.about["threads"]) for group in latency.groups(quick=False)]
-    assert {("imagenet128", batch, threads) for batch in (1, 8, 64) for threads in (1, 2)} <= set(scenes)
-    assert {(name, batch, 1) for name in ("mnist", "cifar10-lite") for batch in (1, 64)} <= set(scenes)
-    pair, *pruning = training.groups(quick=False)
-    plain, *others = pair.cases
-    about = {"threads": 2, "width": 32, "batch": 32}
-    assert plain.name == pair.baseline and about.items() <= pair.about.items()
-    names = {"merged", "boxed", "channels-last", "fused", "allocator", "bf16", "compiled", "together"}
-    assert names < {each.name for each in others} and plain.settings not in [each.settings for each in others]
-    assert [(len(group.cases), group.about["width"]) for group in pruning] == [(8, 6), (8, 32)]
-    monkeypatch.delenv("CXX")
-    monkeypatch.setattr(training.shutil, "which", lambda name: None)
-    assert not [each.name for each in training.pair_cases(False) if "compiled" in each.name], "without a C++ compiler"
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -215,7 +184,28 @@ def test_a_damaged_file_takes_one_line(text: str) -> None:
     assert results.place().read_text() == text
 
 
-# --- Targets, tables and figures of a whole bench ---
+# --- Targets, tables and figures of a whole bench, and make verify of them ---
+
+
+def fake_bench(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Write it, without the time."""
+    patch.setattr(results, "take_turns", played)
+    patch.setenv("CXX", "c++")
+    results.measure(list(results.PARTS))
+    return results.read()
+
+
+def played(group: Group, faster: float = 1.0, peak: int = -1) -> dict[str, Any]:
+    """What a group's turns might have taken, on a machine that is not there; peak: bytes that each case adds."""
+    noise, cases = random.Random(group.scene), []
+    for place, each in enumerate(group.cases):
+        ratio = {"teacher-onnx": 1.9, "student": 2.2, "slim": 5.0, "slim-onnx": 12.0}
+        speedup = ratio.get(each.name, 1 + place * 0.13) * faster if place else 1.0
+        seconds = [2.0 * (1 + 0.1 * noise.random()) / speedup for _ in range(5)]
+        about = {"name": each.name, "label": each.label, "settings": each.settings}
+        cases.append({**about, "warm_up": 1.0, "repeats": 1, "seconds": seconds, "peak": 2**31 + peak * place})
+    about = {"scene": group.scene, "about": group.about, "baseline": group.baseline}
+    return {**about, "rounds": 5, "cases": cases}
 
 
 @pytest.fixture(scope="module")
@@ -238,14 +228,8 @@ def test_a_target_is_met_by_speed_without_more_memory(
     assert ratios[0] > ratios[1] or faster < 1, "the allocator's part is not the computation's"
 
 
-def test_the_summary_has_the_targets_and_a_row_for_each_case(whole: dict[str, Any]) -> None:
-    text = speed.write_summary(whole).read_text()
-    assert text.count("all, float32") == 3 and "imagenet128, batch 64, 2 threads" in text and "1 thread" not in text
-    assert all(len(line.split("|")) > 4 for line in text.splitlines()[2:] if line)
-
-
 def test_the_figure_shows_everything(whole: dict[str, Any]) -> None:
-    share = speed_figures.share_figure(whole).axes[0]
+    share = speed.share_figure(whole).axes[0]
     said = " ".join(text.get_text() for text in share.texts)
     assert "paper, CPU: 13.3×, 2.2×" in said and "paper, GPU: 13.3×, 2.0×" in said
     cases = sum(len(group["cases"]) for group in whole["latency"]["groups"])
@@ -280,3 +264,86 @@ def test_the_notebook_shows_what_there_is(
     said = " ".join(str(text) for each in data for text in each.values())
     assert "times faster" in said and "at least" in said
     assert results.place().read_text() == before
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bench, its figures and its summary."""
+    root = tmp_path_factory.mktemp("built")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PPCD_RESULTS", str(root / "results"))
+        patch.setenv("PPCD_FIGURES", str(root / "figures"))
+        patch.setattr(latency, "BATCHES", {"mnist": (64,)})
+        content = fake_bench(patch)
+        speed.write_summary(content)
+        speed.write_share(content)
+    return root
+
+
+@pytest.fixture
+def copied(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where PPCD_RESULTS and PPCD_FIGURES of each test are."""
+    for part in ("results", "figures"):
+        shutil.copytree(built / part, tmp_path / part)
+    return tmp_path
+
+
+def found() -> list[str]:
+    return [str(finding) for finding in verify("bench")]
+
+
+def test_what_was_measured_passes(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify_main([]) == 0, "a bench that is there is verified with everything else"
+    assert capsys.readouterr().out == "bench: everything as the runs say\n"
+
+
+# file, what it has before a digit that becomes another one, what is said of it
+DIGITS = [
+    ("results/bench.json", r'"seconds": \[\s+2\.\d\d', "not the bytes that were written (SHA256SUMS)"),
+    ("results/bench/summary.md", r"\| (?=2 times)", "3 times"),
+    ("figures/bench/share.json", r"\d\.\d\d", " instead of "),
+]
+
+
+@pytest.mark.parametrize(("file", "before", "said"), DIGITS, ids=[f"{file}-{said}" for file, _, said in DIGITS])
+def test_a_single_changed_digit_is_found(copied: Path, file: str, before: str, said: str) -> None:
+    text = (copied / file).read_text()
+    match = re.search(rf"{before}(\d)", text)
+    assert match is not None
+    place = match.end() - 1
+    (copied / file).write_text(text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :])
+    lines = found()
+    assert any(line.startswith(file) and said in line for line in lines), "\n".join(lines)
+
+
+def test_a_changed_picture_and_what_is_missing_or_too_much_is_named(copied: Path) -> None:
+    picture = copied / "figures" / "bench" / "share.png"
+    picture.write_bytes(picture.read_bytes()[:-1] + b"!")
+    (copied / "figures" / "bench" / "share.pdf").unlink()
+    (copied / "figures" / "bench" / "extra.json").write_text("{}")
+    (copied / "results" / "bench" / "notes.md").write_text("of somebody\n")
+    assert found() == [
+        "figures/bench/extra.json: nothing makes it of what is there",
+        "figures/bench/share.pdf: is missing; it is made of what is there",
+        "results/bench/notes.md: nothing makes it of what is there",
+        "figures/bench/share.png: not the bytes that were written (SHA256SUMS)",
+    ]
+
+
+def test_a_run_in_bf16_that_was_changed_is_named(copied: Path) -> None:
+    root = ROOT / "results" / "bench" / "quality" / "mnist" / "runs"
+    run = next(iter(sorted(root.glob("biggan-s0-*"))))
+    there = copied / "results" / speed.HALF_FOLDER / "mnist" / "runs" / run.name
+    shutil.copytree(run, there)
+    assert found() == []
+    record = json.loads((there / "run.json").read_text())
+    record["metrics"]["ema"]["fd"] += 1
+    (there / "run.json").write_text(json.dumps(record))
+    (line,) = found()
+    assert line.startswith(f"results/bench/quality/mnist/runs/{run.name}/run.json: ")
+
+
+def test_a_damaged_bench_takes_one_line(copied: Path) -> None:
+    (copied / "results" / results.FILE).write_text("{")
+    (line,) = found()
+    assert "bench.json" in line and "cannot be read" in line

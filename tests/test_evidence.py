@@ -8,9 +8,9 @@ import pytest
 from fake_runs import fake_run
 
 from paper import attention_agreement, questions, reproduce
-from paper.artifacts import evidence, evidence_figures
+from paper.artifacts import evidence
 from paper.intervals import t_interval
-from paper.questions import EFFECT, FEW, HINT, NONE, OPEN, PRIMARY, QUESTIONS, Answer, Answers, answer, corrected
+from paper.questions import EFFECT, FEW, HINT, NONE, OPEN, QUESTIONS, Answer, Answers, answer, corrected
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.training.recipes import get_recipe
@@ -51,13 +51,6 @@ def test_an_effect_stays_when_the_number_of_questions_is_corrected_for() -> None
     many = corrected(found | few, ["a", "b", *few])
     assert many["b"].verdict == HINT and many["b"].corrected > 0.05, "a question that is still to be run counts"
     assert many["x"].verdict == FEW and math.isnan(many["x"].corrected)
-
-
-def test_primary_questions_are_the_papers_at_its_own_settings() -> None:
-    named = {question.name: question for question in QUESTIONS}
-    for name in PRIMARY:
-        question = named[name]
-        assert question.treatment == "ppcd" and not question.small_noise, "weight 1, alpha .7, the paper's student"
 
 
 def test_an_open_question_says_how_many_seeds_would_decide_it() -> None:
@@ -146,12 +139,10 @@ def test_answers_are_of_the_runs(runs: list[dict[str, Any]]) -> None:
     assert found["weight-10"].verdict == HINT and found["weight-10"].difference.values == (-2.0, -2.0, -2.0)
     assert found["weight-30"].verdict == FEW and found["weight-30"].seeds == (0, 1)
     assert found["weight-1"].seeds == ()
-    row = evidence.answers_frame(answers).set_index("question").loc["weight-10"]
-    assert not row["primary"] and row["#Par., MACs"] == "50k, 500k" and row["seeds to decide"] == ""
-    assert row["mean difference"] == -2.0 and row["share of control"] == pytest.approx(-2 / 11)
-    assert row["control by seed"] == "10; 11; 12" and row["channels kept"] == "18/48"
-    assert row["their mean difference"] == 3.0 and row["last weights by seed"] == "13; 14; 15"
     table = evidence.answers_table(answers)
+    row = table.loc[2]
+    assert row["question"] == "L_CD at weight 10" and row["mean difference"] == "-2 (-18%)"
+    assert (row["#Par., MACs"], row["channels kept"], row["seeds to decide"]) == ("50k, 500k", "18/48", "–")
     assert table["of the last weights"][2] == "+3 (+3 to +3)" and table["of the last weights"][0] == "–"
     assert list(table["verdict"]) == [found[question.name].verdict for question in QUESTIONS]
     assert "8.00 ↔ 10.00 · 9.00 ↔ 11.00" in table["by seed"][2] and table["by seed"][0] == "not run"
@@ -173,30 +164,28 @@ def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monk
     text = evidence.verdict(answers)
     assert "**Hints** (1 of" in text and "L_CD at weight 10 (-18%, better)" in text and "**Not run**" in text
     assert "**Too few seeds yet** (1 of" in text and "L_CD at weight 30" in text
-    axes = evidence_figures.answers_figure(answers).axes[0]
+    axes = evidence.answers_figure(answers).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()][2] == "L_CD at weight 10"
     unasked = sum(not each.seeds for each in (*answers.first.values(), *answers.more.values()))
     assert sum(text.get_text().strip() == "not run" for text in axes.texts) == unasked > 10
-    left, right = evidence_figures.curves_figure(answers).axes
+    left, right = evidence.curves_figure(answers).axes
     assert len(left.lines) == 8 + 3 and {tuple(line.get_ydata()) for line in left.lines} == {(30.0, 20.0)}
     assert [text.get_text() for text in right.texts] == ["not run"]
     questions.measure(questions.run_configs(PROFILE, FIRST))
     answers = Answers(PROFILE, FIRST)
-    right = evidence_figures.curves_figure(answers).axes[1]
+    right = evidence.curves_figure(answers).axes[1]
     assert len(right.lines[0].get_xdata()) == 8
-    arms = evidence.arms_frame(answers).set_index(["profile", "recipe"])
-    assert -1 <= arms.loc[(PROFILE, "ppcd-cd10"), "within"] <= 1
-    assert math.isnan(arms.loc[(PROFILE, "ppcd-cd3"), "fd"])
-    assert arms.loc[(PROFILE, "ppcd-cd10"), "last fd"] == 14.0 and math.isnan(arms.loc[(PROFILE, "biggan"), "last fd"])
+    arms = evidence.arms_table(answers).set_index("setting")
+    assert -1 <= float(arms.loc["PPCD-GAN, 10 L_CD", "maps follow within classes"].split()[0]) <= 1
+    last = arms["FD of the last weights"]
+    assert last["PPCD-GAN, 10 L_CD"] == "14.00 ± 1.00" and last["PPCD-GAN, 3 L_CD"] == "–"
 
 
 def test_when_the_layers_froze_stands_beside_the_scores(runs: list[dict[str, Any]]) -> None:
     fake_run("ppcd-cd10", 1, PROFILE, frozen_at=None)
     answers = Answers(PROFILE, FIRST)
-    table = evidence.arms_table(answers).set_index("setting")["layers frozen at (first to last, by seed)"]
-    known = evidence.arms_frame(answers).set_index(["profile", "recipe"])["layers frozen at"]
-    assert known[(PROFILE, "ppcd-cd10")] == "12 to 12; never; 12 to 12" and known[(PROFILE, "ppcd-cd3")] == ""
-    assert set(table[known.to_numpy() == ""]) == {"–"}
+    frozen = evidence.arms_table(answers).set_index("setting")["layers frozen at (first to last, by seed)"]
+    assert frozen["PPCD-GAN, 10 L_CD"] == "12 to 12; never; 12 to 12" and frozen["PPCD-GAN, 3 L_CD"] == "–"
     alphas = evidence.arms_table(answers).groupby("setting")["alpha"].agg(set)
     assert alphas["PPCD-GAN"] == {"0.5", "0.6", "0.7", "0.8"} and alphas["SA-GAN"] == {"–"}
 
@@ -204,8 +193,8 @@ def test_when_the_layers_froze_stands_beside_the_scores(runs: list[dict[str, Any
 def test_without_runs_everything_says_not_run() -> None:
     assert set(evidence.answers_table(Answers(PROFILE, (0,)))["verdict"]) == {OPEN}
     assert {path.name for path in evidence.write(PROFILE, (0,))} == {
-        "evidence.csv", "evidence.md", "evidence_settings.csv", "evidence_settings.md", "evidence.png", "evidence.pdf",
-        "evidence_curves.png", "evidence_curves.pdf",
+        "evidence.md", "evidence_settings.md", "evidence.png", "evidence.pdf", "evidence_curves.png",
+        "evidence_curves.pdf",
     }  # fmt: skip
 
 
@@ -245,17 +234,16 @@ def more_runs(*seeds: int) -> None:
 def test_five_seeds_have_a_verdict_of_their_own_and_leave_that_of_the_first_three() -> None:
     more_runs(0, 1, 2, 3, 4)
     answers = Answers(PROFILE, FIRST)
-    row = evidence.more_frame(answers).set_index("question").loc["weight-10"]
-    assert row["seeds"] == "0, 1, 2, 3, 4" and row["verdict"] == NONE and row["verdict of the first"] == HINT
-    assert row["mean difference of the first"] == -2.0 and row["mean difference of the new"] == 1.0
-    assert row["mean difference"] == pytest.approx(-0.8)
-    assert (row["low"], row["high"]) == pytest.approx(t_interval([-2.0] * 3 + [1.0] * 2))
-    assert row["seeds to decide"] not in ("", "3") and row["corrected p"] > 0.05
+    row = evidence.more_table(answers).set_index("question").loc["L_CD at weight 10"]
+    assert row["seeds"] == "0, 1, 2, 3, 4" and row["verdict"] == NONE and row["first verdict"] == HINT
+    low, high = t_interval([-2.0] * 3 + [1.0] * 2)
+    assert row["mean difference"].startswith("-0.8 ") and row["95% interval"] == f"{low:+.3g} to {high:+.3g}"
+    assert row["seeds to decide"] not in ("–", "3") and float(row["p, corrected"]) > 0.05
     assert answers.first["weight-10"].verdict == HINT, "the first table stays what it was"
     table = evidence.more_table(answers).set_index("question")
     assert table.loc["L_CD at weight 10", "first seeds, new seeds"] == "-2, +1"
     assert set(table.drop("L_CD at weight 10")["verdict"]) == {OPEN}
-    axes = evidence_figures.answers_figure(answers).axes[0]
+    axes = evidence.answers_figure(answers).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()][-2] == "L_CD at weight 10, 5 seeds"
 
 
@@ -264,16 +252,15 @@ def test_more_seeds_are_not_judged_half_way() -> None:
     more_runs(0, 1, 2)
     fake_run("ppcd-no-cd", 3, PROFILE, fd=13.0)
     fake_run("ppcd-cd10", 3, PROFILE, fd=11.0)
-    row = evidence.more_frame(Answers(PROFILE, FIRST)).set_index("question").loc["weight-10"]
-    assert row["seeds"] == "0, 1, 2, 3" and row["verdict"] == FEW and row["verdict of the first"] == HINT
+    row = evidence.more_table(Answers(PROFILE, FIRST)).set_index("question").loc["L_CD at weight 10"]
+    assert row["seeds"] == "0, 1, 2, 3" and row["verdict"] == FEW and row["first verdict"] == HINT
 
 
 def test_the_table_of_more_seeds_is_written_beside_the_first_three_only() -> None:
     more_runs(0, 1, 2, 3, 4)
     assert not any(path.stem == "evidence_more" for path in evidence.write(PROFILE, (0,)))
     written = [path for path in evidence.write(PROFILE, (0, 1, 2)) if path.stem == "evidence_more"]
-    assert {path.suffix for path in written} == {".csv", ".md"}
-    assert "seeds 0, 1, 2, 3, 4" in next(path for path in written if path.suffix == ".md").read_text()
+    assert len(written) == 1 and "seeds 0, 1, 2, 3, 4" in written[0].read_text()
 
 
 def test_generations_and_run_times_stay_those_of_the_asked_seeds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,10 +70,8 @@ def test_a_profile_without_tables_is_named(tmp_path: Path) -> None:
 
 
 def test_teacher_and_student_are_drawn_for_the_same_noise() -> None:
-    assert [panel["words"] for panel in describe(headline.figure("smoke"))["panels"]] == [
-        ["biggan: not run"],
-        ["ppcd: not run"],
-    ]
+    words = [panel["words"] for panel in describe(headline.figure("smoke"))["panels"]]
+    assert all("not run" in each for each in words) and len(words) == 2
     fake_run("biggan")
     fake_run("ppcd")
     panels = describe(headline.figure("smoke"))["panels"]

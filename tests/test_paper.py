@@ -3,7 +3,6 @@
 import pytest
 
 from paper import numbers
-from ppcd.base import PpcdError
 from ppcd.training.recipes import ALPHA, RECIPES
 
 
@@ -15,13 +14,6 @@ def test_printed_factors_are_ratios_to_biggan(row: str, column: str) -> None:
     ratio = numbers.published(1, "Big-GAN", column).value / cell.value
     as_printed = f"{ratio:.1f}" == f"{cell.factor:.1f}"
     assert as_printed != ((row, column) == ("SN-GAN", "MACs"))
-
-
-def test_units() -> None:
-    assert numbers.published(1, "Big-GAN", "#Par.").value == 70.4e6
-    assert numbers.published(1, "Tiny-GAN", "MACs").value == 0.44e9
-    assert numbers.published(1, "PPCD-GAN (alpha=0.7)", "CPU").value == 2.05
-    assert numbers.published(3, "PPCD-GAN w/o L_CD", "FID").text == "18.23"
 
 
 def test_sentences_about_the_tables() -> None:
@@ -46,9 +38,3 @@ def test_settings_are_the_recipes_defaults() -> None:
     assert float(numbers.setting("alpha").value) == ALPHA == RECIPES["ppcd"].alpha
     assert float(numbers.setting("weight of L_PP").value) == RECIPES["ppcd"].lambda_pp
     assert float(numbers.setting("weight of L_CD").value) == RECIPES["ppcd"].lambda_cd
-
-
-@pytest.mark.parametrize("place", [(4, "a", "b"), (3, "SA-GAN", "IS"), (3, "PPCD-GAN*", "GPU")])
-def test_unknown_places(place: tuple[int, str, str]) -> None:
-    with pytest.raises(PpcdError, match=f"no table {place[0]}, row"):
-        numbers.published(*place)

@@ -1,5 +1,6 @@
-"""The claims of the paper as a table: in a terminal, for the README and for the report."""
+"""The claims of the paper as a table: in a terminal (`make claims`), for docs/ and for the report."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +9,23 @@ import pandas as pd
 from paper import sums
 from paper.artifacts.render import Html, html_table, plain, plain_markdown
 from paper.artifacts.sources import Study
-from paper.claims.checking import STATUSES, Outcome, PartOutcome, Status, number, spread_over, write_claims
+from paper.claims.checking import (
+    STATUSES,
+    Outcome,
+    PartOutcome,
+    Status,
+    check_claims,
+    number,
+    spread_over,
+    write_claims,
+)  # fmt: skip
 from paper.claims.predicates import CLAIMS, UNCHECKED, Part
 from paper.intervals import MOST_SEEDS
 from ppcd import paths
+from ppcd.errors import ArgumentParser, run_command
+from ppcd.seeds import parse_seeds
+from ppcd.training.config import asked_profile
+from ppcd.training.profiles import PROFILES
 
 BY_DESIGN = "By design: of sizes and times alone, which architectures, widths and alpha decide and no training can."
 MARKS: dict[Status, str] = {"reproduced": "+", "not reproduced": "-", "inconclusive": "?", "not run": " "}
@@ -145,3 +159,22 @@ def explanations(outcomes: Sequence[Outcome], study: Study) -> str:
     ]
     lines = [f"- **{outcome.claim.id}** ({outcome.status}): {note}" for outcome, note in noted if note]
     return "\n".join(lines) or "Nothing that was run failed."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0 whatever the claims came to, 2 with one line on standard error for a mistake of use."""
+    parser = ArgumentParser(
+        prog="python -m paper claims", description="Each claim of the paper, against the runs that are there."
+    )
+    parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
+    parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _command(options), "nothing was written")
+
+
+def _command(options: argparse.Namespace) -> None:
+    study = Study(asked_profile(options.profile).name, tuple(parse_seeds(options.seeds)))
+    outcomes = check_claims(study.profile, study.seeds)
+    written = write(outcomes, study)
+    print(text(outcomes, study))
+    print("\nwritten: " + ", ".join(map(str, written)))

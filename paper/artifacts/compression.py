@@ -46,9 +46,6 @@ def fig4_frame(study: Study, alphas: Sequence[float] = numbers.FIGURE4_ALPHAS) -
 
     The interval is `paper.intervals`': over the seeds' means; with one seed it is over its generations and says nothing
     of the spread between trainings.
-
-    Raises:
-        PpcdError: impossible alpha, or runs that were measured in different ways.
     """
     points = [_point(study, method, alpha) for method in numbers.FIGURE4_ROWS for alpha in alphas]
     everything = [record for _, runs in points for record in runs]
@@ -116,12 +113,13 @@ def fig4(study: Study, frame: pd.DataFrame) -> Figure:
         study: which runs.
         frame: what `fig4_frame` returned for them.
     """
+    means, heading = frame["mean"].dropna(), f"{score_names(study.backbone)['fd']} ↓"
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 3.3)
-        axes, right = figure.subplots(1, 2, width_ratios=[3, 1])
+        axes = figure.subplots()
         for index, (title, rows) in enumerate(frame.groupby("method", sort=False)):
             _method(axes, rows, str(title), index)
-        means = frame["mean"].dropna()
+        axes.set(xlabel=r"compression ratio threshold $\alpha$ (eq. 3)", ylabel=heading)
         if means.empty:
             not_run(axes, " / ".join(frame["status"].unique()))
         else:
@@ -132,12 +130,7 @@ def fig4(study: Study, frame: pd.DataFrame) -> Figure:
                 figures.log_scale(axes)
             # An interval of three seeds can be wider than everything else; the axis ends where the means do.
             axes.set_ylim(means.min() / 2 if logarithmic else 0, 1.5 * means.max())
-        axes.set(
-            xlabel=r"compression ratio threshold $\alpha$ (eq. 3)", ylabel=f"{score_names(study.backbone)['fd']} ↓"
-        )
-        right.set_axis_off()
-        right.legend(*axes.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0, 1), borderaxespad=0)
-        right.text(0, 0.42, _paper_text(frame), va="top", fontsize=7, linespacing=1.4, transform=right.transAxes)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
         sign(figure, study, _note(frame))
     return figure
 
@@ -176,16 +169,8 @@ def _method(axes: Axes, rows: pd.DataFrame, title: str, index: int) -> None:
     )  # fmt: skip
 
 
-def _paper_text(frame: pd.DataFrame) -> str:
-    """The paper's numbers of these points, as text: their scale is another."""
-    lines = ["paper's FID (ImageNet 128×128,", "another scale):"]
-    for row in frame[frame["paper FID"].notna()].to_dict("records"):
-        lines.append(f"{row['method']}, α {row['alpha']:g}: {row['paper FID']:.2f} ({row['paper table']})")
-    return "\n".join([*lines, "others: drawn, not printed"])
-
-
 def _note(frame: pd.DataFrame) -> str:
-    """What the means and intervals are of, and what is missing."""
+    """What the means and intervals are of, what is missing, and the paper's numbers: their scale is another."""
     measured = frame[frame["mean"].notna()]
     over = " / ".join(measured["interval over"].unique()) or "generations"
     size = "" if measured.empty else f" of {measured['samples per generation'].max()} samples"
@@ -193,13 +178,12 @@ def _note(frame: pd.DataFrame) -> str:
         f"mean of ten generations{size} a run; bars: {100 * LEVEL:.0f}% t interval of the mean over {over}, cut where "
         "the axis ends"
     ]
-    for status, rows in frame[frame["mean"].isna()].groupby("status", sort=False):
-        methods = [
-            f"{method} at {', '.join(f'{alpha:g}' for alpha in alphas)}"
-            for method, alphas in rows.groupby("method", sort=False)["alpha"]
-        ]
-        lines += textwrap.wrap(f"{status}: {'; '.join(methods)}", 130)
-    return "\n".join(lines)
+    if len(measured) < len(frame):
+        missing = frame[frame["mean"].isna()]
+        lines += textwrap.wrap(f"{' / '.join(missing['status'].unique())}: {', '.join(missing['recipe'])}", 130)
+    printed = frame[frame["paper FID"].notna()].to_dict("records")
+    said = [f"{row['method']}, α {row['alpha']:g}: {row['paper FID']:.2f} ({row['paper table']})" for row in printed]
+    return "\n".join([*lines, *(["paper's FID, on another scale: " + "; ".join(said)] if said else [])])
 
 
 def write_fig4(

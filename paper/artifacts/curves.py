@@ -45,9 +45,6 @@ def masks_figure(record: Record) -> Figure:
     """Every masked layer of a run: its channels, each until it closes, above; its pruned fraction below.
 
     Above stand quantiles of w where the run does not say which channel closed when (another rule than "gradual").
-
-    Raises:
-        PpcdError: the run was not masked.
     """
     history = read_csv(record, "masks.csv")
     layers = [name for name, _ in history.groupby("layer", sort=False)]
@@ -119,9 +116,6 @@ def mask_rules(records: Mapping[str, Record | None]) -> Figure:
     """Rules for the masks side by side: median and middle half of w above, pruned fractions below.
 
     One column per recipe, one color and marker per layer; a recipe without a run is drawn as not run.
-
-    Raises:
-        PpcdError: a run was not masked.
     """
     with matplotlib.rc_context(STYLE):
         figure = new_figure(3.1 * len(records) + 1.4, 4.6)
@@ -178,10 +172,6 @@ def curves_figure(record: Record) -> Figure:
 
 
 def write_masks(record: Record) -> list[Path]:
-    """Write `figures/<profile>/masks.{png,pdf}` of a run; `masks-<recipe>` where it is not `ppcd`.
-
-    Raises:
-        PpcdError: the run was not masked.
-    """
+    """Write `figures/<profile>/masks.{png,pdf}` of a run; `masks-<recipe>` where it is not `ppcd`."""
     name = "masks" if record["recipe"] == "ppcd" else f"masks-{record['recipe']}"
     return save(masks_figure(record), record["profile"], name)

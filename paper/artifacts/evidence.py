@@ -1,19 +1,22 @@
-"""What the runs say to the questions of `paper.questions`, as tables and in words (notebook 12)."""
+"""What the runs say to the questions of `paper.questions`: tables, sentences and figures (notebook 12)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from paper import sums
-from paper.artifacts import evidence_figures
-from paper.artifacts.figures import save
+from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.render import plain_markdown, write_number
 from paper.artifacts.rows import kept_channels, score_names
-from paper.artifacts.sources import NOT_RUN, Record, Study, data_note, listed
+from paper.artifacts.sources import NOT_RUN, Record, Study, data_note, directory, listed
 from paper.claims.predicates import Quantity
-from paper.claims.scores import MAPS, measured
+from paper.claims.scores import MAPS
 from paper.intervals import MOST_SEEDS, Contrast
 from paper.questions import (
     ALL_SEEDS,
@@ -24,160 +27,64 @@ from paper.questions import (
     MORE_SEEDS,
     NONE,
     OPEN,
-    PRIMARY,
     QUESTIONS,
+    WEIGHTS,
     Answer,
     Answers,
     Question,
     extended,
 )
 from ppcd import paths
+from ppcd.method.ema import DECLARED
+from ppcd.runs.score_curve import CURVE
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe
 
-SCORES = ("fd", "is", "precision", "recall", "diversity", "accuracy", "leakage")
 KINDS = {EFFECT: "Effects", HINT: "Hints", NONE: "None seen", FEW: "Too few seeds yet", OPEN: "Not run"}
+COLORS = {EFFECT: PALETTE[2], HINT: PALETTE[1], NONE: "0.45", FEW: "0.7", OPEN: "0.8"}
+MARKERS = ("o", "s", "^", "D", "v")
 
 
-# --- Questions: as numbers, and to be read ---
-
-
-def answers_frame(found: Answers) -> pd.DataFrame:
-    """A row for each question: both settings, their scores by seed, the differences, the interval, the verdict."""
-    rows = []
-    for question in QUESTIONS:
-        there = found.pairs(question, found.seeds)
-        own = {"channels kept": _channels(there), "#Par., MACs": _sizes(there), "primary": question.name in PRIMARY}
-        rows.append(_row(found, question, found.first[question.name], found.seeds, found.seeds, own))
-    return pd.DataFrame(rows)
-
-
-def more_frame(found: Answers) -> pd.DataFrame:
-    """A row for each question that is asked of more seeds: what all of them say, and each part of them by itself."""
-    rows, first_verdicts = [], found.of(FIRST_SEEDS)
-    for question in extended():
-        within = [[measured(record, "within") for record in pair] for pair in found.pairs(question, ALL_SEEDS)]
-        agreement = pd.DataFrame(within, columns=["treatment", "control"], dtype=float).mean()
-        own = {
-            "mean difference of the first": found.answer(question, FIRST_SEEDS).difference.mean,
-            "mean difference of the new": found.answer(question, MORE_SEEDS).difference.mean,
-            "maps follow": agreement["treatment"],
-            "maps of the control follow": agreement["control"],
-            "verdict of the first": first_verdicts[question.name].verdict,
-        }
-        rows.append(_row(found, question, found.more[question.name], FIRST_SEEDS, ALL_SEEDS, own))
-    return pd.DataFrame(rows).drop(columns=["profile", "score"])
-
-
-def _row(
-    found: Answers,
-    question: Question,
-    one: Answer,
-    asked: Sequence[int],
-    seeds: Sequence[int],
-    own: Mapping[str, object],
-) -> dict[str, object]:
-    """A question's row: its settings, scores and differences, the columns that one table has alone, the verdict."""
-    last = found.answer(question, seeds, "raw")
-    (low, high), (last_low, last_high) = one.difference.interval(), last.difference.interval()
-    return {
-        "question": question.name,
-        "asks": question.asks,
-        "profile": question.profile(found.profile),
-        "treatment": question.treatment,
-        "control": question.control,
-        "score": question.score,
-        "asked seeds": listed(asked),
-        "seeds": listed(one.seeds),
-        "treatment by seed": _joined(one.scores["treatment"]),
-        "control by seed": _joined(one.scores["control"]),
-        "mean difference": one.difference.mean,
-        "low": low,
-        "high": high,
-        "share of control": one.share,
-        "last weights by seed": _joined(last.scores["treatment"]),
-        "their control by seed": _joined(last.scores["control"]),
-        "their mean difference": last.difference.mean,
-        "their low": last_low,
-        "their high": last_high,
-        **own,
-        "corrected p": one.corrected,
-        "seeds to decide": _needed(one),
-        "verdict": one.verdict,
-        "data note": data_note(record for pair in found.pairs(question, seeds) for record in pair),
-    }
-
-
-def _joined(scores: pd.Series) -> str:
-    return "; ".join(f"{value:.6g}" for value in scores)
-
-
-def _needed(one: Answer) -> str:
-    """How many seeds would decide an open question; nothing for any other."""
-    return "" if not one.open else f"more than {MOST_SEEDS}" if one.needed is None else str(one.needed)
-
-
-def _sizes(there: Sequence[tuple[Record, Record]]) -> str:
-    """`41.9k, 4.36M against 36.5k, 1.57M`: parameters and MACs of treatment and control, once where they agree."""
-    found = []
-    for pair in there:
-        sizes = [
-            ", ".join(write_number(record["complexity"][key], "count") for key in ("params", "macs")) for record in pair
-        ]
-        found.append(" against ".join(dict.fromkeys(sizes)))
-    return "; ".join(dict.fromkeys(found))
-
-
-def _channels(there: Sequence[tuple[Record, Record]]) -> str:
-    """Of treatment and control, where either prunes: how many channels of the pruned layers stay, by seed."""
-    found = []
-    for pair in there:
-        kept = ["/".join(map(str, kept_channels(record))) if record["masks"] else "all" for record in pair]
-        found.append(" against ".join(dict.fromkeys(kept)))
-    return "; ".join(dict.fromkeys(found))
+# --- Questions ---
 
 
 def answers_table(found: Answers) -> pd.DataFrame:
-    """`answers_frame` to be read."""
+    """A row for each question: scores by seed, their differences and intervals, sizes, the verdict."""
     rows = []
-    for question, one in zip(QUESTIONS, found.first.values(), strict=True):
-        last, there = found.answer(question, found.seeds, "raw"), found.pairs(question, found.seeds)
-        score = {"question": question.asks, "score": "FD" if question.score == "fd" else question.score}
-        sizes = {"channels kept": _channels(there) or "–", "#Par., MACs": _sizes(there) or "–"}
-        rows.append({**score, **_shown(one, last), **sizes, **_judged(one)})
+    for question in QUESTIONS:
+        sizes = {"channels kept": _channels, "#Par., MACs": _sizes}
+        pairs = found.pairs(question, found.seeds)
+        row = {"question": question.asks, "score": "FD" if question.score == "fd" else question.score}
+        row |= _differences(found, question, found.first[question.name], found.seeds)
+        row |= {
+            name: "; ".join(dict.fromkeys(" against ".join(dict.fromkeys(map(of, pair))) for pair in pairs)) or "–"
+            for name, of in sizes.items()
+        }
+        rows.append(row | _judged(found.first[question.name]))
     return pd.DataFrame(rows)
 
 
 def more_table(found: Answers) -> pd.DataFrame:
-    """`more_frame` to be read."""
+    """A row for each question that is asked of more seeds: what all of them say, and each part of them by itself."""
     rows, first_verdicts = [], found.of(FIRST_SEEDS)
     for question in extended():
-        one, last = found.more[question.name], found.answer(question, ALL_SEEDS, "raw")
+        one = found.more[question.name]
         parts = [found.answer(question, seeds).difference.mean for seeds in (FIRST_SEEDS, MORE_SEEDS)]
-        asked = {"question": question.asks, "seeds": listed(one.seeds)}
-        first = {
-            "first seeds, new seeds": ", ".join(NOT_RUN if math.isnan(mean) else f"{mean:+.3g}" for mean in parts),
-            "first verdict": first_verdicts[question.name].verdict,
-        }
-        rows.append({**asked, **_shown(one, last), **first, **_judged(one)})
+        row = {"question": question.asks, "seeds": listed(one.seeds), **_differences(found, question, one, ALL_SEEDS)}
+        row["first seeds, new seeds"] = ", ".join(NOT_RUN if math.isnan(mean) else f"{mean:+.3g}" for mean in parts)
+        rows.append(row | {"first verdict": first_verdicts[question.name].verdict} | _judged(one))
     return pd.DataFrame(rows)
 
 
-def _judged(one: Answer) -> dict[str, str]:
-    """What a question came to: the corrected p value, how many seeds would decide, the verdict."""
-    p = "–" if math.isnan(one.corrected) else f"{one.corrected:.3f}"
-    return {"p, corrected": p, "seeds to decide": _needed(one) or "–", "verdict": one.verdict}
-
-
-def _shown(one: Answer, last: Answer) -> dict[str, str]:
+def _differences(found: Answers, question: Question, one: Answer, seeds: Sequence[int]) -> dict[str, str]:
     """Scores by seed, their mean difference and its intervals, and the same of the last weights."""
-    scores = [map(write_number, one.scores[arm], ["number"] * len(one.seeds)) for arm in ("treatment", "control")]
-    of_last = f"{last.difference.mean:+.3g} ({_interval(last.difference)})" if last.seeds else "–"
+    last = found.answer(question, seeds, "raw")
+    by_seed = [" ↔ ".join(write_number(each, "number") for each in pair) for pair in one.scores.to_numpy()]
     return {
-        "by seed": " · ".join(map("{} ↔ {}".format, *scores)) or NOT_RUN,
+        "by seed": " · ".join(by_seed) or NOT_RUN,
         "mean difference": f"{one.difference.mean:+.3g} ({100 * one.share:+.0f}%)" if one.seeds else NOT_RUN,
         "95% interval": _interval(one.difference),
-        "of the last weights": of_last,
+        "of the last weights": f"{last.difference.mean:+.3g} ({_interval(last.difference)})" if last.seeds else "–",
     }
 
 
@@ -187,33 +94,64 @@ def _interval(difference: Contrast) -> str:
     return "–" if math.isinf(low) else f"{low:+.3g} to {high:+.3g}"
 
 
+def _judged(one: Answer) -> dict[str, str]:
+    """What a question came to: the corrected p value, how many seeds would decide an open one, the verdict."""
+    p = "–" if math.isnan(one.corrected) else f"{one.corrected:.3f}"
+    needed = "–" if not one.open else f"more than {MOST_SEEDS}" if one.needed is None else str(one.needed)
+    return {"p, corrected": p, "seeds to decide": needed, "verdict": one.verdict}
+
+
+def _channels(record: Record) -> str:
+    return "/".join(map(str, kept_channels(record))) if record["masks"] else "all"
+
+
+def _sizes(record: Record) -> str:
+    return ", ".join(write_number(record["complexity"][key], "count") for key in ("params", "macs"))
+
+
+def verdict(found: Answers) -> str:
+    """What came out, in a sentence for each kind of answer, and of which data."""
+    note = data_note(record for each in QUESTIONS for pair in found.pairs(each, found.seeds) for record in pair)
+    lines = [f"Profile {found.profile}, seeds {listed(found.seeds)}" + (f", data: {note}." if note else "."), ""]
+    for kind, said in KINDS.items():
+        parts = []
+        for question in QUESTIONS:
+            if (one := found.first[question.name]).verdict == kind:
+                share = 100 * one.share
+                way = f", {'better' if share < 0 else 'worse'}" if kind in (EFFECT, HINT) else ""  # low is good
+                parts.append(question.asks + ("" if math.isnan(share) else f" ({share:+.0f}%{way})"))
+        if parts:
+            listing = "" if kind == OPEN else f": {'; '.join(parts)}"  # the table has those
+            lines.append(f"- **{said}** ({len(parts)} of {len(QUESTIONS)}){listing}.")
+    return "\n".join(lines)
+
+
 # --- Settings ---
 
 
-def arms_frame(found: Answers) -> pd.DataFrame:
+def arms_table(found: Answers) -> pd.DataFrame:
     """A row for each setting: means and spreads over seeds of its scores, and how its maps follow the teacher's."""
+    names = score_names(get_profile(found.profile).backbone)
+    shown = {  # score, weights -> heading
+        ("fd", "ema"): names["fd"], ("fd", "raw"): "FD of the last weights", ("is", "ema"): names["is"],
+        **{(key, "ema"): key for key in ("precision", "recall", "diversity")},
+        ("accuracy", "ema"): "cond. accuracy", ("leakage", "ema"): "leakage",
+        **dict(zip(((key, "ema") for key in MAPS), ("maps follow within classes", "between classes"), strict=True)),
+    }  # fmt: skip
     rows = []
     for where, name in found.settings:
-        runs = found.runs[where]
+        runs, recipe = found.runs[where], get_recipe(name)
         records = runs.records(name, seeds=found.seeds)
-        row: dict[str, object] = {
-            "setting": get_recipe(name).title,
-            "recipe": name,
-            "alpha": get_recipe(name).alpha,
-            "profile": where,
-            "asked seeds": listed(found.seeds),
+        row = {
+            "setting": recipe.title + ("" if where == found.profile else f" ({where[len(found.profile) + 1 :]})"),
+            "alpha": "–" if recipe.alpha is None else f"{recipe.alpha:g}",
             "seeds": listed([record["seed"] for record in records]),
-            "runs": "; ".join(record["id"] for record in records) or NOT_RUN,
-            "layers frozen at": "; ".join(_frozen(record) for record in records if record["masks"]),
-            "data note": data_note(records),
         }
-        scores = runs.table(Quantity(name, key) for key in SCORES)
-        last = runs.table([Quantity(name, "fd")], "raw").rename(columns={"fd": "last fd"})
-        maps = runs.table(Quantity(name, key) for key in MAPS)
-        table = pd.concat([scores, last, maps], axis="columns").loc[list(found.seeds)].droplevel(0, axis="columns")
-        for score in table:
-            row |= {str(score): table[score].mean(), f"{score} sd": table[score].std()}
-        rows.append(row)
+        for (key, weights), heading in shown.items():
+            values = runs.table([Quantity(name, key)], weights).loc[list(found.seeds)].iloc[:, 0]
+            row[heading] = _mean(values.mean(), values.std())
+        frozen = "; ".join(_frozen(record) for record in records if record["masks"])
+        rows.append(row | {"layers frozen at (first to last, by seed)": frozen or "–"})
     return pd.DataFrame(rows)
 
 
@@ -230,23 +168,6 @@ def _frozen(record: Record) -> str:
     return f"{min(known)} to {max(known) if len(known) == len(frozen) else 'never'}"
 
 
-def arms_table(found: Answers) -> pd.DataFrame:
-    """`arms_frame` to be read."""
-    names, frame = score_names(get_profile(found.profile).backbone), arms_frame(found)
-    shown = {
-        "fd": names["fd"], "last fd": "FD of the last weights", "is": names["is"], "precision": "precision",
-        "recall": "recall", "diversity": "diversity", "accuracy": "cond. accuracy", "leakage": "leakage",
-        "within": "maps follow within classes", "between": "between classes",
-    }  # fmt: skip
-    suffix = frame["profile"].map(lambda name: "" if name == found.profile else f" ({name[len(found.profile) + 1 :]})")
-    alpha = frame["alpha"].map(lambda value: "–" if pd.isna(value) else f"{value:g}")
-    table = pd.DataFrame({"setting": frame["setting"] + suffix, "alpha": alpha, "seeds": frame["seeds"]})
-    for score, heading in shown.items():
-        table[heading] = [_mean(*pair) for pair in zip(frame[score], frame[f"{score} sd"], strict=True)]
-    table["layers frozen at (first to last, by seed)"] = frame["layers frozen at"].replace("", "–")
-    return table
-
-
 def _mean(value: float, spread: float) -> str:
     if math.isnan(value):
         return "–"
@@ -254,41 +175,109 @@ def _mean(value: float, spread: float) -> str:
     return text if math.isnan(spread) else f"{text} ± {write_number(spread, 'number')}"
 
 
-# --- Files, the verdict in words ---
+# --- Figures ---
+
+
+def answers_figure(found: Answers) -> Figure:
+    """Every question's paired differences, as shares of the control's mean: seeds, their mean, the 95% t interval.
+
+    Below them those questions that are asked of more seeds, with all of these.
+    """
+    rows = [(each.asks + " (leakage)" * (each.score != "fd"), found.first[each.name]) for each in QUESTIONS]
+    if found.has_more:
+        rows += [(f"{each.asks}, {len(ALL_SEEDS)} seeds", found.more[each.name]) for each in extended()]
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(7.2, 0.9 + 0.26 * len(rows))
+        axes = figure.subplots()
+        axes.axvline(0, color="0.3", linewidth=1)
+        for place, (_, one) in enumerate(rows):
+            if not one.seeds:
+                axes.text(0, place, f" {NOT_RUN}", va="center", color="0.5", fontsize=7)
+                continue
+            control, color = float(np.mean(one.scores["control"])), COLORS[one.verdict]
+            values, (low, high) = one.difference.values, one.difference.interval()
+            axes.plot([100 * each / control for each in values], [place] * len(values), "|", color=color)
+            if math.isfinite(low):
+                axes.plot([100 * low / control, 100 * high / control], [place, place], color=color)
+            axes.plot(100 * one.difference.mean / control, place, "o", color=color, markersize=4)
+        axes.set_yticks(range(len(rows)), [label for label, _ in rows])
+        axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="treatment less control, % of the control; left: better")
+        _limit(axes)
+        note = "points: means; strokes: seeds; lines: 95% t intervals of paired differences; "
+        note += "green: effect, orange: hint, grey: none seen, pale: too few seeds; intervals are not corrected"
+        sign(figure, Study(found.profile, found.seeds), note)
+    return figure
+
+
+def _limit(axes: Axes) -> None:
+    """An interval of two or three seeds can be wider than everything else; the axis ends where means and seeds do."""
+    points = [x for line in axes.lines[1:] if line.get_linestyle() == "None" for x in np.asarray(line.get_xdata())]
+    if points:
+        reach = 1.3 * max(abs(float(min(points))), abs(float(max(points))), 10.0)
+        axes.set_xlim(-reach, reach)
+
+
+def curves_figure(found: Answers) -> Figure:
+    """The Fréchet distance over the training by the weight of L_CD: seeds thin, their mean thick."""
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(7.2, 3.0)
+        left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
+        for place, (weight, name) in enumerate(WEIGHTS.items()):
+            records = found.runs[found.profile].records(name, seeds=found.seeds)
+            curves = [_curve(path) for record in records if (path := directory(record) / CURVE).is_file()]
+            if not curves:
+                continue
+            color = PALETTE[place]
+            for curve in curves:
+                left.plot(curve["iteration"], curve["fd"], color=color, linewidth=0.6, alpha=0.5)
+            mean = pd.concat(curves).groupby("iteration")["fd"].mean()
+            label = f"{weight:g} L_CD" if weight else "without L_CD"
+            left.plot(mean.index, mean, color=color, marker=MARKERS[place], markersize=3, label=label)
+        if left.lines:
+            left.legend()
+            left.set(xlabel="iteration", ylabel=f"FD of few samples ({get_profile(found.profile).backbone})")
+        else:
+            not_run(left)
+        _agreement(right, found)
+        note = "left: averaged generator, masks still open in the first half; right: correlation of attention maps "
+        note += "for the same noise, less the class means, mean of the blocks"
+        sign(figure, Study(found.profile, found.seeds), note)
+    return figure
+
+
+def _curve(path: Path) -> pd.DataFrame:
+    """The score curve of a run's declared average; a run that keeps a single average may not name it."""
+    curve = pd.read_csv(path)
+    return curve[curve["average"] == DECLARED] if "average" in curve else curve
+
+
+def _agreement(axes: Axes, found: Answers) -> None:
+    """How the maps follow the teacher's, against the weight of L_CD."""
+    table = found.runs[found.profile].table(Quantity(name, "within") for name in WEIGHTS.values())
+    points = table.loc[list(found.seeds)].set_axis(range(len(WEIGHTS)), axis="columns").unstack().dropna()
+    if points.empty:
+        not_run(axes)
+        return
+    axes.plot(points.index.get_level_values(0), points, "o", color=PALETTE[0], markersize=4, alpha=0.7)
+    axes.set_xticks(range(len(WEIGHTS)), [f"{weight:g}" for weight in WEIGHTS])
+    axes.set(xlabel="weight of L_CD", ylabel="correlation within classes", xlim=(-0.5, len(WEIGHTS) - 0.5))
+    axes.set_ylim(min(0.0, *points) - 0.03, 1)
+
+
+# --- Files ---
 
 
 def write(profile: str, seeds: Sequence[int]) -> list[Path]:
-    """Write the tables evidence, evidence_settings and, with the first seeds, evidence_more (CSV, Markdown), and the
+    """Write the tables evidence, evidence_settings and, with the first seeds, evidence_more (Markdown), and the
     figures evidence and evidence_curves."""
     found = Answers(profile, seeds)
     asked, every = (Study(found.profile, each).line for each in (found.seeds, ALL_SEEDS))
-    tables = {
-        "evidence": (answers_frame(found), verdict(found), answers_table(found)),
-        "evidence_settings": (arms_frame(found), asked, arms_table(found)),
-    }
+    tables = {"evidence": (verdict(found), answers_table(found)), "evidence_settings": (asked, arms_table(found))}
     if found.has_more:
-        tables["evidence_more"] = (more_frame(found), every, more_table(found))
-    folder, written = paths.results(found.profile), []
-    for name, (frame, caption, table) in tables.items():
-        written.append(sums.write(folder, f"tables/{name}.csv", frame.to_csv(index=False, lineterminator="\n")))
-        written.append(sums.write(folder, f"tables/{name}.md", f"{caption}\n\n{plain_markdown(table)}\n"))
-    written += save(evidence_figures.answers_figure(found), found.profile, "evidence")
-    return written + save(evidence_figures.curves_figure(found), found.profile, "evidence_curves")
-
-
-def verdict(found: Answers) -> str:
-    """What came out, in a sentence for each kind of answer, and of which data."""
-    pairs = [pair for question in QUESTIONS for pair in found.pairs(question, found.seeds)]
-    note = data_note(record for pair in pairs for record in pair)
-    lines = [f"Profile {found.profile}, seeds {listed(found.seeds)}" + (f", data: {note}." if note else "."), ""]
-    for kind, said in KINDS.items():
-        parts = []
-        for question in QUESTIONS:
-            if (one := found.first[question.name]).verdict == kind:
-                share = 100 * one.share
-                way = f", {'better' if share < 0 else 'worse'}" if kind in (EFFECT, HINT) else ""  # low is good
-                parts.append(question.asks + ("" if math.isnan(share) else f" ({share:+.0f}%{way})"))
-        if parts:
-            listing = "" if kind == OPEN else f": {'; '.join(parts)}"  # the table has those
-            lines.append(f"- **{said}** ({len(parts)} of {len(QUESTIONS)}){listing}.")
-    return "\n".join(lines)
+        tables["evidence_more"] = (every, more_table(found))
+    written = [
+        sums.write(paths.results(found.profile), f"tables/{name}.md", f"{caption}\n\n{plain_markdown(table)}\n")
+        for name, (caption, table) in tables.items()
+    ]
+    written += save(answers_figure(found), found.profile, "evidence")
+    return written + save(curves_figure(found), found.profile, "evidence_curves")

@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper import failures, sums
-from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, sign
+from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, show_tiles, sign
 from paper.artifacts.sources import NOT_RUN, Study, data_notes, find_records, generator_of, listed
-from paper.artifacts.tiles import show_tiles
 from paper.failures import RULES, Judged
 from paper.judges import get_judges
 from ppcd import paths
@@ -39,9 +38,6 @@ def judged(profile: str, seeds: Sequence[int]) -> dict[str, Judged | None]:
     """What the rules say of PPCD-GAN, of its teacher and of the real images; samples of all seeds together.
 
     Of every run the first fifth of its evaluation's samples; None for a system of which no run is complete.
-
-    Raises:
-        PpcdError: unknown profile, or its data or its backbone is not to be had.
     """
     budget = fitted(get_profile(profile))
     records = {recipe: find_records(profile, recipe, seeds) for recipe in SYSTEMS}
@@ -67,35 +63,30 @@ def shares(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) 
     for system, what in found.items():
         for rule in (*RULES, "either"):
             row: dict[str, Any] = {"profile": profile, "seeds": listed(seeds), "system": _title(system), "rule": rule}
-            if what is None:
-                rows.append(row | {"failures": NOT_RUN, "samples": NOT_RUN, "share": NOT_RUN})
-                continue
-            failed = what.unclear | what.far if rule == "either" else getattr(what, rule)
-            count, total = int(failed.sum()), len(failed)
-            rows.append(row | {"failures": count, "samples": total, "share": count / total})
+            row |= dict.fromkeys(("failures", "samples", "share"), NOT_RUN)
+            if what is not None:
+                failed = what.unclear | what.far if rule == "either" else getattr(what, rule)
+                count, total = int(failed.sum()), len(failed)
+                row |= {"failures": count, "samples": total, "share": count / total}
+            rows.append(row)
     note = data_notes(profile)
     return pd.DataFrame(rows).assign(**({"data note": note} if note else {}))
 
 
 def shares_table(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) -> pd.DataFrame:
-    """The same to be read: one row per system, one column per rule."""
+    """The same to be read, `12 of 1000 (1.2%)`: one row per system, one column per rule."""
     table = shares(found, profile, seeds)
-    texts: dict[str, dict[str, str]] = {}
-    for row in table.to_dict("records"):
-        texts.setdefault(row["system"], {})[row["rule"]] = _said(row)
-    wide = pd.DataFrame([{"system": system, **said} for system, said in texts.items()])
+    said = [
+        NOT_RUN if row["share"] == NOT_RUN else f"{row['failures']} of {row['samples']} ({100 * row['share']:.1f}%)"
+        for row in table.to_dict("records")
+    ]
+    wide = table.assign(said=said).set_index(["system", "rule"])["said"].unstack(sort=False).reset_index()
+    wide.columns.name = None
     return wide.assign(data=table["data note"].iloc[0]) if "data note" in table else wide
 
 
 def _title(system: str) -> str:
     return RECIPES[system].title if system in RECIPES else system
-
-
-def _said(row: dict[Any, Any]) -> str:
-    """ "12 of 1000 (1.2%)"."""
-    if row["share"] == NOT_RUN:
-        return NOT_RUN
-    return f"{row['failures']} of {row['samples']} ({100 * row['share']:.1f}%)"
 
 
 def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | None] | None = None) -> Figure:
@@ -104,30 +95,24 @@ def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | No
     Args:
         seeds: their samples are judged together.
         found: what `judged` returned for the same profile and seeds, so that it is not computed twice.
-
-    Raises:
-        PpcdError: as `judged`.
     """
     budget = fitted(get_profile(profile))
-    study = Study(budget.name, tuple(seeds), RECIPES["ppcd"].alpha)
     found = judged(profile, seeds) if found is None else found
-    said = {(row["system"], row["rule"]): _said(row) for row in shares(found, profile, seeds).to_dict("records")}
+    said = shares_table(found, profile, seeds).set_index("system")
     records = [record for recipe in SYSTEMS for record in find_records(profile, recipe, seeds)]
     names = class_names(profile, records, range(budget.num_classes))
     short = max(map(len, names)) <= SHORT
     heads = [name + (": " if short else "\n") for name in names]
-    height = (0.86 if short else 0.96) * len(RULES) * len(found) + 1.3
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
-        figure = new_figure(7.4, height)
-        bands = figure.subfigures(len(RULES), 1, squeeze=False)
-        for band, rule in zip(bands.flat, RULES, strict=True):
-            panels = band.subplots(len(found), 1, squeeze=False)
+        figure = new_figure(7.4, (0.86 if short else 0.96) * len(RULES) * len(found) + 1.3)
+        for band, rule in zip(figure.subfigures(len(RULES), 1, squeeze=False).flat, RULES, strict=True):
+            panels, texts = band.subplots(len(found), 1, squeeze=False), said[rule].to_dict()
             band.suptitle(f"rule “{rule}”: {RULES[rule]}", fontsize=8, fontweight="bold")
             for axes, (system, what) in zip(panels.flat, found.items(), strict=True):
-                label = f"{_title(system)}\n{said[_title(system), rule]}"
-                _worst(axes, what, rule, heads, label)
-        either = ", ".join(f"{_title(system)} {said[_title(system), 'either']}" for system in found)
+                _worst(axes, what, rule, heads, f"{_title(system)}\n{texts[_title(system)]}")
+        either = ", ".join(f"{system} {text}" for system, text in said["either"].items())
         note = PAPER if budget.dataset == "mnist" else PAPER_ELSEWHERE
+        study = Study(budget.name, tuple(seeds), RECIPES["ppcd"].alpha)
         sign(figure, study, f"failures under either rule: {either}\n{note}")
     return figure
 
@@ -137,7 +122,6 @@ def _worst(axes: Axes, what: Judged | None, rule: str, heads: Sequence[str], lab
     if what is None:
         axes.set_box_aspect(1 / SHOWN)
         not_run(axes)
-        axes.spines[:].set_visible(False)
         axes.set_ylabel(label, rotation=0, ha="right", va="center")
         return
     worst = what.worst(rule, SHOWN)
@@ -147,8 +131,8 @@ def _worst(axes: Axes, what: Judged | None, rule: str, heads: Sequence[str], lab
     for index in worst.tolist():
         value = f"p {what.probability[index]:.2f}" if rule == "unclear" else f"{what.distance[index]:.2f}×"
         under.append(heads[int(what.labels[index])] + value)
-    under += [""] * (SHOWN - len(worst)) if under else ["none"] + [""] * (SHOWN - 1)
-    show_tiles(axes, images.float() / 255, [label], under)
+    under = under or ["none"]
+    show_tiles(axes, images.float() / 255, [label], under + [""] * (SHOWN - len(under)))
 
 
 def write_fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | None] | None = None) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Figure 5 of the paper from our runs, and how every figure is drawn and saved."""
+"""How every figure is drawn and saved, and those of rows of images: Figures 3 and 5, and the headline's."""
 
 import io
 import re
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import seaborn
 import torch
 from jaxtyping import Float
@@ -20,12 +21,15 @@ from torch import Tensor
 from paper import numbers, sums
 from paper.artifacts import plotted
 from paper.artifacts.sources import NOT_RUN, Record, Study, alpha_suffix, generator_of
+from paper.judges import TIMES, best_of, get_judges
 from ppcd import paths
 from ppcd.base import seeded
+from ppcd.metrics.evaluators import Evaluators
 from ppcd.training.profiles import fitted, get_profile
 from ppcd.training.recipes import RECIPES, TEACHER
 
 DPI = 150
+GAP = 2  # pixels of white between images
 PALETTE = tuple(seaborn.color_palette("colorblind").as_hex())
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that figures do not depend on the machine
@@ -44,8 +48,17 @@ CLASSES = {
     "mnist": tuple("0123456789"),
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 }
-# Six fixed classes for each data set, as the paper has six for ImageNet.
+# Nine fixed classes for each data set, as the paper has nine of ImageNet's; and six.
+FIGURE3_LABELS = {
+    "mnist": (0, 1, 2, 3, 4, 5, 7, 8, 9),
+    "cifar10": (0, 1, 2, 3, 4, 5, 7, 8, 9),
+    "imagenet": (100, 235, 442, 456, 472, 850, 976, 984, 985),  # the paper's: black swan to daisy
+}
 FIGURE5_LABELS = {"mnist": (0, 2, 3, 5, 7, 8), "cifar10": (0, 1, 3, 4, 7, 8)}
+BEST = (
+    f"of {TIMES} images of a class the one with the highest Inception score exp KL(p(y|x) || p(y)), "
+    f"p(y) over all classes' {TIMES} images of the system"
+)
 
 
 def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
@@ -90,6 +103,30 @@ def not_run(axes: Axes, text: str = NOT_RUN) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color="0.4", fontsize=7)
 
 
+def tiled(images: Float[Tensor, "n 3 height width"], columns: int) -> np.ndarray:
+    """One picture [height, width, 3] of all images in [0, 1], `columns` in a row; white between them."""
+    n, _, height, width = images.shape
+    rows = -(-n // columns)
+    picture = np.ones((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), dtype=np.float32)
+    for index, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        top, left = (index // columns) * (height + GAP), (index % columns) * (width + GAP)
+        picture[top : top + height, left : left + width] = image
+    return picture
+
+
+def show_tiles(
+    axes: Axes, images: Float[Tensor, "n 3 height width"], rows: Sequence[str], columns: Sequence[str]
+) -> None:
+    """Draw n = rows x columns images into a panel, the columns' labels above and the rows' at its left."""
+    _, _, height, width = images.shape
+    axes.imshow(tiled(images, len(columns)), interpolation="nearest", vmin=0, vmax=1)
+    axes.set_xticks([width / 2 + index * (width + GAP) - 0.5 for index in range(len(columns))], list(columns))
+    axes.set_yticks([height / 2 + index * (height + GAP) - 0.5 for index in range(len(rows))], list(rows))
+    axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False, labelsize=7)
+    axes.spines[:].set_visible(False)
+    axes.grid(False)
+
+
 def example_noise(profile: str, seed: int, count: int) -> Float[Tensor, "count noise"]:
     """One noise vector per column, the same for every model: each takes its first `dim_z` entries."""
     settings = get_profile(profile)
@@ -132,41 +169,64 @@ def class_names(profile: str, records: Sequence[Record | None], labels: Sequence
     return [names[label] if label < len(names) else f"class {label}" for label in labels]
 
 
+def image_rows(study: Study, rows: Mapping[str, Tensor | None], names: Sequence[str], note: str = "") -> Figure:
+    """A row of images for each title, the names of the columns above; None is drawn as not run."""
+    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
+        figure = new_figure(6.4, 6.0 * len(rows) / len(names) + 0.5)
+        figure.set_layout_engine("compressed")  # panels of images have an aspect
+        grid = figure.subplots(len(rows), 1, squeeze=False)
+        for axes, (title, images) in zip(grid.flat, rows.items(), strict=True):
+            if images is None:
+                not_run(axes)
+                axes.set_box_aspect(1 / len(names))
+                axes.set_ylabel(title, rotation=0, ha="right", va="center")
+            else:
+                show_tiles(axes, images, [title], names)
+                axes.tick_params(labeltop=axes is figure.axes[0], labelsize=8)
+        sign(figure, study, note)
+    return figure
+
+
+def best_images(
+    record: Record, evaluators: Evaluators, labels: Sequence[int]
+) -> Float[Tensor, "labels 3 height width"]:
+    """The best of ten images in [0, 1] of each of these classes."""
+    best = best_of(generator_of(record), evaluators.network, record["seed"])
+    return best.images[list(labels)].float() / 255
+
+
+def fig3(profile: str, seed: int = 0) -> Figure:
+    """Figure 3: PPCD-GAN and the systems of Table 1, nine classes, the best of ten by the Inception score.
+
+    Which image is the best is said by the profile's backbone; see `paper.judges.best_of`.
+    """
+    study = Study(profile, [seed])
+    records = {recipe: study.record(recipe) for recipe in numbers.TABLE1_ROWS}
+    labels = shown_classes(profile, FIGURE3_LABELS, 9)
+    names = class_names(profile, list(records.values()), labels)
+    evaluators, rows = get_judges(profile)[1] if any(records.values()) else None, {}
+    for recipe, record in records.items():
+        images = None if record is None or evaluators is None else best_images(record, evaluators, labels)
+        rows[RECIPES[recipe].title.replace(" (", "\n(")] = images
+    return image_rows(study, rows, names, BEST)
+
+
 def fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> Figure:
     """Figure 5: the ablation models side by side, six classes, the same noise for every model.
 
     The teacher is the first row. Made with each run's slim EMA generator; a missing run is drawn as such.
-
-    Raises:
-        PpcdError: unknown profile or impossible alpha.
     """
     study = Study(profile, [seed], alpha)
-    rows = {TEACHER: RECIPES[TEACHER].title} | numbers.TABLE3_ROWS
-    records = [study.record(recipe) for recipe in rows]
+    titles = {TEACHER: RECIPES[TEACHER].title} | numbers.TABLE3_ROWS
+    records = {recipe: study.record(recipe) for recipe in titles}
     labels = shown_classes(study.profile, FIGURE5_LABELS, 6)
-    names, z = class_names(profile, records, labels), example_noise(profile, seed, len(labels))
-    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
-        height = 0.85 * len(rows) + 0.5
-        figure = new_figure(6.4, height, constrained=False)
-        edges = {"left": 0.14, "right": 0.99, "bottom": 0.25 / height, "top": 1 - 0.25 / height}
-        grid = figure.subplots(len(rows), len(labels), squeeze=False, gridspec_kw=edges)
-        for axes_row, record, title in zip(grid, records, rows.values(), strict=True):
-            images = None if record is None else examples(record, z, labels)
-            label = re.sub("(PPCD-GAN|Big-GAN) ", "\\1\n", title)
-            label = re.sub("L_(PP|CD)", r"$\\mathcal{L}_{\\rm \1}$", label)
-            axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center")
-            for column, axes in enumerate(axes_row):
-                axes.set_box_aspect(1)
-                axes.set(xticks=[], yticks=[])
-                axes.spines[:].set_visible(False)
-                if images is None:
-                    not_run(axes)
-                else:
-                    axes.imshow(images[column].permute(1, 2, 0).numpy(), interpolation="nearest")
-        for axes, name in zip(grid[0], names, strict=True):
-            axes.set_title(name)
-        sign(figure, study)
-    return figure
+    names, z = class_names(profile, list(records.values()), labels), example_noise(profile, seed, len(labels))
+    rows = {}
+    for recipe, record in records.items():
+        label = re.sub("(PPCD-GAN|Big-GAN) ", "\\1\n", titles[recipe])
+        label = re.sub("L_(PP|CD)", r"$\\mathcal{L}_{\\rm \1}$", label)
+        rows[label] = None if record is None else examples(record, z, labels)
+    return image_rows(study, rows, names)
 
 
 def write_fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> list[Path]:

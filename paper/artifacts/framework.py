@@ -6,14 +6,12 @@ Drawn by hand. That the parts of the block stand in the order in which the block
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from paper.artifacts.figures import STYLE, new_figure, save
+from paper.artifacts.figures import STYLE, new_figure
 from ppcd.networks.generators import CHANNELS
 from ppcd.training.profiles import get_profile
 
@@ -34,8 +32,6 @@ class Box:
     y: float
     fill: str = PLAIN
     ink: str = INK
-    width: float = 1.75
-    height: float = 0.66
 
 
 # The parts of a PP-Res block, first to last: the module of the block or the function of torch, and its label.
@@ -90,32 +86,27 @@ EQUATION_8 = (
 
 def draw(axes: Axes, boxes: Collection[Box], chains: Collection[Sequence[str]], bends: Collection[Bend] = ()) -> None:
     """Boxes with their texts, straight arrows from each box of a chain to the next, and arrows with one corner."""
-    patches, centres = {}, {box.name: (box.x, box.y) for box in boxes}
+    drawn = {}
     for box in boxes:
-        patches[box.name] = FancyBboxPatch(
-            (box.x - box.width / 2, box.y - box.height / 2), box.width, box.height,
-            boxstyle="round,pad=0,rounding_size=0.12", facecolor=box.fill, edgecolor=box.ink,
-            linewidth=1.4 if box.ink == RED else 0.8, gid=box.name,
-        )  # fmt: skip
-        axes.add_patch(patches[box.name])
-        axes.text(box.x, box.y, box.text, ha="center", va="center", fontsize=6.5, color=box.ink, linespacing=1.15)
+        frame = {"boxstyle": "round", "facecolor": box.fill, "edgecolor": box.ink}
+        drawn[box.name] = axes.text(
+            box.x, box.y, box.text, ha="center", va="center", fontsize=7.5, color=box.ink, bbox=frame, gid=box.name
+        )
     straight = [(*pair, "arc3") for chain in chains for pair in pairwise(chain)]
     for start, end, way in (*straight, *bends):
-        arrow = FancyArrowPatch(
-            centres[start], centres[end], patchA=patches[start], patchB=patches[end], connectionstyle=way,
-            arrowstyle="-|>", mutation_scale=8, linewidth=0.8, color=INK, shrinkA=0, shrinkB=1, zorder=0.5,
-        )  # fmt: skip
-        axes.add_patch(arrow)
+        arrow = {"arrowstyle": "-|>", "connectionstyle": way, "facecolor": INK, "shrinkA": 0, "shrinkB": 1}
+        arrow |= {"patchA": drawn[start].get_bbox_patch(), "patchB": drawn[end].get_bbox_patch()}
+        axes.annotate("", drawn[end].get_position(), drawn[start].get_position(), arrowprops=arrow)
     axes.set_axis_off()
-    axes.set_xlim(min(box.x - box.width / 2 for box in boxes) - 0.1, max(box.x + box.width / 2 for box in boxes) + 0.1)
+    axes.set_xlim(min(box.x for box in boxes) - 1, max(box.x for box in boxes) + 1)
     axes.set_ylim(max(box.y for box in boxes) + 0.6, min(box.y for box in boxes) - 0.6)
 
 
 def draw_block(axes: Axes) -> None:
     """The PP-Res block: the main path down the middle, the skip right of it, the class left of it."""
     end = len(MAIN) + 1.0
-    boxes = [Box("x", "x", 0.0, 0.0, width=0.66), Box("+", "+", 0.0, end, width=0.66)]
-    boxes += [Box("y", "y", -1.9, 3.0, width=0.66)]
+    boxes = [Box("x", "x", 0.0, 0.0), Box("+", "+", 0.0, end)]
+    boxes += [Box("y", "y", -1.9, 3.0)]
     for row, (name, text) in enumerate(MAIN, 1):
         boxes.append(Box(name, text, 0.0, row, ink=RED if name in REMOVED else INK))
     boxes += [Box(name, text, 2.2, row) for row, (name, text) in zip((4.0, 7.0), SKIP, strict=True)]
@@ -125,11 +116,7 @@ def draw_block(axes: Axes) -> None:
 
 
 def fig2(profile: str) -> Figure:
-    """Figure 2: the framework (left) and the PP-Res block (right); what is removed after training is red.
-
-    Raises:
-        PpcdError: unknown profile.
-    """
+    """Figure 2: the framework (left) and the PP-Res block (right); what is removed after training is red."""
     settings = get_profile(profile)
     blocks = len(CHANNELS[settings.resolution]) - 1
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
@@ -148,8 +135,3 @@ def fig2(profile: str) -> Figure:
         note = f"profile {profile}: L = {blocks} blocks, {settings.resolution} pixels"
         figure.text(0.99, 0.012, note, fontsize=6, color="0.35", ha="right")
     return figure
-
-
-def write_fig2(profile: str) -> list[Path]:
-    """Write `figures/<profile>/fig2.{png,pdf}`."""
-    return save(fig2(profile), profile, "fig2")

@@ -6,28 +6,15 @@ from collections.abc import Sequence
 from errno import ENOENT
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from paper import numbers
-from paper.artifacts.comparison_figures import LABELS
-from paper.artifacts.figures import (
-    STYLE,
-    class_names,
-    example_noise,
-    examples,
-    new_figure,
-    not_run,
-    save,
-    shown_classes,
-    sign,
-)
+from paper.artifacts.figures import FIGURE3_LABELS, class_names, example_noise, examples, image_rows, shown_classes
 from paper.artifacts.render import plain_markdown, write_number
 from paper.artifacts.rows import score_names
 from paper.artifacts.sources import NOT_RUN, Record, Study, data_note, find_record
-from paper.artifacts.tiles import show_tiles
 from paper.intervals import t_interval
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import TEACHER
@@ -113,23 +100,10 @@ def figure(profile: str, seed: int = 0) -> Figure:
     """
     study = Study(get_profile(profile).name, (seed,), numbers.TABLE1_ALPHA)
     records = {recipe: find_record(profile, recipe, seed) for recipe in (TEACHER, "ppcd")}
-    labels = shown_classes(profile, LABELS, 9)
+    labels = shown_classes(profile, FIGURE3_LABELS, 9)
     names, z = class_names(profile, list(records.values()), labels), example_noise(profile, seed, len(labels))
-    with matplotlib.rc_context(STYLE | {"axes.grid": False}):
-        drawn = new_figure(6.4, 1.75, constrained=False)
-        edges = {"left": 0.16, "right": 0.99, "bottom": 0.13, "top": 0.89, "hspace": 0.04}
-        panels = drawn.subplots(2, 1, gridspec_kw=edges)
-        for axes, (recipe, record), name in zip(panels, records.items(), ("Big-GAN", "PPCD-GAN"), strict=True):
-            if record is None:
-                not_run(axes, f"{recipe}: {NOT_RUN}")
-                continue
-            title = f"{name}\n{write_number(record['complexity']['params'], 'count')} parameters"
-            show_tiles(axes, examples(record, z, labels), [title], names)
-            axes.tick_params(labeltop=recipe == TEACHER)
-        sign(drawn, study, "a column: one class, one noise vector")
-    return drawn
-
-
-def write(profile: str, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/headline.{png,pdf}`."""
-    return save(figure(profile, seed), profile, "headline")
+    rows = {}
+    for record, name in zip(records.values(), ("Big-GAN", "PPCD-GAN"), strict=True):
+        size = NOT_RUN if record is None else f"{write_number(record['complexity']['params'], 'count')} parameters"
+        rows[f"{name}\n{size}"] = None if record is None else examples(record, z, labels)
+    return image_rows(study, rows, names, "a column: one class, one noise vector")

@@ -1,31 +1,94 @@
 """Figure 6 (class changes at fixed noise) and Figure 7 (noise changes at fixed class)."""
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import matplotlib
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
-from paper.artifacts.figures import STYLE, class_names, examples, new_figure, not_run, save, shown_classes, sign
+from paper.artifacts.figures import (
+    STYLE,
+    class_names,
+    examples,
+    new_figure,
+    not_run,
+    show_tiles,
+    shown_classes,
+    sign,
+)
 from paper.artifacts.sources import Record, Study, find_record, generator_of
-from paper.artifacts.tiles import show_tiles
-from paper.interpolation import between_classes, slerp
+from ppcd.base import PpcdError
 from ppcd.metrics.sampling import draw_noise
+from ppcd.networks.layers import SpectralNorm
 from ppcd.training.profiles import fitted, get_profile
 from ppcd.training.recipes import RECIPES, TEACHER
 
 SYSTEMS = ("ppcd", TEACHER)
 NOISES = 4  # fixed noise vectors of Figure 6, and rows of Figure 7
+PARALLEL = 1e-4  # sine of the angle below which two noise vectors span no arc
 LONGEST_LABEL = 6  # characters above an image of Figure 6 that leave its neighbours' alone; longer ones are slanted
 STEPS = 7  # from the one end to the other, both included
 # Two pairs of Figure 6, and classes of Figure 7. Digits: pairs that share strokes, and classes that do not.
 PAIRS = {"mnist": (3, 8, 4, 9), "cifar10": (3, 5, 1, 9), "imagenet": (235, 281, 984, 985)}
 FIXED = {"mnist": (0, 2, 4, 7), "cifar10": (0, 1, 5, 7), "imagenet": (100, 235, 850, 985)}
+
+
+def slerp(
+    start: Float[Tensor, " noise"], end: Float[Tensor, " noise"], steps: Float[Tensor, " step"]
+) -> Float[Tensor, "step noise"]:
+    """Spherical interpolation: sin((1 - t) w) / sin w · start + sin(t w) / sin w · end, w the angle between them.
+
+    A straight line between two normal vectors passes near the origin, where a generator never was in training;
+    this arc keeps to their lengths (White, "Sampling Generative Networks", 2016). t = 0 is `start` and t = 1 is
+    `end` to the last bit. Vectors (nearly) on one line span no arc and are joined by the line.
+    """
+    t = steps[:, None].to(start)
+    cosine = torch.dot(start, end) / (start.norm() * end.norm())
+    angle = torch.arccos(cosine.clamp(-1, 1))
+    sine = torch.sin(angle)
+    if not bool(sine > PARALLEL):  # also NaN: a vector of zeros
+        return torch.lerp(start[None], end[None], t)
+    return torch.sin((1 - t) * angle) / sine * start + torch.sin(t * angle) / sine * end
+
+
+def between_classes(
+    generator: nn.Module, start: int, end: int, steps: Float[Tensor, " step"]
+) -> tuple[nn.Module, Int64[Tensor, " step"]]:
+    """A copy of the generator with one more class for each step on the way from one class to another.
+
+    A class enters a generator only through the rows of its embeddings: one shared embedding (Big-GAN,
+    Tiny-GAN), or one for the gain and one for the bias of every CBN (SA-GAN, SN-GAN, PPCD-GAN). Every one of
+    them gets the rows (1 - t) · row[start] + t · row[end]; t = 0 and t = 1 are the two classes to the last bit.
+
+    Returns:
+        the copy, in evaluation mode, and the labels of its steps.
+
+    Raises:
+        PpcdError: a label that there is not, or a generator without class embeddings to interpolate.
+    """
+    classes = int(generator.num_classes)  # type: ignore[arg-type]
+    if not {start, end} <= set(range(classes)):
+        raise PpcdError(f"the labels must be in 0 to {classes - 1}; got {start} and {end}")
+    copied = copy.deepcopy(generator).eval()
+    embeddings = [
+        module
+        for module in copied.modules()
+        if isinstance(module, nn.Embedding) and module.num_embeddings == classes
+    ]  # fmt: skip
+    if not embeddings or any(isinstance(module, SpectralNorm) for module in embeddings):
+        raise PpcdError("classes are interpolated in plain embeddings, which this generator lacks; slim it first")
+    for module in embeddings:
+        rows = module.weight.detach()
+        added = torch.lerp(rows[start][None], rows[end][None], steps[:, None].to(rows))
+        module.weight = nn.Parameter(torch.cat([rows, added]), requires_grad=False)
+        module.num_embeddings = classes + len(steps)
+    copied.num_classes = classes + len(steps)  # type: ignore[assignment]
+    return copied, torch.arange(classes, classes + len(steps))
 
 
 def steps() -> Float[Tensor, " step"]:
@@ -69,23 +132,16 @@ def fig6(profile: str, seed: int = 0) -> Figure:
 
     Left: from one class to another through interpolated class embeddings, for two pairs. Right: every class
     (the first ten). A row has one noise vector throughout, the same for both systems.
-
-    Raises:
-        PpcdError: unknown profile.
     """
     budget = fitted(get_profile(profile))
     records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
     ends = shown_classes(profile, PAIRS, 4)
     z, classes = noise(profile, seed, NOISES), range(min(budget.num_classes, 10))
     names = class_names(profile, list(records.values()), range(budget.num_classes))
-    blocks: list[tuple[str, list[str], Callable[[Record], Tensor]]] = [
-        (
-            f"class {names[start]} (t = 0) to {names[end]} (t = 1)",
-            _titles(),
-            partial(class_steps, z=z, start=start, end=end),
-        )
-        for start, end in zip(ends[::2], ends[1::2], strict=False)
-    ]
+    blocks: list[tuple[str, list[str], Callable[[Record], Tensor]]] = []
+    for start, end in zip(ends[::2], ends[1::2], strict=False):
+        title = f"class {names[start]} (t = 0) to {names[end]} (t = 1)"
+        blocks.append((title, _titles(), partial(class_steps, z=z, start=start, end=end)))
     every = partial(examples, z=z.repeat_interleave(len(classes), dim=0), labels=[*classes] * NOISES)
     blocks.append(("every class", [names[label] for label in classes], every))
     widths = [len(columns) for _, columns, _ in blocks]
@@ -104,11 +160,7 @@ def fig6(profile: str, seed: int = 0) -> Figure:
 
 
 def fig7(profile: str, seed: int = 0) -> Figure:
-    """Figure 7: noise changes at fixed class, in PPCD-GAN and in its teacher, on the arc between two vectors.
-
-    Raises:
-        PpcdError: unknown profile.
-    """
+    """Figure 7: noise changes at fixed class, in PPCD-GAN and in its teacher, on the arc between two vectors."""
     budget = get_profile(profile)
     records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
     labels = shown_classes(profile, FIXED, 4)
@@ -147,13 +199,3 @@ def _panel(axes: Axes, images: Tensor | None, rows: Sequence[str], columns: Sequ
                 label.set(rotation=40, ha="left", rotation_mode="anchor")
     axes.xaxis.set_label_position("top")  # a title would be cut where ticks are above
     axes.set_xlabel(title, fontsize=8, labelpad=4)
-
-
-def write_fig6(profile: str, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/fig6.{png,pdf}`."""
-    return save(fig6(profile, seed), profile, "fig6")
-
-
-def write_fig7(profile: str, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/fig7.{png,pdf}`."""
-    return save(fig7(profile, seed), profile, "fig7")

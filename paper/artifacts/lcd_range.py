@@ -2,14 +2,13 @@
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
+from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, sign
 from paper.artifacts.sources import Record, Study, find_record, find_records, generator_of, read_csv
 from ppcd.base import seeded
 from ppcd.method.distillation import Distillation
@@ -43,16 +42,16 @@ def reached(record: Record) -> float:
     return float(np.mean(values[-max(1, len(values) // 10) :]))
 
 
-def lcd_range_figure(profile: str, seeds: Sequence[int]) -> Figure:
+def figure(profile: str, seeds: Sequence[int]) -> Figure:
     """A column for each recipe that distils and has runs: its range of L_CD, and what each seed reached."""
     teacher = find_record(profile, TEACHER, seeds[0])
     found = {name: records for name in DISTILLED if (records := find_records(profile, name, seeds))}
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(1.6 + 0.85 * max(3, len(found)), 2.8)
-        axes = figure.subplots()
+        drawn = new_figure(1.6 + 0.85 * max(3, len(found)), 2.8)
+        axes = drawn.subplots()
         if teacher is None or not found:
             not_run(axes)
-            return figure
+            return drawn
         for place, (name, records) in enumerate(found.items()):
             low, high = equal_and_flat(generator_of(teacher), RECIPES[name].normalisation)
             axes.bar(place, high - low, bottom=low, width=0.6, color="0.88")
@@ -62,10 +61,5 @@ def lcd_range_figure(profile: str, seeds: Sequence[int]) -> Figure:
         axes.set_ylim(bottom=-0.02)
         axes.set_ylabel(r"$\mathcal{L}_{\rm CD}$ (eq. 6)")
         axes.grid(axis="x", visible=False)
-        sign(figure, Study(profile, tuple(seeds)), NOTE)
-    return figure
-
-
-def write(profile: str, seeds: Sequence[int]) -> list[Path]:
-    """Write `figures/<profile>/lcd_range.{png,pdf}`."""
-    return save(lcd_range_figure(profile, seeds), profile, "lcd_range")
+        sign(drawn, Study(profile, tuple(seeds)), NOTE)
+    return drawn

@@ -1,20 +1,15 @@
 """Figure 1: the overall comparison, IS and the Fréchet distance against the number of parameters."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from paper import numbers
 from paper.artifacts import figures
-from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
+from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, sign
 from paper.artifacts.render import write_number
 from paper.artifacts.rows import score_names, statistics, value_of
 from paper.artifacts.sources import NOT_RUN, Study, common_protocol, find_records
@@ -22,67 +17,37 @@ from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import RECIPES
 
 LARGEST = 900.0  # area in points² of the circle with the most parameters of a panel
+KEYS = {"is": "IS", "fd": "FID", "params": "#Par."}  # ours -> the paper's columns
 
 
-@dataclass(frozen=True)
-class Point:
-    """A system in a panel: scores and parameters, means over seeds; NaN where not run. Deviations: NaN for one seed."""
-
-    system: str
-    score: float
-    distance: float
-    params: float
-    score_sd: float = math.nan
-    distance_sd: float = math.nan
-
-    @property
-    def there(self) -> bool:
-        return not math.isnan(self.score)
-
-
-def our_points(profile: str, seeds: Sequence[int]) -> list[Point]:
-    """The systems of Table 1: means over the seeds that are complete.
-
-    Raises:
-        PpcdError: unknown profile, or runs that were measured in different ways.
-    """
+def our_points(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+    """A row for each system of Table 1: means over the seeds that are complete, and deviations (NaN for one seed)."""
     found = {recipe: find_records(profile, recipe, seeds) for recipe in numbers.TABLE1_ROWS}
     common_protocol([record for records in found.values() for record in records])
-    points = []
-    for recipe, records in found.items():
-        keys = ("is", "fd", "params")
-        values = pd.DataFrame([[value_of(record, key) for key in keys] for record in records], columns=keys)
-        row = statistics(values.astype(float))
-        points.append(Point(recipe, row["is"], row["fd"], row["params"], row["is sd"], row["fd sd"]))
-    return points
+    values = {
+        recipe: [[value_of(record, key) for key in KEYS] for record in records] for recipe, records in found.items()
+    }
+    rows = {recipe: statistics(pd.DataFrame(each, columns=list(KEYS), dtype=float)) for recipe, each in values.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def paper_points() -> list[Point]:
+def paper_points() -> pd.DataFrame:
     """The same systems in the paper's Table 1."""
-    columns = ("IS", "FID", "#Par.")
-    return [
-        Point(recipe, *(numbers.published(1, row, column).value for column in columns))
+    rows = {
+        recipe: {key: numbers.published(1, row, column).value for key, column in KEYS.items()}
         for recipe, row in numbers.TABLE1_ROWS.items()
-    ]
-
-
-def areas(points: Sequence[Point]) -> dict[str, float]:
-    """Area of each circle in points², proportional to the parameters; the largest has LARGEST."""
-    most = max((point.params for point in points if point.there), default=1.0)
-    return {point.system: LARGEST * point.params / most for point in points if point.there}
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def fig1(profile: str, seeds: Sequence[int] = (0,)) -> Figure:
     """Figure 1: IS against the Fréchet distance, areas of circles proportional to #Par.; ours and the paper's.
 
-    Ours (filled) and the paper's (hollow) have panels, axes and circle sizes of their own: they are of other data,
-    other networks and another backbone.
-
-    Raises:
-        PpcdError: as `our_points`.
+    Ours (filled) and the paper's (hollow) have separate panels, axes and circle sizes: they are of other data, other
+    networks and another backbone.
     """
     study = Study(get_profile(profile).name, tuple(seeds))
-    names, ours, theirs = score_names(study.backbone), our_points(profile, seeds), paper_points()
+    names, ours = score_names(study.backbone), our_points(profile, seeds)
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.4, 4.2)
         left, right = figure.subplots(1, 2)
@@ -92,68 +57,40 @@ def fig1(profile: str, seeds: Sequence[int] = (0,)) -> Figure:
             xlabel=f"{names['is']} ↑ better",
             ylabel=f"{names['fd']} ↓ better",
         )
-        _panel(right, theirs, hollow=True)
+        _panel(right, paper_points(), hollow=True)
         right.set(title=f"the paper's Table 1:\n{numbers.SETTING}", xlabel="IS ↑ better", ylabel="FID ↓ better")
         spread = "; bars: standard deviation over seeds" if len(seeds) > 1 else ""
         note = (
             "areas of circles are proportional to #Par. within a panel (half as wide in the legend); "
             f"the panels share no scale{spread}"
         )
-        missing = ", ".join(RECIPES[point.system].title for point in ours if not point.there)
+        missing = ", ".join(RECIPES[recipe].title for recipe in ours.index[ours["is"].isna()])
         sign(figure, study, note + (f"\n{NOT_RUN}: {missing}" if missing else ""))
     return figure
 
 
-def _panel(axes: Axes, points: Sequence[Point], hollow: bool) -> None:
+def _panel(axes: Axes, points: pd.DataFrame, hollow: bool) -> None:
     """Circles, large ones first so that none hides another, and a legend that says names and sizes."""
-    size, there = areas(points), [point for point in points if point.there]
-    if not there:
-        not_run(axes)
-    for point in sorted(there, key=lambda point: -point.params):
-        colour, face = _colours(point.system, hollow)
+    there = points.dropna(subset="is").sort_values("params", ascending=False)
+    colours = dict(zip(numbers.TABLE1_ROWS, PALETTE, strict=False))
+    for recipe, row in there.iterrows():
+        face = "none" if hollow else matplotlib.colors.to_rgba(colours[str(recipe)], 0.55)
         axes.scatter(
-            [point.score], [point.distance], s=size[point.system], facecolor=face, edgecolor=colour, linewidth=1.3,
-            gid=point.system, zorder=3,
+            row["is"], row["fd"], s=LARGEST * row["params"] / there["params"].max(), facecolor=face,
+            edgecolor=colours[str(recipe)], linewidth=1.3, gid=str(recipe), zorder=3,
+            label=f"{RECIPES[str(recipe)].title}, {write_number(row['params'], 'count')}",
         )  # fmt: skip
-        if point.score_sd > 0 or point.distance_sd > 0:
-            axes.errorbar(
-                [point.score], [point.distance], xerr=[point.score_sd], yerr=[point.distance_sd], color=colour,
-                linewidth=0.8, capsize=2, zorder=4,
-            )  # fmt: skip
-    if there:
-        _scale(axes, there)
-    handles = [_handle(point, size.get(point.system), hollow) for point in points]
-    axes.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=7, labelspacing=1.3,
-        handletextpad=0.9, columnspacing=1.2,
-    )  # fmt: skip
-
-
-def _scale(axes: Axes, points: Sequence[Point]) -> None:
-    """Room around the circles, and a logarithmic axis where the distances ask for it."""
-    distances = [point.distance for point in points]
-    if max(distances) > 5 * min(distances) > 0:
+        if row.get("is sd", 0) > 0 or row.get("fd sd", 0) > 0:
+            style = {"color": colours[str(recipe)], "linewidth": 0.8, "capsize": 2, "zorder": 4}
+            axes.errorbar(row["is"], row["fd"], xerr=row["is sd"], yerr=row["fd sd"], **style)
+    if there.empty:
+        not_run(axes)
+        return
+    if there["fd"].max() > 5 * there["fd"].min() > 0:
         figures.log_scale(axes)
     axes.margins(0.2)
     axes.set_ylim(bottom=max(axes.get_ylim()[0], 0.0))  # no distance is below zero
-
-
-def _colours(system: str, hollow: bool) -> tuple[Any, Any]:
-    """Edge and face of a system's circle."""
-    colour = PALETTE[list(numbers.TABLE1_ROWS).index(system)]
-    return colour, "none" if hollow else matplotlib.colors.to_rgba(colour, 0.55)
-
-
-def _handle(point: Point, area: float | None, hollow: bool) -> Line2D:
-    """A circle of the legend, half as wide as in the panel."""
-    colour, face = _colours(point.system, hollow)
-    text = f"{RECIPES[point.system].title}, {write_number(point.params, 'count') if point.there else NOT_RUN}"
-    width = math.sqrt(area) / 2 if area else 0.0
-    return Line2D(
-        [], [], linestyle="none", marker="o", markersize=width, markerfacecolor=face, markeredgecolor=colour, label=text
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, markerscale=0.5, fontsize=7, labelspacing=1.3,
+        handletextpad=0.9,
     )  # fmt: skip
-
-
-def write_fig1(profile: str, seeds: Sequence[int] = (0,)) -> list[Path]:
-    """Write `figures/<profile>/fig1.{png,pdf}`."""
-    return save(fig1(profile, seeds), profile, "fig1")

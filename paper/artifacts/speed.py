@@ -1,29 +1,47 @@
-"""Speed as tables: build products of `results/bench.json`, and of the runs that compare bf16 with float32."""
+"""Speed as tables and a figure: products of `results/bench.json`, and of the runs that compare bf16 with float32."""
 
 from pathlib import Path
+from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from paper import sums
+from paper import numbers, sums
+from paper.artifacts.figures import PALETTE, STYLE, new_figure, save_in
 from paper.artifacts.render import plain_markdown
 from paper.artifacts.sources import NOT_RUN
-from paper.bench.latency import PAPER_SCALE
+from paper.bench.latency import BATCHES, FORMS, PAPER_SCALE, SLIM, TEACHER
 from paper.bench.results import PARTS, Content
 from paper.bench.runner import times_faster
-from paper.bench.targets import TARGETS
-from paper.bench.training import PAIR
+from paper.bench.training import ALLOCATOR, PAIR, STRAIGHT, THREADS, TOGETHER
 from ppcd import paths
 from ppcd.records import read_run
 from ppcd.runs.provenance import processor
 from ppcd.training.config import run_config
 
 FOLDER = "bench"  # of the figures
-SUMMARY = "summary.md"
 MIB = 2**20
 HALF = ("mnist", ("biggan", "ppcd"), (0, 1, 2))  # profile, recipes and seeds that were also trained in bf16
 HALF_FOLDER = "bench/quality"  # where those in bf16 are
 SCORES = ("fd", "is", "precision", "recall", "diversity", "accuracy")
+MARKERS = dict(zip(BATCHES, "os^", strict=True))  # of a profile
+COLORS = dict(zip(FORMS, (PALETTE[7], PALETTE[0], PALETTE[1]), strict=True))
+# What was asked: name -> for people; part, scene and about of the group; case, baseline, and how many times faster,
+# with a peak of memory that is not higher.
+PAIR_WHAT = "one D+G iteration of the 32 px BigGAN pair, float32, 2 threads"
+PAIR_PLACE = ("training", PAIR, {"threads": THREADS}, TOGETHER)
+TARGETS: dict[str, tuple[str, str, str, dict[str, Any], str, str, float]] = {
+    "training": (PAIR_WHAT, *PAIR_PLACE, STRAIGHT, 2.0),
+    "training, the baseline with the allocator too": (PAIR_WHAT, *PAIR_PLACE, ALLOCATOR, 2.0),
+    "inference": (
+        "128 px, batch 8, 2 threads: BigGAN dense against PPCD-GAN with .17 kept",
+        "latency", PAPER_SCALE, {"batch": 8, "threads": 2}, SLIM, TEACHER, 10.0,
+    ),
+}  # fmt: skip
 
 
 def title(content: Content) -> str:
@@ -77,12 +95,16 @@ def table(content: Content, part: str) -> pd.DataFrame:
 def targets_table(content: Content) -> pd.DataFrame:
     """What was asked, and what was measured."""
     found = []
-    for name, target in TARGETS.items():
-        row = {"target": f"{name}: {target.what}", "at least": f"{target.at_least:g} times", "measured": NOT_RUN}
-        if pair := target.find(content):
-            ours, theirs = pair
+    for name, (what, part, scene, about, case, baseline, at_least) in TARGETS.items():
+        row = {"target": f"{name}: {what}", "at least": f"{at_least:g} times", "measured": NOT_RUN}
+        for group in content.get(part, {"groups": []})["groups"]:
+            cases = {each["name"]: each for each in group["cases"]}
+            same = group["scene"] == scene and about.items() <= group["about"].items()
+            if not same or not {case, baseline} <= set(cases):
+                continue
+            ours, theirs = cases[case], cases[baseline]
             ratio = times_faster(ours["seconds"], theirs["seconds"])
-            faster, lean = ratio["median"] >= target.at_least, ours["peak"] <= theirs["peak"]
+            faster, lean = ratio["median"] >= at_least, ours["peak"] <= theirs["peak"]
             row |= {
                 "measured": spread(ratio),
                 "case": ours["label"],
@@ -118,16 +140,8 @@ def precision_table() -> pd.DataFrame:
     return pd.DataFrame(found).fillna("")
 
 
-def write_summary(content: Content, folder: Path | None = None) -> Path:
-    """Write `summary.md`, for docs/speed.md: the targets, training and latency at the paper's own scale.
-
-    Args:
-        content: of `paper.bench.results.read`.
-        folder: where to; None is `results/bench`.
-
-    Returns:
-        its path.
-    """
+def write_summary(content: Content) -> Path:
+    """Write `results/bench/summary.md`, for docs/speed.md: the targets, training and latency at the paper's scale."""
     lines = [title(content), "", plain_markdown(targets_table(content)), ""]
     training, latency = table(content, "training"), table(content, "latency")
     if len(training):
@@ -136,4 +150,50 @@ def write_summary(content: Content, folder: Path | None = None) -> Path:
     if len(latency):
         columns = ["scene", "case", "seconds", "times faster", "times fewer MACs", "share"]
         lines += [plain_markdown(latency[latency["scene"].str.contains(f"{PAPER_SCALE}.*2 threads")][columns]), ""]
-    return sums.write(folder or paths.results(FOLDER), SUMMARY, "\n".join(lines).rstrip() + "\n")
+    return sums.write(paths.results(FOLDER), "summary.md", "\n".join(lines).rstrip() + "\n")
+
+
+def paper_points() -> dict[str, tuple[float, float]]:
+    """The paper's PPCD-GAN: times fewer MACs than Big-GAN, and times faster, on its GPU and its CPU."""
+    row = numbers.TABLE1_ROWS["ppcd"]
+    macs = numbers.published(1, row, "MACs").factor or 1.0
+    dense, own = (
+        {kind: numbers.published(1, each, kind).value for kind in ("GPU", "CPU")} for each in ("Big-GAN", row)
+    )
+    return {kind: (macs, dense[kind] / own[kind]) for kind in dense}
+
+
+def share_figure(content: Content) -> Figure:
+    """How many times fewer MACs, and how many times faster; on the diagonal all of the reduction became time."""
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(7.2, 4.0)
+        axes = figure.subplots()
+        measured = content.get("latency", {"groups": []})["groups"]
+        for group in measured:
+            for each in (each for each in group["cases"] if each["name"] != group["baseline"]):
+                axes.plot(each["macs_ratio"], each["ratio"]["median"], MARKERS[group["scene"]], mfc="none",
+                          color=COLORS[each["settings"]["form"]], markersize=5, mew=1.2)  # fmt: skip
+        for kind, (fewer, faster) in paper_points().items():
+            axes.plot(fewer, faster, "*" if kind == "CPU" else "P", color="0.1", markersize=8)
+            text, shift = f"paper, {kind}: {fewer:g}×, {faster:.1f}×", (-8, 4 if kind == "CPU" else -8)
+            axes.annotate(text, (fewer, faster), shift, textcoords="offset points", fontsize=7, ha="right")
+        for which, label in (("x", "times fewer MACs than the dense BigGAN"), ("y", "times faster")):
+            axes.set(**{f"{which}scale": "log", f"{which}label": label})
+            axis = getattr(axes, f"{which}axis")
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(FormatStrFormatter("%g×"))
+            axis.set_minor_formatter(NullFormatter())
+        axes.axline((1, 1), (10, 10), color="0.5", linewidth=0.8, linestyle="--", zorder=0)
+        handles = [Line2D([], [], color=COLORS[form], marker="o", ls="", label=text) for form, text in FORMS.items()]
+        names = dict.fromkeys(group["scene"] for group in measured)
+        handles += [Line2D([], [], color="0.3", marker=MARKERS[name], mfc="none", ls="", label=name) for name in names]
+        handles.append(Line2D([], [], color="0.5", linestyle="--", label="all of the reduction became time"))
+        figure.legend(handles=handles, loc="outside right upper")
+        lines = ["every batch and number of threads is a point", *([machine(content["latency"])] if measured else [])]
+        figure.supxlabel("\n".join(lines), fontsize=6, color="0.35", x=0.99, ha="right")
+    return figure
+
+
+def write_share(content: Content) -> list[Path]:
+    """Write `figures/bench/share.{png,pdf}`."""
+    return save_in(paths.figures(FOLDER), share_figure(content), "share")

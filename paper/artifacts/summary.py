@@ -94,15 +94,10 @@ def channels(records: Mapping[str, Record | None]) -> pd.DataFrame:
     """Kept channels of every masked layer, one row per system of `records`."""
     rows = []
     for name, record in records.items():
-        row: dict[str, Any] = {"system": get_recipe(name).title}
-        if record is None:
-            row["kept"] = NOT_RUN
-        elif not record["masks"]:
-            row["kept"] = "all"
-        else:
-            row["kept"] = "{} of {}".format(*kept_channels(record))
-            row |= {mask["layer"]: f"{mask['kept']}/{mask['channels']}" for mask in record["masks"]}
-        rows.append(row)
+        masks = record["masks"] if record else []
+        kept = "{} of {}".format(*kept_channels(record)) if record and masks else "all" if record else NOT_RUN
+        layers = {mask["layer"]: f"{mask['kept']}/{mask['channels']}" for mask in masks}
+        rows.append({"system": get_recipe(name).title, "kept": kept, **layers})
     return pd.DataFrame(rows).fillna("–")
 
 
@@ -117,18 +112,13 @@ def size(record: Record) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _last_freeze(record: Record) -> str:
-    """When the last layer froze, as a share of the training."""
-    frozen = [mask["frozen_at"] for mask in record["masks"]]
-    if not frozen:
-        return "–"
-    if None in frozen:
-        return "never"
-    return f"{_percent(max(frozen), record['training']['iterations'])} of the training"
-
-
 def _headline_row(record: Record) -> dict[str, str]:
+    """The numbers that say whether a training worked; when its last layer froze is a share of the training."""
     measured, complexity = record["metrics"]["ema"], record["complexity"]
+    frozen = [mask["frozen_at"] for mask in record["masks"]]
+    last = "–" if not frozen else "never" if None in frozen else (
+        f"{_percent(max(frozen), record['training']['iterations'])} of the training"
+    )  # fmt: skip
     accuracy, distance = measured["accuracy"], measured["fd"]
     return {
         "conditional accuracy": "n/a" if accuracy is None else write_number(accuracy, "percent"),
@@ -136,7 +126,7 @@ def _headline_row(record: Record) -> dict[str, str]:
         "#Par.": write_number(complexity["params"], "count"),
         "residual blocks left": _percent(complexity["block_params"], complexity["block_params_dense"]),
         "channels kept": "{}/{}".format(*kept_channels(record)) if record["masks"] else "all",
-        "last layer frozen at": _last_freeze(record),
+        "last layer frozen at": last,
     }
 
 

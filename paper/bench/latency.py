@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from paper.bench.cases import Case, Group, Work
-from paper.size_model import build, count, kept_config
+from paper.bench.runner import Case, Group, Work
+from paper.paper_networks import build, count, kept_config
 from ppcd.base import seeded
 from ppcd.export.onnx import export_onnx, onnx_session
 from ppcd.networks.compute import STRAIGHTFORWARD

@@ -1,8 +1,10 @@
-"""`results/bench.json`: the measured seconds of every part, with where they come from."""
+"""`make bench`: measure speed side by side and write `results/bench.json`, each part with its origin."""
 
+import argparse
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from paper.bench import latency, training
 from paper.bench.runner import derived, take_turns
 from ppcd import paths
 from ppcd.base import PpcdError, cores
+from ppcd.errors import ArgumentParser, run_command
 from ppcd.runs import provenance
 
 SCHEMA = 2
@@ -92,3 +95,19 @@ def _measure_part(name: str, quick: bool, say: Callable[[str], None]) -> Content
         say(f"{name} {index} of {len(groups)}: {group.scene}, {about}, {len(group.cases)} cases")
         measured.append(take_turns(group))
     return {"load": load, "groups": measured, "provenance": provenance.finish(began)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 2 with one line on standard error."""
+    parser = ArgumentParser(
+        prog="python -m paper bench", description="Measure speed side by side, into results/bench.json."
+    )
+    parser.add_argument("--parts", default=",".join(PARTS), help="to measure, separated by commas; others stay")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, a try: into .cache/bench-quick.json")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _command(options), "the parts that were measured are kept")
+
+
+def _command(options: argparse.Namespace) -> None:
+    names = [name.strip() for name in options.parts.split(",")]
+    print(measure(names, options.quick, say=lambda line: print(line, file=sys.stderr, flush=True)))

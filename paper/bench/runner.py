@@ -7,15 +7,17 @@ import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from paper.bench.cases import Case, Group
 from paper.training_cost import peak_memory, reset_peak
 from ppcd.base import PpcdError
 from ppcd.metrics.runtime import seconds
 from ppcd.runs.pool import separate_processes
+
+Work = Callable[[], object]  # what a case does in its turn
 
 WARM_UPS = 2  # works that are not timed, before the first round
 LONG = 5.0  # seconds: shorter work is done once before it is timed, since another case had the caches
@@ -24,13 +26,48 @@ MOST = 1000  # repetitions in a turn
 _turns: list[Callable[[], dict[str, Any]]] = []  # in the process of a case: its turn
 
 
+@dataclass(frozen=True)
+class Case:
+    """One way to do a piece of work.
+
+    Attributes:
+        name: unique in its group.
+        label: for people.
+        make: gets the settings and returns the work; a function of a module, which another process can import.
+        settings: plain values.
+    """
+
+    name: str
+    label: str
+    make: Callable[[dict[str, Any]], Work]
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases that are compared with each other.
+
+    Attributes:
+        scene: what all of them do.
+        about: the scene in plain values: batch (images of a turn), threads (of torch) and so on.
+        baseline: name of the case that the others are compared with.
+        cases: in the order in which they are shown.
+        rounds: turns of each case.
+        turn: seconds that a turn lasts at least; shorter work is repeated, and the mean counts.
+    """
+
+    scene: str
+    about: dict[str, Any]
+    baseline: str
+    cases: tuple[Case, ...]
+    rounds: int
+    turn: float
+
+
 def build(case: Case, threads: int, turn: float) -> dict[str, Any]:
     """In the process of a case: make the work and do it untimed; how long that took, and how often a turn repeats it.
 
-    Args:
-        case: the case.
-        threads: of torch.
-        turn: seconds that a turn lasts at least.
+    A turn lasts at least `turn` seconds.
     """
     torch.set_num_threads(threads)
     work = case.make(case.settings)
@@ -58,9 +95,6 @@ def take_turns(group: Group) -> dict[str, Any]:
     Returns:
         scene, about, baseline, rounds, and cases [{name, label, settings, warm_up, repeats, seconds (a value a round),
         peak (bytes)}].
-
-    Raises:
-        PpcdError: a case failed or died.
     """
     with ExitStack() as stack:
         processes = {case.name: stack.enter_context(separate_processes()) for case in group.cases}

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from paper.bench.cases import Case, Group, Work
+from paper.bench.runner import Case, Group, Work
 from paper.training_cost import random_images
 from ppcd.method.schedule import channels_to_prune
 from ppcd.networks.compute import EXACT, FAST, STRAIGHTFORWARD, ComputeOptions

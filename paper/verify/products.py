@@ -11,7 +11,6 @@ from pathlib import Path
 from paper import claims, sums, timing
 from paper.artifacts import (
     claims_table,
-    comparison_figures,
     compression,
     curves,
     evidence,
@@ -23,9 +22,10 @@ from paper.artifacts import (
     interpolation,
     lcd_range,
     overview,
-    paper_scale_figures,
+    paper_scale,
     tables,
 )
+from paper.artifacts.figures import save
 from paper.artifacts.sources import Study, find_record
 from paper.attention_agreement import FILE as FOLLOWING
 from paper.paper_scale import FILE as PAPER_SCALE
@@ -53,7 +53,7 @@ def _masks(profile: str, seeds: Seeds, recipe: str | None) -> object:
 
 def _mask_rules(profile: str, seeds: Seeds, _: str | None) -> object:
     found = {rule: find_record(profile, rule, seeds[0]) for rule in curves.RULES}
-    return figures.save(curves.mask_rules(found), profile, "mask-rules")
+    return save(curves.mask_rules(found), profile, "mask-rules")
 
 
 # Stem of the files -> what makes them, as the notebooks do.
@@ -64,23 +64,23 @@ MAKERS: dict[str, Maker] = {
         tables.table3(profile, seeds, *_alphas(alpha))
     ),
     r"claims": lambda profile, seeds, _: claims_table.write(claims.check_claims(profile, seeds), Study(profile, seeds)),
-    r"fig1": lambda profile, seeds, _: overview.write_fig1(profile, seeds),
-    r"fig2": lambda profile, _, __: framework.write_fig2(profile),
-    r"fig3": lambda profile, seeds, _: comparison_figures.write_fig3(profile, seeds[0]),
+    r"fig1": lambda profile, seeds, _: save(overview.fig1(profile, seeds), profile, "fig1"),
+    r"fig2": lambda profile, _, __: save(framework.fig2(profile), profile, "fig2"),
+    r"fig3": lambda profile, seeds, _: save(figures.fig3(profile, seeds[0]), profile, "fig3"),
     r"fig4(?:-a([\d.-]+))?": lambda profile, seeds, alphas: compression.write_fig4(
         profile, seeds, *([_alphas(alphas)] if alphas else [])
     ),
     r"fig5(?:-a([\d.]+))?": lambda profile, seeds, alpha: figures.write_fig5(profile, seeds[0], *_alphas(alpha)),
     r"README": lambda profile, _, __: index.write(profile),
-    r"headline": lambda profile, seeds, _: headline.write(profile, seeds[0]),
-    r"fig6": lambda profile, seeds, _: interpolation.write_fig6(profile, seeds[0]),
-    r"fig7": lambda profile, seeds, _: interpolation.write_fig7(profile, seeds[0]),
+    r"headline": lambda profile, seeds, _: save(headline.figure(profile, seeds[0]), profile, "headline"),
+    r"fig6": lambda profile, seeds, _: save(interpolation.fig6(profile, seeds[0]), profile, "fig6"),
+    r"fig7": lambda profile, seeds, _: save(interpolation.fig7(profile, seeds[0]), profile, "fig7"),
     r"fig8": lambda profile, seeds, _: failures.write_fig8(profile, seeds),
     r"masks(?:-(.+))?": _masks,
     r"mask-rules": _mask_rules,
-    r"lcd_range": lambda profile, seeds, _: lcd_range.write(profile, seeds),
+    r"lcd_range": lambda profile, seeds, _: save(lcd_range.figure(profile, seeds), profile, "lcd_range"),
     r"evidence": lambda profile, seeds, _: evidence.write(profile, seeds),
-    r"paper_scale": lambda profile, seeds, _: paper_scale_figures.write_all(profile, seeds[0]),
+    r"paper_scale": lambda profile, seeds, _: paper_scale.write_all(profile, seeds[0]),
 }
 JUDGED = {"fig3", "fig8"}  # need the networks that measured the runs
 MEASURED = (timing.FILE, PAPER_SCALE, FOLLOWING, REAL)  # next to the runs; not made from them

@@ -52,9 +52,6 @@ def record_problems(record: Record, directory: Path, records: Mapping[str, Recor
         record: of the run, whose seal is whole.
         directory: of the run.
         records: of the profile's runs by their ids; teachers are looked up in them.
-
-    Raises:
-        PpcdError: a file that cannot be read.
     """
     config = load_generator(directory / GENERATOR).config
     expected = {f"complexity.{name}": value for name, value in _complexity(config).items()}
