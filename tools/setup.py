@@ -127,8 +127,21 @@ def install(venv: Path) -> None:
     options = ["install", "--no-deps", "--progress-bar", "off"]
     run([*pip, *options, "-r", INPUTS[0]], log, pins)
     run([*pip, *options, "--no-build-isolation", "-e", "."], log)
-    run([*pip, "check"], log)
+    check(venv / "bin/python")
     marker.unlink()
+
+
+def check(python: Path) -> None:
+    """Refuse an environment whose packages do not fit together. What others have put into it is their own affair.
+
+    Raises:
+        SetupError: a package of requirements.lock lacks another, or has one that does not fit.
+    """
+    done = subprocess.run([python, *PIP, "check"], capture_output=True, text=True, check=False)
+    locked = set(re.findall(r"^([\w.-]+)==", (ROOT / INPUTS[0]).read_text(), re.MULTILINE)) | {"ppcd"}
+    wrong = [line for line in done.stdout.splitlines() if line.split(" ")[0].lower() in locked]
+    if done.returncode != 0 and wrong:
+        raise SetupError(wrong[0])
 
 
 def main() -> None:
