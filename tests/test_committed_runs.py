@@ -52,3 +52,16 @@ def test_channels_of_a_committed_run_closed_one_after_another(path: Path) -> Non
         assert ((mask["channels"] - rows) - asked).abs().max() <= 1
         assert (mask["forced"], mask["rescued"]) == (0, 0) and mask["frozen_at"] <= 2 * total / 3
         assert mask["channels"] - mask["kept"] == goal
+
+
+def _starts_from_the_teacher(path: Path) -> bool:
+    return json.loads(path.read_text())["config"]["recipe"].get("start") == "teacher"
+
+
+@pytest.mark.parametrize("path", list(filter(_starts_from_the_teacher, RECORDS)), ids=lambda path: path.parent.name)
+def test_a_trained_network_does_not_break_while_its_channels_close(path: Path) -> None:
+    """In the score curve the Fréchet distance stays within 1.5 times of the teacher's, measured in the same way."""
+    teacher = path.parent.with_name(json.loads(path.read_text())["teacher"]["id"])
+    before, after = (pd.read_csv(each / "quality.csv") for each in (teacher, path.parent))
+    assert set(before["samples"]) == set(after["samples"])
+    assert after["fd"].max() <= 1.5 * before["fd"].iloc[-1]
