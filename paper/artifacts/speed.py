@@ -25,7 +25,7 @@ from ppcd.training.config import run_config
 
 FOLDER = "bench"  # of the figures
 MIB = 2**20
-HALF = ("mnist", ("biggan", "ppcd"), (0, 1, 2))  # profile, recipes and seeds that were also trained in bf16
+HALF = ("mnist", ("biggan",), (0, 1, 2))  # profile, recipes and seeds that were also trained in bf16
 HALF_FOLDER = "bench/quality"  # where those in bf16 are
 SCORES = ("fd", "is", "precision", "recall", "diversity", "accuracy")
 MARKERS = dict(zip(BATCHES, "os^", strict=True))  # of a profile
