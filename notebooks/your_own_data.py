@@ -7,11 +7,10 @@ import matplotlib
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from paper.artifacts.tiles import show_tiles
 from torch import Tensor
 from torchvision.utils import save_image
 
-from paper.artifacts.figures import STYLE, examples, new_figure
+from paper.artifacts.figures import STYLE, examples, new_figure, show_tiles
 from paper.artifacts.render import write_number
 from paper.artifacts.rows import score_names
 from paper.artifacts.sources import Record

@@ -21,11 +21,12 @@ from paper.artifacts.sources import Record, find_record, listed
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.commands import OF_NOTEBOOKS, useless_variable
+from ppcd.data.sets import source_folder
 from ppcd.networks.generators import CHANNELS
 from ppcd.seeds import MOST_SEED
 from ppcd.stopping import Stopped, describe_stop
 from ppcd.training.config import asked_profile
-from ppcd.training.profiles import get_profile
+from ppcd.training.profiles import check_name, get_profile
 from ppcd.training.recipes import check_alpha, get_recipe
 
 INJECTED = "# Parameters"  # papermill writes this line before the parameters that it was given
@@ -144,6 +145,13 @@ def _measure(value: Any) -> str:
     return str(value)
 
 
+def _images(value: Any) -> str | None:
+    if value in (None, ""):
+        return None
+    source_folder("cifar10", _text("images", value))
+    return str(value)
+
+
 def _resolution(value: Any) -> int:
     if value not in CHANNELS:
         raise PpcdError(f"resolution must be one of: {', '.join(map(str, CHANNELS))}; got {value!r}")
@@ -167,9 +175,9 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "processes": lambda value: _whole("processes", value, 1),
     "device": _device,
     "steps": lambda value: None if value is None else _whole("steps", value, 1),
-    "images": lambda value: _text("images", value) if value else None,
+    "images": _images,
     "resolution": _resolution,
-    "name": lambda value: _text("name", value),
+    "name": lambda value: check_name(value, "a profile"),
     "measure": _measure,
 }
 

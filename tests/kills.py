@@ -33,7 +33,7 @@ from paper import sums
 from paper.artifacts import tables
 from ppcd import stopping
 from ppcd.method.masks import ChannelMask
-from ppcd.metrics.cache import _read
+from ppcd.metrics.cache import read_entry
 from ppcd.metrics.complexity import block_params
 from ppcd.networks.io import DISCRIMINATOR, LAST, MOMENTS, file_on_cpu, load_generator
 from ppcd.records import read_run
@@ -191,7 +191,7 @@ def check_whole(root: Path) -> None:
         elif path.name in (DISCRIMINATOR, MOMENTS):
             assert load_file(path), path
         elif path.suffix == ".safetensors":  # of the cache, where each holds a hash of its content
-            assert _read(path) is not None, path
+            assert read_entry(path) is not None, path
         elif path.suffix == ".npz":
             with np.load(path) as stored:
                 assert all(len(np.atleast_1d(stored[key])) for key in stored), path
@@ -234,7 +234,7 @@ def content(path: Path) -> Any:
         del record["files"]["history.csv"]
         return {**record, "training": {k: v for k, v in record["training"].items() if k not in CLOCK}}
     if path.suffix == ".safetensors" and path.name not in ("generator.safetensors", LAST, DISCRIMINATOR):
-        entry = _read(path)
+        entry = read_entry(path)
         return None if entry is None else (leaves(entry.tensors), entry.notes)
     return path.read_bytes()
 

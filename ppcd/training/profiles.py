@@ -28,8 +28,8 @@ class Budget:
         return self.batch_size * self.accumulations
 
 
-def check_name(name: str, what: str) -> None:
-    """Folders are called so.
+def check_name(name: str, what: str) -> str:
+    """The name, which a folder will have.
 
     Raises:
         PpcdError: it holds anything but letters, digits, `-`, `_` and, between them, `.`.
@@ -38,6 +38,7 @@ def check_name(name: str, what: str) -> None:
         raise PpcdError(
             f"{what} cannot be called {name!r}: a folder gets its name; take letters, digits, - and _ (and . inside)"
         )
+    return name
 
 
 @dataclass(frozen=True, kw_only=True)
