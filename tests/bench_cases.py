@@ -11,13 +11,9 @@ from ppcd.base import PpcdError
 
 
 def make(settings: dict[str, Any]) -> Callable[[], object]:
-    """Settings: fails (how), after (works that go well)."""
-    done: list[int] = []
+    """Settings: fails (how)."""
 
     def work() -> None:
-        done.append(1)
-        if len(done) <= settings["after"]:
-            return
         if settings["fails"] == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         raise PpcdError("the disk is full")

@@ -1,6 +1,9 @@
 """Run directories that look trained but were not: for tests of what is built from them."""
 
 import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +11,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from paper import generations
+from paper.artifacts.sources import directory
 from ppcd.networks.generators import build_generator
 from ppcd.networks.io import save_generator
 from ppcd.records import GENERATOR
@@ -53,7 +58,6 @@ def fake_run(
     frozen_at: int | None = 12,
     params: int | None = None,
     seconds: float = 0.1,
-    gpu_seconds: float | None = None,
     note: str = "",
     raw_fd: float | None = None,
     teacher: dict[str, Any] | None = None,
@@ -91,7 +95,6 @@ def fake_run(
     raw = ema if raw_fd is None else ema | {"fd": raw_fd}
     params = params or (50_000 if method.masked else 80_000)
     taught = {"id": teacher["id"], "generator_sha256": teacher["files"][GENERATOR]} if teacher else TEACHER
-    gpu = None if gpu_seconds is None else {"seconds_per_batch": gpu_seconds, "batch": 64, "threads": 1, "repeats": 5}
     return run.finish(
         {
             "provenance": PROVENANCE,
@@ -113,10 +116,34 @@ def fake_run(
                 "protocol": PROTOCOL | (protocol or {}), "ema": ema, "raw": None if recipe == "biggan" else raw,
             },
             "runtime": {
-                "cpu": {"seconds_per_batch": seconds, "batch": 64, "threads": 1, "repeats": 5}, "gpu": gpu,
+                "cpu": {"seconds_per_batch": seconds, "batch": 64, "threads": 1, "repeats": 5}, "gpu": None,
             },
         }
     )  # fmt: skip
+
+
+def fake_generations(
+    record: dict[str, Any], protocol: dict[str, Any] | None = None, **scores: float | Sequence[float]
+) -> Path:
+    """`generations.json` of a fake run: ten values of a score, or a number that they lie about."""
+    rows: list[dict[str, float]] = [{"seed": seed} for seed in generations.SEEDS]
+    for name, given in ({"is": 5.0, "fd": 12.0, "diversity": 0.3, "accuracy": 0.9, "leakage": 0.1} | scores).items():
+        values = given if isinstance(given, Sequence) else np.linspace(0.99, 1.01, len(rows)) * given
+        for row, value in zip(rows, values, strict=True):
+            row[name] = float(value)
+    whole = {
+        "schema": 1,
+        "run": record["id"],
+        "generator_sha256": record["files"][GENERATOR],
+        "protocol": generations._expected_protocol(record)
+        | {"backbone_sha256": "0" * 64, "diversity": PROTOCOL["diversity"]}
+        | (protocol or {}),
+        "generations": rows,
+        "provenance": PROVENANCE,
+    }
+    path = directory(record) / "generations.json"
+    path.write_text(json.dumps(whole))
+    return path
 
 
 def _history(total: int, recipe: Recipe) -> str:

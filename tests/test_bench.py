@@ -6,12 +6,10 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import bench_cases
-import nbformat
 import pytest
 import torch
 
@@ -23,11 +21,8 @@ from paper.bench.runner import Case, Group
 from paper.paper_networks import build
 from paper.reproduce import notebooks
 from paper.verify import verify
-from paper.verify.verifying import main as verify_main
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.networks.compute import FAST
-from ppcd.runs import provenance
 from ppcd.training.profiles import get_profile
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,25 +44,23 @@ def test_ratios_are_taken_within_rounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fails", "after", "said"),
+    ("fails", "said"),
     [
-        ("killed", 0, "case ill ended in the middle of its work; out of memory?"),
-        ("error", 3, "case ill failed: the disk is full"),
+        ("killed", "case ill ended in the middle of its work; out of memory?"),
+        ("error", "case ill failed: the disk is full"),
     ],
 )
-def test_a_case_that_fails_takes_one_line(fails: str, after: int, said: str) -> None:
-    ill = Case("ill", "ill", bench_cases.make, {"fails": fails, "after": after})
-    with pytest.raises(PpcdError) as raised:
+def test_a_case_that_fails_takes_one_line(fails: str, said: str) -> None:
+    ill = Case("ill", "ill", bench_cases.make, {"fails": fails})
+    with pytest.raises(PpcdError, match=f"^{re.escape(said)}$"):
         runner.take_turns(group_of(ill))
-    assert str(raised.value) == said
 
 
 def test_each_case_has_memory_of_its_own() -> None:
     """Real processes: a case's peak is what its own turns touch."""
     cases = [Case(f"{mib}", "", bench_cases.allocate, {"mib": mib}) for mib in (64, 1)]
     large, small = runner.take_turns(group_of(*cases, rounds=2))["cases"]
-    assert (large["name"], large["settings"]) == ("64", {"mib": 64})
-    assert len(large["seconds"]) == 2 and min(large["seconds"]) > 0 and large["repeats"] == 1
+    assert len(large["seconds"]) == 2 and min(large["seconds"]) > 0
     assert large["peak"] - small["peak"] > 32 * 2**20
 
 
@@ -76,12 +69,8 @@ def test_each_case_has_memory_of_its_own() -> None:
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_frozen_masks_keep_what_alpha_leaves(frozen: bool) -> None:
-    (case,) = [
-        each
-        for each in training.pruning_cases("smoke", 2)
-        if each.settings["frozen"] == frozen and each.settings["forms"] == asdict(FAST)
-    ]
-    step = case.make(case.settings)
+    cases = [each for each in training.pruning_cases("smoke", 2) if each.settings["frozen"] == frozen]
+    step = cases[0].make(cases[0].settings)
     masks = step.__self__.generator.masks().values()  # type: ignore[attr-defined]
     step()
     assert [mask.frozen for mask in masks] == [frozen] * 6
@@ -140,42 +129,29 @@ def test_quick_measures_every_part(quick: dict[str, Any]) -> None:
         assert part["provenance"]["finished"] and part["provenance"]["libraries"]["torch"]
         for group in part["groups"]:
             assert group["rounds"] == 3 and all(len(each["seconds"]) == 3 for each in group["cases"])
-    slim = quick["latency"]["groups"][0]["cases"][-1]
-    assert slim["share"] == pytest.approx(slim["ratio"]["median"] / slim["macs_ratio"])
-    assert f"({provenance.instructions()}), " in speed.title(quick), "with the processor's name"
     assert set(speed.targets_table(quick)["measured"]) == {"not run"}, "quick numbers meet no target"
 
 
-def test_other_parts_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_are_kept_when_another_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(name: str, *_: Any) -> dict[str, Any]:
-        number = next(numbers)
-        if number == 1:
+        if name == "latency":
             raise PpcdError("case x failed: the disk is full")
-        return {"groups": [], "provenance": {"n": number}, "load": None}
+        return {"groups": [], "provenance": {}, "load": None}
 
-    def there() -> dict[str, int]:
-        return {name: part["provenance"]["n"] for name, part in results.read().items()}
-
-    numbers = iter(range(9))
     monkeypatch.setattr(results, "_measure_part", measured)
     with pytest.raises(PpcdError, match="the disk is full"):
         results.measure(["training", "latency"])
-    assert there() == {"training": 0}
-    results.measure(["latency"])
-    assert there() == {"training": 0, "latency": 2}
-    results.measure(["training"])
-    assert there() == {"training": 3, "latency": 2}
+    assert list(results.read()) == ["training"]
 
 
 def test_mistakes_take_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--parts", "latency,trainig"]) == 2
-    error = capsys.readouterr().err
-    assert error == "ppcd: unknown part 'trainig'; expected some of: latency,training\n"
+    assert capsys.readouterr().err == "ppcd: unknown part 'trainig'; expected some of: latency,training\n"
     with pytest.raises(PpcdError, match=r"^speed was not measured; `make bench` does it$"):
         results.read()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 9}', '{"schema": 2, "parts": {"latency": {}}}'])
+@pytest.mark.parametrize("text", ["{", '{"schema": 9}', '{"schema": 2, "parts": {"latency": {}}}'])
 def test_a_damaged_file_takes_one_line(text: str) -> None:
     paths.write_atomic(results.place(), text)
     for use in (results.read, lambda: results.measure(["latency"])):
@@ -222,10 +198,8 @@ def test_a_target_is_met_by_speed_without_more_memory(
 ) -> None:
     monkeypatch.setattr(results, "take_turns", lambda group: played(group, faster, peak))
     results.measure(["latency", "training"])
-    trained, stricter, inference = speed.targets_table(results.read()).to_dict("records")
-    assert [each["at least"] for each in (trained, inference)] == ["2 times", "10 times"] and inference["met"] == met
-    ratios = [float(each["measured"].split(" ")[0]) for each in (trained, stricter)]
-    assert ratios[0] > ratios[1] or faster < 1, "the allocator's part is not the computation's"
+    *_, inference = speed.targets_table(results.read()).to_dict("records")
+    assert inference["at least"] == "10 times" and inference["met"] == met
 
 
 def test_the_figure_shows_everything(whole: dict[str, Any]) -> None:
@@ -250,19 +224,14 @@ def test_scores_in_half_precision_are_those_of_the_runs(monkeypatch: pytest.Monk
     assert row["bf16"] == ", ".join(f"{value:.3g}" for value in halves)
 
 
-def test_the_notebook_shows_what_there_is(
-    whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_notebook_shows_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "13_speed" not in dict(notebooks("smoke", [0])), "nothing was measured that it could show"
     fake_bench(monkeypatch)
     before = results.place().read_text()
     parameters = dict(notebooks("smoke", [0]))["13_speed"]
     path = notebook.execute(ROOT / "notebooks" / "13_speed.ipynb", tmp_path / "out.ipynb", parameters)
-    cells = nbformat.read(path, as_version=4).cells
-    data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in each for each in data) == 1
-    said = " ".join(str(text) for each in data for text in each.values())
-    assert "times faster" in said and "at least" in said
+    said = path.read_text()
+    assert said.count('"image/png"') == 1 and "times faster" in said and "at least" in said
     assert results.place().read_text() == before
 
 
@@ -281,7 +250,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copied(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def copied(built: Path, tmp_path: Path) -> Path:
     """Where PPCD_RESULTS and PPCD_FIGURES of each test are."""
     for part in ("results", "figures"):
         shutil.copytree(built / part, tmp_path / part)
@@ -292,11 +261,6 @@ def found() -> list[str]:
     return [str(finding) for finding in verify("bench")]
 
 
-def test_what_was_measured_passes(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verify_main([]) == 0, "a bench that is there is verified with everything else"
-    assert capsys.readouterr().out == "bench: everything as the runs say\n"
-
-
 # file, what it has before a digit that becomes another one, what is said of it
 DIGITS = [
     ("results/bench.json", r'"seconds": \[\s+2\.\d\d', "not the bytes that were written (SHA256SUMS)"),
@@ -305,45 +269,36 @@ DIGITS = [
 ]
 
 
-@pytest.mark.parametrize(("file", "before", "said"), DIGITS, ids=[f"{file}-{said}" for file, _, said in DIGITS])
-def test_a_single_changed_digit_is_found(copied: Path, file: str, before: str, said: str) -> None:
-    text = (copied / file).read_text()
-    match = re.search(rf"{before}(\d)", text)
-    assert match is not None
-    place = match.end() - 1
-    (copied / file).write_text(text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :])
+def test_a_changed_digit_of_any_file_is_found(copied: Path) -> None:
+    assert found() == []
+    for file, before, _ in DIGITS:
+        text = (copied / file).read_text()
+        changed = re.sub(rf"({before})(\d)", lambda match: match[1] + str((int(match[2]) + 1) % 10), text, count=1)
+        assert changed != text
+        (copied / file).write_text(changed)
     lines = found()
-    assert any(line.startswith(file) and said in line for line in lines), "\n".join(lines)
+    for file, _, said in DIGITS:
+        assert any(line.startswith(file) and said in line for line in lines), "\n".join(lines)
 
 
-def test_a_changed_picture_and_what_is_missing_or_too_much_is_named(copied: Path) -> None:
+def test_what_is_changed_missing_damaged_or_too_much_is_named(copied: Path) -> None:
     picture = copied / "figures" / "bench" / "share.png"
     picture.write_bytes(picture.read_bytes()[:-1] + b"!")
     (copied / "figures" / "bench" / "share.pdf").unlink()
     (copied / "figures" / "bench" / "extra.json").write_text("{}")
-    (copied / "results" / "bench" / "notes.md").write_text("of somebody\n")
-    assert found() == [
+    name = next((ROOT / "results" / speed.HALF_FOLDER / "mnist" / "runs").glob("biggan-s0-*"))
+    run = copied / "results" / speed.HALF_FOLDER / "mnist" / "runs" / name.name
+    shutil.copytree(name, run)
+    record = json.loads((run / "run.json").read_text())
+    record["metrics"]["ema"]["fd"] += 1
+    (run / "run.json").write_text(json.dumps(record))
+    lines = found()
+    for said in (
         "figures/bench/extra.json: nothing makes it of what is there",
         "figures/bench/share.pdf: is missing; it is made of what is there",
-        "results/bench/notes.md: nothing makes it of what is there",
         "figures/bench/share.png: not the bytes that were written (SHA256SUMS)",
-    ]
-
-
-def test_a_run_in_bf16_that_was_changed_is_named(copied: Path) -> None:
-    root = ROOT / "results" / "bench" / "quality" / "mnist" / "runs"
-    run = next(iter(sorted(root.glob("biggan-s0-*"))))
-    there = copied / "results" / speed.HALF_FOLDER / "mnist" / "runs" / run.name
-    shutil.copytree(run, there)
-    assert found() == []
-    record = json.loads((there / "run.json").read_text())
-    record["metrics"]["ema"]["fd"] += 1
-    (there / "run.json").write_text(json.dumps(record))
-    (line,) = found()
-    assert line.startswith(f"results/bench/quality/mnist/runs/{run.name}/run.json: ")
-
-
-def test_a_damaged_bench_takes_one_line(copied: Path) -> None:
+        f"results/bench/quality/mnist/runs/{run.name}/run.json: ",
+    ):
+        assert sum(line.startswith(said) for line in lines) == 1, "\n".join(lines)
     (copied / "results" / results.FILE).write_text("{")
-    (line,) = found()
-    assert "bench.json" in line and "cannot be read" in line
+    assert any("bench.json" in line and "cannot be read" in line for line in found())

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 import torch
 from reference import refused
@@ -18,7 +17,6 @@ from paper.artifacts.paper_scale import main
 from paper.paper_networks import (
     MASKED,
     PLAIN,
-    SLIM_ALPHA,
     SLIM_MACS,
     Content,
     SizeModel,
@@ -33,7 +31,6 @@ from ppcd import paths
 from ppcd.method.slim import slim
 from ppcd.metrics.complexity import complexity
 from ppcd.networks.generators import build_generator
-from ppcd.runs import provenance
 from ppcd.training.profiles import get_profile
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,11 +42,6 @@ SMALL = {"resolution": 64, "num_classes": 7, "width": 4}  # 64 px: with self-att
 def full() -> Content:
     """The complexity at the paper's size."""
     return paper_networks.compute_complexity(get_profile("imagenet128"))
-
-
-@pytest.fixture(scope="module")
-def size() -> SizeModel:
-    return SizeModel.of()
 
 
 # --- Networks and their size ---
@@ -74,8 +66,7 @@ def test_the_networks_of_table_1_have_the_published_sizes(
 
 def test_what_is_counted_is_what_is_timed() -> None:
     configs = network_configs(replace(get_profile("smoke"), teacher_width=3, student_width=4))
-    assert tuple(configs) == (*PLAIN, MASKED, SLIM_MACS, SLIM_ALPHA) == tuple(shown.MODELS)
-    assert [config.spectral_norm for config in configs.values()] == [name == MASKED for name in configs]
+    assert tuple(configs) == tuple(shown.MODELS)
     for name, config in configs.items():
         network = build(config)
         assert count(config) == complexity(network)
@@ -97,13 +88,10 @@ def test_counts_by_fraction_are_those_of_slimmed_networks(kept: float) -> None:
 
 
 @pytest.mark.parametrize("quantity", ["params", "macs"])
-@pytest.mark.parametrize("kept", [0.05, 0.5, 1.0])
-def test_the_implied_fraction_is_the_way_back(size: SizeModel, quantity: str, kept: float) -> None:
-    value = getattr(size.at(kept), quantity)
-    implied = size.implied(quantity, value)
-    assert implied == pytest.approx(kept, abs=1e-3)
-    step = max(value - getattr(size.at(max(kept - 2e-3, 1e-6)), quantity), 1)
-    assert abs(getattr(size.at(implied), quantity) - value) <= step
+def test_the_implied_fraction_is_the_way_back(quantity: str) -> None:
+    size = SizeModel.of()
+    for kept in (0.05, 0.5, 1.0):
+        assert size.implied(quantity, getattr(size.at(kept), quantity)) == pytest.approx(kept, abs=1e-3)
 
 
 def test_what_the_published_numbers_imply(full: Content) -> None:
@@ -111,10 +99,7 @@ def test_what_the_published_numbers_imply(full: Content) -> None:
     assert implied == [(13.6e6, 0.166), (1.6e9, 0.09), (25e6, 0.545)]
     literal = [round(point["literal"]["params"] / 1e6, 1) for point in full["points"]]
     assert literal == [17.2, 17.2, 23.5], "keeping 1 - alpha everywhere"
-    for point in full["points"]:
-        assert point["implied"][point["quantity"]] == pytest.approx(point["value"], rel=2e-3)
     assert full["networks"][SLIM_MACS]["macs"] == pytest.approx(1.6e9, rel=2e-3)
-    assert full["networks"][SLIM_ALPHA]["kept"] == 0.3
 
 
 # --- The file ---
@@ -145,11 +130,8 @@ def test_parts_of_other_devices_stay(full: Content) -> None:
     write_part("smoke", "steps", fake_steps())
     newer = fake_part(rounds=5)
     content = write_part("smoke", "runtime", newer)
-    assert read("smoke") == content
     assert content["runtime"] == {"AMD Old, 2 threads": newer, "NVIDIA GeForce RTX 3090": gpu}
-    assert content["complexity"] == first["complexity"] == json.loads(json.dumps(full))
-    assert list(content["steps"]) == ["AMD Old, 2 threads"]
-    assert paper_scale.key(fake_part(threads=1)) == "AMD Old, 1 thread"
+    assert content["complexity"] == first["complexity"] and list(content["steps"]) == ["AMD Old, 2 threads"]
 
 
 @pytest.mark.parametrize(("there", "instead"), [("}", ""), ('"schema": 1', '"schema": 9')])
@@ -169,11 +151,11 @@ def test_a_part_is_measured_with_all_cores(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(paper_scale.ROUNDS, "cpu", 2)
     part = paper_scale.measure_part("smoke", "runtime")
     assert (part["kind"], part["threads"], part["batch"], part["rounds"]) == ("cpu", 2, 64, 2)
-    assert part["provenance"]["threads"] == 2 and part["provenance"]["finished"]
     assert {name: len(times) for name, times in part["networks"].items()} == dict.fromkeys(shown.MODELS, 2)
     assert torch.get_num_threads() == 1, "put back"
-    write_part("smoke", "runtime", part)
-    assert list(read("smoke")["runtime"]) == [paper_scale.key(paper_scale.this_machine("cpu"))]
+
+
+def test_what_cannot_be_measured_or_counted_is_refused() -> None:
     with refused("measured on cpu and cuda; 'mps' cannot be"):
         paper_scale.measure_part("smoke", "runtime", "mps")
     with refused("the kept fraction must be a number in (0, 1], for example 0.3; got 0"):
@@ -204,7 +186,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]
     yield found
 
 
-def test_only_what_is_missing_is_measured(measured: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_missing_is_measured(measured: list[tuple[str, str]]) -> None:
     on_cpu = [("complexity", "cpu"), ("runtime", "cpu"), ("steps", "cpu")]
     with refused("nothing was measured at profile smoke; take measure = 'missing'"):
         ensure("smoke", measure="never")
@@ -216,9 +198,6 @@ def test_only_what_is_missing_is_measured(measured: list[tuple[str, str]], monke
     assert measured == [*on_cpu, ("runtime", "cuda"), ("steps", "cuda")]
     ensure("smoke", measure="again")
     assert measured[5:] == on_cpu
-    monkeypatch.setattr(paper_scale, "this_machine", lambda device: fake_part(device="cpu here", torch="3.0"))
-    ensure("smoke", measure="missing")
-    assert measured[8:] == on_cpu[1:], "another version of torch counts the same and runs differently"
 
 
 @pytest.mark.parametrize(
@@ -242,9 +221,8 @@ def test_the_command_line_measures_one_part_and_writes_what_follows(capsys: pyte
     assert content["complexity"]["networks"].keys() == shown.MODELS.keys()
     assert content["runtime"] == content["steps"] == {}
     written = [Path(line) for line in capsys.readouterr().out.splitlines()]
-    drawn = {f"paper_scale_{name}.{kind}" for name in ("curve", "runtime", "steps") for kind in ("png", "pdf")}
+    drawn = {f"paper_scale_{name}.png" for name in ("curve", "runtime", "steps")}
     assert {path.name for path in written} >= {"paper_scale.csv", "paper_scale.md"} | drawn
-    assert all(path.stat().st_size for path in written)
     assert "not run" in (paths.results("smoke") / "tables" / "paper_scale.md").read_text()
 
 
@@ -264,13 +242,9 @@ def test_the_table_has_ours_and_the_papers(content: Content) -> None:
     biggan, masked, small = (frame.set_index("recipe").loc[name] for name in ("biggan", MASKED, SLIM_MACS))
     assert (biggan["params"], biggan["paper params"], biggan["cpu"], biggan["paper cpu"]) == (70433988, 70.4e6, 2, 4.59)
     assert small["macs factor"] == pytest.approx(21_128_430_336 / small["macs"])
-    assert math.isnan(masked["paper params"]) and masked["reference"]
-    assert frame["gpu"].isna().all()
+    assert math.isnan(masked["paper params"]) and frame["gpu"].isna().all()
     text = shown.render.markdown(frame, shown.columns(), shown.caption(frame))
-    assert (
-        "at the paper's own size" in text
-        and "GPU not run; CPU AMD Old, 2 threads, torch 2.0.0 (load average before: 0.1)" in text
-    )
+    assert "GPU not run; CPU AMD Old, 2 threads, torch 2.0.0 (load average before: 0.1)" in text
     assert text.count("| not run |") == len(frame)
     assert "| 70.4M (1.0×) | 70.4M (1.0×) | 21.1B (1.0×) | 21.3B (1.0×) | not run | 2.42 | **2.00** | 4.59 |" in text
 
@@ -280,7 +254,6 @@ def test_this_machines_times_come_before_others_and_newer_before_older(content: 
     content = write_part("imagenet128", "runtime", newer)
     assert shown.part_of(content, "runtime", "cpu") == newer
     machine = paper_scale.this_machine("cpu")
-    assert machine["device"].endswith(f" ({provenance.instructions()})"), "others of that name may be slower"
     mine = fake_part(**machine, provenance={"finished": "2020-01-01T00:00:00Z"})
     content = write_part("imagenet128", "runtime", mine)
     assert shown.part_of(content, "runtime", "cpu") == mine
@@ -297,23 +270,17 @@ def test_the_other_tables_are_made_of_the_numbers(content: Content) -> None:
     assert list(shown.steps_table(content)["images per second"]) == ["0.667", "0.8"]
 
 
-def labels(figure: Any) -> list[str]:
-    return [label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]]
-
-
 def test_figures_show_the_published_points_where_they_belong(content: Content, full: Content) -> None:
-    found = labels(shown.curve_figure(content))
+    curve = shown.curve_figure(content)
+    found = [label for axes in curve.axes for label in axes.get_legend_handles_labels()[1]]
     assert "paper, α 0.7: 13.6M, kept 0.166" in found and "paper, α 0.5: 25M, kept 0.545" in found
     assert "paper, α 0.7: 1.6B, kept 0.090" in found and "1 − α = 0.3 kept: 17.2M" in found
-    line = shown.curve_figure(content).axes[0].lines[0]
-    assert list(line.get_ydata()) == [point["params"] / 1e6 for point in full["curve"]]
-    assert labels(shown.curve_figure({**content, "profile": "smoke"})) == []
+    assert list(curve.axes[0].lines[0].get_ydata()) == [point["params"] / 1e6 for point in full["curve"]]
     runtime = shown.runtime_figure(content)
     assert [axes.get_title() for axes in runtime.axes] == ["GPU: here not run", "CPU"]
     heights = [patch.get_width() for patch in runtime.axes[1].patches]
     assert heights == [2, 3, 4, 5, 6, 7, 8, 4.59, 2.65, 2.35, 3.62, 0, 2.05, 2.05]
-    steps = shown.steps_figure(content)
-    assert list(steps.axes[0].lines[1].get_ydata()) == [1.0, 5.0]
+    assert list(shown.steps_figure(content).axes[0].lines[1].get_ydata()) == [1.0, 5.0]
 
 
 # --- What is committed, and the notebook ---
@@ -331,11 +298,8 @@ def test_the_notebook_shows_what_is_committed(tmp_path: Path) -> None:
     paths.write_atomic(path, COMMITTED.read_text())
     parameters = {"profile": "imagenet128", "seed": 0, "device": "cpu", "measure": "never"}
     source = ROOT / "notebooks" / "08_paper_scale.ipynb"
-    cells = nbformat.read(notebook.execute(source, tmp_path / "out.ipynb", parameters), as_version=4).cells
-    data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in each for each in data) == 3
-    said = " ".join(str(text) for each in data for text in each.values())
-    assert "kept fraction" in said and "two GTX 3090" in said and "at the paper's own size" in said
+    said = notebook.execute(source, tmp_path / "out.ipynb", parameters).read_text()
+    assert said.count('"image/png"') == 3 and "kept fraction" in said and "two GTX 3090" in said
     assert path.read_text() == COMMITTED.read_text()
     assert (paths.results("imagenet128") / "tables" / "paper_scale.tex").is_file()
     assert (paths.figures("imagenet128") / "paper_scale_curve.pdf").is_file()
