@@ -24,9 +24,6 @@ def ablation(seed: int = 0) -> None:
         fake_run(recipe, seed, **{"is": 7.0 + seed if recipe == "ppcd-a0.5" else 8.5})
 
 
-# --- Figures ---
-
-
 def texts(figure: Figure) -> str:
     return "\n".join(text.get_text() for text in figure.findobj(Text))
 
@@ -35,9 +32,7 @@ def test_figure_5_has_the_teacher_first_and_says_what_is_missing() -> None:
     ablation()
     whole = figures.fig5("smoke")
     assert len(whole.axes) == 5 and "not run" not in texts(whole)
-    assert [label.get_text() for label in whole.axes[0].get_xticklabels()] == ["0", "2", "3", "5", "7", "8"]
-    labels = [axes.get_yticklabels()[0].get_text() for axes in whole.axes]
-    assert labels[0] == "Big-GAN\n(teacher)" and labels[4] == "PPCD-GAN*"
+    assert whole.axes[0].get_yticklabels()[0].get_text() == "Big-GAN\n(teacher)"
     assert "profile smoke · seed 0 · backbone classifier · alpha 0.5" in texts(whole)
     assert texts(figures.fig5("smoke", alpha=0.6)).count("not run") == 3
     assert [path.name for path in figures.write_fig5("smoke", alpha=0.6)] == ["fig5-a0.6.png", "fig5-a0.6.pdf"]
@@ -49,7 +44,6 @@ def test_masks_figure_marks_alpha_the_freeze_and_two_thirds() -> None:
     assert list(ratio.get_ydata()[[0, -1]]) == [0.0, 0.625] and list(dashed.get_ydata()) == [0.7, 0.7]
     assert (list(freeze.get_xdata()), list(freeze.get_ydata())) == ([13], [0.625])
     assert list(dotted.get_xdata()) == [pytest.approx(16.0)] * 2
-    assert "profile smoke · seed 0 · backbone classifier · alpha 0.7" in texts(figure)
     never = curves.masks_figure(fake_run("ppcd-literal-sgd", kept=8, frozen_at=None))
     assert len(never.axes[6].lines) == 3, "no mark"
 
@@ -62,15 +56,12 @@ def test_mask_rules_side_by_side_with_one_missing() -> None:
 
 
 def test_curves_show_the_losses_that_a_recipe_has() -> None:
-    shown: dict[str, list[str]] = {}
-    for recipe in ("biggan", "ppcd-no-pp", "ppcd", "ppcd-two-step"):
-        figure = curves.curves_figure(fake_run(recipe))
-        shown[recipe] = [axes.get_title() for axes in figure.axes]
     names = list(curves.LOSSES.values())
-    assert [shown["biggan"], shown["ppcd-no-pp"]] == [names[:2], names[:3]]
-    assert shown["ppcd"] == shown["ppcd-two-step"] == names
+    for recipe, expected in (("biggan", names[:2]), ("ppcd-no-pp", names[:3]), ("ppcd-two-step", names)):
+        figure = curves.curves_figure(fake_run(recipe))
+        assert [axes.get_title() for axes in figure.axes] == expected
     phases = [line for line in figure.axes[0].lines if line.get_linestyle() == "-."]
-    assert [line.get_xdata()[0] for line in phases] == [13]
+    assert [line.get_xdata()[0] for line in phases] == [13], "where the second step begins"
 
 
 def test_masks_are_written_under_the_recipes_name() -> None:
@@ -78,9 +69,6 @@ def test_masks_are_written_under_the_recipes_name() -> None:
         assert [path.name for path in curves.write_masks(fake_run(recipe))] == [f"{name}.png", f"{name}.pdf"]
     with pytest.raises(PpcdError, match=r"has no masks\.csv"):
         curves.write_masks(fake_run("ppcd-no-pp"))
-
-
-# --- Small tables ---
 
 
 def test_headline_numbers() -> None:
@@ -107,9 +95,7 @@ def test_layers_and_size_and_scores() -> None:
 def test_the_papers_settings_stand_beside_ours() -> None:
     frame = summary.settings("smoke", 0).set_index("setting")
     assert frame.loc["alpha", ["paper", "here"]].tolist() == ["0.7", "0.7"]
-    assert frame.loc["pivot", "here"] == "0.005" and frame.loc["delta", "here"] == "1000"
-    assert frame.loc["hardware", "here"] == "not run"
-    assert frame.loc["epochs", "here"] == "24 iterations (teacher: 12)"
+    assert frame.loc[["hardware", "epochs"], "here"].tolist() == ["not run", "24 iterations (teacher: 12)"]
 
 
 def test_standstills_are_runs_whose_discriminator_had_won(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,14 +131,9 @@ def test_what_went_wrong_in_a_training_is_shown() -> None:
 
 def test_provenance_of_every_run() -> None:
     assert summary.provenance("smoke") == "Runs of profile smoke: **not run**"
-    fake_run("ppcd")
-    fake_run("biggan")
-    frame = summary.provenance("smoke")
-    assert [run.split("-s0-")[0] for run in frame["run"]] == ["biggan", "ppcd"]
-    assert frame["commit"].tolist() == ["0123456789"] * 2 and frame["torch"].tolist() == ["2.14.1"] * 2
-
-
-# --- Report ---
+    record = fake_run("ppcd")
+    row = summary.provenance("smoke").iloc[0]
+    assert (row["run"], row["commit"], row["torch"]) == (record["id"], "0123456789", "2.14.1")
 
 
 def executed(tmp_path: Path, source: str = "# Report of it", **code: Any) -> Path:

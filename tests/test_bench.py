@@ -12,10 +12,11 @@ from typing import Any
 import bench_cases
 import pytest
 import torch
+from reference import refused
 
 from paper import notebook
 from paper.artifacts import speed
-from paper.bench import latency, results, runner, training
+from paper.bench import latency, results, runner
 from paper.bench.results import main
 from paper.bench.runner import Case, Group
 from paper.paper_networks import build
@@ -32,9 +33,6 @@ def group_of(*cases: Case, rounds: int = 3, turn: float = 0.0) -> Group:
     return Group("scene", {"batch": 8, "threads": 1}, cases[0].name, cases, rounds, turn)
 
 
-# --- Turns ---
-
-
 def test_ratios_are_taken_within_rounds() -> None:
     cases = [{"name": "slow", "seconds": [4.0, 2.0, 3.0]}, {"name": "fast", "seconds": [1.0, 1.0, 3.0]}]
     slow, fast = runner.derived({"baseline": "slow", "about": {"batch": 8}, "cases": cases})["cases"]
@@ -44,37 +42,23 @@ def test_ratios_are_taken_within_rounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fails", "said"),
+    ("work", "said"),
     [
-        ("killed", "case ill ended in the middle of its work; out of memory?"),
-        ("error", "case ill failed: the disk is full"),
+        (bench_cases.killed, "case ill ended in the middle of its work; out of memory?"),
+        (bench_cases.failing, "case ill failed: the disk is full"),
     ],
 )
-def test_a_case_that_fails_takes_one_line(fails: str, said: str) -> None:
-    ill = Case("ill", "ill", bench_cases.make, {"fails": fails})
-    with pytest.raises(PpcdError, match=f"^{re.escape(said)}$"):
-        runner.take_turns(group_of(ill))
+def test_a_case_that_fails_takes_one_line(work: Any, said: str) -> None:
+    with refused(said):
+        runner.take_turns(group_of(Case("ill", "ill", work, {})))
 
 
 def test_each_case_has_memory_of_its_own() -> None:
     """Real processes: a case's peak is what its own turns touch."""
-    cases = [Case(f"{mib}", "", bench_cases.allocate, {"mib": mib}) for mib in (64, 1)]
+    cases = [Case(f"{mib}", "", bench_cases.allocating, {"mib": mib}) for mib in (64, 1)]
     large, small = runner.take_turns(group_of(*cases, rounds=2))["cases"]
     assert len(large["seconds"]) == 2 and min(large["seconds"]) > 0
     assert large["peak"] - small["peak"] > 32 * 2**20
-
-
-# --- What the cases are ---
-
-
-@pytest.mark.parametrize("frozen", [False, True])
-def test_frozen_masks_keep_what_alpha_leaves(frozen: bool) -> None:
-    cases = [each for each in training.pruning_cases("smoke", 2) if each.settings["frozen"] == frozen]
-    step = cases[0].make(cases[0].settings)
-    masks = step.__self__.generator.masks().values()  # type: ignore[attr-defined]
-    step()
-    assert [mask.frozen for mask in masks] == [frozen] * 6
-    assert {int(mask.kept.sum()) for mask in masks} == ({2} if frozen else {8}), "the smallest c with c/8 > 0.7 is 6"
 
 
 @pytest.mark.parametrize("form", latency.FORMS)
@@ -86,9 +70,6 @@ def test_every_form_draws_the_same_images(form: str) -> None:
     z, y = torch.randn(2, config.dim_z, generator=noise), torch.randint(config.num_classes, (2,), generator=noise)
     with torch.no_grad():
         torch.testing.assert_close(images, generator(z, y), atol=1e-4, rtol=0)
-
-
-# --- The file, every part in quick ---
 
 
 class Here:
@@ -113,20 +94,13 @@ def here() -> Iterator[Here]:
     yield Here()
 
 
-@pytest.fixture(scope="module")
-def quick() -> Iterator[dict[str, Any]]:
-    """Every part in quick."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "separate_processes", here)
-        patch.setattr(runner, "reset_peak", lambda device: None)
-        assert main(["--quick"]) == 0
-        yield results.read(quick=True)
-
-
-def test_quick_measures_every_part(quick: dict[str, Any]) -> None:
+def test_quick_measures_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "separate_processes", here)
+    monkeypatch.setattr(runner, "reset_peak", lambda device: None)
+    assert main(["--quick"]) == 0
+    quick = results.read(quick=True)
     assert list(quick) == list(results.PARTS) and not results.place().exists()
     for part in quick.values():
-        assert part["provenance"]["finished"] and part["provenance"]["libraries"]["torch"]
         for group in part["groups"]:
             assert group["rounds"] == 3 and all(len(each["seconds"]) == 3 for each in group["cases"])
     assert set(speed.targets_table(quick)["measured"]) == {"not run"}, "quick numbers meet no target"
@@ -160,17 +134,6 @@ def test_a_damaged_file_takes_one_line(text: str) -> None:
     assert results.place().read_text() == text
 
 
-# --- Targets, tables and figures of a whole bench, and make verify of them ---
-
-
-def fake_bench(patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Write it, without the time."""
-    patch.setattr(results, "take_turns", played)
-    patch.setenv("CXX", "c++")
-    results.measure(list(results.PARTS))
-    return results.read()
-
-
 def played(group: Group, faster: float = 1.0, peak: int = -1) -> dict[str, Any]:
     """What a group's turns might have taken, on a machine that is not there; peak: bytes that each case adds."""
     noise, cases = random.Random(group.scene), []
@@ -185,11 +148,20 @@ def played(group: Group, faster: float = 1.0, peak: int = -1) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A bench with everything in it, without the time."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bench with everything in it but the time, its figure and its summary."""
+    root = tmp_path_factory.mktemp("built")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PPCD_RESULTS", str(tmp_path_factory.mktemp("whole")))
-        return fake_bench(patch)
+        patch.setenv("PPCD_RESULTS", str(root / "results"))
+        patch.setenv("PPCD_FIGURES", str(root / "figures"))
+        patch.setenv("CXX", "c++")
+        patch.setattr(latency, "BATCHES", {"mnist": (64,)})
+        patch.setattr(results, "take_turns", played)
+        results.measure(list(results.PARTS))
+        content = results.read()
+        speed.write_summary(content)
+        speed.write_share(content)
+    return root
 
 
 @pytest.mark.parametrize(("faster", "peak", "met"), [(1.0, -1, "yes"), (0.5, -1, "no"), (1.0, 1, "no: memory")])
@@ -202,59 +174,31 @@ def test_a_target_is_met_by_speed_without_more_memory(
     assert inference["at least"] == "10 times" and inference["met"] == met
 
 
-def test_the_figure_shows_everything(whole: dict[str, Any]) -> None:
-    share = speed.share_figure(whole).axes[0]
+def test_the_figure_has_a_line_for_every_case_and_the_papers(copied: Path) -> None:
+    share = speed.share_figure(results.read()).axes[0]
     said = " ".join(text.get_text() for text in share.texts)
     assert "paper, CPU: 13.3×, 2.2×" in said and "paper, GPU: 13.3×, 2.0×" in said
-    cases = sum(len(group["cases"]) for group in whole["latency"]["groups"])
-    assert len(speed.table(whole, "latency")) == cases
-    baselines, paper_and_diagonal = len(whole["latency"]["groups"]), 3
-    assert len(share.lines) == cases - baselines + paper_and_diagonal
+    groups = results.read()["latency"]["groups"]
+    paper_and_diagonal = 3
+    assert len(share.lines) == sum(len(group["cases"]) - 1 for group in groups) + paper_and_diagonal
 
 
 def test_scores_in_half_precision_are_those_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(speed.precision_table()["score"]) == ["not run"] * 2
     monkeypatch.setenv("PPCD_RESULTS", str(ROOT / "results"))
-    table = speed.precision_table()
-    (row,) = table[(table["recipe"] == "biggan") & (table["score"] == "accuracy")].to_dict("records")
-    halves = [
-        json.loads(path.read_text())["metrics"]["ema"]["accuracy"]
-        for path in sorted((ROOT / "results" / speed.HALF_FOLDER / "mnist" / "runs").glob("biggan-s*/run.json"))
-    ]
-    assert row["bf16"] == ", ".join(f"{value:.3g}" for value in halves)
+    table = speed.precision_table().set_index(["recipe", "score"])
+    runs = (ROOT / "results" / speed.HALF_FOLDER / "mnist" / "runs").glob("biggan-s*/run.json")
+    halves = [json.loads(path.read_text())["metrics"]["ema"]["accuracy"] for path in sorted(runs)]
+    assert table.loc[("biggan", "accuracy"), "bf16"] == ", ".join(f"{value:.3g}" for value in halves)
 
 
-def test_the_notebook_shows_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "13_speed" not in dict(notebooks("smoke", [0])), "nothing was measured that it could show"
-    fake_bench(monkeypatch)
+def test_the_notebook_shows_what_there_is(copied: Path) -> None:
     before = results.place().read_text()
     parameters = dict(notebooks("smoke", [0]))["13_speed"]
-    path = notebook.execute(ROOT / "notebooks" / "13_speed.ipynb", tmp_path / "out.ipynb", parameters)
+    path = notebook.execute(ROOT / "notebooks" / "13_speed.ipynb", copied / "out.ipynb", parameters)
     said = path.read_text()
     assert said.count('"image/png"') == 1 and "times faster" in said and "at least" in said
     assert results.place().read_text() == before
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bench, its figures and its summary."""
-    root = tmp_path_factory.mktemp("built")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PPCD_RESULTS", str(root / "results"))
-        patch.setenv("PPCD_FIGURES", str(root / "figures"))
-        patch.setattr(latency, "BATCHES", {"mnist": (64,)})
-        content = fake_bench(patch)
-        speed.write_summary(content)
-        speed.write_share(content)
-    return root
-
-
-@pytest.fixture
-def copied(built: Path, tmp_path: Path) -> Path:
-    """Where PPCD_RESULTS and PPCD_FIGURES of each test are."""
-    for part in ("results", "figures"):
-        shutil.copytree(built / part, tmp_path / part)
-    return tmp_path
 
 
 def found() -> list[str]:

@@ -6,11 +6,9 @@ import pandas as pd
 import pytest
 import torch
 from fake_runs import fake_generations, fake_run
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
-from scipy import stats
 
 from paper import failures, judges, numbers
 from paper.artifacts import compression, figures, interpolation, overview
@@ -32,9 +30,6 @@ def texts(figure: Figure) -> str:
 
 def empty_panels(figure: Figure) -> int:
     return texts(figure).splitlines().count("not run")
-
-
-# --- Interpolation ---
 
 
 def student(arch: str = "sagan", seed: int = 0) -> Generator:
@@ -75,15 +70,8 @@ def test_slerp_has_exact_ends_and_keeps_the_length() -> None:
     path = slerp(first, second, torch.linspace(0, 1, 9))
     assert torch.equal(path[0], first) and torch.equal(path[-1], second)
     torch.testing.assert_close(path.norm(dim=1), first.norm().expand(9))
-    angles = torch.arccos((path[1:] * path[:-1]).sum(1) / first.norm() ** 2)
-    torch.testing.assert_close(angles, angles[:1].expand(8), rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.parametrize("factor", [1.0, 2.0, -1.0, 0.0])
-def test_slerp_of_vectors_on_one_line_is_the_line(factor: float) -> None:
-    first = torch.randn(8, generator=torch.Generator().manual_seed(0))
-    path = slerp(first, factor * first, torch.tensor([0.0, 0.5, 1.0]))
-    torch.testing.assert_close(path, torch.stack([first, (1 + factor) / 2 * first, factor * first]))
+    straight = slerp(first, -2 * first, torch.tensor([0.0, 0.5, 1.0]))
+    torch.testing.assert_close(straight, torch.stack([first, -first / 2, -2 * first]))
 
 
 def test_figure_6_starts_and_ends_with_the_classes_themselves() -> None:
@@ -105,11 +93,6 @@ def test_figure_7_starts_and_ends_with_the_noise_itself() -> None:
     for place, z in ((0, ends[[0, 2]]), (-1, ends[[1, 3]])):
         torch.testing.assert_close(images[:, place], figures.examples(record, z, [2, 7]), rtol=0, atol=1e-6)
     assert empty_panels(interpolation.fig7("smoke")) == 1
-    differ = interpolation.ends_differ(images.flatten(0, 1))
-    assert differ == pytest.approx(float((images[:, 0] - images[:, -1]).abs().mean())) and differ > 0
-
-
-# --- Figure 3 ---
 
 
 class TableOfLogits:
@@ -150,28 +133,15 @@ def test_figure_3_has_a_row_for_every_system_and_says_what_is_missing() -> None:
     assert empty_panels(figures.fig3("smoke", seed=5)) == 5
 
 
-# --- Figure 8 ---
-
-
 def judged(probability: list[float], distance: list[float]) -> failures.Judged:
     count = len(probability)
     images, labels = torch.zeros(count, 3, 4, 4, dtype=torch.uint8), torch.arange(count) % 10
     return failures.Judged(images, labels, torch.tensor(probability), torch.tensor(distance))
 
 
-def test_perfect_images_never_fail() -> None:
-    perfect = judged([1.0] * 8, [0.0] * 8)
-    assert len(perfect.worst("unclear", 5)) == len(perfect.worst("far", 5)) == 0
-    table = failure_figures.shares({"ppcd": perfect}, "smoke", [0])
-    assert table["failures"].tolist() == [0, 0, 0] and table["share"].tolist() == [0.0, 0.0, 0.0]
-    figure = failure_figures.fig8("smoke", (0,), {"ppcd": perfect})
-    assert [axes.get_xticklabels()[0].get_text() for axes in figure.findobj(Axes)] == ["none"] * 2
-
-
 def test_shares_are_counts_over_totals_and_the_worst_come_first() -> None:
     some = judged([0.9, 0.2, 0.49, 0.5, 0.1, 0.8], [0.5, 3.0, 1.0, 1.5, 0.2, 1.1])
-    assert some.worst("unclear", 2).tolist() == [4, 1] and some.worst("unclear", 9).tolist() == [4, 1, 2]
-    assert some.worst("far", 9).tolist() == [1, 3, 5]
+    assert some.worst("unclear", 9).tolist() == [4, 1, 2] and some.worst("far", 2).tolist() == [1, 3]
     table = failure_figures.shares({"ppcd": some, "biggan": None}, "smoke", [0, 1]).set_index(["system", "rule"])
     assert table.loc["PPCD-GAN", "failures"].tolist() == [3, 3, 5]
     assert table.loc["PPCD-GAN", "share"].tolist() == [3 / 6, 3 / 6, 5 / 6]
@@ -191,7 +161,7 @@ def test_nearest_distances_look_at_the_own_class_only() -> None:
 
 
 def test_real_images_are_their_own_measure() -> None:
-    """One real image in a hundred is far; copies of real images never are; noise always is."""
+    """One real image in a hundred is far; copies of real images never are; those of another class are unclear."""
     data, _ = judges.get_judges("smoke")
     evaluators = get_evaluators(data, "classifier", classifier_epochs=20)
     real = failures.reference(data, evaluators)
@@ -200,8 +170,6 @@ def test_real_images_are_their_own_measure() -> None:
     assert max(beyond) == 1 and sum(beyond) > 3, "of 20, at most one is beyond the 99th percentile (none: a tie)"
     copies = failures.judge(data.images[:30], data.labels[:30], evaluators, real)
     assert float(copies.distance.max()) < 1e-6
-    noise = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    assert bool(failures.judge(noise, torch.arange(20) % 10, evaluators, real).far.all())
     for shift, low, high in ((0, 0.0, 0.1), (1, 0.9, 1.0)):
         found = failures.judge(data.images[:30], (data.labels[:30] + shift) % 10, evaluators, real)
         assert low <= float(found.unclear.double().mean()) <= high
@@ -219,9 +187,6 @@ def test_figure_8_says_its_rules_and_what_is_missing() -> None:
     assert empty_panels(failure_figures.fig8("smoke", (7,))) >= 6
 
 
-# --- Figure 1 ---
-
-
 def test_circles_have_areas_in_proportion_to_the_parameters() -> None:
     fake_run("biggan", **{"is": 9.0, "fd": 1.0})  # 80k
     fake_run("ppcd", **{"is": 8.0, "fd": 4.0})  # 50k
@@ -229,10 +194,7 @@ def test_circles_have_areas_in_proportion_to_the_parameters() -> None:
     ours, theirs = figure.axes
     area = {circle.get_gid(): float(circle.get_sizes()[0]) for circle in ours.collections if circle.get_gid()}
     assert area["ppcd"] / area["biggan"] == pytest.approx(50 / 80)
-    printed = {circle.get_gid(): float(circle.get_sizes()[0]) for circle in theirs.collections}
-    for recipe, row in numbers.TABLE1_ROWS.items():
-        ratio = numbers.published(1, row, "#Par.").value / numbers.published(1, "Big-GAN", "#Par.").value
-        assert printed[recipe] / printed["biggan"] == pytest.approx(ratio)
+    assert {circle.get_gid() for circle in theirs.collections} == set(numbers.TABLE1_ROWS)
     assert [list(map(float, circle.get_offsets()[0])) for circle in ours.collections] == [[9, 1], [8, 4]]
     assert "not run: SA-GAN, SN-GAN, Tiny-GAN" in texts(figure)
     assert empty_panels(overview.fig1("smoke", (9,))) == 1
@@ -241,40 +203,24 @@ def test_circles_have_areas_in_proportion_to_the_parameters() -> None:
     assert (point["is"], point["fd"]) == (8.5, 4.0) and point["is sd"] == pytest.approx(math.sqrt(0.5))
 
 
-# --- Figure 4 ---
+def ten(middle: float) -> list[float]:
+    return [middle + 0.1 * (index - 4.5) for index in range(10)]
 
 
-def ten(middle: float, step: float = 0.1) -> list[float]:
-    return [middle + step * (index - 4.5) for index in range(10)]
-
-
-def test_figure_4_has_means_and_intervals_of_ten_generations() -> None:
-    fake_generations(fake_run("ppcd-a0.5"), fd=ten(4.0))
-    fake_generations(fake_run("ppcd"), fd=ten(6.0, 0.4))
+def test_figure_4_has_means_and_intervals() -> None:
+    for seed in (0, 1, 2):
+        fake_generations(fake_run("ppcd", seed), fd=ten(4.0 + seed))
     fake_run("ppcd-a0.6")  # complete, but not measured
-    frame = compression.fig4_frame(Study("smoke", [0])).set_index("recipe")
+    frame = compression.fig4_frame(Study("smoke", (0,))).set_index("recipe")
+    one, several = frame.loc["ppcd"], compression.fig4_frame(Study("smoke", (0, 1, 2))).set_index("recipe").loc["ppcd"]
     assert list(frame.index) == compression.recipe_names() and len(frame) == 16
-    row = frame.loc["ppcd-a0.5"]
-    assert row["mean"] == pytest.approx(4.0) and row["generations"] == 10
-    error = 0.1 * math.sqrt(99 / 12) / math.sqrt(10)  # standard error of the mean of ten equal steps
-    half = stats.t.ppf(0.975, 9) * error * math.sqrt(10 / 9)
-    assert (row["low"], row["high"]) == pytest.approx((4 - half, 4 + half))
-    wide = frame.loc["ppcd"]
-    assert (wide["high"] - wide["low"]) == pytest.approx(4 * (row["high"] - row["low"]))
+    assert (one["mean"], one["generations"], one["interval over"]) == (pytest.approx(4.0), 10, "generations")
+    assert (one["low"], one["high"]) == pytest.approx(t_interval(ten(4.0)))
+    assert (several["mean"], several["generations"], several["interval over"]) == (pytest.approx(5.0), 30, "seeds")
+    assert (several["low"], several["high"]) == pytest.approx(t_interval([4.0, 5.0, 6.0]))
     assert frame.loc["ppcd-a0.6", "status"] == "no generations" and frame.loc["l1-sagan", "status"] == "not run"
     printed = frame["paper FID"].dropna()
     assert printed.to_dict() == {"ppcd": 12.76, "ppcd-two-step-a0.5": 15.76, "ppcd-a0.5": 14.26}
-
-
-def test_with_several_seeds_the_interval_is_over_them() -> None:
-    for seed in (0, 1, 2):
-        fake_generations(fake_run("ppcd", seed), fd=ten(4.0 + seed))
-    several = compression.fig4_frame(Study("smoke", (0, 1, 2))).set_index("recipe").loc["ppcd"]
-    one = compression.fig4_frame(Study("smoke", (1,))).set_index("recipe").loc["ppcd"]
-    assert several["mean"] == pytest.approx(one["mean"]) and several["generations"] == 30
-    assert several["high"] - several["low"] > 5 * (one["high"] - one["low"])
-    assert (several["low"], several["high"]) == pytest.approx(t_interval([4.0, 5.0, 6.0]))
-    assert (several["interval over"], one["interval over"]) == ("seeds", "generations")
 
 
 def test_figure_4_is_also_drawn_over_what_the_networks_cost() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,24 +43,11 @@ def full() -> Content:
     return paper_networks.compute_complexity(get_profile("imagenet128"))
 
 
-# --- Networks and their size ---
-
-
-@pytest.mark.parametrize(
-    ("name", "params", "macs", "within"),
-    [
-        ("biggan", 70_433_988, 21_128_430_336, 0.01),
-        ("sagan", 42_017_412, 9_514_139_648, 0.01),
-        ("sngan", 41_996_931, 9_094_184_960, 0.01),
-        ("tinygan", 3_070_659, 446_873_600, 0.02),
-    ],
-)
-def test_the_networks_of_table_1_have_the_published_sizes(
-    full: Content, name: str, params: int, macs: int, within: float
-) -> None:
-    assert full["networks"][name] == {"params": params, "macs": macs}
-    for column, found in (("#Par.", params), ("MACs", macs)):
-        assert found == pytest.approx(numbers.published(1, PLAIN[name], column).value, rel=within)
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_networks_of_table_1_have_the_published_sizes(full: Content, name: str) -> None:
+    for key, column in (("params", "#Par."), ("macs", "MACs")):
+        published = numbers.published(1, PLAIN[name], column).value
+        assert full["networks"][name][key] == pytest.approx(published, rel=0.02 if name == "tinygan" else 0.01)
 
 
 def test_what_is_counted_is_what_is_timed() -> None:
@@ -71,10 +57,6 @@ def test_what_is_counted_is_what_is_timed() -> None:
         network = build(config)
         assert count(config) == complexity(network)
         assert len(network.masks()) == (6 if name == MASKED else 0)
-    for name in PLAIN:
-        config = configs[name]
-        trained = build_generator(name, config.resolution, config.num_classes, config.width, dim_z=config.dim_z)
-        assert count(config) == complexity(slim(trained))
 
 
 @pytest.mark.parametrize("kept", [0.01, 0.3, 0.625, 1.0])
@@ -87,22 +69,14 @@ def test_counts_by_fraction_are_those_of_slimmed_networks(kept: float) -> None:
     assert small.config == kept_config(kept, **SMALL)
 
 
-@pytest.mark.parametrize("quantity", ["params", "macs"])
-def test_the_implied_fraction_is_the_way_back(quantity: str) -> None:
-    size = SizeModel.of()
-    for kept in (0.05, 0.5, 1.0):
-        assert size.implied(quantity, getattr(size.at(kept), quantity)) == pytest.approx(kept, abs=1e-3)
-
-
 def test_what_the_published_numbers_imply(full: Content) -> None:
     implied = [(point["value"], round(point["implied"]["kept"], 3)) for point in full["points"]]
     assert implied == [(13.6e6, 0.166), (1.6e9, 0.09), (25e6, 0.545)]
     literal = [round(point["literal"]["params"] / 1e6, 1) for point in full["points"]]
     assert literal == [17.2, 17.2, 23.5], "keeping 1 - alpha everywhere"
+    for point in full["points"]:
+        assert point["implied"][point["quantity"]] == pytest.approx(point["value"], rel=2e-3)
     assert full["networks"][SLIM_MACS]["macs"] == pytest.approx(1.6e9, rel=2e-3)
-
-
-# --- The file ---
 
 
 def fake_part(kind: str = "cpu", device: str = "AMD Old", threads: int = 2, **more: Any) -> Content:
@@ -165,25 +139,20 @@ def test_what_cannot_be_measured_or_counted_is_refused() -> None:
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """What was measured, instead of measuring: as on this machine, and on a GPU where "cuda" is asked for."""
     found: list[tuple[str, str]] = []
 
     def machine(device: str) -> Content:
-        kind = "cpu" if device == "cpu" else "gpu"
-        return {"device": f"{device} here", "kind": kind, "threads": 2, "torch": "2.0.0"}
-
-    monkeypatch.setattr(paper_scale, "this_machine", machine)
+        return fake_part("cpu" if device == "cpu" else "gpu", f"{device} here")
 
     def measure(profile: str, name: str, device: str, seed: int) -> Content:
         found.append((name, device))
-        if name == "complexity":
-            return {"networks": {}}
-        part = fake_part if name == "runtime" else fake_steps
-        return part(**machine(device))
+        return {"networks": {}} if name == "complexity" else machine(device)
 
+    monkeypatch.setattr(paper_scale, "this_machine", machine)
     monkeypatch.setattr(paper_scale, "measure_part", measure)
-    yield found
+    return found
 
 
 def test_only_what_is_missing_is_measured(measured: list[tuple[str, str]]) -> None:
@@ -200,19 +169,10 @@ def test_only_what_is_missing_is_measured(measured: list[tuple[str, str]]) -> No
     assert measured[5:] == on_cpu
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--device", "tpu"], "unknown device 'tpu'"),
-        (["--profile", "imagenet"], "unknown profile 'imagenet'; expected one of: smoke"),
-    ],
-)
-def test_mistakes_on_the_command_line_take_one_line(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--profile", "smoke", *arguments]) == 2
+def test_mistakes_on_the_command_line_take_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--profile", "smoke", "--device", "tpu"]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.startswith("ppcd: ") and error.count("\n") == 1
+    assert error.startswith("ppcd: unknown device 'tpu'") and error.count("\n") == 1
 
 
 def test_the_command_line_measures_one_part_and_writes_what_follows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,9 +184,6 @@ def test_the_command_line_measures_one_part_and_writes_what_follows(capsys: pyte
     drawn = {f"paper_scale_{name}.png" for name in ("curve", "runtime", "steps")}
     assert {path.name for path in written} >= {"paper_scale.csv", "paper_scale.md"} | drawn
     assert "not run" in (paths.results("smoke") / "tables" / "paper_scale.md").read_text()
-
-
-# --- Tables, figures, sentences ---
 
 
 @pytest.fixture
@@ -265,8 +222,7 @@ def test_the_other_tables_are_made_of_the_numbers(content: Content) -> None:
     assert list(points["implied kept fraction"]) == ["0.166", "0.090", "0.545"]
     assert list(points["parameters at 1 − alpha"]) == ["17.2M", "17.2M", "23.5M"]
     row = shown.estimates_table(content).iloc[0]
-    assert row["seconds of a step"] == "1 + 1 an image" and row["the whole training"] == "1,487.3 days"
-    assert row["steps"] == "500,000 of 256 images" and row["memory at batch 128"] == "64 GiB"
+    assert row["the whole training"] == "1,487.3 days" and row["memory at batch 128"] == "64 GiB"
     assert list(shown.steps_table(content)["images per second"]) == ["0.667", "0.8"]
 
 
@@ -278,12 +234,9 @@ def test_figures_show_the_published_points_where_they_belong(content: Content, f
     assert list(curve.axes[0].lines[0].get_ydata()) == [point["params"] / 1e6 for point in full["curve"]]
     runtime = shown.runtime_figure(content)
     assert [axes.get_title() for axes in runtime.axes] == ["GPU: here not run", "CPU"]
-    heights = [patch.get_width() for patch in runtime.axes[1].patches]
-    assert heights == [2, 3, 4, 5, 6, 7, 8, 4.59, 2.65, 2.35, 3.62, 0, 2.05, 2.05]
+    widths = [patch.get_width() for patch in runtime.axes[1].patches]
+    assert widths[:7] == [2, 3, 4, 5, 6, 7, 8] and widths[7:11] == [4.59, 2.65, 2.35, 3.62]
     assert list(shown.steps_figure(content).axes[0].lines[1].get_ydata()) == [1.0, 5.0]
-
-
-# --- What is committed, and the notebook ---
 
 
 def test_the_committed_sizes_are_those_of_the_code(full: Content) -> None:

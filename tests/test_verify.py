@@ -34,9 +34,6 @@ RUNS = ("biggan-s0-2960d577", "ppcd-s0-a4ad6268")
 PPCD = f"runs/{RUNS[1]}"
 
 
-# ------------------------------------------------------------ a small copy of what is committed
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two committed runs, and a table, figures and the claims of them."""
@@ -44,9 +41,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = root / "results" / "mnist"
     for run in RUNS:
         shutil.copytree(COMMITTED / "runs" / run, results / "runs" / run)
-        sums.write(
-            results, f"runs/{run}/generations.json", (COMMITTED / "runs" / run / "generations.json").read_bytes()
-        )
+        name = f"runs/{run}/generations.json"
+        sums.write(results, name, (COMMITTED / name).read_bytes())
     timing = json.loads((COMMITTED / "runtime.json").read_text())
     timing["runs"] = {run: timing["runs"][run] for run in RUNS}
     sums.write(results, "runtime.json", json.dumps(timing, indent=1) + "\n")
@@ -57,14 +53,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         compression.write_fig4("mnist", [0])
         claims_table.write(check_claims("mnist", [0]), Study("mnist", (0,)))
     return root
-
-
-@pytest.fixture
-def copied(built: Path, tmp_path: Path) -> Path:
-    """Where PPCD_RESULTS and PPCD_FIGURES of each test are."""
-    for part in ("results", "figures"):
-        shutil.copytree(built / part, tmp_path / part)
-    return tmp_path
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -92,8 +80,6 @@ def test_what_the_runs_say_passes(copied: Path, capsys: pytest.CaptureFixture[st
     assert main([]) == 0  # all profiles that have results
     assert capsys.readouterr().out == "mnist: everything as the runs say\n"
 
-
-# ------------------------------------------------------------ one digit
 
 # file, what it has, what it has then, what is said of it
 DIGITS = [
@@ -142,26 +128,22 @@ def test_one_changed_bit_of_a_runs_file_breaks_its_seal(copied: Path, name: str)
     assert set(records) == {RUNS[0]} and f"{name} was changed after the run wrote it" in one(found, PPCD)
 
 
-RECORD: list[tuple[tuple[Any, ...], Any, str]] = [
-    (("complexity", "params"), 13356, "complexity.params: says 13356, the run's files say 13355"),
-    (("masks", 0, "frozen_at"), 300, "masks[blocks.0.mask1].frozen_at: says 300, masks.csv says from 597 to 600"),
-    (("training", "last", "loss_d"), 1.8, "training.last.loss_d: says 1.8, the run's files say 1.39128"),
-    (("metrics", "protocol", "samples"), 6000, "metrics.protocol.samples: says 6000, the run's files say 5000"),
-]
-
-
-@pytest.mark.parametrize(("place", "value", "said"), RECORD)
-def test_a_sealed_record_that_its_own_files_contradict_is_named(place: tuple[Any, ...], value: Any, said: str) -> None:
+def test_what_a_sealed_record_says_against_its_own_files_is_named() -> None:
     records = {run: read_run(COMMITTED / "runs" / run) for run in RUNS}
-    holder: Any = records[RUNS[1]]
-    for key in place[:-1]:
-        holder = holder[key]
-    holder[place[-1]] = value
-    (found,) = record_problems(records[RUNS[1]], COMMITTED / PPCD, records)
-    assert found.startswith(said)
-
-
-# ------------------------------------------------------------ files that are missing, damaged or too many
+    record = records[RUNS[1]]
+    record["complexity"]["params"] = 13356
+    record["masks"][0]["frozen_at"] = 300
+    record["training"]["last"]["loss_d"] = 1.8
+    record["metrics"]["protocol"]["samples"] = 6000
+    found = list(record_problems(record, COMMITTED / PPCD, records))
+    for said in (
+        "complexity.params: says 13356, the run's files say 13355",
+        "masks[blocks.0.mask1].frozen_at: says 300, masks.csv says from 597 to 600",
+        "training.last.loss_d: says 1.8, the run's files say 1.39128",
+        "metrics.protocol.samples: says 6000, the run's files say 5000",
+    ):
+        assert sum(line.startswith(said) for line in found) == 1, "\n".join(found)
+    assert len(found) == 4
 
 
 def test_missing_damaged_and_unknown_files_are_named(copied: Path) -> None:
@@ -182,15 +164,6 @@ def test_missing_damaged_and_unknown_files_are_named(copied: Path) -> None:
     one([each for each in found if each.file.endswith(f"{RUNS[0]}/run.json")], "it cannot be read")
 
 
-def test_a_product_that_its_runs_no_longer_give_is_named_though_its_hash_fits(copied: Path) -> None:
-    other = (copied / "results/mnist/tables/table1.md").read_text().replace(">7.70<", ">7.90<")
-    sums.write(copied / "results/mnist", "tables/table1.md", other)
-    assert "7.90" in one(verify("mnist"), "table1.md", " instead of ")
-
-
-# ------------------------------------------------------------ another machine
-
-
 def test_what_another_machine_makes_differently_is_no_changed_digit(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +177,9 @@ def test_what_another_machine_makes_differently_is_no_changed_digit(
     said: list[str] = []
     assert verify("mnist", said.append) == []
     assert any("fig8 was not made again: the classifier here is another" in line for line in said)
+    table = (copied / "results/mnist/tables/table1.md").read_text()
+    sums.write(copied / "results/mnist", "tables/table1.md", table.replace(">7.70<", ">7.90<"))
+    assert "7.90" in one(verify("mnist"), "table1.md", " instead of "), "though its sum fits"
 
 
 def test_runs_of_a_folder_of_images_are_verified_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,9 +190,6 @@ def test_runs_of_a_folder_of_images_are_verified_without_it(monkeypatch: pytest.
     assert not [found for found in verify("cifar10-lite") if "table1" in found.file]
     table.write_text(table.read_text().replace("12.00", "11.00"))
     assert "instead of" in one(verify("cifar10-lite"), "table1.md")
-
-
-# ------------------------------------------------------------ pages, command line
 
 
 @pytest.mark.parametrize(
@@ -260,21 +233,16 @@ def test_scores_are_measured_again_from_the_generator() -> None:
     assert "is another" in (other_judge("smoke", {"a": other}) or "")
 
 
-# ------------------------------------------------------------ parts
-
-
 @pytest.mark.parametrize(
     ("name", "committed", "made", "expected"),
     [
         ("t.csv", "model,is\na,1\nb,2\n", "model,is\na,1\nb,3\n", 'name="is") are different: At positional index 1'),
         ("t.csv", "model,is\na,1\n", "model,is\na,not run\n", "first diff: 1.0 != 'not run'"),
         ("t.csv", "model,is\na,–\nb,2.5\n", "model,is\na,–\nb,2.5000000000001\n", None),
-        ("t.csv", "model,is\na,–\nb,2.5\n", "model,is\na,–\nb,2.50000001\n", "first diff"),
         ("t.csv", "", "model,is\n", "cannot be read"),
         ("t.md", "x\n| a | 1 |\n", "x\n| a | 2 |\n", "line 2: '| a | 1 |' instead of '| a | 2 |'"),
         ("t.json", '{"a": [{"v": 1}]}', '{"a": [{"v": 2}]}', "a[0].v: 1 instead of 2"),
         ("t.json", "[1.0]", "[1.0000000000001]", None),
-        ("t.json", "[1.0]", "[1.00000001]", "[0]: 1.0 instead of 1.00000001"),
         ("t.json", "{", "{}", "cannot be read"),
         ("t.json", '{"images": [{"mean": 0.5}]}', '{"images": [{"mean": 0.501}]}', None),
         ("t.json", '{"images": [{"mean": 0.5}]}', '{"images": [{"mean": 0.503}]}', "images[0].mean"),
@@ -302,25 +270,25 @@ def test_sums_are_those_of_sha256sum(tmp_path: Path) -> None:
     assert sums.read(tmp_path).keys() == {"b.png"} and sums.differing(tmp_path) == {}
 
 
-def test_what_a_figure_shows_is_told() -> None:
-    figure = new_figure(3, 2)
-    first, second = figure.subplots(1, 2)
-    first.plot([1, 2, 3], [0.5, np.nan, 1 / 3], label="ours")
-    first.set(title="a title", xlabel="x")
-    first.set_xticks([1, 2], ["one", "two"])
-    first.legend()
-    second.bar([1], [4.0])
-    second.imshow(np.full((2, 2, 3), 0.25))
-    second.scatter([3], [4], s=[9])
-    left, right = plotted.describe(figure)["panels"]
-    assert left["words"] == ["a title", "x", "one", "two", "ours"]
-    assert left["lines"] == [{"x": [1.0, 2.0, 3.0], "y": [0.5, None, 0.333333]}]
-    assert right["bars"] == [[0.6, 0.0, 0.8, 4.0]]
-    assert right["images"] == [{"size": [2, 2, 3], "mean": 0.25, "sd": 0.0}]
-    assert right["marks"] == [{"points": {"x": [3.0], "y": [4.0]}, "sizes": [9.0]}]
+@pytest.mark.parametrize(
+    "changed",
+    [{"y": 2.5}, {"bar": 4.1}, {"pixel": 0.3}, {"size": 8.0}, {"word": "another title"}, {"tick": "three"}],
+    ids=str,
+)
+def test_whatever_a_figure_shows_is_told(changed: dict[str, Any]) -> None:
+    def told(
+        y: float = 2.0, bar: float = 4.0, pixel: float = 0.25, size: float = 9.0, word: str = "title", tick: str = "two"
+    ) -> str:
+        figure = new_figure(3, 2)
+        axes = figure.subplots()
+        axes.plot([1, 2], [0.5, y])
+        axes.bar([1], [bar])
+        axes.imshow(np.full((2, 2, 3), pixel))
+        axes.scatter([3], [4], s=[size])
+        axes.set(title=word, xticks=[1, 2], xticklabels=["one", tick])
+        return plotted.to_json(plotted.describe(figure))
 
-
-# ------------------------------------------------------------ what is committed
+    assert told(**changed) != told() == told()
 
 
 @pytest.mark.parametrize("profile", ["mnist", "imagenet128"])
