@@ -109,10 +109,9 @@ def test_standstills_are_runs_whose_discriminator_had_won(monkeypatch: pytest.Mo
         return history.to_csv(index=False)
 
     monkeypatch.setattr(fake_runs, "_history", won)
-    stood, other = fake_run("l1-sagan"), fake_run("ppcd", seed=1)
+    stood = fake_run("l1-sagan")
     fake_run("distill-only")  # has no discriminator
     assert list(summary.standstills("smoke", [0])["run"]) == [stood["id"]]
-    assert set(summary.standstills("smoke", [0, 1])["run"]) == {stood["id"], other["id"]}
 
 
 def test_what_went_wrong_in_a_training_is_shown() -> None:
@@ -208,10 +207,7 @@ def test_a_table_of_students_of_several_copies_of_a_teacher_says_which() -> None
     trained_here = fake_run("biggan", weights=7)
     assert "another copy" not in tables.caption(tables.table2("smoke", [0]))
     fake_run("ppcd-no-pp", teacher=trained_here)
-    for said in (
-        tables.caption(tables.table3("smoke", [0])),
-        sources.Study("smoke", (0,)).line,
-        texts(figures.fig5("smoke")),
-    ):
+    caption = tables.caption(tables.table3("smoke", [0]))
+    for said in (caption, sources.Study("smoke", (0,)).line, texts(figures.fig5("smoke"))):
         assert "another copy of the teacher taught ppcd-a0.5 (seed 0)" in said, said
-    assert "ppcd-no-pp (seed" not in tables.caption(tables.table3("smoke", [0]))
+    assert "ppcd-no-pp (seed" not in caption

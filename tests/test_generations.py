@@ -26,16 +26,10 @@ def test_ten_generations_are_measured_and_read_back() -> None:
     assert Run(run_config("smoke", "ppcd", 0)).read() == record, "the file is no part of the run's seal"
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"generator_sha256": "1" * 64},
-        {"schema": 2},
-        {"run": "ppcd-s1-00000000"},
-        {"protocol": {"samples": 10}},
-        {"protocol": {"reference": "other data"}},
-    ],
-)
+OTHER = [{"generator_sha256": "1" * 64}, {"schema": 2}, {"protocol": {"samples": 10}}, {"protocol": {"reference": "x"}}]
+
+
+@pytest.mark.parametrize("change", OTHER)
 def test_generations_of_other_weights_or_another_protocol_are_not_read(change: dict[str, Any]) -> None:
     record = fake_run("ppcd")
     path = fake_generations(record)
@@ -44,9 +38,8 @@ def test_generations_of_other_weights_or_another_protocol_are_not_read(change: d
     protocol = {"protocol": whole["protocol"] | change.get("protocol", {})}
     path.write_text(json.dumps(whole | change | protocol))
     assert read_generations(record) is None
-    for damaged in ("{", "[]"):
-        path.write_text(damaged)
-        assert read_generations(record) is None
+    path.write_text("{")
+    assert read_generations(record) is None
 
 
 def test_what_is_missing_is_measured_in_processes_and_what_is_there_is_not(

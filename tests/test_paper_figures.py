@@ -57,11 +57,8 @@ def test_classes_are_interpolated_from_the_one_to_the_other(arch: str) -> None:
         assert torch.equal(mixed(z, torch.tensor([0, 2, 3])), generator(z, torch.tensor([0, 2, 3])))
     assert mixed.num_classes == 8 and generator.num_classes == 5
     assert all(torch.equal(tensor, before[name]) for name, tensor in generator.state_dict().items())
-
-
-def test_labels_that_are_not_there_are_refused() -> None:
     with pytest.raises(PpcdError, match="labels must be in 0 to 4; got 1 and 5"):
-        between_classes(student(), 1, 5, torch.zeros(1))
+        between_classes(generator, 1, 5, torch.zeros(1))
 
 
 def test_slerp_has_exact_ends_and_keeps_the_length() -> None:
@@ -229,8 +226,7 @@ def test_figure_4_is_also_drawn_over_what_the_networks_cost() -> None:
     study = Study("smoke", [0])
     frame = compression.fig4_frame(study)
     table = compression.fig4_table(study, frame).query("method == 'SA-GAN, l1 pruning'").set_index("alpha")
-    assert table.loc["0.7", ["#Par.", "MACs", "generations"]].tolist() == ["20k", "200k", 10]
-    assert table.loc["0.6", ["#Par.", "MACs", "paper's FID"]].tolist() == ["not run", "not run", "–"]
+    assert table.loc["0.7", ["#Par.", "MACs"]].tolist() == ["20k", "200k"] and table.loc["0.6", "MACs"] == "not run"
     by_params, _ = compression.fig4_size(study, frame).axes
     drawn = {line.get_label(): line.get_xydata().tolist() for line in by_params.lines}
     assert drawn["PPCD-GAN"] == [[40_000, 4.0], [30_000, 9.0]] and drawn["SA-GAN, l1 pruning"] == [[20_000, 7.0]]
@@ -252,13 +248,6 @@ def test_figure_4_writes_its_numbers_and_says_what_is_missing() -> None:
     assert "PPCD-GAN, α 0.5: 14.26 (Table 3)" in said and "backbone classifier" in said
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2 and line.get_marker() == "o"]
     assert lines and list(lines[0].get_ydata()) == [4.0, 40.0], "none of the paper's numbers is on our axis"
-
-
-def test_other_alphas_have_files_of_their_own() -> None:
-    written = compression.write_fig4("smoke", (0,), (0.5, 0.7))
-    assert {path.stem for path in written} == {"fig4-a0.5-0.7"}
-    with pytest.raises(PpcdError, match="alpha must be a number in"):
-        compression.fig4_frame(Study("smoke", [0]), (1.5,))
 
 
 def test_figures_are_the_same_bytes_every_time_and_no_global_seed_matters() -> None:

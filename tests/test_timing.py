@@ -45,7 +45,7 @@ def test_run_times_of_other_weights_or_damaged_ones_are_not_read(there: str, ins
     record = fake_run("ppcd")
     measure_runtime([record], rounds=1)
     path = paths.results("smoke") / "runtime.json"
-    assert read_runtime(record) is not None and there in path.read_text()
+    assert read_runtime(record) is not None
     path.write_text(path.read_text().replace(there, instead))
     assert read_runtime(record) is None
 

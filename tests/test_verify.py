@@ -270,22 +270,16 @@ def test_sums_are_those_of_sha256sum(tmp_path: Path) -> None:
     assert sums.read(tmp_path).keys() == {"b.png"} and sums.differing(tmp_path) == {}
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [{"y": 2.5}, {"bar": 4.1}, {"pixel": 0.3}, {"size": 8.0}, {"word": "another title"}, {"tick": "three"}],
-    ids=str,
-)
+@pytest.mark.parametrize("changed", [{"y": 2.5}, {"bar": 4.1}, {"pixel": 0.3}, {"size": 8.0}, {"word": "c"}], ids=str)
 def test_whatever_a_figure_shows_is_told(changed: dict[str, Any]) -> None:
-    def told(
-        y: float = 2.0, bar: float = 4.0, pixel: float = 0.25, size: float = 9.0, word: str = "title", tick: str = "two"
-    ) -> str:
+    def told(y: float = 2.0, bar: float = 4.0, pixel: float = 0.25, size: float = 9.0, word: str = "b") -> str:
         figure = new_figure(3, 2)
         axes = figure.subplots()
         axes.plot([1, 2], [0.5, y])
         axes.bar([1], [bar])
         axes.imshow(np.full((2, 2, 3), pixel))
         axes.scatter([3], [4], s=[size])
-        axes.set(title=word, xticks=[1, 2], xticklabels=["one", tick])
+        axes.set_xticks([1, 2], ["a", word])
         return plotted.to_json(plotted.describe(figure))
 
     assert told(**changed) != told() == told()
