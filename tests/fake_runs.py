@@ -61,13 +61,15 @@ def fake_run(
     raw_fd: float | None = None,
     teacher: dict[str, Any] | None = None,
     weights: int | None = None,
+    won: bool = False,
     **scores: float | None,
 ) -> dict[str, Any]:
     """A complete run directory with these scores of the EMA weights; returns its record.
 
     `params` are what it says of its size, and MACs are ten times as many; `seconds` what it says of its run time,
-    `note` what it says of its images; `teacher` is the record of its teacher, `weights` the seed of
-    its weights where it is not the run's. `raw_fd` is the Fréchet distance of its last weights; None: theirs.
+    `note` what it says of its images; `teacher` is the record of its teacher, `weights` the seed of its weights where
+    it is not the run's; `won`: whether its discriminator had won. `raw_fd` is the Fréchet distance of its last
+    weights; None: theirs.
     """
     config = run_config(profile, recipe, seed)
     budget, method, run = config.profile, config.recipe, Run(config)
@@ -80,7 +82,7 @@ def fake_run(
     )  # fmt: skip
     save_generator(generator, run.path("generator.safetensors"))
     total = budget.budget(method.teacher_budget).iterations
-    run.write_file("history.csv", _history(total, method))
+    run.write_file("history.csv", _history(total, method, won))
     run.write_file("samples.png", _picture())
     masks = []
     if method.masked:
@@ -139,14 +141,15 @@ def fake_generations(
     return path
 
 
-def _history(total: int, recipe: Recipe) -> str:
+def _history(total: int, recipe: Recipe, won: bool) -> str:
     two_step, distil, masked = recipe.two_step, recipe.distil, recipe.masked
     iterations = np.arange(1, total + 1)
     second = iterations > total // 2
     frame = pd.DataFrame(0.0, index=range(total), columns=list(HISTORY_COLUMNS)).astype(object)
     frame["iteration"] = iterations
     frame["phase"] = np.where(second, "distil", "prune") if two_step else "train"
-    frame["loss_d"], frame["loss_adv"] = 2 / iterations + 1, -1 / iterations
+    frame["loss_d"] = np.where(won & (iterations > total / 4), 0.0, 2 / iterations + 1)
+    frame["loss_adv"] = -1 / iterations
     frame["loss_cd"] = np.where(second | (not two_step), 0.5 / iterations, 0.0) if distil else 0.0
     frame["loss_pp"] = 1.0 if masked else 0.0
     return frame.to_csv(index=False)

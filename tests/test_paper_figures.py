@@ -102,18 +102,13 @@ class TableOfLogits:
         return Features(self.logits, self.logits)
 
 
-def test_scores_of_images_make_up_the_inception_score() -> None:
-    logits = 3 * torch.randn(40, 10, generator=torch.Generator().manual_seed(0))
-    scores = judges.image_scores(logits)
-    assert float(scores.log().mean().exp()) == pytest.approx(inception_score(logits)[0], rel=1e-5)
-    torch.testing.assert_close(judges.image_scores(torch.zeros(5, 4)), torch.ones(5, dtype=torch.float64))
-
-
 def test_the_best_of_ten_has_the_highest_score() -> None:
+    """Scores of single images make up the Inception score of them all."""
     generator = student()
     logits = torch.randn(50, 5, generator=torch.Generator().manual_seed(3))
     best = judges.best_of(generator, TableOfLogits(logits), seed=4)  # type: ignore[arg-type]
     scores, images = judges.image_scores(logits), judges.sample_images(generator, 50, 4)[0]
+    assert float(scores.log().mean().exp()) == pytest.approx(inception_score(logits)[0], rel=1e-5)
     for label in range(5):
         mine = scores[label::5]  # samples take the classes in turns
         assert int(best.chosen[label]) == int(mine.argmax())

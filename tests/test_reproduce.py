@@ -16,14 +16,7 @@ import pytest
 from fake_runs import fake_run
 from reference import refused
 
-import paper.notebook
-import paper.reproduce
-import ppcd.base
-import ppcd.progress
-import ppcd.runs.pool
-import ppcd.runs.train
 from paper import numbers
-from paper.artifacts import report
 from paper.claims import CLAIMS
 from paper.notebook import notebook_parameters
 from paper.reproduce import PAPER_SCALE, RECIPES, main, notebooks, of_other_data, plan, reproduce
@@ -31,6 +24,7 @@ from paper.why import FIGURE4
 from ppcd import paths
 from ppcd.runs.directory import Run
 from ppcd.runs.pool import LOG, run_all, separate_processes
+from ppcd.runs.train import main as train
 from ppcd.seeds import parse_seeds, write_seeds
 from ppcd.training.config import RunConfig, run_config
 from ppcd.training.recipes import TEACHER, get_recipe
@@ -109,10 +103,10 @@ class Child:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     result = Machine()
-    monkeypatch.setattr(ppcd.runs.pool, "start_process", result.start)
+    monkeypatch.setattr("ppcd.runs.pool.start_process", result.start)
     clock = types.SimpleNamespace(sleep=result.sleep, monotonic=result.monotonic)
-    monkeypatch.setattr(ppcd.runs.pool, "time", clock)
-    monkeypatch.setattr(ppcd.progress, "time", clock)
+    monkeypatch.setattr("ppcd.runs.pool.time", clock)
+    monkeypatch.setattr("ppcd.progress.time", clock)
     return result
 
 
@@ -141,13 +135,13 @@ def test_children_get_a_command_that_trains_the_run(
     assert "PPCD_DATA" not in child.environment and child.environment["OMP_NUM_THREADS"] == "1"
     monkeypatch.delenv("PPCD_DATA")
     capsys.readouterr()
-    assert ppcd.runs.train.main([*child.command[4:], "--dry-run"]) == 0
+    assert train([*child.command[4:], "--dry-run"]) == 0
     assert config.hash in capsys.readouterr().out
 
 
 def test_several_processes_may_train_each_run(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Side by side are as many runs as their processes fill the cores."""
-    monkeypatch.setattr(ppcd.base.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(6)), raising=False)
     run_all([config_of("sagan", seed) for seed in range(5)], processes=2)
     assert machine.most == 3
     assert all("--num_processes 2 " in " ".join(child.command) for child in machine.children)
@@ -201,7 +195,7 @@ def test_a_failing_student_leaves_the_others_alone(machine: Machine, monkeypatch
         run_all(configs, workers=2)
     assert "====" not in str(caught.value), "what the launcher adds"
     assert [Run(config).state == "complete" for config in configs] == [False, True, False, True, False, False]
-    monkeypatch.setattr(ppcd.runs.pool, "ROOM", 2**63)
+    monkeypatch.setattr("ppcd.runs.pool.ROOM", 2**63)
     with refused("the disk is full"):
         run_all([config_of("ppcd-no-cd")], workers=1)
     machine.outcomes.clear()
@@ -300,13 +294,11 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What reproduce asks for, by name; nothing is done."""
     asked: list[tuple[Any, ...]] = []
 
-    def noted(place: types.ModuleType, name: str) -> None:
-        monkeypatch.setattr(place, name, lambda *given, **named: asked.append((name, *given, named)))
-
-    for name in ("run_all", "ensure_generations", "ensure_real_images", "ensure_runtime"):
-        noted(paper.reproduce, name)
-    noted(paper.notebook, "execute")
-    noted(report, "build_report")
+    wanted = ("run_all", "ensure_generations", "ensure_real_images", "ensure_runtime")
+    places = [f"paper.reproduce.{name}" for name in wanted]
+    for place in [*places, "paper.notebook.execute", "paper.artifacts.report.build_report"]:
+        name = place.rpartition(".")[2]
+        monkeypatch.setattr(place, lambda *given, name=name, **named: asked.append((name, *given, named)))
     return asked
 
 
