@@ -179,14 +179,3 @@ def test_more_seeds_are_not_judged_half_way() -> None:
     fake_run("ppcd-cd10", 3, PROFILE, fd=11.0)
     row = evidence.more_table(Answers(PROFILE, FIRST)).set_index("question").loc["L_CD at weight 10"]
     assert row["seeds"] == "0, 1, 2, 3" and row["verdict"] == FEW and row["first verdict"] == HINT
-
-
-def test_generations_and_run_times_stay_those_of_the_asked_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables, claims and run times are of the seeds that were asked for, not of those two runs more."""
-    asked: list[set[int]] = []
-    for name in ("run_all", "ensure_real_images", "ensure_runtime", "build"):
-        monkeypatch.setattr(reproduce, name, lambda *_, **__: None)
-    monkeypatch.setattr(reproduce, "complete_records", lambda runs: asked.append({run.seed for run in runs}))
-    monkeypatch.setattr(reproduce, "ensure_generations", lambda _, runs, __: asked.append({run.seed for run in runs}))
-    reproduce.reproduce(PROFILE, (0, 1, 2), "cpu")
-    assert asked == [{0, 1, 2}] * 2
