@@ -83,7 +83,9 @@ def fake_run(
     save_generator(generator, run.path("generator.safetensors"))
     total = budget.budget(method.teacher_budget).iterations
     run.write_file("history.csv", _history(total, method, won))
-    run.write_file("samples.png", _picture())
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(picture, format="png")
+    run.write_file("samples.png", picture.getvalue())
     masks = []
     if method.masked:
         run.write_file("masks.csv", _mask_history(total, kept, frozen_at))
@@ -166,9 +168,3 @@ def _mask_history(total: int, kept: int, frozen_at: int | None) -> str:
             values = (iteration, layer, 0.01, ratio, kept if frozen else 8, int(frozen), *weights, "")
             rows.append(dict(zip(MASK_COLUMNS, values, strict=True)))
     return pd.DataFrame(rows).to_csv(index=False)
-
-
-def _picture() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (32, 32)).save(buffer, format="png")
-    return buffer.getvalue()

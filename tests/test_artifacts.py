@@ -16,10 +16,10 @@ from paper.artifacts import claims_table, curves, figures, report, sources, summ
 from ppcd.base import PpcdError
 
 
-def ablation(seed: int = 0) -> None:
+def ablation() -> None:
     """All five runs of Table 3."""
     for recipe in ("biggan", "ppcd-a0.5", "ppcd-no-pp", "ppcd-no-cd-a0.5", "ppcd-two-step-a0.5"):
-        fake_run(recipe, seed, **{"is": 7.0 + seed if recipe == "ppcd-a0.5" else 8.5})
+        fake_run(recipe, **{"is": 7.0 if recipe == "ppcd-a0.5" else 8.5})
 
 
 def texts(figure: Figure) -> str:
@@ -108,9 +108,7 @@ def test_what_went_wrong_in_a_training_is_shown() -> None:
     record = fake_run("ppcd")
     unwatched = {name: value for name, value in record.items() if name != "warnings"}
     assert "not known: it was trained before trainings were watched" in str(summary.noticed(unwatched))
-    assert summary.noticed(unwatched, record | {"warnings": []}) == (
-        f"Nothing went wrong in the training of {record['id']}."
-    )
+    assert "Nothing went wrong" in str(summary.noticed(unwatched, record | {"warnings": []}))
     one = {"iteration": 60, "kind": "alpha", "text": "2 of 6 mask layers have not reached alpha 0.7"}
     shown = summary.noticed(unwatched, record | {"warnings": [one]})
     assert isinstance(shown, pd.DataFrame)

@@ -1,6 +1,7 @@
 """Figures 1, 3, 4, 6, 7 and 8: what they show, where it comes from, and what is missing."""
 
 import math
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -92,21 +93,12 @@ def test_figure_7_starts_and_ends_with_the_noise_itself() -> None:
     assert empty_panels(interpolation.fig7("smoke")) == 1
 
 
-class TableOfLogits:
-    """A backbone whose logits are given."""
-
-    def __init__(self, logits: torch.Tensor) -> None:
-        self.logits = logits
-
-    def extract(self, images: torch.Tensor) -> Features:
-        return Features(self.logits, self.logits)
-
-
 def test_the_best_of_ten_has_the_highest_score() -> None:
     """Scores of single images make up the Inception score of them all."""
     generator = student()
     logits = torch.randn(50, 5, generator=torch.Generator().manual_seed(3))
-    best = judges.best_of(generator, TableOfLogits(logits), seed=4)  # type: ignore[arg-type]
+    backbone = SimpleNamespace(extract=lambda images: Features(logits, logits))
+    best = judges.best_of(generator, backbone, seed=4)  # type: ignore[arg-type]
     scores, images = judges.image_scores(logits), judges.sample_images(generator, 50, 4)[0]
     assert float(scores.log().mean().exp()) == pytest.approx(inception_score(logits)[0], rel=1e-5)
     for label in range(5):

@@ -29,18 +29,14 @@ def refused(cell: str, capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-def markdown_cells(text: str) -> list[list[str]]:
-    lines = [re.sub(r"\*\*|</?ins>", "", line) for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
 def test_the_value_of_every_cell_is_the_tables() -> None:
     for seed in (0, 1):
         for index, recipe in enumerate(("biggan", "tinygan", "ppcd", "distill-only", "ppcd-a0.5", "ppcd-no-pp")):
             fake_run(recipe, seed, params=1000 * (index + 1), seconds=0.01 * (index + 1), **{"is": 5.0 + index + seed})
     for table, make in why.MAKERS.items():
         frame = make("smoke", [0, 1])
-        head, _, *body = markdown_cells(tables.markdown(frame))
+        lines = re.sub(r"\*\*|</?ins>", "", tables.markdown(frame)).splitlines()
+        head, _, *body = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
         ours = [place for place, heading in enumerate(head) if place > 1 and not heading.startswith("paper's")]
         seen = set()
         for recipe, line in zip(frame["recipe"], body, strict=True):
