@@ -73,7 +73,10 @@ def test_a_step_at_the_papers_size(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = training_cost.step_trainer(profile, batch=2)
     assert trainer.teacher is not None and trainer.discriminator is not None
     networks = {"student": trainer.generator, "D": trainer.discriminator, "teacher": trainer.teacher.generator}
-    before = {name: {key: p.detach().clone() for key, p in each.named_parameters()} for name, each in networks.items()}
+    before = {
+        name: {key: value.detach().clone() for key, value in network.named_parameters()}
+        for name, network in networks.items()
+    }
     reset_peak("cpu")
     found = trainer.step()
 
@@ -86,6 +89,10 @@ def test_a_step_at_the_papers_size(monkeypatch: pytest.MonkeyPatch) -> None:
     masks = {f"{name}.weight" for name in trainer.generator.masks()}
     assert len(masks) == 10 and not masks & moved["student"]  # the schedule lets no channel go in the first step
     assert all(bool(square.gt(0).any()) for square in trainer.rule.squares.values())
-    assert {"linear.weight", "blocks.4.transition.weight", "output_conv.weight"} <= moved["student"]
+    assert {"linear.weight", "blocks.0.conv1.weight", "blocks.4.transition.weight", "output_conv.weight"} <= (
+        moved["student"]
+    )
     assert {"blocks.0.conv1.weight", "linear.weight", "embed.weight"} <= moved["D"]
     assert moved["teacher"] == set()
+    assert trainer.guide is not None and trainer.guide.blocks == [f"blocks.{index}" for index in range(1, 5)]
+    assert next(trainer.sampler)[0].shape == (2, 3, 128, 128)
