@@ -10,21 +10,16 @@ import torch
 from ppcd.base import PpcdError
 
 
-def make(settings: dict[str, Any]) -> Callable[[], object]:
-    """Settings: fails (how), after (works that go well)."""
-    done: list[int] = []
+def killed(settings: dict[str, Any]) -> Callable[[], object]:
+    return lambda: os.kill(os.getpid(), signal.SIGKILL)
 
+
+def failing(settings: dict[str, Any]) -> Callable[[], object]:
     def work() -> None:
-        done.append(1)
-        if len(done) <= settings["after"]:
-            return
-        if settings["fails"] == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
         raise PpcdError("the disk is full")
 
     return work
 
 
-def allocate(settings: dict[str, Any]) -> Callable[[], object]:
-    """Settings: mib."""
+def allocating(settings: dict[str, Any]) -> Callable[[], object]:
     return lambda: torch.ones(settings["mib"] * 2**18)

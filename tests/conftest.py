@@ -1,6 +1,7 @@
 """What every test has: shapes checked, one thread, and directories of its own."""
 
 import os
+import shutil
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -64,3 +65,11 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, for a test that is about the cache."""
     monkeypatch.setenv("PPCD_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def copied(built: Path, tmp_path: Path) -> Path:
+    """A copy of the results and figures that a module has `built`, where PPCD_RESULTS and PPCD_FIGURES are."""
+    for part in ("results", "figures"):
+        shutil.copytree(built / part, tmp_path / part)
+    return tmp_path

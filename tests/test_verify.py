@@ -13,18 +13,18 @@ import pytest
 from fake_runs import fake_run
 
 from paper import sums
-from paper.artifacts import claims_table, compression, headline, plotted, tables
+from paper.artifacts import claims_table, compression, plotted, tables
 from paper.artifacts.figures import new_figure
 from paper.artifacts.sources import Study
 from paper.claims import check_claims
 from paper.judges import get_judges
+from paper.readme import filled
 from paper.verify import Finding, verify, verifying
-from paper.verify.compare import PLOTTED, ROUNDING, file_difference
+from paper.verify.compare import ROUNDING, file_difference
 from paper.verify.runs import check_runs, record_problems
 from paper.verify.scores import other_judge, score_problems
 from paper.verify.verifying import check_pages, main
 from ppcd import paths
-from ppcd.base import PpcdError
 from ppcd.records import NOT_BROUGHT, read_run
 from ppcd.training.profiles import get_profile
 
@@ -34,9 +34,6 @@ RUNS = ("biggan-s0-2960d577", "ppcd-s0-a4ad6268")
 PPCD = f"runs/{RUNS[1]}"
 
 
-# ------------------------------------------------------------ a small copy of what is committed
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two committed runs, and a table, figures and the claims of them."""
@@ -44,9 +41,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = root / "results" / "mnist"
     for run in RUNS:
         shutil.copytree(COMMITTED / "runs" / run, results / "runs" / run)
-        sums.write(
-            results, f"runs/{run}/generations.json", (COMMITTED / "runs" / run / "generations.json").read_bytes()
-        )
+        name = f"runs/{run}/generations.json"
+        sums.write(results, name, (COMMITTED / name).read_bytes())
     timing = json.loads((COMMITTED / "runtime.json").read_text())
     timing["runs"] = {run: timing["runs"][run] for run in RUNS}
     sums.write(results, "runtime.json", json.dumps(timing, indent=1) + "\n")
@@ -57,14 +53,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         compression.write_fig4("mnist", [0])
         claims_table.write(check_claims("mnist", [0]), Study("mnist", (0,)))
     return root
-
-
-@pytest.fixture
-def copied(built: Path, tmp_path: Path) -> Path:
-    """Where PPCD_RESULTS and PPCD_FIGURES of each test are."""
-    for part in ("results", "figures"):
-        shutil.copytree(built / part, tmp_path / part)
-    return tmp_path
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -93,8 +81,6 @@ def test_what_the_runs_say_passes(copied: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "mnist: everything as the runs say\n"
 
 
-# ------------------------------------------------------------ one digit
-
 # file, what it has, what it has then, what is said of it
 DIGITS = [
     ("results/mnist/tables/table1.md", ">7.70<", ">7.90<", "7.90<"),
@@ -105,7 +91,6 @@ DIGITS = [
     ("results/mnist/tables/fig4.csv", "7.745234979688442", "7.845234979688442", 'name="mean"'),
     ("figures/mnist/fig4.json", "7.74523", "7.74623", "7.74623 instead of 7.74523"),
     ("figures/mnist/fig4_size.json", "alphas joined", "alphas joinef", "words[0]"),
-    ("figures/mnist/fig4.pdf", "", "", "not the bytes that were written (SHA256SUMS)"),
     ("figures/mnist/fig4.png", "", "", "not the bytes that were written (SHA256SUMS)"),
     (f"results/mnist/{PPCD}/generations.json", '"started": "20', '"started": "21', "not the bytes"),
     ("results/mnist/runtime.json", '"started": "20', '"started": "21', "not the bytes"),
@@ -143,65 +128,40 @@ def test_one_changed_bit_of_a_runs_file_breaks_its_seal(copied: Path, name: str)
     assert set(records) == {RUNS[0]} and f"{name} was changed after the run wrote it" in one(found, PPCD)
 
 
-RECORD: list[tuple[tuple[Any, ...], Any, str]] = [
-    (("complexity", "params"), 13356, "complexity.params: says 13356, the run's files say 13355"),
-    (("masks", 0, "kept"), 5, "masks[blocks.0.mask1]: says 5 of"),
-    (("masks", 0, "frozen_at"), 300, "masks[blocks.0.mask1].frozen_at: says 300, masks.csv says from 597 to 600"),
-    (("training", "last", "loss_d"), 1.8, "training.last.loss_d: says 1.8, the run's files say 1.39128"),
-    (("teacher", "generator_sha256"), "9", "teacher.generator_sha256: says 9, the run's files say 8352d4af"),
-    (("metrics", "protocol", "samples"), 6000, "metrics.protocol.samples: says 6000, the run's files say 5000"),
-]
-
-
-@pytest.mark.parametrize(("place", "value", "said"), RECORD)
-def test_a_sealed_record_that_its_own_files_contradict_is_named(place: tuple[Any, ...], value: Any, said: str) -> None:
+def test_what_a_sealed_record_says_against_its_own_files_is_named() -> None:
     records = {run: read_run(COMMITTED / "runs" / run) for run in RUNS}
-    holder: Any = records[RUNS[1]]
-    for key in place[:-1]:
-        holder = holder[key]
-    holder[place[-1]] = value
-    (found,) = record_problems(records[RUNS[1]], COMMITTED / PPCD, records)
-    assert found.startswith(said)
-
-
-# ------------------------------------------------------------ files that are missing, damaged or too many
+    record = records[RUNS[1]]
+    record["complexity"]["params"] = 13356
+    record["masks"][0]["frozen_at"] = 300
+    record["training"]["last"]["loss_d"] = 1.8
+    record["metrics"]["protocol"]["samples"] = 6000
+    found = list(record_problems(record, COMMITTED / PPCD, records))
+    for said in (
+        "complexity.params: says 13356, the run's files say 13355",
+        "masks[blocks.0.mask1].frozen_at: says 300, masks.csv says from 597 to 600",
+        "training.last.loss_d: says 1.8, the run's files say 1.39128",
+        "metrics.protocol.samples: says 6000, the run's files say 5000",
+    ):
+        assert sum(line.startswith(said) for line in found) == 1, "\n".join(found)
+    assert len(found) == 4
 
 
 def test_missing_damaged_and_unknown_files_are_named(copied: Path) -> None:
     tables = copied / "results/mnist/tables"
     sums.write(copied / "results/mnist", "tables/table9.csv", "model,is\nours,99\n")
     (tables / "table1.tex").unlink()
-    for path in (copied / "figures/mnist").glob("fig4*"):
-        path.unlink()
+    (copied / "figures/mnist/fig4.pdf").unlink()
     (tables / "table3.md").write_text("of somebody\n")
     replace(copied / "figures/mnist" / sums.FILE, "  fig4.json", " /fig4.json")
-    claims = copied / "results/mnist/claims.json"
-    claims.write_text(claims.read_text()[:-100])
     (copied / "results/mnist/runs" / RUNS[0] / "run.json").write_text("{")
     found = verify("mnist")
     one(found, "results/mnist/tables/table1.tex: missing")
-    for kind in ("json", "png", "pdf"):
-        one(found, f"figures/mnist/fig4.{kind}: is missing")
+    one(found, "figures/mnist/fig4.pdf: is missing")
     one(found, "figures/mnist/SHA256SUMS: line ", "is no line of sha256sum")
     one(found, "table9 of mnist: nothing that this version knows makes it")
     one(found, "results/mnist/tables/table3.md: not in SHA256SUMS")
-    one(found, "results/mnist/claims.json: not the bytes that were written")
     one(found, "cannot be made again: ", "claims", "table1", RUNS[0])
     one([each for each in found if each.file.endswith(f"{RUNS[0]}/run.json")], "it cannot be read")
-
-
-def test_a_product_that_its_runs_no_longer_give_is_named_though_its_hash_fits(copied: Path) -> None:
-    other = (copied / "results/mnist/tables/table1.md").read_text().replace(">7.70<", ">7.90<")
-    sums.write(copied / "results/mnist", "tables/table1.md", other)
-    (copied / "figures/mnist/fig4_size.json").unlink()
-    sums.write(copied / "figures/mnist", "fig4.json", (copied / "figures/mnist/fig4.json").read_text())
-    found = verify("mnist")
-    assert "7.90" in one(found, "table1.md") and "instead of" in one(found, "table1.md")
-    one(found, "figures/mnist/fig4_size.json: is missing; it is made of what is there")
-    assert len(found) == 2
-
-
-# ------------------------------------------------------------ another machine
 
 
 def test_what_another_machine_makes_differently_is_no_changed_digit(
@@ -217,14 +177,9 @@ def test_what_another_machine_makes_differently_is_no_changed_digit(
     said: list[str] = []
     assert verify("mnist", said.append) == []
     assert any("fig8 was not made again: the classifier here is another" in line for line in said)
-
-
-def test_a_classifier_of_another_machine_is_another_judge() -> None:
-    own = get_judges("smoke")[1].network.sha256
-    record = {"metrics": {"protocol": {"backbone_sha256": own}}}
-    assert other_judge("smoke", {"a": record}) is None
-    other = {"metrics": {"protocol": {"backbone_sha256": "0" * 64}}}
-    assert "is another" in (other_judge("smoke", {"a": record, "b": other}) or "")
+    table = (copied / "results/mnist/tables/table1.md").read_text()
+    sums.write(copied / "results/mnist", "tables/table1.md", table.replace(">7.70<", ">7.90<"))
+    assert "7.90" in one(verify("mnist"), "table1.md", " instead of "), "though its sum fits"
 
 
 def test_runs_of_a_folder_of_images_are_verified_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,34 +192,23 @@ def test_runs_of_a_folder_of_images_are_verified_without_it(monkeypatch: pytest.
     assert "instead of" in one(verify("cifar10-lite"), "table1.md")
 
 
-# ------------------------------------------------------------ pages, command line
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
-def test_a_changed_digit_of_a_page_is_named(copied: Path, page: str) -> None:
-    table, path = (copied / "results/mnist/tables/table1.md").read_text(), copied / page
-    path.parent.mkdir(exist_ok=True)
-    block = "before\n<!-- include results/mnist/tables/table1.md -->\n\n{}\n<!-- end -->\n"
-    path.write_text(block.format(table))
-    assert list(check_pages(copied)) == []
-    path.write_text(block.format(table.replace("7.70", "7.80")))
-    (found,) = check_pages(copied)
-    assert found.file == page and re.match(r"line \d+: .*7\.80.* instead of .*7\.70", found.problem)
-    (copied / "results/mnist/tables/table1.md").unlink()
-    (found,) = check_pages(copied)
-    assert "table1.md, which is not there" in found.problem
-
-
-def test_the_headline_is_compared_with_the_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [("README.md", "headline results/mnist"), ("docs/results.md", "include results/mnist/tables/table1.md")],
+)
+def test_a_changed_digit_of_a_page_is_named(tmp_path: Path, page: str, block: str) -> None:
     (tmp_path / "results").symlink_to(ROOT / "results")
-    readme, table = tmp_path / "README.md", headline.markdown([COMMITTED])
-    readme.write_text(f"<!-- headline results/mnist -->\n\n{table.strip()}\n\n<!-- end -->\n")
+    (tmp_path / "docs").mkdir()
+    path = tmp_path / page
+    path.write_text(filled(f"before\n<!-- {block} -->\n<!-- end -->\n", tmp_path))
     assert list(check_pages(tmp_path)) == []
-    replace(readme, "| 4.45 ", "| 4.46 ")
-    one(list(check_pages(tmp_path)), "README.md: line ", "4.46")
+    replace(path, "4.45", "4.46")
+    one(list(check_pages(tmp_path)), f"{page}: line ", "4.46", " instead of ", "4.45")
+    replace(path, "results/mnist", "results/other")
+    one(list(check_pages(tmp_path)), "which is not there")
 
 
-@pytest.mark.parametrize("profile", ["nonsense", "cifar10", "bench", "all"])
+@pytest.mark.parametrize("profile", ["nonsense", "cifar10", "all"])
 def test_what_cannot_be_verified_is_one_line(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--profile", profile]) == 2
     shown = capsys.readouterr().err
@@ -283,11 +227,10 @@ def test_scores_are_measured_again_from_the_generator() -> None:
         assert match
         record["metrics"]["ema"][match[1]] = float(match[2])
     assert list(score_problems(record, directory, smoke, data, evaluators)) == []
-
-
-# ------------------------------------------------------------ parts
-
-IMAGES = '{{"panels": [{{"images": [{{"mean": {}}}], "bars": [[{}]]}}]}}'
+    record["metrics"]["protocol"]["backbone_sha256"] = evaluators.network.sha256
+    assert other_judge("smoke", {"a": record}) is None
+    other = {"metrics": {"protocol": {"backbone_sha256": "0" * 64}}}
+    assert "is another" in (other_judge("smoke", {"a": other}) or "")
 
 
 @pytest.mark.parametrize(
@@ -296,20 +239,15 @@ IMAGES = '{{"panels": [{{"images": [{{"mean": {}}}], "bars": [[{}]]}}]}}'
         ("t.csv", "model,is\na,1\nb,2\n", "model,is\na,1\nb,3\n", 'name="is") are different: At positional index 1'),
         ("t.csv", "model,is\na,1\n", "model,is\na,not run\n", "first diff: 1.0 != 'not run'"),
         ("t.csv", "model,is\na,–\nb,2.5\n", "model,is\na,–\nb,2.5000000000001\n", None),
-        ("t.csv", "model,is\na,–\nb,2.5\n", "model,is\na,–\nb,2.50000001\n", "first diff"),
         ("t.csv", "", "model,is\n", "cannot be read"),
         ("t.md", "x\n| a | 1 |\n", "x\n| a | 2 |\n", "line 2: '| a | 1 |' instead of '| a | 2 |'"),
-        ("t.tex", f"{'m' * 200}1", f"{'m' * 200}2", f"line 1: '{'m' * 30}1' instead of '{'m' * 30}2'"),
         ("t.json", '{"a": [{"v": 1}]}', '{"a": [{"v": 2}]}', "a[0].v: 1 instead of 2"),
         ("t.json", "[1.0]", "[1.0000000000001]", None),
-        ("t.json", "[1.0]", "[1.00000001]", "[0]: 1.0 instead of 1.00000001"),
         ("t.json", "{", "{}", "cannot be read"),
-        ("t.json", IMAGES.format(0.5, 1), IMAGES.format(0.501, 1), None),
-        ("t.json", IMAGES.format(0.5, 1), IMAGES.format(0.503, 1), "panels[0].images[0].mean"),
-        ("t.json", IMAGES.format(0.5, 1), IMAGES.format(0.5, 1.001), "panels[0].bars[0][0]"),
-        ("t.png", "a", "b", None),
+        ("t.json", '{"images": [{"mean": 0.5}]}', '{"images": [{"mean": 0.501}]}', None),
+        ("t.json", '{"images": [{"mean": 0.5}]}', '{"images": [{"mean": 0.503}]}', "images[0].mean"),
     ],
-)  # fmt: skip
+)
 def test_the_first_difference_of_two_files(
     tmp_path: Path, name: str, committed: str, made: str, expected: str | None
 ) -> None:
@@ -319,8 +257,6 @@ def test_the_first_difference_of_two_files(
         file.write_text(text)
     found = file_difference(*files, ROUNDING)
     assert found is None if expected is None else expected in str(found)
-    assert file_difference(files[1], files[1], ROUNDING) is None
-    assert file_difference(*files, PLOTTED) is None or expected is not None
 
 
 def test_sums_are_those_of_sha256sum(tmp_path: Path) -> None:
@@ -329,48 +265,24 @@ def test_sums_are_those_of_sha256sum(tmp_path: Path) -> None:
     check = ["sha256sum", "--check", "--strict", sums.FILE]
     assert subprocess.run(check, cwd=tmp_path, capture_output=True, check=False).returncode == 0
     assert sums.differing(tmp_path) == {}
-    (tmp_path / "b.png").write_bytes(b"\2")
     (tmp_path / "tables/a.csv").unlink()
-    (tmp_path / "c.md").write_text("of somebody\n")
-    assert {name: what.split(" (")[0] for name, what in sums.differing(tmp_path).items()} == {
-        "b.png": "not the bytes that were written",
-        "c.md": "not in SHA256SUMS, which is written with it",
-        "tables/a.csv": "missing",
-    }
-    (tmp_path / "c.md").unlink()
     sums.write(tmp_path, "b.png", b"\2")
     assert sums.read(tmp_path).keys() == {"b.png"} and sums.differing(tmp_path) == {}
-    (tmp_path / sums.FILE).write_text("no sum\n")
-    with pytest.raises(PpcdError, match="line 1 is no line of sha256sum"):
-        sums.read(tmp_path)
 
 
-def test_what_a_figure_shows_is_told() -> None:
-    figure = new_figure(3, 2)
-    first, second = figure.subplots(1, 2)
-    first.plot([1, 2, 3], [0.5, np.nan, 1 / 3], label="ours")
-    first.legend()
-    first.set(title="a title", xlabel="x")
-    first.set_xticks([1, 2], ["one", "two"])
-    second.plot(range(1000), range(1000))
-    second.bar([1], [4.0])
-    second.imshow(np.full((2, 2, 3), 0.25))
-    second.scatter([3], [4], s=[9])
-    figure.supxlabel("below")
-    shown = plotted.describe(figure)
-    assert shown["words"] == ["below"]
-    assert shown["panels"][0]["words"] == ["a title", "x", "one", "two", "ours"]
-    assert shown["panels"][0]["lines"] == [{"x": [1.0, 2.0, 3.0], "y": [0.5, None, 0.333333]}]
-    assert shown["panels"][1]["lines"][0]["y"] == {
-        "count": 1000, "first": 0.0, "last": 999.0, "least": 0.0, "greatest": 999.0, "mean": 499.5,
-    }  # fmt: skip
-    assert shown["panels"][1]["bars"] == [[0.6, 0.0, 0.8, 4.0]]
-    assert shown["panels"][1]["images"] == [{"size": [2, 2, 3], "mean": 0.25, "sd": 0.0}]
-    assert shown["panels"][1]["marks"] == [{"points": {"x": [3.0], "y": [4.0]}, "sizes": [9.0]}]
-    assert json.loads(plotted.to_json(shown)) == shown
+@pytest.mark.parametrize("changed", [{"y": 2.5}, {"bar": 4.1}, {"pixel": 0.3}, {"size": 8.0}, {"word": "c"}], ids=str)
+def test_whatever_a_figure_shows_is_told(changed: dict[str, Any]) -> None:
+    def told(y: float = 2.0, bar: float = 4.0, pixel: float = 0.25, size: float = 9.0, word: str = "b") -> str:
+        figure = new_figure(3, 2)
+        axes = figure.subplots()
+        axes.plot([1, 2], [0.5, y])
+        axes.bar([1], [bar])
+        axes.imshow(np.full((2, 2, 3), pixel))
+        axes.scatter([3], [4], s=[size])
+        axes.set_xticks([1, 2], ["a", word])
+        return plotted.to_json(plotted.describe(figure))
 
-
-# ------------------------------------------------------------ what is committed
+    assert told(**changed) != told() == told()
 
 
 @pytest.mark.parametrize("profile", ["mnist", "imagenet128"])
