@@ -2,8 +2,6 @@
 
 import itertools
 import math
-import os
-import pickle
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
@@ -109,6 +107,8 @@ def filled(shapes: Shapes, seed: int = 0, dtype: torch.dtype = torch.float64) ->
             noise = 0.2 + 0.1 * noise
         elif last == "u0":
             noise = 3 * noise
+        elif last == "sv0":
+            noise = torch.full_like(noise, math.inf)  # that code does not read it
         else:
             noise = 0.4 * noise
         state[name] = noise
@@ -128,10 +128,6 @@ def generator_state(arch: str = "biggan", resolution: int = 32, **options: Any) 
 def discriminator_state(arch: str = "biggan", resolution: int = 32, **options: Any) -> dict[str, Tensor]:
     width, classes = options.pop("width", D_WIDTH), options.pop("classes", CLASSES)
     return filled(discriminator_shapes(arch, resolution, classes, width), **options)
-
-
-def single(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.float() for name, tensor in state.items()}
 
 
 def images_and_labels(resolution: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -165,7 +161,8 @@ def test_a_public_generator_gives_the_images_of_its_code(arch: str, resolution: 
     with torch.no_grad():
         images = generator(z, y)
         expected, _ = reference.generator(state, arch, resolution, z, y)
-        in_single = load_biggan_pytorch(single(state), arch, resolution, CLASSES, G_WIDTH)(z.float(), y)
+        single = {name: tensor.float() for name, tensor in state.items()}
+        in_single = load_biggan_pytorch(single, arch, resolution, CLASSES, G_WIDTH)(z.float(), y)
         moved, _ = reference.generator(one_more_iteration(state), arch, resolution, z, y)
     assert largest_difference(images, expected) < 1e-10
     assert in_single.dtype == torch.float32
@@ -184,7 +181,8 @@ def test_a_public_discriminator_gives_the_scores_of_its_code(arch: str, resoluti
         discriminator = load_biggan_pytorch_discriminator(state, arch, resolution, CLASSES, D_WIDTH)
         scores = discriminator(images, y)
         expected = reference.discriminator(state, arch, resolution, images, y)
-        in_single = load_biggan_pytorch_discriminator(single(state), arch, resolution, CLASSES, D_WIDTH)
+        single = {name: tensor.float() for name, tensor in state.items()}
+        in_single = load_biggan_pytorch_discriminator(single, arch, resolution, CLASSES, D_WIDTH)
         scores_in_single = in_single(images.float(), y)
         moved = reference.discriminator(one_more_iteration(state), arch, resolution, images, y)
     assert not discriminator.training
@@ -194,46 +192,20 @@ def test_a_public_discriminator_gives_the_scores_of_its_code(arch: str, resoluti
     assert largest_difference(scores, moved) > 1e-2 * scale
 
 
-@pytest.fixture(scope="module")
-def full_size() -> dict[str, Tensor]:
-    return filled(generator_shapes("biggan", 128, 1000, 96, 120), dtype=torch.float32)
-
-
-def test_the_public_generator_at_full_size(full_size: dict[str, Tensor]) -> None:
+def test_the_public_generator_at_full_size() -> None:
     """BigGAN bs256x8: 128 px, 1000 classes, width 96, which are the defaults."""
-    generator = load_biggan_pytorch(full_size)
+    state = filled(generator_shapes("biggan", 128, 1000, 96, 120), dtype=torch.float32)
+    generator = load_biggan_pytorch(state)
     assert parameters(generator) == 70_433_988
     assert (generator.dim_z, generator.num_classes, generator.resolution) == (120, 1000, 128)
     z, y = noise_and_labels(1, 120, 1000, 0)
     y += 207
     with torch.no_grad():
         images = generator(z, y)
-        expected, _ = reference.generator(full_size, "biggan", 128, z, y)
+        expected, _ = reference.generator(state, "biggan", 128, z, y)
     assert largest_difference(images, expected) < 1e-4
     assert images.std() > 0.05
     assert images.abs().median() < 0.9
-
-
-def test_sv0_is_not_read() -> None:
-    state = generator_state()
-    expected = load_biggan_pytorch(state, **ASKED).state_dict()
-    for name in [name for name in state if name.endswith(".sv0")]:
-        state[name] = torch.full((1,), math.nan)
-    loaded = load_biggan_pytorch(state, **ASKED).state_dict()
-    assert all(torch.equal(value, loaded[name]) for name, value in expected.items())
-
-
-@pytest.mark.parametrize("form", ["torch 1.0", "now", "with metadata"])
-def test_files(form: str, tmp_path: Path) -> None:
-    """The public files are of torch 1.0, from before torch wrote zip archives."""
-    state = OrderedDict(generator_state())
-    expected = load_biggan_pytorch(state, **ASKED).state_dict()
-    if form == "with metadata":  # as a module's state_dict() has it
-        state._metadata = nn.Linear(1, 1).state_dict()._metadata  # type: ignore[attr-defined]
-    torch.save(state, tmp_path / "G_ema.pth", _use_new_zipfile_serialization=form != "torch 1.0")
-    for path in (tmp_path / "G_ema.pth", str(tmp_path / "G_ema.pth")):
-        loaded = load_biggan_pytorch(path, **ASKED).state_dict()
-        assert all(torch.equal(value, loaded[name]) for name, value in expected.items())
 
 
 def under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -253,6 +225,8 @@ def adam(state: dict[str, Tensor]) -> dict[str, Any]:
 G_STATE, E_STATE, D_STATE = generator_state(seed=1), generator_state(seed=2), discriminator_state(width=G_WIDTH)
 BOTH = {**under("generator.", G_STATE), **under("discriminator.", D_STATE)}
 COUNTED = {f"blocks.{i}.0.bn1.num_batches_tracked": torch.tensor(3) for i in range(3)}
+WITH_METADATA = OrderedDict(G_STATE)  # as a module's state_dict() has it
+WITH_METADATA._metadata = nn.Linear(1, 1).state_dict()._metadata  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -264,6 +238,7 @@ COUNTED = {f"blocks.{i}.0.bn1.num_batches_tracked": torch.tensor(3) for i in ran
         ({"model": {"net_g": under("module.", G_STATE), "net_g_EMA": under("module.", E_STATE)}}, E_STATE),
         ({"state_dict": BOTH, "hyper_parameters": {"lr": 1e-4}}, G_STATE),
         ({**G_STATE, **COUNTED, "epoch": 3}, G_STATE),
+        (WITH_METADATA, G_STATE),
         ({"n_averaged": torch.tensor(3), **under("module.", G_STATE)}, G_STATE),
         ({name.replace("blocks.1.", "blocks.1._orig_mod."): tensor for name, tensor in G_STATE.items()}, G_STATE),
         *(
@@ -273,8 +248,10 @@ COUNTED = {f"blocks.{i}.0.bn1.num_batches_tracked": torch.tensor(3) for i in ran
     ],
 )
 def test_a_network_is_found_in_what_people_save(saved: Any, expected: Any, tmp_path: Path) -> None:
+    """The public files are of torch 1.0, from before torch wrote zip archives."""
     torch.save(saved, tmp_path / "saved.pth")
-    sources = [saved, tmp_path / "saved.pth"]
+    torch.save(saved, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    sources = [saved, tmp_path / "saved.pth", str(tmp_path / "old.pth")]
     if all(isinstance(value, Tensor) for value in saved.values()):
         save_file({name: tensor.contiguous() for name, tensor in saved.items()}, tmp_path / "saved.safetensors")
         sources.append(tmp_path / "saved.safetensors")
@@ -329,10 +306,9 @@ def test_half_precision_becomes_single(others: torch.dtype) -> None:
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_what_is_written_has_the_layout_and_comes_back_exactly(arch: str, resolution: int, tmp_path: Path) -> None:
-    path = tmp_path / "new folder" / "network.pth"
     dim_z = dim_z_of(arch, resolution)
-    generator = randomise(build_generator(arch, resolution, CLASSES, G_WIDTH, dim_z=dim_z), 0)
-    discriminator = randomise(build_discriminator(arch, resolution, CLASSES, D_WIDTH), 0)
+    generator = build_generator(arch, resolution, CLASSES, G_WIDTH, dim_z=dim_z)
+    discriminator = build_discriminator(arch, resolution, CLASSES, D_WIDTH)
     cases: list[tuple[nn.Module, Shapes, Callable[..., nn.Module], int]] = [
         (generator, generator_shapes(arch, resolution, CLASSES, G_WIDTH, dim_z), load_biggan_pytorch, G_WIDTH),
         (
@@ -343,15 +319,13 @@ def test_what_is_written_has_the_layout_and_comes_back_exactly(arch: str, resolu
         ),
     ]
     for network, shapes, load, width in cases:
-        save_biggan_pytorch(network, path)
+        path = tmp_path / "new folder" / "network.pth"
+        save_biggan_pytorch(randomise(network, 0), path)
         written = torch.load(path, weights_only=True)
         assert {name: tuple(tensor.shape) for name, tensor in written.items()} == shapes
-        loaded = load(path, arch, resolution, CLASSES, width)
-        own = network.state_dict()
-        assert list(loaded.state_dict()) == list(own)
-        assert all(torch.equal(tensor, own[name]) for name, tensor in loaded.state_dict().items())
-        assert [entry.name for entry in path.parent.iterdir()] == ["network.pth"]
-    assert loaded(*images_and_labels(resolution, torch.float32)).shape == (2,)
+        loaded, own = load(path, arch, resolution, CLASSES, width).state_dict(), network.state_dict()
+        assert list(loaded) == list(own)
+        assert all(torch.equal(tensor, own[name]) for name, tensor in loaded.items())
 
 
 def masked() -> Generator:
@@ -383,37 +357,6 @@ def test_what_that_code_would_compute_otherwise_is_not_written(
 # ------------------------------------------------------------ refusals
 
 
-class Malicious:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (os.mkdir, (str(self.path),))
-
-
-def test_a_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
-    trace, path = tmp_path / "executed", tmp_path / "G_ema.pth"
-    torch.save({**generator_state(), "more": Malicious(trace)}, path)
-    with refused("G_ema.pth", "nothing in it was executed"):
-        load_biggan_pytorch(path, **ASKED)
-    path.write_bytes(pickle.dumps(Malicious(trace), protocol=2))
-    with refused("G_ema.pth", "nothing in it was executed"):
-        load_biggan_pytorch(path, **ASKED)
-    assert not trace.exists()
-    pickle.loads(path.read_bytes())
-    assert trace.exists()  # so it would have
-
-
-def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "G_ema.pth"
-    torch.save(generator_state("sagan"), path)
-    data = path.read_bytes()
-    for left in (0, 100, len(data) // 2, len(data) - 1):
-        path.write_bytes(data[:left])
-        with refused("G_ema.pth", "cannot be read: it is cut short, damaged", "expected a checkpoint file"):
-            load_biggan_pytorch(path, "sagan", **ASKED)
-
-
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with refused("G_ema.pth does not exist", "a checkpoint file of BigGAN-PyTorch"):
         load_biggan_pytorch(tmp_path / "G_ema.pth")
@@ -441,9 +384,6 @@ def test_what_is_no_state_dict_is_refused(content: object, parts: list[str], tmp
 @pytest.mark.parametrize(
     ("state", "asked", "message"),
     [
-        (generator_state(classes=5), {}, "of 5 classes, num_classes is 3"),
-        (generator_state(width=3), {}, "of width 3, width is 4"),
-        (generator_state(), {"resolution": 128}, "made for 32 px (3 blocks), resolution is 128"),
         (
             generator_state(classes=5, width=3),
             {"resolution": 64},
@@ -451,7 +391,6 @@ def test_what_is_no_state_dict_is_refused(content: object, parts: list[str], tmp
         ),
         (generator_state("sagan"), {}, "an SA-GAN or SN-GAN (class embeddings in its CBNs)"),
         (generator_state(), {"arch": "sagan"}, "a BigGAN (one class embedding for all its CBNs)"),
-        (discriminator_state(classes=5), {}, "of 5 classes, num_classes is 3"),
         (discriminator_state(width=3), {}, "of width 3, width is 8"),
         (discriminator_state(resolution=64), {}, "made for 64 px (5 blocks), resolution is 32"),
     ],
@@ -502,7 +441,7 @@ def test_a_state_that_does_not_fit_is_refused(name: str, tensor: Tensor | None, 
         ({"width": "96"}, ["width must be a positive integer", "'96'"]),
     ],
 )
-def test_impossible_arguments_are_refused(arguments: dict[str, Any], parts: list[str]) -> None:
+def test_an_architecture_without_public_checkpoints_is_refused() -> None:
     for load in (load_biggan_pytorch, load_biggan_pytorch_discriminator):
-        with refused(*parts):
-            load(generator_state(), **{**ASKED, **arguments})
+        with refused("unknown architecture 'tinygan'", "biggan, sagan, sngan"):
+            load(generator_state(), "tinygan")
