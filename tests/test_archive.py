@@ -8,16 +8,13 @@ import os
 import resource
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from PIL import Image
 
 from ppcd import paths
@@ -96,16 +93,12 @@ def test_files_that_cannot_serve_are_listed_and_skipped(folder: Path, caplog: py
     picture(1, (1, 1)).save(folder / "n02" / "05.JPEG")
     (folder / "n03" / "11.JPEG").unlink()
     (folder / "n03" / "11.JPEG").symlink_to("nowhere.JPEG")
-    (folder / "n03" / "notes.txt").write_text("no image, and not taken for one")
-    for number, mode in enumerate(("L", "CMYK", "1")):
-        picture(50 + number, mode=mode).save(folder / "n02" / f"{number:02d}.JPEG")
     with caplog.at_level(logging.WARNING):
         found = prepared(folder)
     assert found.labels.bincount().tolist() == [10, 11, 11] and found.note == "skipped 4 of 36 images"
-    assert len(caplog.records) == 1 and "skipped 4 of 36 images" in caplog.records[0].getMessage()
-    assert "\n" not in caplog.records[0].getMessage() and "n01/00.JPEG" in caplog.records[0].getMessage()
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "skipped 4 of 36 images" in message and "n01/00.JPEG" in message and "\n" not in message
     assert list(found.skipped) == ["n01/00.JPEG", "n01/01.JPEG", "n02/05.JPEG", "n03/11.JPEG"]
-    assert "truncated" in found.skipped["n01/00.JPEG"].lower() and "identify" in found.skipped["n01/01.JPEG"]
     assert "too small" in found.skipped["n02/05.JPEG"] and str(folder) not in " ".join(found.skipped.values())
     kept = [f"{name}/{number:02d}.JPEG" for name in CLASSES for number in range(EACH)]
     expected = [folders.decode(folder / name, RESOLUTION)[0] for name in kept if name not in found.skipped]
@@ -159,22 +152,6 @@ def test_a_killed_preparation_goes_on_and_makes_the_same(
     killed_after(2, folder)
     os.truncate(unfinished("images.bin"), 100)  # a disk that lost what it had confirmed
     assert content(away(prepared(folder), tmp_path / "short")) == expected
-
-
-def test_others_wait_for_the_one_that_prepares(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = prepared(folder).directory
-    aside = path.with_name("aside")
-    path.rename(aside)
-    found: list[archive.Archive] = []
-    with FileLock(path.with_suffix(".lock")):
-        thread = Thread(target=lambda: found.append(prepared(folder)))
-        thread.start()
-        while not (said := capsys.readouterr().err):
-            time.sleep(0.01)
-        assert not found and "waiting for it" in said
-        aside.rename(path)
-    thread.join()
-    assert found[0].directory == path
 
 
 def test_a_full_disk_is_one_line_and_keeps_what_is_there(folder: Path) -> None:

