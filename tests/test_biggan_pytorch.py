@@ -92,42 +92,26 @@ def discriminator_shapes(arch: str, resolution: int, classes: int, width: int) -
 
 
 def filled(shapes: Shapes, seed: int = 0, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    """Random numbers: u0 neither of unit length nor a singular vector, statistics and gamma not what they start as."""
+    """Random numbers; infinite ones where that code does not read them."""
     generator = torch.Generator().manual_seed(seed)
-    state = OrderedDict()
-    for name, shape in shapes.items():
-        noise, last = torch.randn(shape, generator=generator, dtype=dtype), name.rsplit(".", 1)[-1]
-        if last == "stored_var":
-            noise = 0.5 + noise.abs()
-        elif last == "gamma":
-            noise = torch.full_like(noise, 0.7)
-        elif name == "output_layer.0.gain":
-            noise = 0.4 + 0.1 * noise
-        elif name == "output_layer.0.bias":
-            noise = 0.2 + 0.1 * noise
-        elif last == "u0":
-            noise = 3 * noise
-        elif last == "sv0":
-            noise = torch.full_like(noise, math.inf)  # that code does not read it
-        else:
-            noise = 0.4 * noise
-        state[name] = noise
-    return state
+    state = {name: reference.random_tensor(name, shape, generator).to(dtype) for name, shape in shapes.items()}
+    return {name: tensor.fill_(math.inf) if name.endswith("sv0") else tensor for name, tensor in state.items()}
 
 
 def dim_z_of(arch: str, resolution: int) -> int:
     return 3 * CHUNKS[resolution] if arch == "biggan" else 7
 
 
-def generator_state(arch: str = "biggan", resolution: int = 32, **options: Any) -> dict[str, Tensor]:
-    width = options.pop("width", G_WIDTH)
-    dim_z = options.pop("dim_z", dim_z_of(arch, resolution))
-    return filled(generator_shapes(arch, resolution, options.pop("classes", CLASSES), width, dim_z), **options)
+def generator_state(
+    arch: str = "biggan", resolution: int = 32, classes: int = CLASSES, width: int = G_WIDTH, seed: int = 0
+) -> dict[str, Tensor]:
+    return filled(generator_shapes(arch, resolution, classes, width, dim_z_of(arch, resolution)), seed)
 
 
-def discriminator_state(arch: str = "biggan", resolution: int = 32, **options: Any) -> dict[str, Tensor]:
-    width, classes = options.pop("width", D_WIDTH), options.pop("classes", CLASSES)
-    return filled(discriminator_shapes(arch, resolution, classes, width), **options)
+def discriminator_state(
+    arch: str = "biggan", resolution: int = 32, classes: int = CLASSES, width: int = D_WIDTH, seed: int = 0
+) -> dict[str, Tensor]:
+    return filled(discriminator_shapes(arch, resolution, classes, width), seed)
 
 
 def images_and_labels(resolution: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -288,16 +272,6 @@ def test_the_given_state_dict_is_copied_and_the_network_can_be_trained() -> None
         for parameter in generator.parameters():
             parameter -= parameter.grad
     assert all(torch.equal(tensor, before[name]) for name, tensor in state.items())
-
-
-@pytest.mark.parametrize("others", [torch.float16, torch.bfloat16, torch.float32])
-def test_half_precision_becomes_single(others: torch.dtype) -> None:
-    """Also where only a part is in half precision."""
-    state = {name: tensor.to(others) for name, tensor in discriminator_state().items()}
-    state["embed.weight"] = state["embed.weight"].half()
-    discriminator = load_biggan_pytorch_discriminator(state, **{**ASKED, "width": D_WIDTH})
-    assert {tensor.dtype for tensor in discriminator.state_dict().values()} == {torch.float32}
-    assert torch.equal(discriminator.embed.weight, state["embed.weight"].float())
 
 
 # ------------------------------------------------------------ the way back

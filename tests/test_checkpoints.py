@@ -110,7 +110,8 @@ DAMAGED = "not the configuration of a generator"
         ({"ppcd": '{"format": "ppcd-generator-0"}'}, [FORMAT, "got format 'ppcd-generator-0'"]),
         ({"ppcd": json.dumps({"format": FORMAT})}, [DAMAGED]),
         ({"ppcd": json.dumps({"format": FORMAT, "config": [1]})}, [DAMAGED]),
-        ({"ppcd": json.dumps({"format": FORMAT, "config": {"widht": 3}})}, [DAMAGED, "widht"]),
+        ({"ppcd": json.dumps({"format": FORMAT, "config": "sagan"})}, [DAMAGED]),
+        ({"ppcd": json.dumps({"format": FORMAT, "config": {"arch": "sagan"}})}, [DAMAGED]),
     ],
 )
 def test_another_description_is_refused(saved: Path, metadata: dict[str, str], parts: list[str]) -> None:
@@ -143,6 +144,9 @@ def test_an_impossible_description_is_refused(saved: Path) -> None:
     """The others are in tests/test_generators.py."""
     rewrite(saved, width=0)
     with refused(saved.name, "width must be a positive integer", "0"):
+        load_generator(saved)
+    rewrite(saved, widht=3)
+    with refused(saved.name, DAMAGED, "widht"):
         load_generator(saved)
 
 

@@ -1,7 +1,6 @@
 """The networks of BigGAN and SA-GAN: published sizes, PP-Res generators, initial weights, refusals."""
 
 import copy
-import json
 from typing import Any
 
 import pytest
@@ -181,20 +180,7 @@ def test_initial_values(build: Any, arch: str) -> None:
 # ------------------------------------------------------------ configuration and refusals
 
 
-def test_a_configuration_survives_json() -> None:
-    config = GeneratorConfig("sagan", 32, 3, 2, 8, transition=True, hidden=((1, 2), (3, 4), (5, 6)))
-    assert GeneratorConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    generator = build_generator("biggan", 64, 4, 1, masked=True, dim_z=10)
-    assert GeneratorConfig.from_dict(json.loads(json.dumps(generator.config.to_dict()))) == generator.config
-
-
 SAGAN = {"arch": "sagan", "resolution": 32, "num_classes": 3, "width": 1, "dim_z": 4}
-
-
-@pytest.mark.parametrize("values", [{**SAGAN, "widht": 2}, {"arch": "sagan"}, {"hidden": [1, 2]}, [], None])
-def test_another_configuration_is_refused(values: Any) -> None:
-    with refused("not the configuration of a generator"):
-        GeneratorConfig.from_dict(values)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Convolutions next to a change of size: one convolution, and the same function, against loops.
+"""Convolutions next to a change of size: one convolution, and the same function.
 
 Whole networks are compared with the reference in tests/test_biggan_pytorch.py, trainings in tests/test_compute.py.
 """
@@ -28,15 +28,7 @@ def picture(*shape: int) -> Tensor:
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """conv3x3 with 'same' padding (or 1x1), one output pixel at a time."""
-    reach = weight.shape[-1]
-    wide = F.pad(x, (1, 1, 1, 1)) if reach == 3 else x
-    output = torch.empty(x.shape[0], weight.shape[0], *x.shape[2:], dtype=x.dtype)
-    for row in range(x.shape[2]):
-        for column in range(x.shape[3]):
-            patch = wide[:, None, :, row : row + reach, column : column + reach]
-            output[:, :, row, column] = (patch * weight[None]).sum(dim=(2, 3, 4))
-    return output if bias is None else output + bias[:, None, None]
+    return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
 @pytest.mark.parametrize("shape", ODD)
