@@ -274,25 +274,28 @@ def test_the_given_state_dict_is_copied_and_the_network_can_be_trained() -> None
     assert all(torch.equal(tensor, before[name]) for name, tensor in state.items())
 
 
+def test_half_precision_becomes_single() -> None:
+    """Also where only a part is in half precision."""
+    state = {name: tensor.bfloat16() for name, tensor in discriminator_state(width=G_WIDTH).items()}
+    state["embed.weight"] = state["embed.weight"].half()
+    discriminator = load_biggan_pytorch_discriminator(state, **ASKED)
+    assert {tensor.dtype for tensor in discriminator.state_dict().values()} == {torch.float32}
+    assert torch.equal(discriminator.embed.weight, state["embed.weight"].float())
+
+
 # ------------------------------------------------------------ the way back
 
 
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_what_is_written_has_the_layout_and_comes_back_exactly(arch: str, resolution: int, tmp_path: Path) -> None:
-    dim_z = dim_z_of(arch, resolution)
-    generator = build_generator(arch, resolution, CLASSES, G_WIDTH, dim_z=dim_z)
-    discriminator = build_discriminator(arch, resolution, CLASSES, D_WIDTH)
-    cases: list[tuple[nn.Module, Shapes, Callable[..., nn.Module], int]] = [
-        (generator, generator_shapes(arch, resolution, CLASSES, G_WIDTH, dim_z), load_biggan_pytorch, G_WIDTH),
-        (
-            discriminator,
-            discriminator_shapes(arch, resolution, CLASSES, D_WIDTH),
-            load_biggan_pytorch_discriminator,
-            D_WIDTH,
-        ),
-    ]
-    for network, shapes, load, width in cases:
+    width, dim_z = D_WIDTH, dim_z_of(arch, resolution)
+    generator = build_generator(arch, resolution, CLASSES, width, dim_z=dim_z)
+    discriminator = build_discriminator(arch, resolution, CLASSES, width)
+    for network, shapes, load in (
+        (generator, generator_shapes(arch, resolution, CLASSES, width, dim_z), load_biggan_pytorch),
+        (discriminator, discriminator_shapes(arch, resolution, CLASSES, width), load_biggan_pytorch_discriminator),
+    ):
         path = tmp_path / "new folder" / "network.pth"
         save_biggan_pytorch(randomise(network, 0), path)
         written = torch.load(path, weights_only=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppcd.method.slim import slim
 from ppcd.networks.generators import Generator, build_generator
-from ppcd.networks.io import FORMAT, file_on_cpu, load_generator, save_generator
+from ppcd.networks.io import FORMAT, load_generator, save_generator
 
 CLASSES = 3
 DIM_Z = {"biggan": 60, "sagan": 7}
@@ -170,16 +170,3 @@ def test_tensors_of_other_shapes_are_refused(
     rewrite(saved, change, **config)
     with refused(saved.name, "does not fit its own description", *parts):
         load_generator(saved)
-
-
-# ------------------------------------------------------------ training checkpoints
-
-
-def test_training_checkpoints_hold_tensors_and_plain_values(tmp_path: Path) -> None:
-    state = {"generator": masked().state_dict(), "iteration": 3, "losses": {"loss_d": 0.5}, "names": ["a"]}
-    torch.save(state, tmp_path / "checkpoint.pt")
-    loaded = file_on_cpu(tmp_path / "checkpoint.pt")
-    assert (loaded["iteration"], loaded["losses"], loaded["names"]) == (3, {"loss_d": 0.5}, ["a"])
-    other = build_generator("sagan", 32, CLASSES, 1, masked=True, dim_z=7)
-    other.load_state_dict(loaded["generator"])
-    assert all(mask.frozen for mask in other.masks().values())
