@@ -313,7 +313,6 @@ def test_uint8_and_float_are_inverses() -> None:
 # Batches
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 20, 33])
 def batches(seed: int = 0, batch_size: int = 7, flips: bool = True, **options: Any) -> data.BatchSampler:
     """Of twenty digits, or of other images."""
     images = options.pop("images", None) or data.load_data("mnist", 32, images_per_class=2)
