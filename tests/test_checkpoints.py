@@ -120,26 +120,6 @@ def test_another_description_is_refused(saved: Path, metadata: dict[str, str], p
         load_generator(saved)
 
 
-@pytest.mark.parametrize(
-    ("config", "parts"),
-    [
-        ({"arch": "vqgan"}, ["unknown architecture 'vqgan'", "biggan, sagan"]),
-        ({"resolution": 48}, ["resolution", "32, 64, 128", "48"]),
-        ({"width": 0}, ["width must be a positive integer", "0"]),
-        ({"width": "1"}, ["width must be a positive integer", "'1'"]),
-        ({"resolution": 32.0}, ["resolution", "32, 64, 128", "32.0"]),
-        ({"dim_z": 7.0}, ["dim_z", "positive multiple of 1", "7.0"]),
-        ({"num_classes": -1}, ["num_classes must be a positive integer", "-1"]),
-        ({"dim_z": 0}, ["dim_z", "positive multiple of 1", "0"]),
-        ({"hidden": [[2, 1]]}, ["hidden must be 3 pairs", "((2, 1),)"]),
-        ({"hidden": [[2, 1], [2, 0], [2, 1]]}, ["hidden must be 3 pairs of at least one channel", "(2, 0)"]),
-        ({"hidden": []}, ["hidden must be 3 pairs"]),
-        ({"transition": False}, ["without a transition, conv2 has the channels of its block's output"]),
-        ({"channels": [8, 8]}, ["channels must be 4 positive numbers", "(8, 8)"]),
-        ({"channels": [8, 0, 8, 8]}, ["channels must be 4 positive numbers"]),
-        ({"widht": 3}, ["not the configuration of a generator", "widht"]),
-    ],
-)
 def test_an_impossible_description_is_refused(saved: Path) -> None:
     """The others are in tests/test_generators.py."""
     rewrite(saved, width=0)
