@@ -292,10 +292,12 @@ def random_tensor(name: str, shape: Sequence[int], generator: torch.Generator) -
         return 0.5 + noise.abs()
     if last == "gamma":
         return torch.full_like(noise, 0.7)
-    if name in ("output_norm.weight", "output_layer.0.gain"):
+    if name == "output_norm.weight":
         return 1 + 0.3 * noise
-    if name in ("output_norm.bias", "output_layer.0.bias"):
+    if name == "output_norm.bias":
         return 0.5 + 0.2 * noise  # the last ReLU stays alive, with a single channel too
+    if name.startswith("output_layer.0.") and last in ("gain", "bias"):
+        return (0.4 if last == "gain" else 0.2) + 0.1 * noise
     if "mask" in name:
         return 0.002 * noise
     return 3 * noise if last in ("u", "u0") else 0.4 * noise
