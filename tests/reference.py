@@ -1,14 +1,14 @@
 """The paper's formulas and the reference networks once more: naive, slow, and not written from ppcd's code.
 
-Equations are loops over Python floats. Networks are functions of a state dict, after the description of
-BigGAN-PyTorch's `BigGAN.py` and `layers.py`. What the tests share besides stands at the end.
+Equations are loops over Python floats. Layers and networks are functions of tensors and of a state dict, after the
+description of BigGAN-PyTorch's `BigGAN.py` and `layers.py`. What the tests share besides stands at the end.
 """
 
 import ctypes
 import gc
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -133,32 +133,20 @@ def hinge_discriminator(real: list[float], fake: list[float]) -> float:
 # ------------------------------------------------------------ layers
 
 
-def spectral_norm(weight: Tensor, u: Tensor, eps: float) -> tuple[float, list[float], list[float]]:
+def spectral_norm(weight: Tensor, u: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """v = normalize(u W), u' = normalize(v W^T), sigma = v W^T u'^T; returns sigma, u' and v."""
-    matrix = weight.flatten(1).tolist()
-    rows, columns = len(matrix), len(matrix[0])
-
-    def normalize(vector: list[float]) -> list[float]:
-        length = max(l2_norm(vector), eps)
-        return [value / length for value in vector]
-
-    u0 = u.flatten().tolist()
-    v = normalize([sum(u0[r] * matrix[r][c] for r in range(rows)) for c in range(columns)])
-    v_wt = [sum(v[c] * matrix[r][c] for c in range(columns)) for r in range(rows)]
-    u_next = normalize(v_wt)
-    return sum(a * b for a, b in zip(v_wt, u_next, strict=True)), u_next, v
+    matrix = weight.detach().flatten(1)
+    v = matrix.T @ u[0]
+    v = v / max(float(v.norm()), eps)
+    v_wt = matrix @ v
+    u_next = v_wt / max(float(v_wt.norm()), eps)
+    return v_wt @ u_next, u_next, v
 
 
 def batch_norm(x: Tensor, gain: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float = 1e-5) -> Tensor:
-    """gain[b, c] (x - mean[c]) / sqrt(var[c] + eps) + bias[b, c], pixel by pixel."""
-    result = torch.empty_like(x)
-    for b in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            for r in range(x.shape[2]):
-                for s in range(x.shape[3]):
-                    normalised = (x[b, c, r, s].item() - mean[c].item()) / math.sqrt(var[c].item() + eps)
-                    result[b, c, r, s] = gain[b, c].item() * normalised + bias[b, c].item()
-    return result
+    """gain[b, c] (x - mean[c]) / sqrt(var[c] + eps) + bias[b, c] at every pixel."""
+    mean, var = mean[:, None, None], var[:, None, None]
+    return gain[..., None, None] * (x - mean) / (var + eps).sqrt() + bias[..., None, None]
 
 
 # ------------------------------------------------------------ networks
@@ -190,13 +178,8 @@ def public_names(state: State, attention_block: int) -> State:
 
 
 def sn_weight(state: State, name: str, eps: float) -> Tensor:
-    """weight / ||v W^T||, v = normalize(u W): `spectral_norm`, for matrices that loops would take hours for."""
     weight = state[f"{name}.weight"]
-    u = state[f"{name}.u0" if f"{name}.u0" in state else f"{name}.u"]
-    matrix = weight.reshape(len(weight), -1)
-    v = matrix.T @ u[0]
-    v = v / max(float(v.norm()), eps)
-    return weight / (matrix @ v).norm()
+    return weight / spectral_norm(weight, state[f"{name}.u0"], eps)[0]
 
 
 def sn_conv(state: State, name: str, x: Tensor, eps: float) -> Tensor:
@@ -243,8 +226,7 @@ def generator(state: State, arch: str, resolution: int, z: Tensor, y: Tensor) ->
             gain, bias = (condition @ sn_weight(state, f"{name}.{part}", eps).T for part in ("gain", "bias"))
         else:
             gain, bias = (state[f"{name}.{part}.weight"][y] for part in ("gain", "bias"))
-        mean, var = (state[f"{name}.stored_{kind}"][None, :, None, None] for kind in ("mean", "var"))
-        return (x - mean) / (var + 1e-5).sqrt() * (1 + gain)[:, :, None, None] + bias[:, :, None, None]
+        return batch_norm(x, 1 + gain, bias, state[f"{name}.stored_mean"], state[f"{name}.stored_var"])
 
     def mask(name: str, x: Tensor) -> Tensor:
         if f"{name}.weight" not in state:
@@ -265,10 +247,8 @@ def generator(state: State, arch: str, resolution: int, z: Tensor, y: Tensor) ->
         features.append(h)
         if h.shape[2] == 64 and arch != "sngan":
             h = attention(state, f"blocks.{i}.1", h, eps)
-    mean, var, gain, bias = (
-        state[f"output_layer.0.{part}"][None, :, None, None] for part in ("stored_mean", "stored_var", "gain", "bias")
-    )
-    h = ((h - mean) / (var + 1e-5).sqrt() * gain + bias).clamp(min=0)
+    parts = (state[f"output_layer.0.{part}"] for part in ("gain", "bias", "stored_mean", "stored_var"))
+    h = batch_norm(h, *parts).clamp(min=0)
     return torch.tanh(sn_conv(state, "output_layer.2", h, eps)), features
 
 
@@ -302,33 +282,34 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def randomise(network: nn.Module, seed: int) -> nn.Module:
-    """Random values wherever fresh networks have zeros and ones, so that nothing is right by being zero.
+def random_tensor(name: str, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Random values for a tensor of this name, of ours or of BigGAN-PyTorch, so that nothing is right by being zero.
 
     The vectors of the spectral norm are neither of unit length nor singular vectors; masks are half open.
     """
+    noise, last = torch.randn(shape, generator=generator, dtype=torch.float64), name.rsplit(".", 1)[-1]
+    if last in ("running_var", "stored_var"):
+        return 0.5 + noise.abs()
+    if last == "gamma":
+        return torch.full_like(noise, 0.7)
+    if name == "output_norm.weight":
+        return 1 + 0.3 * noise
+    if name == "output_norm.bias":
+        return 0.5 + 0.2 * noise  # the last ReLU stays alive, with a single channel too
+    if name.startswith("output_layer.0.") and last in ("gain", "bias"):
+        return (0.4 if last == "gain" else 0.2) + 0.1 * noise
+    if "mask" in name:
+        return 0.002 * noise
+    return 3 * noise if last in ("u", "u0") else 0.4 * noise
+
+
+def randomise(network: nn.Module, seed: int) -> nn.Module:
+    """Fill a network with `random_tensor`s."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
-            last = name.rsplit(".", 1)[-1]
-            if last in ("num_batches_tracked", "kept", "_extra_state", "scale"):
-                continue
-            noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-            if last == "running_var":
-                noise = 0.5 + noise.abs()
-            elif last == "gamma":
-                noise = torch.full_like(noise, 0.7)
-            elif name == "output_norm.weight":
-                noise = 1 + 0.3 * noise
-            elif name == "output_norm.bias":
-                noise = 0.5 + 0.2 * noise  # the last ReLU stays alive, with a single channel too
-            elif "mask" in name:
-                noise = 0.002 * noise
-            elif last == "u":
-                noise = 3 * noise
-            else:
-                noise = 0.4 * noise
-            tensor.copy_(noise)
+            if name.rsplit(".", 1)[-1] not in ("num_batches_tracked", "kept", "_extra_state", "scale"):
+                tensor.copy_(random_tensor(name, tensor.shape, generator))
     return network
 
 

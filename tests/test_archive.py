@@ -1,4 +1,4 @@
-"""Prepared images: what is made of a folder, going on after a kill, reading, damage."""
+"""Prepared images: what is made of a folder, going on after a kill, reading, damage, the command line."""
 
 import hashlib
 import json
@@ -8,29 +8,27 @@ import os
 import resource
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from PIL import Image
 
+from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.data import archive, folders
+from ppcd.data import archive, folders, prepare
 from ppcd.data import sets as data
 
 CLASSES, EACH, RESOLUTION = ("n01", "n02", "n03"), 12, 16
 FILES = len(CLASSES) * EACH
 
 
-def picture(seed: int, size: tuple[int, int] = (25, 20), mode: str = "RGB") -> Image.Image:
+def picture(seed: int, size: tuple[int, int] = (25, 20)) -> Image.Image:
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    return Image.fromarray(noise).convert(mode)
+    return Image.fromarray(noise)
 
 
 @pytest.fixture
@@ -68,15 +66,24 @@ def refused(message: str, action: Callable[..., object], *given: Any) -> None:
 # What is made of a folder
 
 
-def test_an_archive_holds_what_decoding_gives(folder: Path) -> None:
-    found = prepared(folder)
+def test_an_archive_holds_what_decoding_gives(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = data.load_data("imagenet", RESOLUTION, source=folder)
     names = [f"{name}/{number:02d}.JPEG" for name in CLASSES for number in range(EACH)]
-    expected = np.stack([folders.decode(folder / name, RESOLUTION)[0] for name in names])
-    assert torch.equal(found.images, torch.from_numpy(expected))
+    expected = torch.from_numpy(np.stack([folders.decode(folder / name, RESOLUTION)[0] for name in names]))
+    assert found.mapped and torch.equal(found.images, expected)
     assert found.labels.tolist() == [label for label in range(3) for _ in range(EACH)]
-    assert found.classes == CLASSES and found.skipped == {} and found.note == ""
-    assert [count for count, _ in found.parts] == [8, 8, 8, 8, 4]
-    assert found.damaged() == []
+    assert found.classes == CLASSES and found.note == "" and prepared(folder).damaged() == []
+    assert found.identity == data.identity("imagenet", folder) and found.sha256 == prepared(folder).sha256
+    part = data.load_data("imagenet", RESOLUTION, source=folder, images_per_class=5)
+    assert part.identity == f"{found.identity}-n5" and part.sha256 != found.sha256
+    keep = [label * EACH + number for label in range(3) for number in range(5)]
+    assert torch.equal(part.images, expected[keep]) and part.labels.bincount().tolist() == [5, 5, 5]
+    away(prepared(folder), tmp_path / "archive")
+    assert prepared(folder.rename(tmp_path / "elsewhere")).sha256 == found.sha256
+    monkeypatch.setattr(folders, "decode", lambda *_: pytest.fail("work was done for a wrong folder"))
+    again = tmp_path / "elsewhere"
+    refused("expected 1000 classes, found 3", lambda: data.load_data("imagenet", 24, source=again, num_classes=1000))
+    refused("fewer of n01 (12)", lambda: data.load_data("imagenet", RESOLUTION, source=again, images_per_class=13))
 
 
 def test_files_that_cannot_serve_are_listed_and_skipped(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -86,40 +93,24 @@ def test_files_that_cannot_serve_are_listed_and_skipped(folder: Path, caplog: py
     picture(1, (1, 1)).save(folder / "n02" / "05.JPEG")
     (folder / "n03" / "11.JPEG").unlink()
     (folder / "n03" / "11.JPEG").symlink_to("nowhere.JPEG")
-    (folder / "n03" / "notes.txt").write_text("no image, and not taken for one")
-    for number, mode in enumerate(("L", "CMYK", "1")):
-        picture(50 + number, mode=mode).save(folder / "n02" / f"{number:02d}.JPEG")
     with caplog.at_level(logging.WARNING):
         found = prepared(folder)
     assert found.labels.bincount().tolist() == [10, 11, 11] and found.note == "skipped 4 of 36 images"
-    assert len(caplog.records) == 1 and "skipped 4 of 36 images" in caplog.records[0].getMessage()
-    assert "\n" not in caplog.records[0].getMessage() and "n01/00.JPEG" in caplog.records[0].getMessage()
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "skipped 4 of 36 images" in message and "n01/00.JPEG" in message and "\n" not in message
     assert list(found.skipped) == ["n01/00.JPEG", "n01/01.JPEG", "n02/05.JPEG", "n03/11.JPEG"]
-    assert "truncated" in found.skipped["n01/00.JPEG"].lower() and "identify" in found.skipped["n01/01.JPEG"]
     assert "too small" in found.skipped["n02/05.JPEG"] and str(folder) not in " ".join(found.skipped.values())
     kept = [f"{name}/{number:02d}.JPEG" for name in CLASSES for number in range(EACH)]
     expected = [folders.decode(folder / name, RESOLUTION)[0] for name in kept if name not in found.skipped]
     assert torch.equal(found.images, torch.from_numpy(np.stack(expected))) and found.damaged() == []
 
 
-def test_a_class_without_a_readable_image_is_found_before_the_work(folder: Path, fresh_cache: Path) -> None:
-    for each in (folder / "n02").iterdir():
-        each.write_text("damaged")
-    refused("no image can be read in class folder n02", prepared, folder)
-    assert next((fresh_cache / "data").glob("*.partial/images.bin")).stat().st_size == 0
-
-
-def test_the_same_images_have_the_same_names_and_hashes_elsewhere(folder: Path, tmp_path: Path) -> None:
-    first = prepared(folder)
-    away(first, tmp_path / "archive")
-    folder.rename(tmp_path / "elsewhere")
-    second = prepared(tmp_path / "elsewhere")
-    assert (second.identity, second.sha256) == (first.identity, first.sha256)
-    picture(7).save(tmp_path / "elsewhere" / "n01" / "more.png")
-    assert archive.archive_identity(tmp_path / "elsewhere") != first.identity
-
-
 # Going on
+
+
+def unfinished(name: str) -> Path:
+    """A file of the preparation that was ended."""
+    return next((paths.cache() / "data").glob(f"*.partial/{name}"))
 
 
 def killed_after(parts: int, folder: Path) -> None:
@@ -129,9 +120,8 @@ def killed_after(parts: int, folder: Path) -> None:
         decode, last = folders.decode, sorted(folder.rglob("*.JPEG"))[parts * archive.PART + 3]
 
         def killed(path: Path, resolution: int) -> Any:
-            if path == last and any(_cache().glob("*.partial/images.bin")):
-                unfinished = next(_cache().glob("*.partial"))
-                with (unfinished / "images.bin").open("ab") as images, (unfinished / "parts.jsonl").open("a") as record:
+            if path == last:
+                with unfinished("images.bin").open("ab") as images, unfinished("parts.jsonl").open("a") as record:
                     images.write(b"half a part")
                     record.write('{"images": 8, "sha')
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -144,10 +134,6 @@ def killed_after(parts: int, folder: Path) -> None:
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-
-
-def _cache() -> Path:
-    return archive.paths.cache() / "data"
 
 
 @pytest.mark.parametrize("parts", [0, 2])
@@ -163,33 +149,9 @@ def test_a_killed_preparation_goes_on_and_makes_the_same(
     assert prepared(folder).sha256 == resumed.sha256  # and is not decoded again
     assert len(decoded) == (FILES - 16 if parts else FILES + len(CLASSES))  # one of each class is tried first
     assert content(away(resumed, tmp_path / "resumed")) == expected
-
-
-def test_what_is_there_of_something_else_is_made_again(folder: Path, tmp_path: Path) -> None:
-    expected = content(away(prepared(folder), tmp_path / "whole"))
-    for number, damage in enumerate(("junk", '{"format": "another"}\n')):
-        killed_after(2, folder)
-        next(_cache().glob("*.partial/parts.jsonl")).write_text(damage)
-        assert content(away(prepared(folder), tmp_path / str(number))) == expected
     killed_after(2, folder)
-    os.truncate(next(_cache().glob("*.partial/images.bin")), 100)  # a disk that lost what it had confirmed
+    os.truncate(unfinished("images.bin"), 100)  # a disk that lost what it had confirmed
     assert content(away(prepared(folder), tmp_path / "short")) == expected
-
-
-def test_others_wait_for_the_one_that_prepares(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = prepared(folder).directory
-    aside = path.with_name("aside")
-    path.rename(aside)
-    found: list[archive.Archive] = []
-    with FileLock(path.with_suffix(".lock")):
-        thread = Thread(target=lambda: found.append(prepared(folder)))
-        thread.start()
-        while not (said := capsys.readouterr().err):
-            time.sleep(0.01)
-        assert not found and "waiting for it" in said
-        aside.rename(path)
-    thread.join()
-    assert found[0].directory == path
 
 
 def test_a_full_disk_is_one_line_and_keeps_what_is_there(folder: Path) -> None:
@@ -207,7 +169,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_there(folder: Path) -> None:
     process.join()
     message = receiver.recv()
     assert "cannot be written" in message and "PPCD_CACHE" in message and "\n" not in message
-    assert len(next(_cache().glob("*.partial/parts.jsonl")).read_text().splitlines()) == 1 + 2
+    assert len(unfinished("parts.jsonl").read_text().splitlines()) == 1 + 2
     assert prepared(folder).damaged() == []
 
 
@@ -266,18 +228,48 @@ def test_damaged_and_foreign_archives_are_refused(folder: Path, tmp_path: Path) 
     assert archive.open_archive(tmp_path / "pixel").damaged() == ["16-23"]
 
 
-# As a data set
+# The command line
 
 
-def test_load_data_gives_mapped_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = data.load_data("imagenet", RESOLUTION, source=folder)
-    assert images.mapped and images.images.shape == (FILES, 3, RESOLUTION, RESOLUTION)
-    assert images.identity == data.identity("imagenet", folder) and images.identity.startswith("imagenet-")
-    assert images.sha256 == prepared(folder).sha256 and images.classes == CLASSES
-    part = data.load_data("imagenet", RESOLUTION, source=folder, images_per_class=5)
-    assert part.identity == f"{images.identity}-n5" and part.labels.bincount().tolist() == [5, 5, 5]
-    keep = [label * EACH + number for label in range(3) for number in range(5)]
-    assert torch.equal(part.images, images.images[torch.tensor(keep)]) and part.sha256 != images.sha256
-    monkeypatch.setattr(folders, "decode", lambda *_: pytest.fail("work was done for a wrong folder"))
-    refused("expected 1000 classes, found 3", lambda: data.load_data("imagenet", 24, source=folder, num_classes=1000))
-    refused("fewer of n01 (12)", lambda: data.load_data("imagenet", RESOLUTION, source=folder, images_per_class=13))
+def run(*arguments: object) -> int:
+    return prepare.main([str(each) for each in arguments])
+
+
+def test_it_says_what_it_made_and_training_finds_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "n02" / "02.JPEG").write_text("damaged")
+    assert run(folder, "--resolution", RESOLUTION) == 0
+    said = capsys.readouterr().out
+    made = data.load_data("imagenet", RESOLUTION, source=folder)
+    directory = Path(said.split("prepared images: ")[1].split(" (")[0])
+    assert "images: 35 of 3 classes, 16 px" in said and f"skipped files: 1 (see {directory / 'archive.json'})" in said
+    assert made.identity in said and made.sha256 in said
+    assert run(directory, "--verify") == 0 and "verified" in capsys.readouterr().out
+    with (directory / "images.bin").open("r+b") as file:
+        file.write(b"damage")
+    assert run(directory, "--verify") == 2
+    assert f"images 0-7 in {directory} are damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "PPCD_DATA"),
+        (("--resolution", 0), "positive"),
+        (("imagenet-0123456789ab",), "a name alone"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: tuple[object, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("ppcd: ") and message in said and said.count("\n") == 1
+
+
+def test_an_interrupt_says_how_to_go_on(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folders, "decode", interrupt)
+    assert run(folder) == 130
+    assert "goes on" in capsys.readouterr().err

