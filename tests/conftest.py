@@ -64,3 +64,11 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, for a test that is about the cache."""
     monkeypatch.setenv("PPCD_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def few() -> Any:
+    """Twelve digits of each class, by class (`ImageSet`)."""
+    from ppcd.data.sets import load_data
+
+    return load_data("mnist", 32, images_per_class=12)

@@ -1,6 +1,5 @@
 """IS, Fréchet distance, KID, precision and recall: against formulas, against torch-fidelity, and in meaning."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ppcd.base import PpcdError
-from ppcd.data.sets import ImageSet, load_data
+from ppcd.data.sets import ImageSet
 from ppcd.metrics import fidelity as module
 from ppcd.metrics import moments
 from ppcd.metrics.features import Backbone, Features, get_backbone
-from ppcd.metrics.fidelity import (
-    compare,
-    frechet_distance,
-    inception_score,
-    precision_recall,
-    protocol,
-    reference_statistics,
-)
+from ppcd.metrics.fidelity import compare, frechet_distance, inception_score, precision_recall, reference_statistics
 from ppcd.metrics.moments import Statistics, statistics
 
 
@@ -119,9 +111,8 @@ class Images(Dataset[Tensor]):
         return self.images[index]
 
 
-def test_the_same_as_torch_fidelity_s_own_entry() -> None:
-    data = load_data("mnist", 32, images_per_class=12)  # 120 images, by class
-    backbone = get_backbone("classifier", data, classifier_epochs=1)
+def test_the_same_as_torch_fidelity_s_own_entry(few: ImageSet) -> None:
+    backbone = get_backbone("classifier", few, classifier_epochs=1)
 
     class Extractor(torch_fidelity.FeatureExtractorBase):
         """The backbone as torch-fidelity takes networks."""
@@ -145,24 +136,12 @@ def test_the_same_as_torch_fidelity_s_own_entry() -> None:
             return tuple(getattr(backbone.extract(images), name) for name in self.features_list)
 
     torch_fidelity.register_feature_extractor("backbone-of-the-test", Extractor)
-    generated, real = data.images[:60], data.images[60:]
+    generated, real = few.images[:60], few.images[60:]
     expected = torch_fidelity.calculate_metrics(
-        input1=Images(generated),
-        input2=Images(real),
-        feature_extractor="backbone-of-the-test",
-        isc=True,
-        fid=True,
-        kid=True,
-        prc=True,
-        isc_splits=1,
-        samples_shuffle=False,
-        kid_subsets=module.KID_SUBSETS,
-        kid_subset_size=30,
-        cuda=False,
-        cache=False,
-        save_cpu_ram=True,
-        verbose=False,
-    )
+        input1=Images(generated), input2=Images(real), feature_extractor="backbone-of-the-test",
+        isc=True, fid=True, kid=True, prc=True, isc_splits=1, samples_shuffle=False,
+        kid_subsets=module.KID_SUBSETS, kid_subset_size=30, cuda=False, cache=False, save_cpu_ram=True, verbose=False,
+    )  # fmt: skip
     found = fidelity_scores(backbone.extract(generated), statistics(backbone.extract(real).features))
     names = {
         "is": "inception_score_mean",
@@ -191,47 +170,20 @@ def test_global_random_states_are_left_alone() -> None:
     assert all(type(value) is float for value in found[0].values())
 
 
-@pytest.fixture(scope="module")
-def few() -> ImageSet:
-    return load_data("mnist", 32, images_per_class=12)
-
-
-@pytest.fixture
-def backbone_of_few(few: ImageSet, fresh_cache: Path) -> tuple[ImageSet, Backbone]:
-    return few, get_backbone("classifier", few, classifier_epochs=1)
-
-
-def test_reference_is_computed_once(
-    backbone_of_few: tuple[ImageSet, Backbone], monkeypatch: pytest.MonkeyPatch
+def test_reference_is_computed_once_of_all_classes(
+    few: ImageSet, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, backbone = backbone_of_few
-    first = reference_statistics(data, backbone)
-    calls = []
-    extract = Backbone.extract
-    monkeypatch.setattr(Backbone, "extract", lambda self, images: calls.append(1) or extract(self, images))
-    second = reference_statistics(data, backbone)
-    assert not calls and second.images == 120
-    for name in ("mu", "sigma", "features"):
-        assert torch.equal(getattr(first, name), getattr(second, name))
-    retrained = get_backbone("classifier", data, classifier_epochs=2)
-    assert not torch.equal(reference_statistics(data, retrained).mu, first.mu)
-    assert len(calls) == 1
-    reference_statistics(replace(data, sha256="0" * 64), backbone)
-    assert len(calls) == 2
-
-
-def test_reference_is_of_all_classes_from_the_start(
-    backbone_of_few: tuple[ImageSet, Backbone], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data, backbone = backbone_of_few
     for each in (module, moments):
         monkeypatch.setattr(each, "COMPARED", 30)
-    found = reference_statistics(data, backbone)
-    assert found.features.shape == (30, 64) and found.images == 120
-    kept = data.labels[module.reference_order(120)[:30]]
-    assert len(kept.unique()) >= 8 > 3 == len(data.labels.sort().values[:30].unique())
-    monkeypatch.setattr(module, "REFERENCE_IMAGES", 50)
-    assert reference_statistics(data, backbone).images == 50
+    backbone = get_backbone("classifier", few, classifier_epochs=1)
+    first = reference_statistics(few, backbone)
+    assert first.features.shape == (30, 64) and first.images == 120
+    assert len(few.labels[module.reference_order(120)[:30]].unique()) >= 8, "the first are not of the first classes"
+    retrained = get_backbone("classifier", few, classifier_epochs=2)
+    assert not torch.equal(reference_statistics(few, retrained).mu, first.mu)
+    monkeypatch.setattr(Backbone, "extract", lambda *_: pytest.fail("computed again"))
+    second = reference_statistics(few, backbone)
+    assert all(torch.equal(getattr(first, name), getattr(second, name)) for name in ("mu", "sigma", "features"))
 
 
 def test_statistics_of_more_images_than_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,27 +195,7 @@ def test_statistics_of_more_images_than_are_compared(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(found.sigma, np.cov(expected, rowvar=False), rtol=1e-12)
     assert found.images == 300 and torch.equal(found.features, features[:50])
     assert np.abs(features.numpy().mean(0) - expected.mean(0)).max() > 1e-12 * 1e4
-
-
-def test_protocol_says_what_small_sets_change() -> None:
-    assert protocol(5000, 5000) == {
-        "is_splits": 10,
-        "kid_subsets": 25,
-        "kid_subset_size": 1000,
-        "kid_seed": 2020,
-        "prc_neighbourhood": 3,
-        "prc_samples": 5000,
-    }
-    small = protocol(100, 200)
-    assert (small["is_splits"], small["kid_subset_size"], small["prc_samples"]) == (1, 50, 100)
-    assert protocol(50_000, 50_000)["prc_samples"] == 10_000
-
-
-def test_mistakes() -> None:
     with pytest.raises(PpcdError, match="at least 16 samples; got 15"):
-        statistics(normal(15, 4))
-    statistics(normal(16, 4))
-    broken = normal(16, 4)
-    broken[3, 2] = torch.nan
+        statistics(features[:15])
     with pytest.raises(PpcdError, match="not finite"):
-        statistics(broken)
+        statistics(torch.full((16, 4), torch.nan))
