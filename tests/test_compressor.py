@@ -307,7 +307,6 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "pruned already": (lambda: ppcd.prunable(student(), GOOD), "has masks already"),
     "register no type": (lambda: ppcd.register_norm("PixelNorm", len), "takes a type of module"),
     "no masks": (lambda: compress(Toy(), Toy()), "has no masks: student = ppcd.prunable"),
-    "shared weights": (lambda: (lambda s: compress(s, s))(student()), "the teacher has masks"),
     "one network": (lambda: (lambda t: compress(ppcd.prunable(t, GOOD), t))(Toy()), "the teacher has masks"),
     "no teacher": (lambda: compress(student()).distillation(Z, Y), "distillation needs a teacher"),
     "a teacher's file": (lambda: compress(student(), "teacher.pth"), "the teacher is a torch.nn.Module"),

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -90,7 +91,8 @@ def test_protocol_and_scores_can_be_kept(data: ImageSet, monkeypatch: pytest.Mon
 
     # Again: the same numbers, whatever the global state, and without a look at the real images.
     torch.manual_seed(99)
-    state = torch.get_rng_state()
+    np.random.seed(99)
+    state, of_numpy = torch.get_rng_state(), np.random.get_state()[1].copy()
     extracted = []
     extract = features.Backbone.extract
     monkeypatch.setattr(
@@ -99,7 +101,7 @@ def test_protocol_and_scores_can_be_kept(data: ImageSet, monkeypatch: pytest.Mon
         lambda self, images, batch=None: extracted.append(len(images)) or extract(self, images, batch),
     )
     assert measure() == first
-    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(state, torch.get_rng_state()) and (of_numpy == np.random.get_state()[1]).all()
     assert extracted == [100]
     assert measure(seed=1)["scores"]["fd"] != first["scores"]["fd"]
 

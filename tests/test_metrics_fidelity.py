@@ -15,7 +15,7 @@ from ppcd.data.sets import ImageSet
 from ppcd.metrics import fidelity as module
 from ppcd.metrics import moments
 from ppcd.metrics.features import Backbone, Features, get_backbone
-from ppcd.metrics.fidelity import compare, frechet_distance, inception_score, precision_recall, reference_statistics
+from ppcd.metrics.fidelity import compare, frechet_distance, inception_score, reference_statistics
 from ppcd.metrics.moments import Statistics, statistics
 
 
@@ -85,21 +85,6 @@ def test_inception_score_of_known_predictions() -> None:
     assert inception_score(half_sure)[0] == pytest.approx(10 / np.exp(entropy), rel=1e-5)
 
 
-def test_mode_collapse_is_precise_and_recalls_nothing() -> None:
-    real = torch.cat([normal(200, 8, 1) - 5, normal(200, 8, 2) + 5])
-    real = real[torch.randperm(400, generator=torch.Generator().manual_seed(0))]
-    collapsed = real[0] + 1e-3 * normal(400, 8, 3)
-    precision, recall = precision_recall(collapsed, real)
-    assert precision > 0.95 and recall < 0.05
-    copies = real[0].expand(400, 8)
-    assert precision_recall(copies, real)[0] == 1 and precision_recall(copies, real)[1] <= 1 / 400
-    one_mode = normal(400, 8, 4) - 5
-    assert precision_recall(one_mode, real)[0] > 0.6 and 0.2 < precision_recall(one_mode, real)[1] < 0.5
-    fresh = torch.cat([normal(200, 8, 5) - 5, normal(200, 8, 6) + 5])[torch.randperm(400)]
-    assert min(precision_recall(fresh, real)) > 0.6
-    assert precision_recall(real + 100, real) == (0, 0)
-
-
 class Images(Dataset[Tensor]):
     def __init__(self, images: Tensor) -> None:
         self.images = images
@@ -153,21 +138,6 @@ def test_the_same_as_torch_fidelity_s_own_entry(few: ImageSet) -> None:
         "recall": "recall",
     }
     assert found == pytest.approx({ours: expected[theirs] for ours, theirs in names.items()}, rel=1e-4)
-
-
-def test_global_random_states_are_left_alone() -> None:
-    generated = Features(normal(40, 4, 1), normal(40, 10, 2))
-    real = statistics(normal(40, 4, 3))
-    found = []
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        before = torch.get_rng_state(), np.random.get_state()[1].copy()
-        found.append(fidelity_scores(generated, real))
-        assert torch.equal(before[0], torch.get_rng_state())
-        assert (before[1] == np.random.get_state()[1]).all()
-    assert found[0] == found[1]
-    assert all(type(value) is float for value in found[0].values())
 
 
 def test_reference_is_computed_once_of_all_classes(

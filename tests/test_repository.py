@@ -25,8 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "requirements.lock").read_text()
 ENVIRONMENT = (ROOT / "environment.yml").read_text()
-TARGETS = ["help", "setup", "reproduce", "smoke", "report", "claims", "why", "lab", "test", "lint", "lock", "clean"]
-TARGETS += ["distclean", "paper-scale", "bench", "verify", "test-wheel"]
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = re.findall(r"^\.PHONY: (.*) FORCE$", MAKEFILE, re.MULTILINE)[0].split()
+VARIABLES = re.findall(r"^(\w+) +\?=", MAKEFILE, re.MULTILINE)
 
 
 def tool(name: str) -> ModuleType:
@@ -44,6 +45,7 @@ def pins(lock: str) -> list[Requirement]:
 
 
 PINS = [pin for pin in pins(LOCK) if pin.marker is None or pin.marker.evaluate()]
+OWNERS = metadata.packages_distributions()
 
 
 def unpinned(requirements: list[str]) -> list[str]:
@@ -77,24 +79,6 @@ def test_conda_environment_is_what_make_lock_writes() -> None:
     assert packages["pip"][-1:] == ["-e ."] and set(pins("\n".join(packages["pip"][:-1]))) == set(pins(LOCK))
 
 
-def imports(source: str) -> set[tuple[str | None, str]]:
-    """What is imported, as (extra, module): the extra that `with needs(extra):` around it names, or None."""
-    tree = ast.parse(source)
-    guarded = {
-        inner: item.context_expr.args[0].value
-        for node in ast.walk(tree) if isinstance(node, ast.With)
-        for item in node.items if ast.unparse(item).startswith("needs('")
-        for inner in ast.walk(node)
-    }  # fmt: skip
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {(guarded.get(node), alias.name.split(".")[0]) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add((guarded.get(node), node.module.split(".")[0]))
-    return found
-
-
 def declared(*extras: str) -> set[str]:
     """The distributions that the library, or it with these extras, asks for."""
     lists = PROJECT["project"]["optional-dependencies"]
@@ -103,64 +87,64 @@ def declared(*extras: str) -> set[str]:
     return {canonicalize_name(Requirement(item).name) for item in asked} | (declared(*own) if own else set())
 
 
-def undeclared(sources: list[str], *extras: str) -> set[str]:
-    """Modules that are imported and belong to no declared distribution; own and standard ones aside."""
-    owners = metadata.packages_distributions()
-    own = {"ppcd", "paper", *PROJECT["tool"]["setuptools"]["py-modules"]} | sys.stdlib_module_names
-    return {
-        module
-        for extra, module in set[tuple[str | None, str]]().union(*map(imports, sources))
-        if module not in own
-        and not declared(*extras, *([extra] if extra else [])) & set(map(canonicalize_name, owners.get(module, [])))
-    }
+def undeclared(source: str, *extras: str) -> set[str]:
+    """Modules that are imported and belong to no declared distribution; `with needs(extra):` declares an extra."""
+    known = {"ppcd", "paper", *PROJECT["tool"]["setuptools"]["py-modules"]} | sys.stdlib_module_names
+    found = set()
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.With) and (needed := re.match(r"with needs\('(\w+)'", ast.unparse(node))):
+            found |= undeclared(ast.unparse(node.body), *extras, needed[1])
+            node.body = []
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    there = declared(*extras)
+    return {each for each in found - known if not there & set(map(canonicalize_name, OWNERS.get(each, [])))}
 
 
 def test_what_is_imported_is_declared() -> None:
-    library, paper = ([path.read_text() for path in sorted((ROOT / name).rglob("*.py"))] for name in ("ppcd", "paper"))
+    library, paper = ("\n".join(path.read_text() for path in (ROOT / name).rglob("*.py")) for name in ("ppcd", "paper"))
     assert undeclared(library) == set()
-    assert undeclared([*paper, (ROOT / "ppcd_papermill.py").read_text()], "artifact") == set()
-    bad = ["import os, ppcd, lpips", "with needs('metrics'):\n    import lpips, torch, onnx", "from yaml import load"]
-    assert undeclared([*library, *bad]) == {"lpips", "onnx", "yaml"}
+    assert undeclared(paper + (ROOT / "ppcd_papermill.py").read_text(), "artifact") == set()
+    assert undeclared("import os, lpips\nwith needs('metrics'):\n    import lpips, torch, onnx") == {"lpips", "onnx"}
 
 
 def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """make as if typed in a shell of its own, whatever make runs these tests."""
-    own = re.findall(r"^(\w+) +\?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "PPCD_")) and k not in own}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "PPCD_")) and k not in VARIABLES}
     command = ["make", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=clean | environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=kept | environment, capture_output=True, text=True, check=False)
 
 
 def test_help_is_the_default_and_lists_every_target() -> None:
     default = make()
     assert default.returncode == 0 and default.stdout == make("help").stdout
-    (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert set(phony.split()) - {"FORCE"} == set(TARGETS)
     assert [target for target in TARGETS if not re.search(rf"^  {target} +\S", default.stdout, re.MULTILINE)] == []
+    (bundled,) = re.findall(r"^BUNDLED +:= (.*?) #", MAKEFILE, re.MULTILINE)
+    assert bundled.split() == [name for name, each in PROFILES.items() if not takes_images(each)][::-1]
 
 
 @pytest.mark.parametrize(
-    ("target", "expected"),
+    ("given", "expected"),
     [
-        ("reproduce", '--device "cpu" --reuse --profile "cifar10"'),
-        ("report", '--profile "cifar10" --report-only'),
-        ("smoke", '--device "cpu" --reuse --profile smoke'),
+        ("reproduce PROFILE=cifar10 DEVICE=cpu REUSE=1", '--device "cpu" --reuse --profile "cifar10"'),
+        ("report PROFILE=cifar10", '--profile "cifar10" --report-only'),
+        ("smoke DEVICE=cpu REUSE=1", '--device "cpu" --reuse --profile smoke'),
     ],
 )
-def test_profile_seeds_and_device_are_passed_on(target: str, expected: str) -> None:
-    given = {"PROFILE=cifar10", "SEEDS=0 1", "DEVICE=cpu", "REUSE=1"}
-    given -= {"report": {"DEVICE=cpu", "REUSE=1"}, "smoke": {"PROFILE=cifar10"}}.get(target, set())
-    done = make("-n", target, *given)
+def test_profile_seeds_and_device_are_passed_on(given: str, expected: str) -> None:
+    done = make("-n", "SEEDS=0 1", *given.split())
     assert done.stdout.splitlines()[-1].endswith(f'-m paper reproduce --seeds "0 1" {expected}')
 
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != "help"])
 def test_a_target_takes_what_it_uses_and_refuses_the_rest(target: str) -> None:
     """Variables of the environment are never refused, so that all of them together show which a target uses."""
-    variables = re.findall(r"^(\w+) +\?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    shown = make("-n", target, *SHOW, "--eval", f"{target}: show", **{name: f"<{name}>" for name in variables}).stdout
+    shown = make("-n", target, *SHOW, "--eval", f"{target}: show", **{name: f"<{name}>" for name in VARIABLES}).stdout
     flags = {word.upper().replace("-", "_") for word in re.findall(r"--([a-z-]+)(?=\n| -)", shown)}
-    used = {"PYTHON", *re.findall(r"<(\w+)>", shown), *flags & {*variables}}
+    used = {"PYTHON", *re.findall(r"<(\w+)>", shown), *flags & {*VARIABLES}}
     refused = make("-n", target, "CELL=x" if target != "why" else "LAB=x", PROFILE="cifar10")
     (taken,) = re.findall(rf"has no effect on make {target}, which takes (.*); leave it out", refused.stderr)
     assert set(taken.split()) - {"PPCD_PROFILE"} == used
@@ -196,11 +180,6 @@ def test_what_has_no_effect_is_refused_in_one_line(given: str, environment: dict
     done = make("-n", *given.split(), **environment)
     assert done.returncode == (2 if expected else 0), done.stderr
     assert done.stderr.count("\n") == bool(expected) and expected in done.stderr
-
-
-def test_the_profiles_that_take_no_data_are_those_whose_images_come_with_a_package() -> None:
-    (bundled,) = re.findall(r"^BUNDLED +:= (.*?) #", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert bundled.split() == [name for name, each in PROFILES.items() if not takes_images(each)][::-1]
 
 
 @pytest.mark.parametrize(

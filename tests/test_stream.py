@@ -125,22 +125,16 @@ class FromTheStream(Toy):
         return self.out(h) + h[:, :3]
 
 
-class Flattened(Toy):
-    def __init__(self) -> None:
-        super().__init__()
-        self.out = nn.Sequential(nn.Flatten(), nn.Linear(8 * 16 * 16, 12))
+def changed(name: str, layer: nn.Module) -> Toy:
+    toy = Toy()
+    toy.set_submodule(name, layer)
+    return toy
 
 
-class Grouped(Toy):
-    def __init__(self) -> None:
-        super().__init__()
-        self.out[0] = nn.GroupNorm(2, 8)
-
-
-class Shared(Toy):
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocks[1].skip = self.blocks[0].skip
+def shared() -> Toy:
+    toy = Toy()
+    toy.blocks[1].skip = toy.blocks[0].skip
+    return toy
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
@@ -148,15 +142,20 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: Between(lambda h: h / h.square().mean(1, keepdim=True).sqrt()),
         "lose channels: blocks.1.bn1 does not take its channels",
     ),
-    "a group norm": (Grouped, "after blocks.1.skip .* out.0 does not take its channels"),
+    "a group norm": (
+        lambda: changed("out.0", nn.GroupNorm(2, 8)), "after blocks.1.skip .* out.0 does not take its channels"
+    ),
     "channels in another order": (
         lambda: Between(lambda h: torch.cat([h[:, :4], h[:, 4:].flip(1)], 1)), "first at blocks.1"
     ),
     "a concatenation": (Concatenated, "blocks.1.bn1 takes 12 channels, not those of blocks.0.skip"),
     "a width in the code": (FixedWidth, "cannot be run at FixedWidth .*leave stream=True away"),
     "images from the stream": (FromTheStream, "made of the output of blocks.1.skip without a layer between"),
-    "a flattened stream": (Flattened, "out.1 does not take its channels one by one"),
-    "one layer twice": (Shared, "blocks.0.skip is called more than once"),
+    "a flattened stream": (
+        lambda: changed("out", nn.Sequential(nn.Flatten(), nn.Linear(8 * 16 * 16, 12))),
+        "out.1 does not take its channels one by one",
+    ),
+    "one layer twice": (shared, "blocks.0.skip is called more than once"),
     "inputs not known": (Toy, "give inputs=\\(z, y\\), a small batch"),
 }  # fmt: skip
 
