@@ -73,16 +73,6 @@ def test_global_state_changes_nothing(few: ImageSet, tmp_path: Path, monkeypatch
     assert found[0] != train_or_load_classifier(few, epochs=2, seed=1).sha256
 
 
-def test_split_is_stratified() -> None:
-    labels = torch.arange(5000) % 10
-    held_out, training = split(labels, 10, torch.Generator().manual_seed(0))
-    assert labels[held_out].bincount().tolist() == [100] * 10
-    assert torch.equal(torch.cat([held_out, training]).sort().values, torch.arange(5000))
-    again, _ = split(labels, 10, torch.Generator().manual_seed(0))
-    other, _ = split(labels, 10, torch.Generator().manual_seed(1))
-    assert torch.equal(held_out, again) and not torch.equal(held_out, other)
-
-
 def test_mistakes(few: ImageSet) -> None:
     with pytest.raises(PpcdError, match="one epoch"):
         train_or_load_classifier(few, epochs=0)

@@ -65,7 +65,7 @@ class Waves(nn.Module):
     dim_z, resolution, num_classes = 4, SIZE, 10
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        pattern = torch.arange(3 * SIZE * SIZE).view(3, SIZE, SIZE)
+        pattern = torch.arange(3 * self.resolution**2).view(3, self.resolution, -1)
         return torch.sin(z[:, :1, None, None] * pattern + y[:, None, None, None])
 
 

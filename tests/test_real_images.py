@@ -14,15 +14,14 @@ from paper import sums
 from paper.artifacts import tables
 from paper.judges import get_judges
 from paper.measurements import SCHEMA
-from paper.real_images import comparable, draw, ensure_real_images, measure_real_images, read_real_images
+from paper.real_images import draw, ensure_real_images, measure_real_images, read_real_images
 from paper.verify.scores import real_problems
 from ppcd import paths
-from ppcd.base import PpcdError, seeded
+from ppcd.base import seeded
 from ppcd.data.sets import ImageSet
-from ppcd.metrics import moments
 from ppcd.metrics.classifier import split
 from ppcd.metrics.fidelity import frechet_distance, precision_recall, reference_order
-from ppcd.metrics.moments import statistics, without
+from ppcd.metrics.moments import statistics
 from ppcd.training.profiles import get_profile
 
 SCORES = {"is": 9.5, "is_std": 0.1, "fd": 0.1, "kid": 0.0, "kid_std": 0.01, "precision": 0.9, "recall": 0.8}
@@ -54,21 +53,6 @@ def test_which_images_are_drawn() -> None:
         draw(labelled(3, 50), 100)
 
 
-def test_without_is_what_the_rest_alone_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moments, "COMPARED", 20)
-    features = torch.randn(90, 6, generator=torch.Generator().manual_seed(0)) + 5
-    places = torch.tensor([3, 88, 17, *range(50, 80)])
-    kept = torch.ones(90, dtype=torch.bool)
-    kept[places] = False
-    found, expected = without(statistics(features), statistics(features[places]), places), statistics(features[kept])
-    assert found.images == expected.images == 57
-    assert torch.allclose(found.mu.double(), expected.mu.double(), atol=1e-6)
-    assert torch.allclose(found.sigma, expected.sigma, atol=1e-6)
-    assert torch.equal(found.features, features[:20][kept[:20]])
-    with pytest.raises(PpcdError, match="at least 16"):
-        without(statistics(features), statistics(features[:80]), torch.arange(80))
-
-
 @pytest.fixture(scope="module")
 def measured() -> dict[str, dict[str, Any]]:
     data, evaluators = get_judges("smoke")
@@ -89,15 +73,6 @@ def test_scores_are_those_of_the_drawn_against_the_others(measured: dict[str, di
     p = torch.softmax(evaluators.judge.extract(data.images[held_out]).logits.double(), dim=1)
     asked = p[torch.arange(len(held_out)), data.labels[held_out]]
     assert scores["leakage"] == pytest.approx((1 - asked).mean().item()), "on the same"
-
-
-def test_protocol_is_a_generators_but_for_counts_and_seed(measured: dict[str, dict[str, Any]]) -> None:
-    protocol = measured["protocol"]
-    assert protocol["seed"] is None and comparable(protocol, {**protocol, "seed": 3, "samples": 5000, "kid_seed": 2020})
-    assert comparable(protocol, {**protocol, "backbone_sha256": "a copy trained on another machine"})
-    for key, value in (("backbone", "inception"), ("reference_sha256", "f" * 64), ("diversity", "lpips-alex")):
-        assert not comparable(protocol, {**protocol, key: value})
-    assert not comparable(protocol, {**protocol, "judge": "natural-classifier"})
 
 
 def test_it_is_measured_once_and_again_where_it_no_longer_fits(
