@@ -17,8 +17,6 @@ from pytest_notebook.nb_regression import NBRegressionFixture
 
 from paper import notebook
 from paper.artifacts.report import build_report
-from ppcd import paths
-from ppcd.base import PpcdError
 from ppcd.networks.io import load_generator
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
@@ -85,32 +83,6 @@ def test_start_returns_checked_settings(capsys: pytest.CaptureFixture[str]) -> N
         (None, (7,)), ("", (7,)), ([0, 1], (0, 1)), ("2,0", (2, 0)), ("[0, 1]", (0, 1)), (4, (4,)), ("1 1", (1,))
     ):  # fmt: skip
         assert notebook.start(profile="smoke", seed=7, seeds=seeds).seeds == expected
-
-
-def write_notebook(path: Path, *sources: str) -> Path:
-    cells = [nbformat.v4.new_code_cell(source) for source in (*sources, "# as notebook.start(...) does")]
-    cells[0].metadata["tags"] = ["parameters"]
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
-    return path
-
-
-def test_execute_moves_the_output_into_place_only_when_all_went_well(tmp_path: Path) -> None:
-    source = "class PpcdError(Exception): pass\nif seed:\n    raise PpcdError('the one line')"
-    path = write_notebook(tmp_path / "a.ipynb", "seed = 0", "import os\nprint(os.getcwd())", source)
-    output, failed = tmp_path / "out" / "a.ipynb", tmp_path / "out" / "a.failed.ipynb"
-    assert notebook.execute(path, output, {"seed": 0}) == output
-    good = output.read_bytes()
-    printed = [out.text for cell in nbformat.read(output, as_version=4).cells for out in cell.get("outputs", [])]
-    assert printed == [f"{paths.repository()}\n"], "the kernel works in the repository, wherever the caller is"
-    with pytest.raises(PpcdError, match=r"^the one line \(a\.ipynb stopped; see .*a\.failed\.ipynb\)$"):
-        notebook.execute(path, output, {"seed": 1})
-    assert output.read_bytes() == good
-    assert sorted(entry.name for entry in output.parent.iterdir()) == [failed.name, output.name]
-    with pytest.raises(PpcdError, match=r"^unknown parameter 'sed'; expected one of: seed$"):
-        notebook.execute(path, output, {"sed": 1})
-    notebook.execute(path, output, {"seed": 0})
-    assert not failed.exists(), "what failed once and went well since is removed"
 
 
 def papermill(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:

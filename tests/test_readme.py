@@ -3,9 +3,6 @@
 import ast
 import copy
 import re
-import shutil
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ import torch
 from foreign import Toy
 from torch import nn
 
-from paper.readme import blocks, pages
+from paper.readme import blocks, filled, pages
 from ppcd import paths
 from ppcd.training.profiles import PROFILES
 from ppcd.training.recipes import RECIPES, get_recipe
@@ -44,26 +41,12 @@ def test_every_block_is_up_to_date(name: str) -> None:
     )
 
 
-def test_the_tool_checks_and_writes(tmp_path: Path) -> None:
-    for folder in ("tools", "docs"):
-        (tmp_path / folder).mkdir()
-    script = shutil.copy(ROOT / "tools" / "readme.py", tmp_path / "tools")
-    page = tmp_path / "docs" / "page.md"
-    page.write_text("before\n<!-- include table.md -->\nold\n<!-- end -->\nafter\n")
-    (tmp_path / "README.md").write_text("nothing to include\n")
-
-    def call(*arguments: str) -> tuple[int, str]:
-        done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
-        return done.returncode, done.stderr
-
-    code, error = call()
-    assert code == 1 and "table.md" in error and error.count("\n") == 1
-    (tmp_path / "table.md").write_text("| 1 \\1 |\n")
-    code, error = call("--check")
-    assert code == 1 and "docs/page.md differs" in error and error.count("\n") == 1
-    assert "old" in page.read_text()
-    assert call() == call() == (0, "")
-    assert page.read_text() == "before\n<!-- include table.md -->\n\n| 1 \\1 |\n\n<!-- end -->\nafter\n"
+def test_includes_are_filled_and_refilled(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("| 1 \\1 |\n")
+    (tmp_path / "b.md").write_text("b\n")
+    page = "before\n<!-- include a.md -->{}<!-- end -->\nbetween\n<!-- include b.md -->{}<!-- end -->\nafter\n"
+    expected = page.format("\n\n| 1 \\1 |\n\n", "\n\nb\n\n")
+    assert filled(page.format("\nold\n", "\n"), tmp_path) == filled(expected, tmp_path) == expected
 
 
 @pytest.mark.parametrize("name", PAGES)

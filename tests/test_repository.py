@@ -218,8 +218,7 @@ def test_a_half_made_environment_is_not_taken_for_done(tmp_path: Path) -> None:
     assert not setup.must_rebuild(venv, tmp_path, setup.VERSION)
     (tmp_path / "requirements.lock").write_text("another")
     assert not setup.is_complete(venv, setup.fingerprint(tmp_path, setup.VERSION), setup.VERSION)
-    assert not setup.is_complete(venv, wanted, "3.99")
-    assert setup.must_rebuild(venv, tmp_path, "3.99")  # another Python was asked for
+    assert not setup.is_complete(venv, wanted, "3.99")  # another Python was asked for
     assert setup.must_rebuild(venv, tmp_path / "moved", setup.VERSION)
     (venv / ".installing").touch()  # an installation was cut short
     assert setup.must_rebuild(venv, tmp_path, setup.VERSION)
