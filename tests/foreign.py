@@ -6,10 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm as new_spectral_norm
-
-OLD: Callable[..., Any] = nn.utils.spectral_norm
-NEW: Callable[..., Any] = new_spectral_norm
+from torch.nn.utils import parametrizations, spectral_norm
 
 
 class EmbeddingNorm(nn.Module):
@@ -44,7 +41,7 @@ class LinearNorm(nn.Module):
         super().__init__()
         self.classes = classes
         self.bn = nn.BatchNorm2d(channels, affine=False)
-        self.style = nn.Sequential(nn.Linear(classes, 8), nn.ReLU(), OLD(nn.Linear(8, 2 * channels)))
+        self.style = nn.Sequential(nn.Linear(classes, 8), nn.ReLU(), spectral_norm(nn.Linear(8, 2 * channels)))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         gain, bias = self.style(F.one_hot(y, self.classes).to(x.dtype))[..., None, None].chunk(2, 1)
@@ -116,8 +113,8 @@ NORMS: dict[str, Callable[[int, int], nn.Module]] = {
 }
 CONVS: dict[str, Callable[..., nn.Module]] = {
     "plain": nn.Conv2d,
-    "old spectral norm": lambda *args, **options: OLD(nn.Conv2d(*args, **options)),
-    "new spectral norm": lambda *args, **options: NEW(nn.Conv2d(*args, **options)),
+    "old spectral norm": lambda *args, **options: spectral_norm(nn.Conv2d(*args, **options)),
+    "new spectral norm": lambda *args, **options: parametrizations.spectral_norm(nn.Conv2d(*args, **options)),
     "self-normalised": SNConv2d,
 }
 

@@ -86,9 +86,3 @@ def test_seconds_are_the_median(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == {"seconds_per_batch": 2, "batch": 4, "threads": 2, "repeats": 3}
     assert G.seen == [(4, False)] * 5
     assert torch.get_num_threads() == threads
-
-
-@pytest.mark.parametrize("wrong", [{"batch": 0}, {"repeats": 0}, {"threads": 0}, {"warmup": -1}])
-def test_timing_mistakes(wrong: dict[str, int]) -> None:
-    with pytest.raises(PpcdError, match="at least 1"):
-        seconds_per_batch(Tiny(), **wrong)

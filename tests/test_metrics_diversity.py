@@ -98,7 +98,6 @@ def test_pairs_are_of_one_class_and_of_two_images() -> None:
     for label, found in enumerate(pairs):
         assert found.shape == (50, 2)
         assert (labels[found] == label).all() and (found[:, 0] != found[:, 1]).all()
-        assert len(found.unique(dim=0)) > 40
     assert all(torch.equal(a, b) for a, b in zip(pairs, again, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(pairs, other, strict=True))
     (all_pairs,) = class_pairs(torch.zeros(5, dtype=torch.int64), 1, 10, torch.Generator())

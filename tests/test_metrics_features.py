@@ -12,7 +12,6 @@ from torch import nn
 
 from ppcd.base import PpcdError
 from ppcd.data.sets import ImageSet
-from ppcd.metrics.classifier import train_or_load_classifier
 from ppcd.metrics.features import Backbone, get_backbone
 
 
@@ -58,15 +57,6 @@ def test_batch_size_changes_nothing(name: str, few: ImageSet) -> None:
     if name == "classifier":  # in training mode, batch norm would make it depend on the batch
         backbone.network.train()
         assert (backbone.extract(images).features - whole.features).abs().max() > 1e-2
-
-
-def test_classifier_backbone_is_the_classifier(few: ImageSet) -> None:
-    backbone = get_backbone("classifier", few, classifier_epochs=1)
-    classifier = train_or_load_classifier(few, epochs=1)
-    found = backbone.extract(few.images[:7])
-    assert backbone.sha256 == classifier.sha256
-    assert torch.equal(found.logits, classifier(few.images[:7]))
-    assert len(backbone.stages(few.images[:2])) == 3
 
 
 def test_inception_offline_names_the_offline_backbone(few: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import scipy.linalg
 import torch
 import torch_fidelity
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Subset
 
 from ppcd.base import PpcdError
 from ppcd.data.sets import ImageSet
@@ -56,17 +56,6 @@ def test_inception_score_of_known_predictions() -> None:
     assert inception_score(half_sure)[0] == pytest.approx(10 / np.exp(entropy), rel=1e-5)
 
 
-class Images(Dataset[Tensor]):
-    def __init__(self, images: Tensor) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.images[index]
-
-
 def test_the_same_as_torch_fidelity_s_own_entry(few: ImageSet) -> None:
     backbone = get_backbone("classifier", few, classifier_epochs=1)
 
@@ -91,23 +80,19 @@ def test_the_same_as_torch_fidelity_s_own_entry(few: ImageSet) -> None:
         def forward(self, images: Tensor) -> tuple[Tensor, ...]:
             return tuple(getattr(backbone.extract(images), name) for name in self.features_list)
 
-    torch_fidelity.register_feature_extractor("backbone-of-the-test", Extractor)
+    torch_fidelity.register_feature_extractor("ours", Extractor)
     generated, real = few.images[:60], few.images[60:]
     expected = torch_fidelity.calculate_metrics(
-        input1=Images(generated), input2=Images(real), feature_extractor="backbone-of-the-test",
+        input1=Subset(few.images, range(60)), input2=Subset(few.images, range(60, 120)), feature_extractor="ours",
         isc=True, fid=True, kid=True, prc=True, isc_splits=1, samples_shuffle=False,
         kid_subsets=module.KID_SUBSETS, kid_subset_size=30, cuda=False, cache=False, save_cpu_ram=True, verbose=False,
     )  # fmt: skip
     found = fidelity_scores(backbone.extract(generated), statistics(backbone.extract(real).features))
     names = {
-        "is": "inception_score_mean",
-        "is_std": "inception_score_std",
-        "fd": "frechet_inception_distance",
-        "kid": "kernel_inception_distance_mean",
-        "kid_std": "kernel_inception_distance_std",
-        "precision": "precision",
-        "recall": "recall",
-    }
+        "is": "inception_score_mean", "is_std": "inception_score_std", "fd": "frechet_inception_distance",
+        "kid": "kernel_inception_distance_mean", "kid_std": "kernel_inception_distance_std",
+        "precision": "precision", "recall": "recall",
+    }  # fmt: skip
     assert found == pytest.approx({ours: expected[theirs] for ours, theirs in names.items()}, rel=1e-4)
 
 
