@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from reference import refused
 
-from paper.artifacts import comparison_figures, failures, figures, headline, interpolation
+from paper.artifacts import failures, figures, headline, interpolation
 from paper.generations import measure_generations
 from paper.inventory import find_runs
 from paper.real_images import ensure_real_images
@@ -114,7 +114,7 @@ def test_three_classes_go_all_the_way(
     assert len(measure_generations(record)["generations"]) == 10
     assert ensure_real_images("own")["protocol"]["samples"] == 18
     drawn = {
-        "fig3": comparison_figures.fig3, "fig5": figures.fig5, "fig6": interpolation.fig6, "fig7": interpolation.fig7,
+        "fig3": figures.fig3, "fig5": figures.fig5, "fig6": interpolation.fig6, "fig7": interpolation.fig7,
         "fig8": failures.fig8, "headline": headline.figure,
     }  # fmt: skip
     for name, figure in drawn.items():
