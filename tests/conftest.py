@@ -73,3 +73,11 @@ def copied(built: Path, tmp_path: Path) -> Path:
     for part in ("results", "figures"):
         shutil.copytree(built / part, tmp_path / part)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def few() -> Any:
+    """Twelve digits of each class, by class (`ImageSet`)."""
+    from ppcd.data.sets import load_data
+
+    return load_data("mnist", 32, images_per_class=12)

@@ -6,10 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm as new_spectral_norm
-
-OLD: Callable[..., Any] = nn.utils.spectral_norm
-NEW: Callable[..., Any] = new_spectral_norm
+from torch.nn.utils import parametrizations, spectral_norm
 
 
 class EmbeddingNorm(nn.Module):
@@ -44,30 +41,32 @@ class LinearNorm(nn.Module):
         super().__init__()
         self.classes = classes
         self.bn = nn.BatchNorm2d(channels, affine=False)
-        self.style = nn.Sequential(nn.Linear(classes, 8), nn.ReLU(), OLD(nn.Linear(8, 2 * channels)))
+        self.style = nn.Sequential(nn.Linear(classes, 8), nn.ReLU(), spectral_norm(nn.Linear(8, 2 * channels)))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         gain, bias = self.style(F.one_hot(y, self.classes).to(x.dtype))[..., None, None].chunk(2, 1)
         return self.bn(x) * (1 + gain) + bias
 
 
-class OwnStatistics(nn.Module):
-    """A batch norm that keeps its statistics in buffers of its own, as BigGAN-PyTorch's does."""
+class ConditionNorm(nn.Module):
+    """Gain and bias from a condition, and statistics in buffers of its own, as BigGAN-PyTorch has them."""
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, condition: int) -> None:
         super().__init__()
-        self.output_size = channels
-        self.gain, self.bias = (SNLinear(classes, channels, bias=False) for _ in range(2))
-        self.classes = classes
+        self.output_size, self.input_size = channels, condition
+        self.gain, self.bias = (SNLinear(condition, channels, bias=False) for _ in range(2))
         self.register_buffer("stored_mean", torch.randn(channels))
         self.register_buffer("stored_var", 1 + torch.rand(channels))
 
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        gain = (1 + self.gain(condition)).view(condition.size(0), -1, 1, 1)
+        bias = self.bias(condition).view(condition.size(0), -1, 1, 1)
+        return F.batch_norm(x, self.stored_mean, self.stored_var, None, None, self.training, 0.1, 1e-5) * gain + bias
+
+
+class OwnStatistics(ConditionNorm):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        condition = F.one_hot(y, self.classes).to(x.dtype)
-        gain = (1 + self.gain(condition)).view(y.size(0), -1, 1, 1)
-        bias = self.bias(condition).view(y.size(0), -1, 1, 1)
-        x = F.batch_norm(x, self.stored_mean, self.stored_var, None, None, self.training, 0.1, 1e-5)
-        return x * gain + bias
+        return super().forward(x, F.one_hot(y, self.input_size).to(x.dtype))
 
 
 class SelfNormalised:
@@ -105,12 +104,8 @@ class SNLinear(nn.Linear, SelfNormalised):
         return F.linear(input, self.effective(), self.bias)
 
 
-def plain_norm(channels: int, classes: int) -> nn.Module:
-    return nn.BatchNorm2d(channels)
-
-
 NORMS: dict[str, Callable[[int, int], nn.Module]] = {
-    "batch": plain_norm,
+    "batch": lambda channels, classes: nn.BatchNorm2d(channels),
     "embedding": EmbeddingNorm,
     "two embeddings": TwoEmbeddingsNorm,
     "linear": LinearNorm,
@@ -118,8 +113,8 @@ NORMS: dict[str, Callable[[int, int], nn.Module]] = {
 }
 CONVS: dict[str, Callable[..., nn.Module]] = {
     "plain": nn.Conv2d,
-    "old spectral norm": lambda *args, **options: OLD(nn.Conv2d(*args, **options)),
-    "new spectral norm": lambda *args, **options: NEW(nn.Conv2d(*args, **options)),
+    "old spectral norm": lambda *args, **options: spectral_norm(nn.Conv2d(*args, **options)),
+    "new spectral norm": lambda *args, **options: parametrizations.spectral_norm(nn.Conv2d(*args, **options)),
     "self-normalised": SNConv2d,
 }
 
@@ -169,48 +164,20 @@ class ChunkedGenerator(nn.Module):
         self.shared = nn.Embedding(classes, 6)
         self.linear = SNLinear(self.chunk, width * 16)
         self.blocks = nn.ModuleList(
-            nn.ModuleList([ChunkedBlock(c, c // 2, 6 + self.chunk), *([Attention(c // 2)] if c == width else [])])
-            for c in (width, width // 2)
+            nn.ModuleList([self._block(c), *([Attention(c // 2)] if c == width else [])]) for c in (width, width // 2)
         )
         self.output_layer = nn.Sequential(nn.BatchNorm2d(width // 4), nn.ReLU(), SNConv2d(width // 4, 3, 3, padding=1))
+
+    def _block(self, channels: int) -> Block:
+        return Block(channels, channels // 2, 6 + self.chunk, SNConv2d, ConditionNorm)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         first, *chunks = z.split(self.chunk, 1)
         h = self.linear(first).view(len(z), -1, 4, 4)
         for stage, chunk in zip(self.blocks, chunks, strict=True):
             for module in stage:
-                h = module(h, torch.cat([self.shared(y), chunk], 1)) if isinstance(module, ChunkedBlock) else module(h)
+                h = module(h, torch.cat([self.shared(y), chunk], 1)) if isinstance(module, Block) else module(h)
         return torch.tanh(self.output_layer(h))
-
-
-class ConditionNorm(nn.Module):
-    def __init__(self, channels: int, condition: int) -> None:
-        super().__init__()
-        self.output_size, self.input_size = channels, condition
-        self.gain, self.bias = (SNLinear(condition, channels, bias=False) for _ in range(2))
-        self.register_buffer("stored_mean", torch.zeros(channels))
-        self.register_buffer("stored_var", torch.ones(channels))
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        gain = (1 + self.gain(condition)).view(condition.size(0), -1, 1, 1)
-        bias = self.bias(condition).view(condition.size(0), -1, 1, 1)
-        return F.batch_norm(x, self.stored_mean, self.stored_var, None, None, self.training, 0.1, 1e-5) * gain + bias
-
-
-class ChunkedBlock(nn.Module):
-    def __init__(self, c_in: int, c_out: int, condition: int) -> None:
-        super().__init__()
-        self.activation = nn.ReLU(inplace=False)
-        self.conv1 = SNConv2d(c_in, c_out, 3, padding=1)
-        self.conv2 = SNConv2d(c_out, c_out, 3, padding=1)
-        self.conv_sc = SNConv2d(c_in, c_out, 1)
-        self.bn1, self.bn2 = ConditionNorm(c_in, condition), ConditionNorm(c_out, condition)
-        self.upsample = nn.Upsample(scale_factor=2)
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        h = self.upsample(self.activation(self.bn1(x, condition)))
-        h = self.conv2(self.activation(self.bn2(self.conv1(h), condition)))
-        return h + self.conv_sc(self.upsample(x))
 
 
 class Attention(nn.Module):

@@ -24,12 +24,9 @@ def teacher_and_student(seed: int, blocks: int) -> tuple[list[Tensor], list[Tens
     return teacher, student
 
 
-def scores(seed: int, batch: int, shift: float = 0.0) -> Tensor:
+def scores(seed: int, batch: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return 2 * torch.randn(batch, generator=generator, dtype=torch.float64) + shift
-
-
-# ------------------------------------------------------------ equations 4 and 6
+    return 2 * torch.randn(batch, generator=generator, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -40,8 +37,6 @@ def test_attention_map_sums_squares_over_channels(seed: int) -> None:
     for image in range(3):
         expected = torch.tensor(reference.attention_map(o[image]), dtype=torch.float64)
         assert reference.largest_difference(maps[image], expected) < 1e-12
-        without_square = torch.tensor(reference.attention_map(o[image], power=1), dtype=torch.float64)
-        assert reference.largest_difference(maps[image], without_square) > 0.1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -56,27 +51,24 @@ def test_class_aware_distillation_is_eqs_4_and_6(seed: int, blocks: int) -> None
 def test_wrong_readings_of_eqs_4_and_6_are_told_apart() -> None:
     teacher, student = teacher_and_student(seed=7, blocks=3)
     loss = losses.class_aware_distillation(teacher, student).item()
-    right = reference.class_aware_distillation(teacher, student)
-    batch = teacher[0].shape[0]
     assert abs(loss - reference.class_aware_distillation(teacher, student, power=1)) > 1e-2
     assert abs(loss - reference.class_aware_distillation(teacher, student, normalise=False)) > 1e-2
-    assert abs(loss - 3 * right) > 1e-2  # a sum over the blocks
-    assert abs(loss - batch * right) > 1e-2  # a sum over the batch
     one_by_one = [
-        reference.attention_distance(t[i], s[i]) for t, s in zip(teacher, student, strict=True) for i in range(batch)
+        reference.attention_distance(t[i], s[i]) for t, s in zip(teacher, student, strict=True) for i in range(3)
     ]
     squares = sum(distance**2 for distance in one_by_one) / len(one_by_one)
     assert abs(loss - squares) > 1e-2  # a squared norm
     assert abs(loss - math.sqrt(squares)) > 1e-3  # one norm over the whole batch
 
 
-def test_equal_features_have_no_distance_and_a_finite_gradient() -> None:
+def test_equal_features_and_maps_of_zeros_have_finite_gradients() -> None:
     teacher, _ = teacher_and_student(seed=0, blocks=2)
-    student = [o.clone().requires_grad_() for o in teacher]
-    loss = losses.class_aware_distillation(teacher, student)
-    loss.backward()
-    assert loss.item() == 0
-    assert all(torch.isfinite(o.grad).all() for o in student)
+    for student, expected in ((teacher, 0), ([torch.zeros_like(o) for o in teacher], 1)):
+        student = [o.clone().requires_grad_() for o in student]
+        loss = losses.class_aware_distillation(teacher, student)
+        loss.backward()
+        assert loss.item() == pytest.approx(expected, abs=0)
+        assert all(torch.isfinite(o.grad).all() for o in student)
 
 
 def test_a_channel_of_zeros_equals_a_removed_one() -> None:
@@ -90,30 +82,16 @@ def test_a_channel_of_zeros_equals_a_removed_one() -> None:
     assert abs(with_zeros.item() - losses.class_aware_distillation(teacher, student).item()) > 1e-3
 
 
-def test_a_map_of_zeros_gives_finite_numbers() -> None:
-    teacher, _ = teacher_and_student(seed=0, blocks=1)
-    student = torch.zeros_like(teacher[0], requires_grad=True)
-    loss = losses.class_aware_distillation(teacher, [student])
-    loss.backward()
-    assert loss.item() == pytest.approx(1)
-    assert torch.isfinite(student.grad).all()
-
-
-@pytest.mark.parametrize(("teacher", "student"), [(0, 0), (2, 1), (1, 2)])
-def test_lists_of_different_lengths_are_refused(teacher: int, student: int) -> None:
+def test_features_that_do_not_belong_together_are_refused() -> None:
     o = features(0, 2)
-    with refused("as many teacher as student features", f"{teacher} and {student}"):
-        losses.class_aware_distillation([o] * teacher, [o] * student)
-
-
-@pytest.mark.parametrize("shape", [(3, 2, 4, 3), (3, 2, 3, 4), (2, 2, 3, 3), (1, 2, 3, 3)])
-def test_maps_of_different_sizes_are_refused(shape: tuple[int, ...]) -> None:
-    o = features(0, 2)
-    with refused("features 1 differ", "(3, 2, 3, 3)", str(shape)):
-        losses.class_aware_distillation([o, o], [o, torch.zeros(shape, dtype=torch.float64)])
-
-
-# ------------------------------------------------------------ equations 2 and 5
+    for teacher, student in ((0, 0), (2, 1), (1, 2)):
+        with refused("as many teacher as student features", f"{teacher} and {student}"):
+            losses.class_aware_distillation([o] * teacher, [o] * student)
+    for shape in ((3, 2, 4, 3), (3, 2, 3, 4), (2, 2, 3, 3), (1, 2, 3, 3)):
+        with refused("features 1 differ", "(3, 2, 3, 3)", str(shape)):
+            losses.class_aware_distillation([o, o], [o, torch.zeros(shape, dtype=torch.float64)])
+    with refused("at least one mask", "none"):
+        losses.progressive_pruning([])
 
 
 def masks_of(seed: int, channels: list[int]) -> list[ChannelMask]:
@@ -134,10 +112,6 @@ def test_progressive_pruning_is_eq_5(seed: int) -> None:
     loss = losses.progressive_pruning(masks)
     assert loss.shape == ()
     assert loss.item() == pytest.approx(reference.progressive_pruning(w), abs=1e-12)
-    total = sum(reference.l1_to_minus_one(w_k) for w_k in w)
-    per_channel = sum(reference.l1_to_minus_one(w_k) / len(w_k) for w_k in w) / 4
-    for wrong in (total, total / 2, total / 8, per_channel):
-        assert abs(loss.item() - wrong) > 1e-2
 
 
 def test_weights_multiply_the_terms_of_their_masks() -> None:
@@ -146,8 +120,6 @@ def test_weights_multiply_the_terms_of_their_masks() -> None:
     w = [mask.weight.tolist() for mask in masks]
     expected = sum(weight * reference.l1_to_minus_one(w_k) for weight, w_k in zip(weights, w, strict=True)) / 3
     assert losses.progressive_pruning(masks, weights).item() == pytest.approx(expected, abs=1e-12)
-    ones = losses.progressive_pruning(masks, [1.0, 1.0, 1.0])
-    assert ones.item() == losses.progressive_pruning(masks).item()
 
 
 def test_frozen_masks_are_constants_of_the_loss() -> None:
@@ -161,58 +133,30 @@ def test_frozen_masks_are_constants_of_the_loss() -> None:
     assert masks[1].weight.grad.abs().tolist() == [0.5] * 7
 
 
-def test_no_masks_are_refused() -> None:
-    with refused("at least one mask", "none"):
-        losses.progressive_pruning([])
-
-
-# ------------------------------------------------------------ equation 7 and hinge
-
-
 @pytest.mark.parametrize("seed", range(4))
-def test_minimax_is_eq_7(seed: int) -> None:
+def test_minimax_is_eq_7_and_hinge(seed: int) -> None:
     real, fake = scores(seed, 5), scores(seed + 100, 8)
     value = reference.minimax_value(real.tolist(), fake.tolist())
     assert losses.discriminator_minimax(real, fake).item() == pytest.approx(-value, abs=1e-12)
-    generator_part = reference.minimax_generator(fake.tolist())
-    assert losses.generator_minimax(fake).item() == pytest.approx(generator_part, abs=1e-12)
-    swapped = reference.minimax_value(fake.tolist(), real.tolist())
-    assert abs(losses.discriminator_minimax(real, fake).item() + swapped) > 1e-2
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_hinge(seed: int) -> None:
-    real, fake = scores(seed, 6), scores(seed + 100, 9)
+    expected = reference.minimax_generator(fake.tolist())
+    assert losses.generator_minimax(fake).item() == pytest.approx(expected, abs=1e-12)
     expected = reference.hinge_discriminator(real.tolist(), fake.tolist())
     assert losses.discriminator_hinge(real, fake).item() == pytest.approx(expected, abs=1e-12)
-    expected = -sum(fake.tolist()) / 9
-    assert losses.generator_hinge(fake).item() == pytest.approx(expected, abs=1e-12)
-    swapped = reference.hinge_discriminator(fake.tolist(), real.tolist())
-    assert abs(losses.discriminator_hinge(real, fake).item() - swapped) > 1e-2
+    assert losses.generator_hinge(fake).item() == pytest.approx(-sum(fake.tolist()) / 8, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["hinge", "minimax"])
-def test_the_discriminator_parts_and_the_generator_joins(kind: str) -> None:
+def test_adversarial_losses_pull_the_right_way_and_are_finite(kind: str) -> None:
     """Descending on D's loss raises real and lowers fake scores, descending on G's raises fake ones."""
     d_loss, g_loss = losses.ADVERSARIAL[kind]
     real, fake = torch.zeros(4, requires_grad=True), torch.zeros(4, requires_grad=True)
     d_loss(real, fake).backward()
-    assert (real.grad < 0).all()
-    assert (fake.grad > 0).all()
+    assert (real.grad < 0).all() and (fake.grad > 0).all()
     fake.grad = None
     g_loss(fake).backward()
     assert (fake.grad < 0).all()
-
-
-@pytest.mark.parametrize("kind", ["hinge", "minimax"])
-def test_adversarial_losses_are_finite_for_extreme_scores(kind: str) -> None:
-    d_loss, g_loss = losses.ADVERSARIAL[kind]
     extreme = torch.tensor([-1e4, 1e4])
-    assert torch.isfinite(d_loss(extreme, extreme))
-    assert torch.isfinite(g_loss(extreme))
-
-
-# ------------------------------------------------------------ equation 8
+    assert torch.isfinite(d_loss(extreme, extreme)) and torch.isfinite(g_loss(extreme))
 
 
 def test_total_is_eq_8() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ppcd.base import PpcdError
 from ppcd.method.masks import ChannelMask
 from ppcd.metrics.complexity import block_params, complexity
-from ppcd.metrics.runtime import seconds, seconds_per_batch
+from ppcd.metrics.runtime import seconds_per_batch
 
 
 class Tiny(nn.Module):
@@ -49,15 +49,14 @@ PARAMS = 3 * 6 + (5 * 96 + 96) + BLOCK + 3 * 4
 
 
 def test_counted_by_hand() -> None:
-    found = complexity(Tiny())
+    G = Tiny()
+    found = complexity(G)
     assert (found.params, found.macs) == (PARAMS, MACS)
-    assert block_params(Tiny()) == BLOCK
-    everything = sum(each.numel() for each in Tiny().parameters())
-    assert everything == PARAMS + 4  # what counting the mask as well would give
-
-
-def test_product_and_sum_in_one_counts_like_a_product() -> None:
-    assert complexity(Tiny("addcmul")).macs == MACS + 6 * 16
+    assert block_params(G) == BLOCK
+    assert sum(each.numel() for each in G.parameters()) == PARAMS + 4  # what counting the mask as well would give
+    G.blocks[0][3].freeze(torch.tensor([True, False, True, True]))
+    assert complexity(G).params == PARAMS
+    assert complexity(Tiny("addcmul")).macs == MACS + 6 * 16, "product and sum in one count like a product"
 
 
 def test_what_cannot_be_counted_is_refused() -> None:
@@ -65,12 +64,6 @@ def test_what_cannot_be_counted_is_refused() -> None:
         complexity(Tiny("erf"))
     with pytest.raises(PpcdError, match="dim_z"):
         complexity(nn.Linear(2, 2))
-
-
-def test_frozen_mask_still_is_no_parameter() -> None:
-    G = Tiny()
-    G.blocks[0][3].freeze(torch.tensor([True, False, True, True]))
-    assert complexity(G).params == PARAMS
 
 
 def test_measuring_leaves_the_network_as_it_was() -> None:
@@ -93,26 +86,3 @@ def test_seconds_are_the_median(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == {"seconds_per_batch": 2, "batch": 4, "threads": 2, "repeats": 3}
     assert G.seen == [(4, False)] * 5
     assert torch.get_num_threads() == threads
-
-
-def test_seconds_are_seconds() -> None:
-    class Sleeping(Tiny):
-        def forward(self, z: Tensor, y: Tensor) -> Tensor:
-            time.sleep(0.02)
-            return super().forward(z, y)
-
-    found = seconds_per_batch(Sleeping(), batch=1, repeats=3)
-    assert 0.02 <= found["seconds_per_batch"] < 1
-    assert found["threads"] == torch.get_num_threads()
-
-
-@pytest.mark.parametrize("wrong", [{"batch": 0}, {"repeats": 0}, {"threads": 0}, {"warmup": -1}])
-def test_timing_mistakes(wrong: dict[str, int]) -> None:
-    with pytest.raises(PpcdError, match="at least 1"):
-        seconds_per_batch(Tiny(), **wrong)
-
-
-def test_a_call_is_timed_after_warming_up() -> None:
-    naps = iter((0.1, 0.01, 0.02))
-    first, second = seconds(lambda: time.sleep(next(naps)), repeats=2, warmup=1)
-    assert 0.01 <= first < 0.1 and 0.02 <= second < 0.1

@@ -5,24 +5,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 from pytest_notebook.nb_regression import NBRegressionFixture
 
 from paper import notebook
-from paper.artifacts.render import Html
 from paper.artifacts.report import build_report
-from ppcd import paths
-from ppcd.base import PpcdError
 from ppcd.networks.io import load_generator
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
@@ -44,9 +38,6 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     return folders
 
 
-# --- What a notebook may look like ---
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 def test_form(path: Path) -> None:
     """Valid, without outputs or magics, short cells that define nothing, no paths of one machine."""
@@ -66,43 +57,17 @@ def test_form(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
-def test_start_gets_exactly_the_parameters_that_there_are(path: Path) -> None:
+def test_start_gets_exactly_the_parameters_that_there_are(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a parameter would be called unknown, or a mistyped one would pass."""
+    monkeypatch.setenv("PPCD_PROFILE", "smoke")
     (source,) = [cell.source for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
     names: dict[str, Any] = {}
     exec(source, names)
+    assert (names["profile"], names["seed"]) == ("smoke", 0), "the profile comes from the environment"
     assigned = set(names) - {"os", "__builtins__"}
     assert set(notebook.notebook_parameters(path)) == assigned, "papermill reads a parameter a line"
-    assert {"profile", "seed"} <= assigned
-    calls = [
-        node
-        for cell in code_cells(path)
-        for node in ast.walk(ast.parse(cell.source))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "notebook.start"
-    ]
-    assert len(calls) == 1
-    assert {keyword.arg: ast.unparse(keyword.value) for keyword in calls[0].keywords} == {
-        name: name for name in assigned
-    }
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
-def test_profile_comes_from_the_environment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (source,) = [cell.source for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
-    monkeypatch.setenv("PPCD_PROFILE", "smoke")
-    names: dict[str, Any] = {}
-    exec(source, names)
-    assert (names["profile"], names["seed"]) == ("smoke", 0)
-
-
-# --- start ---
-
-
-@pytest.mark.parametrize("given", [[0.5, 0.7], "0.5 0.7", "0.5,.7", (0.5, 0.7, 0.5)])
-def test_alphas(given: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert notebook.start(profile="smoke", seed=0, alphas=given).alphas == (0.5, 0.7)
-    assert "alphas 0.5, 0.7" in capsys.readouterr().out
-    assert notebook.start(profile="smoke", seed=0, alphas=0.6).alphas == (0.6,)
+    (given,) = re.findall(r"notebook\.start\((.*?)\)", "\n".join(cell.source for cell in code_cells(path)), re.DOTALL)
+    assert sorted(re.split(r",\s*", given.strip(" ,\n"))) == sorted(f"{name}={name}" for name in assigned)
 
 
 def test_start_returns_checked_settings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,90 +77,12 @@ def test_start_returns_checked_settings(capsys: pytest.CaptureFixture[str]) -> N
     assert "profile smoke" in said and "seed 3" in said and "recipe ppcd-a0.5" in said
     assert notebook.start(profile="smoke", seed=0, recipe="biggan", alpha=None).recipe == "biggan"
     assert notebook.start(profile="smoke", seed=0, recipe="ppcd-a0.6", alpha=0.6).recipe == "ppcd-a0.6"
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (None, (7,)),
-        ("", (7,)),
-        ([0, 1], (0, 1)),
-        ("0 1 2", (0, 1, 2)),
-        ("2,0", (2, 0)),
-        ("[0, 1]", (0, 1)),  # papermill out.ipynb -p seeds "[0, 1]"
-        (4, (4,)),
-        ("1 1", (1,)),
-    ],
-)
-def test_seeds(given: Any, expected: tuple[int, ...]) -> None:
-    assert notebook.start(profile="smoke", seed=7, seeds=given).seeds == expected
-
-
-@pytest.fixture
-def injected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The input history of a notebook that runs."""
-    history = ["", "import os\n\nprofile = 'mnist'\nseed = 0"]
-    shell = SimpleNamespace(user_ns={"In": history})
-    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
-    yield history
-
-
-def test_start_finds_an_unknown_parameter_that_papermill_injected(injected: list[str]) -> None:
-    notebook.start(profile="smoke", seed=0, alpha=0.5)
-    injected.append('# Parameters\nprofile = "smoke"\nalhpa = 0.5\n')
-    with pytest.raises(PpcdError, match=r"^unknown parameter 'alhpa'; expected one of: profile, seed, alpha$"):
-        notebook.start(profile="smoke", seed=0, alpha=0.5)
-    injected.append('# Parameters\nprofile = "smoke"\nalpha = 0.5\n')  # corrected by hand, and run again
-    notebook.start(profile="smoke", seed=0, alpha=0.5)
-
-
-def test_show_takes_what_the_library_makes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    shown: list[Any] = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
-    figure = Figure(figsize=(1, 1))
-    figure.savefig(tmp_path / "a.png")
-    frame = pd.DataFrame({"a": [1]})
-    picture = tmp_path / "a.png"
-    notebook.show(frame, figure, picture, [tmp_path / "a.pdf", picture], Html("<b>x</b>"), "**x**", alt="what")
-    kinds = [type(thing).__name__ for thing in shown]
-    assert kinds == ["HTML", "Image", "Image", "Image", "HTML", "Markdown"]
-    assert all(thing.alt == "what" for thing in shown if type(thing).__name__ == "Image")
-    with pytest.raises(PpcdError, match="got a int"):
-        notebook.show(3)
-
-
-# --- Running them from make ---
-
-
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-
-
-def write_notebook(path: Path, *sources: str) -> Path:
-    cells = [nbformat.v4.new_code_cell(source) for source in (*sources, "# as notebook.start(...) does")]
-    cells[0].metadata["tags"] = ["parameters"]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), path)
-    return path
-
-
-def test_execute_moves_the_output_into_place_only_when_all_went_well(tmp_path: Path) -> None:
-    source = "class PpcdError(Exception): pass\nif seed:\n    raise PpcdError('the one line')"
-    path = write_notebook(tmp_path / "a.ipynb", "seed = 0", "import os\nprint(os.getcwd())", source)
-    output, failed = tmp_path / "out" / "a.ipynb", tmp_path / "out" / "a.failed.ipynb"
-    assert notebook.execute(path, output, {"seed": 0}) == output
-    good = output.read_bytes()
-    printed = [out.text for cell in nbformat.read(output, as_version=4).cells for out in cell.get("outputs", [])]
-    assert printed == [f"{paths.repository()}\n"], "the kernel works in the repository, wherever the caller is"
-    with pytest.raises(PpcdError, match=r"^the one line \(a\.ipynb stopped; see .*a\.failed\.ipynb\)$"):
-        notebook.execute(path, output, {"seed": 1})
-    assert output.read_bytes() == good
-    assert sorted(entry.name for entry in output.parent.iterdir()) == [failed.name, output.name]
-    with pytest.raises(PpcdError, match=r"^unknown parameter 'sed'; expected one of: seed$"):
-        notebook.execute(path, output, {"sed": 1})
-    notebook.execute(path, output, {"seed": 0})
-    assert not failed.exists(), "what failed once and went well since is removed"
-
-
-# --- The notebooks themselves ---
+    for alphas in ([0.5, 0.7], "0.5 0.7", "0.5,.7", (0.5, 0.7, 0.5)):
+        assert notebook.start(profile="smoke", seed=0, alphas=alphas).alphas == (0.5, 0.7)
+    for seeds, expected in (
+        (None, (7,)), ("", (7,)), ([0, 1], (0, 1)), ("2,0", (2, 0)), ("[0, 1]", (0, 1)), (4, (4,)), ("1 1", (1,))
+    ):  # fmt: skip
+        assert notebook.start(profile="smoke", seed=7, seeds=seeds).seeds == expected
 
 
 def papermill(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
@@ -208,16 +95,13 @@ def papermill(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
 def test_typed_mistakes_stop_papermill_at_once(own_folders: dict[str, str], tmp_path: Path) -> None:
     """Exit code, the one line, and nothing trained."""
     mistakes = {
-        "unknown parameter 'alhpa'; expected one of: profile, seed, seeds, alpha, train_missing, device": (
-            "03_ablation", "-p", "alhpa", "0.5",
-        ),
-        "alpha must be a number in (0, 1), for example 0.7; got 1.5": ("03_ablation", "-p", "alpha", "1.5"),
-        "unknown profile 'mnits'; expected one of: smoke, mnist": ("03_ablation", "-p", "profile", "mnits"),
-        "unknown recipe 'pcpd'; expected one of: biggan, sagan, ppcd": ("01_train", "-p", "recipe", "pcpd"),
-    }  # fmt: skip
+        "unknown parameter 'alhpa'; expected one of: profile, seed, seeds, alpha, train_missing": ("alhpa", "0.5"),
+        "alpha must be a number in (0, 1), for example 0.7; got 1.5": ("alpha", "1.5"),
+        "unknown profile 'mnits'; expected one of: smoke, mnist": ("profile", "mnits"),
+    }
     running = {
-        line: papermill(FOLDER / f"{name}.ipynb", tmp_path / f"{number}.ipynb", *rest, cwd=tmp_path)
-        for number, (line, (name, *rest)) in enumerate(mistakes.items())
+        line: papermill(FOLDER / "03_ablation.ipynb", f"{name}.ipynb", "-p", name, value, cwd=tmp_path)
+        for line, (name, value) in mistakes.items()
     }
     for line, process in running.items():
         said, _ = process.communicate(timeout=500)
@@ -256,26 +140,22 @@ def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_
     assert list(table["status"]) == ["complete"] * 5
     assert (tmp_path / "figures" / "smoke" / "fig5.png").stat().st_size > 1000
 
-    trainings = {"04_comparison": (), "05_compression_ratio": ("-p", "alphas", "0.5")}
+    trainings = {"04_comparison": "", "05_compression_ratio": "-p alphas 0.5"}
     others = {
-        "01_train": ("-p", "recipe", "ppcd-a0.5"),
-        "02_evaluate": ("-p", "recipe", "ppcd", "-p", "alpha", "0.5"),
-        "06_interpolation": (),
-        "07_failure_cases": (),
-        "09_report": (),
-        "10_your_own_data": ("-p", "images", str(photos), "-p", "resolution", "64", "-p", "steps", "4"),
-        "11_your_own_gan": ("-p", "steps", "12"),
-    }
+        "01_train": "-p recipe ppcd-a0.5", "02_evaluate": "-p recipe ppcd -p alpha 0.5", "06_interpolation": "",
+        "07_failure_cases": "", "09_report": "", "11_your_own_gan": "-p steps 12",
+        "10_your_own_data": f"-p images {photos} -p resolution 64 -p steps 4",
+    }  # fmt: skip
     for batch in (trainings, others):
-        running = {
-            name: papermill(FOLDER / f"{name}.ipynb", f"{name}.ipynb", "-p", "profile", "smoke", *rest, cwd=elsewhere)
+        running = [
+            papermill(FOLDER / f"{name}.ipynb", f"{name}.ipynb", *f"-p profile smoke {rest}".split(), cwd=elsewhere)
             for name, rest in batch.items()
-        }
-        for process in running.values():
+        ]
+        for process in running:
             said, _ = process.communicate(timeout=500)
             assert process.returncode == 0, said
-    (student,) = (tmp_path / "results" / "own" / "runs").glob("ppcd-s0-*/generator.safetensors")
-    assert (load_generator(student).num_classes, load_generator(student).resolution) == (3, 64)
+    (student,) = map(load_generator, (tmp_path / "results" / "own" / "runs").glob("ppcd-s0-*/generator.safetensors"))
+    assert (student.num_classes, student.resolution) == (3, 64)
     page = build_report(elsewhere / "09_report.ipynb", "smoke").read_text()
     assert "Table 3, comparison of ablation models: profile smoke, seed 0" in page
     assert page.count("data:image/png") >= 2 and "not run" in page, "the literal settings were not run"

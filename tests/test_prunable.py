@@ -6,6 +6,7 @@ from importlib import import_module
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +16,6 @@ from torch import Tensor, nn
 import ppcd
 from ppcd.method.blocks import Branch
 from ppcd.method.masks import masks_of
-from ppcd.method.prunable import prunable
-from ppcd.method.restore import load_slim
-from ppcd.method.slim import slim
 
 BRANCHES = {f"blocks.{i}": Branch("conv1", "bn2", "conv2") for i in range(2)}
 
@@ -48,34 +46,40 @@ def close(network: nn.Module, kept: int = 3) -> nn.Module:
     return network
 
 
+def checked(teacher: nn.Module, z_y: tuple[Tensor, ...], kept: int = 3, branches: Any = None) -> nn.Module:
+    """Trained a little, with masks and with closed ones, and slim: the same images. The slim network."""
+    trained(teacher, *z_y)
+    with torch.no_grad():
+        expected = teacher(*z_y)
+    student = ppcd.prunable(copy.deepcopy(teacher), branches)
+    torch.testing.assert_close(student(*z_y), expected, rtol=0, atol=1e-5)
+    closed = close(student, kept)(*z_y)
+    assert (closed - expected).abs().max() > 1e-3
+    small = ppcd.slim(student)
+    torch.testing.assert_close(small(*z_y), closed, rtol=0, atol=1e-4)
+    assert type(small) is type(teacher) and not masks_of(small)
+    return small
+
+
 @pytest.mark.parametrize("conv", CONVS)
 @pytest.mark.parametrize("norm", NORMS)
 def test_same_images_masked_and_slim(conv: str, norm: str) -> None:
-    teacher = trained(Toy(conv, norm), *inputs())
-    with torch.no_grad():
-        expected = teacher(*inputs())
-    student = prunable(copy.deepcopy(teacher), BRANCHES)
-    torch.testing.assert_close(student(*inputs()), expected, rtol=0, atol=1e-5)
-    closed = close(student)(*inputs())
-    assert (closed - expected).abs().max() > 1e-3
-    small = slim(student)
-    torch.testing.assert_close(small(*inputs()), closed, rtol=0, atol=1e-4)
-    assert type(small) is Toy and not masks_of(small)
+    small = checked(Toy(conv, norm), inputs(), branches=BRANCHES)
     assert small.blocks[0].conv1.weight.shape[:2] == (3, 8)
     assert small.blocks[1].conv2[0].weight.shape[:2] == (3, 3)
-    again = load_slim(Toy(conv, norm), small.state_dict())
+    again = ppcd.load_slim(Toy(conv, norm), small.state_dict())
     assert torch.equal(again(*inputs()), small(*inputs()))
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module.module._orig_mod.", "generator.", "blocks."])
 def test_slim_weights_as_people_save_them(prefix: str) -> None:
-    small = slim(close(prunable(trained(Toy(), *inputs()), BRANCHES)), inputs=inputs())
+    small = ppcd.slim(close(ppcd.prunable(trained(Toy(), *inputs()), BRANCHES)), inputs=inputs())
     state = {f"{prefix}{name}": tensor for name, tensor in small.state_dict().items()}
     optimizer = torch.optim.Adam(small.parameters()).state_dict()
     for saved in (state, {"state_dict": state, "optimizer": optimizer, "epoch": 3}, {"G": {}, "G_ema": state}):
-        assert torch.equal(load_slim(Toy(), saved)(*inputs()), small(*inputs()))
+        assert torch.equal(ppcd.load_slim(Toy(), saved)(*inputs()), small(*inputs()))
     with pytest.raises(ppcd.PpcdError, match="several networks in it: 'a"):
-        load_slim(Toy(), {"a": state, "b": state})
+        ppcd.load_slim(Toy(), {"a": state, "b": state})
 
 
 def mimicry(module: str) -> ModuleType:
@@ -103,38 +107,20 @@ def mimicry(module: str) -> ModuleType:
 )
 def test_generators_of_torch_mimicry(module: str, name: str, options: dict[str, int]) -> None:
     teacher = getattr(mimicry(module), name)(ngf=64, nz=8, **options)
-    z_y = inputs(8, 4) if options else inputs(8)[:1]
-    trained(teacher, *z_y)
-    with torch.no_grad():
-        expected = teacher(*z_y)
-    student = prunable(copy.deepcopy(teacher))
-    torch.testing.assert_close(student(*z_y), expected, rtol=0, atol=1e-5)
-    closed = close(student)(*z_y)
-    small = slim(student)
-    torch.testing.assert_close(small(*z_y), closed, rtol=0, atol=1e-4)
-    assert small.block2.c1.out_channels == 3 and type(small) is type(teacher)
+    small = checked(teacher, inputs(8, 4) if options else inputs(8)[:1])
+    assert small.block2.c1.out_channels == 3
 
 
 def test_a_generator_like_biggan_pytorchs() -> None:
     """Class embedding and noise chunks in every norm, weights that normalise themselves, attention between blocks."""
-    teacher = trained(ChunkedGenerator(), *inputs(12, 5))
-    expected = teacher(*inputs(12, 5)).detach()
-    student = prunable(copy.deepcopy(teacher))
-    torch.testing.assert_close(student(*inputs(12, 5)), expected, rtol=0, atol=1e-5)
-    assert list(student.pp_res_branches) == ["blocks.0.0", "blocks.1.0"]
-    assert student.pp_res_branches["blocks.1.0"] == Branch("conv1", "bn2", "conv2")
-    closed = close(student, 1)(*inputs(12, 5))
-    torch.testing.assert_close(slim(student)(*inputs(12, 5)), closed, rtol=0, atol=1e-4)
+    found = ppcd.prunable(ChunkedGenerator(), inputs=inputs(12, 5)).pp_res_branches
+    assert found == {f"blocks.{i}.0": Branch("conv1", "bn2", "conv2") for i in range(2)}
+    checked(ChunkedGenerator(), inputs(12, 5), kept=1)
 
 
 @pytest.mark.parametrize("arch", ["biggan", "sagan", "sagan-hier", "sngan", "tinygan"])
 def test_networks_of_this_project(arch: str) -> None:
+    branches = None if arch == "tinygan" else {f"blocks.{i}": Branch("conv1", "bn2", "conv2") for i in range(3)}
     teacher = ppcd.build_generator(arch, 32, 3, 4, dim_z=16)
-    trained(teacher, *inputs(16))
-    expected = teacher(*inputs(16)).detach()
-    branches = {f"blocks.{i}": Branch("conv1", "bn2", "conv2") for i in range(3)}
-    student = ppcd.prunable(copy.deepcopy(teacher), None if arch == "tinygan" else branches)
-    torch.testing.assert_close(student(*inputs(16)), expected, rtol=0, atol=1e-4)
-    assert len(masks_of(student)) == 2 * len(teacher.blocks)
-    closed = close(student)(*inputs(16))
-    torch.testing.assert_close(ppcd.slim(student)(*inputs(16)), closed, rtol=0, atol=1e-4)
+    assert len(masks_of(ppcd.prunable(copy.deepcopy(teacher), branches))) == 2 * len(teacher.blocks)
+    checked(teacher, inputs(16), branches=branches)

@@ -3,8 +3,6 @@
 import ast
 import copy
 import re
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,9 +32,6 @@ def test_readme_is_short_and_names_every_page() -> None:
     assert {name for name in PAGES if f"]({name})" not in PAGES["README.md"]} == {"README.md"}
 
 
-# ------------------------------------------------------------ includes
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_every_block_is_up_to_date(name: str) -> None:
     for block in blocks(PAGES[name]):
@@ -47,90 +42,27 @@ def test_every_block_is_up_to_date(name: str) -> None:
 
 
 def test_includes_are_filled_and_refilled(tmp_path: Path) -> None:
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "a.md").write_text("| a |\n|---|\n| 1 \\1 |\n")
-    (tmp_path / "results" / "b.md").write_text("b\n")
-    text = "before\n<!-- include results/a.md -->\nold\n<!-- end -->\nbetween\n"
-    text += "<!-- include results/b.md -->\n<!-- end -->\nafter\n"
-    rendered = filled(text, tmp_path)
-    assert rendered == (
-        "before\n<!-- include results/a.md -->\n\n| a |\n|---|\n| 1 \\1 |\n\n<!-- end -->\nbetween\n"
-        "<!-- include results/b.md -->\n\nb\n\n<!-- end -->\nafter\n"
-    )
-    assert filled(rendered, tmp_path) == rendered
-
-
-@pytest.fixture
-def copy_of_the_tool(tmp_path: Path) -> Path:
-    for folder in ("tools", "docs"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "tools" / "readme.py").write_text((ROOT / "tools" / "readme.py").read_text())
-    (tmp_path / "README.md").write_text("nothing to include\n")
-    (tmp_path / "docs" / "page.md").write_text("<!-- include table.md -->\n<!-- end -->\n")
-    return tmp_path / "tools" / "readme.py"
-
-
-def call(script: Path, *arguments: str) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, check=False)
-    return done.returncode, done.stderr
-
-
-def test_the_tool_checks_and_writes(copy_of_the_tool: Path, tmp_path: Path) -> None:
-    page = tmp_path / "docs" / "page.md"
-    before = page.read_text()
-    code, error = call(copy_of_the_tool)
-    assert code == 1 and "table.md" in error and error.count("\n") == 1
-    (tmp_path / "table.md").write_text("| 1 |\n")
-    code, error = call(copy_of_the_tool, "--check")
-    assert code == 1 and "docs/page.md differs" in error and error.count("\n") == 1
-    assert page.read_text() == before
-    assert call(copy_of_the_tool) == (0, "")
-    assert "| 1 |" in page.read_text()
-
-
-# ------------------------------------------------------------ links and names
-
-
-def targets(text: str) -> list[str]:
-    """What links and images of this repository point at."""
-    found = re.findall(r"\]\(([^)\s]+)\)", without_code(text)) + re.findall(r"(?:src|href)=\"([^\"]+)\"", text)
-    return [target.split("#")[0] for target in found if not re.match(r"[a-z]+:|#", target)]
-
-
-def missing(text: str, page: str) -> list[str]:
-    """Relative targets that do not exist."""
-    return [target for target in targets(text) if not (ROOT / page).parent.joinpath(target).exists()]
+    (tmp_path / "a.md").write_text("| 1 \\1 |\n")
+    (tmp_path / "b.md").write_text("b\n")
+    page = "before\n<!-- include a.md -->{}<!-- end -->\nbetween\n<!-- include b.md -->{}<!-- end -->\nafter\n"
+    expected = page.format("\n\n| 1 \\1 |\n\n", "\n\nb\n\n")
+    assert filled(page.format("\nold\n", "\n"), tmp_path) == filled(expected, tmp_path) == expected
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_link_leads_somewhere(name: str) -> None:
-    assert missing(PAGES[name], name) == []
-
-
-def test_a_link_that_leads_nowhere_is_seen() -> None:
-    assert {"figures/mnist/headline.png", "docs/results.md"} <= set(targets(PAGES["README.md"]))
-    assert missing("see [this](nothing.md) and ![that](../README.md)", "docs/results.md") == ["nothing.md"]
-
-
-def named_files(text: str) -> set[str]:
-    """Names in backticks that look like files of this repository."""
-    folders = r"(?:ppcd|paper|tools|tests|notebooks|docs|results|figures|\.ci)/[\w./-]+"
-    return set(re.findall(rf"`({folders}|[A-Z][\w.]+\.(?:cff|md))`", text)) | {
-        f"{package}/__main__.py" for package in re.findall(r"-m (ppcd|paper) ", text)
-    }
+    found = re.findall(r"\]\(([^)\s]+)\)", without_code(PAGES[name]))
+    found += re.findall(r"(?:src|href)=\"([^\"]+)\"", PAGES[name])
+    here = [target.split("#")[0] for target in found if not re.match(r"[a-z]+:|#", target)]
+    assert [target for target in here if not (ROOT / name).parent.joinpath(target).exists()] == []
 
 
 def test_every_file_and_module_named_exists() -> None:
-    names = named_files(EVERYTHING)
-    assert {
-        "ppcd/method/masks.py",
-        "paper/questions.py",
-        "docs/distillation.md",
-        "CITATION.cff",
-    } <= names
+    folders = r"(?:ppcd|paper|tools|tests|notebooks|docs|results|figures|\.ci)/[\w./-]+"
+    names = set(re.findall(rf"`({folders}|[A-Z][\w.]+\.(?:cff|md))`", EVERYTHING))
+    assert {"ppcd/method/masks.py", "docs/distillation.md", "CITATION.cff"} <= names
     made = {"results/mnist/report.html"}  # by make reproduce
     assert {name for name in names - made if not (ROOT / name).exists()} == set()
-    assert named_files("`ppcd/nothing.py`, `python -m paper verify`") == {"ppcd/nothing.py", "paper/__main__.py"}
 
 
 def test_every_notebook_is_named_and_exists() -> None:
@@ -139,31 +71,15 @@ def test_every_notebook_is_named_and_exists() -> None:
     assert set(re.findall(r"\b([01]\d_[a-z_]+)\b", EVERYTHING)) == there
 
 
-def make_calls(text: str) -> list[tuple[str, list[str]]]:
-    """Targets of `make ...` in code, each with its variables."""
-    code = re.findall(r"```.*?```|`[^`]*`", text, re.DOTALL)
-    found = []
-    for line in "\n".join(code).replace("`", "").splitlines():
-        match = re.match(r"\s*make\b([^#\n]*)", line)
-        if match:
-            variables = re.findall(r"\b([A-Z_]+)=", match[1])
-            rest = re.sub(r"[A-Z_]+=(\"[^\"]*\"|\S*)", "", match[1]).split()
-            found += [(target, variables) for target in (rest or [""])]
-    return found
-
-
 def test_every_make_target_and_variable_exists() -> None:
-    rules = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)) | {""}
+    rules = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
     known = set(re.findall(r"^([A-Z_]+)\s*\?=", MAKEFILE, re.MULTILINE))
-    calls = [call for text in PAGES.values() for call in make_calls(text)]
-    assert {"reproduce", "test", "smoke", "lint", "lab", "verify"} <= {target for target, _ in calls}
-    alone = {name for name in re.findall(r"`([A-Z_]+)=", EVERYTHING)}
-    assert {"PROFILE", "SEEDS"} <= {name for _, variables in calls for name in variables}
-    for target, variables in calls:
-        assert target in rules, target
-        assert set(variables) <= known, variables
-    assert alone - known == set()
-    assert make_calls('`make reprdouce SEDS="0 1"`') == [("reprdouce", ["SEDS"])]
+    code = "\n".join(re.findall(r"```.*?```|`[^`]*`", EVERYTHING, re.DOTALL)).replace("`", "")
+    calls = re.findall(r"^\s*make\b([^#\n]*)", code, re.MULTILINE)
+    targets = {word for call in calls for word in re.sub(r"[A-Z_]+=(\"[^\"]*\"|\S*)", "", call).split()}
+    assert {"reproduce", "test", "smoke", "lint", "lab", "verify"} <= targets <= rules
+    variables = {name for call in calls for name in re.findall(r"\b([A-Z_]+)=", call)}
+    assert {"PROFILE", "SEEDS"} <= variables | set(re.findall(r"`([A-Z_]+)=", EVERYTHING)) <= known
 
 
 def first_cells(heading: str, page: str) -> list[str]:
@@ -172,22 +88,15 @@ def first_cells(heading: str, page: str) -> list[str]:
     return [name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
 
 
-def test_every_profile_and_recipe_is_described_and_exists() -> None:
+def test_profiles_and_recipes_are_described_and_those_that_can_be_typed_exist() -> None:
     assert first_cells("profile", "docs/recipes.md") == list(PROFILES)
     assert first_cells("recipe", "docs/recipes.md") == list(RECIPES)
-
-
-def test_profiles_and_recipes_that_can_be_typed_exist() -> None:
     for profile in re.findall(r"(?:PROFILE=|--profile |`results/|figures/)([a-z0-9-]+)", EVERYTHING):
         assert profile in {*PROFILES, "bench", "judges"}, profile
     for recipe in re.findall(r"--recipe ([a-z][\w.-]+)|`(ppcd-[\w.-]+)`", EVERYTHING):
-        get_recipe("".join(recipe))
-
-
-def test_the_recipe_that_is_added_could_be() -> None:
-    (line,) = re.findall(r"^    (Recipe\(.*\)),$", PAGES["docs/recipes.md"], re.MULTILINE)
-    names = {"Recipe": type(RECIPES["ppcd"]), "ALPHA": 0.7}
-    recipe = eval(line, names)
+        get_recipe(re.sub(r"-s\d+-[0-9a-f]{8}$", "", "".join(recipe)))  # of a run: its recipe
+    (added,) = re.findall(r"^    (Recipe\(.*\)),$", PAGES["docs/recipes.md"], re.MULTILINE)
+    recipe = eval(added, {"Recipe": type(RECIPES["ppcd"]), "ALPHA": 0.7})
     assert recipe.name not in RECIPES and recipe.lambda_cd == 5.0
 
 
