@@ -180,7 +180,7 @@ def test_the_figure_has_a_line_for_every_case_and_the_papers(copied: Path) -> No
 
 
 def test_scores_in_half_precision_are_those_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(speed.precision_table()["score"]) == ["not run"] * 2
+    assert set(speed.precision_table()["score"]) == {"not run"}
     monkeypatch.setenv("PPCD_RESULTS", str(ROOT / "results"))
     table = speed.precision_table()
     (row,) = table[(table["recipe"] == "biggan") & (table["score"] == "accuracy")].to_dict("records")
