@@ -2,10 +2,12 @@
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import torch
 from reference import refused
@@ -16,6 +18,7 @@ from paper.artifacts.paper_scale import main
 from paper.paper_networks import (
     MASKED,
     PLAIN,
+    SLIM_ALPHA,
     SLIM_MACS,
     Content,
     SizeModel,
@@ -30,6 +33,7 @@ from ppcd import paths
 from ppcd.method.slim import slim
 from ppcd.metrics.complexity import complexity
 from ppcd.networks.generators import build_generator
+from ppcd.runs import provenance
 from ppcd.training.profiles import get_profile
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,20 +47,43 @@ def full() -> Content:
     return paper_networks.compute_complexity(get_profile("imagenet128"))
 
 
-@pytest.mark.parametrize("name", PLAIN)
-def test_the_networks_of_table_1_have_the_published_sizes(full: Content, name: str) -> None:
-    for key, column in (("params", "#Par."), ("macs", "MACs")):
-        published = numbers.published(1, PLAIN[name], column).value
-        assert full["networks"][name][key] == pytest.approx(published, rel=0.02 if name == "tinygan" else 0.01)
+@pytest.fixture(scope="module")
+def size() -> SizeModel:
+    return SizeModel.of()
+
+
+# --- Networks and their size ---
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "macs", "within"),
+    [
+        ("biggan", 70_433_988, 21_128_430_336, 0.01),
+        ("sagan", 42_017_412, 9_514_139_648, 0.01),
+        ("sngan", 41_996_931, 9_094_184_960, 0.01),
+        ("tinygan", 3_070_659, 446_873_600, 0.02),
+    ],
+)
+def test_the_networks_of_table_1_have_the_published_sizes(
+    full: Content, name: str, params: int, macs: int, within: float
+) -> None:
+    assert full["networks"][name] == {"params": params, "macs": macs}
+    for column, found in (("#Par.", params), ("MACs", macs)):
+        assert found == pytest.approx(numbers.published(1, PLAIN[name], column).value, rel=within)
 
 
 def test_what_is_counted_is_what_is_timed() -> None:
     configs = network_configs(replace(get_profile("smoke"), teacher_width=3, student_width=4))
-    assert tuple(configs) == tuple(shown.MODELS)
+    assert tuple(configs) == (*PLAIN, MASKED, SLIM_MACS, SLIM_ALPHA) == tuple(shown.MODELS)
+    assert [config.spectral_norm for config in configs.values()] == [name == MASKED for name in configs]
     for name, config in configs.items():
         network = build(config)
         assert count(config) == complexity(network)
         assert len(network.masks()) == (6 if name == MASKED else 0)
+    for name in PLAIN:
+        config = configs[name]
+        trained = build_generator(name, config.resolution, config.num_classes, config.width, dim_z=config.dim_z)
+        assert count(config) == complexity(slim(trained))
 
 
 @pytest.mark.parametrize("kept", [0.01, 0.3, 0.625, 1.0])
@@ -69,6 +96,16 @@ def test_counts_by_fraction_are_those_of_slimmed_networks(kept: float) -> None:
     assert small.config == kept_config(kept, **SMALL)
 
 
+@pytest.mark.parametrize("quantity", ["params", "macs"])
+@pytest.mark.parametrize("kept", [0.05, 0.5, 1.0])
+def test_the_implied_fraction_is_the_way_back(size: SizeModel, quantity: str, kept: float) -> None:
+    value = getattr(size.at(kept), quantity)
+    implied = size.implied(quantity, value)
+    assert implied == pytest.approx(kept, abs=1e-3)
+    step = max(value - getattr(size.at(max(kept - 2e-3, 1e-6)), quantity), 1)
+    assert abs(getattr(size.at(implied), quantity) - value) <= step
+
+
 def test_what_the_published_numbers_imply(full: Content) -> None:
     implied = [(point["value"], round(point["implied"]["kept"], 3)) for point in full["points"]]
     assert implied == [(13.6e6, 0.166), (1.6e9, 0.09), (25e6, 0.545)]
@@ -77,6 +114,10 @@ def test_what_the_published_numbers_imply(full: Content) -> None:
     for point in full["points"]:
         assert point["implied"][point["quantity"]] == pytest.approx(point["value"], rel=2e-3)
     assert full["networks"][SLIM_MACS]["macs"] == pytest.approx(1.6e9, rel=2e-3)
+    assert full["networks"][SLIM_ALPHA]["kept"] == 0.3
+
+
+# --- The file ---
 
 
 def fake_part(kind: str = "cpu", device: str = "AMD Old", threads: int = 2, **more: Any) -> Content:
@@ -98,11 +139,17 @@ def fake_steps(**more: Any) -> Content:
 
 def test_parts_of_other_devices_stay(full: Content) -> None:
     write_part("smoke", "complexity", full)
-    newer, gpu = fake_part(rounds=5), fake_part("gpu", "NVIDIA GeForce RTX 3090")
-    for part in (fake_part(), gpu, newer):
-        content = write_part("smoke", "runtime", part)
+    first = write_part("smoke", "runtime", fake_part())
+    gpu = fake_part("gpu", "NVIDIA GeForce RTX 3090")
+    write_part("smoke", "runtime", gpu)
+    write_part("smoke", "steps", fake_steps())
+    newer = fake_part(rounds=5)
+    content = write_part("smoke", "runtime", newer)
+    assert read("smoke") == content
     assert content["runtime"] == {"AMD Old, 2 threads": newer, "NVIDIA GeForce RTX 3090": gpu}
-    assert content["complexity"]["networks"] == full["networks"]
+    assert content["complexity"] == first["complexity"] == json.loads(json.dumps(full))
+    assert list(content["steps"]) == ["AMD Old, 2 threads"]
+    assert paper_scale.key(fake_part(threads=1)) == "AMD Old, 1 thread"
 
 
 @pytest.mark.parametrize(("there", "instead"), [("}", ""), ('"schema": 1', '"schema": 9')])
@@ -122,28 +169,42 @@ def test_a_part_is_measured_with_all_cores(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(paper_scale.ROUNDS, "cpu", 2)
     part = paper_scale.measure_part("smoke", "runtime")
     assert (part["kind"], part["threads"], part["batch"], part["rounds"]) == ("cpu", 2, 64, 2)
+    assert part["provenance"]["threads"] == 2 and part["provenance"]["finished"]
     assert {name: len(times) for name, times in part["networks"].items()} == dict.fromkeys(shown.MODELS, 2)
     assert torch.get_num_threads() == 1, "put back"
+    write_part("smoke", "runtime", part)
+    assert list(read("smoke")["runtime"]) == [paper_scale.key(paper_scale.this_machine("cpu"))]
+    with refused("measured on cpu and cuda; 'mps' cannot be"):
+        paper_scale.measure_part("smoke", "runtime", "mps")
+    with refused("the kept fraction must be a number in (0, 1], for example 0.3; got 0"):
+        kept_config(0, **SMALL)
+    with refused("params are out of reach: this network has "):
+        SizeModel.of(**SMALL).implied("params", 1e9)
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
     """What was measured, instead of measuring: as on this machine, and on a GPU where "cuda" is asked for."""
     found: list[tuple[str, str]] = []
 
     def machine(device: str) -> Content:
-        return fake_part("cpu" if device == "cpu" else "gpu", f"{device} here")
+        kind = "cpu" if device == "cpu" else "gpu"
+        return {"device": f"{device} here", "kind": kind, "threads": 2, "torch": "2.0.0"}
+
+    monkeypatch.setattr(paper_scale, "this_machine", machine)
 
     def measure(profile: str, name: str, device: str, seed: int) -> Content:
         found.append((name, device))
-        return {"networks": {}} if name == "complexity" else machine(device)
+        if name == "complexity":
+            return {"networks": {}}
+        part = fake_part if name == "runtime" else fake_steps
+        return part(**machine(device))
 
-    monkeypatch.setattr(paper_scale, "this_machine", machine)
     monkeypatch.setattr(paper_scale, "measure_part", measure)
-    return found
+    yield found
 
 
-def test_only_what_is_missing_is_measured(measured: list[tuple[str, str]]) -> None:
+def test_only_what_is_missing_is_measured(measured: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     on_cpu = [("complexity", "cpu"), ("runtime", "cpu"), ("steps", "cpu")]
     with refused("nothing was measured at profile smoke; take measure = 'missing'"):
         ensure("smoke", measure="never")
@@ -155,21 +216,39 @@ def test_only_what_is_missing_is_measured(measured: list[tuple[str, str]]) -> No
     assert measured == [*on_cpu, ("runtime", "cuda"), ("steps", "cuda")]
     ensure("smoke", measure="again")
     assert measured[5:] == on_cpu
+    monkeypatch.setattr(paper_scale, "this_machine", lambda device: fake_part(device="cpu here", torch="3.0"))
+    ensure("smoke", measure="missing")
+    assert measured[8:] == on_cpu[1:], "another version of torch counts the same and runs differently"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--profile", "imagenet"], "unknown profile 'imagenet'; expected one of: smoke"),
+    ],
+)
+def test_mistakes_on_the_command_line_take_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--profile", "smoke", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.startswith("ppcd: ") and error.count("\n") == 1
 
 
 def test_the_command_line_measures_one_part_and_writes_what_follows(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--profile", "smoke", "--device", "tpu"]) == 2
-    assert capsys.readouterr().err.startswith("ppcd: unknown device 'tpu'")
-    with refused("measured on cpu and cuda; 'mps' cannot be"):
-        paper_scale.measure_part("smoke", "runtime", "mps")
     assert main(["--profile", "smoke", "--only", "complexity", "--device", "cpu"]) == 0
     content = read("smoke")
     assert content["complexity"]["networks"].keys() == shown.MODELS.keys()
     assert content["runtime"] == content["steps"] == {}
     written = [Path(line) for line in capsys.readouterr().out.splitlines()]
-    drawn = {f"paper_scale_{name}.png" for name in ("curve", "runtime", "steps")}
+    drawn = {f"paper_scale_{name}.{kind}" for name in ("curve", "runtime", "steps") for kind in ("png", "pdf")}
     assert {path.name for path in written} >= {"paper_scale.csv", "paper_scale.md"} | drawn
+    assert all(path.stat().st_size for path in written)
     assert "not run" in (paths.results("smoke") / "tables" / "paper_scale.md").read_text()
+
+
+# --- Tables, figures, sentences ---
 
 
 @pytest.fixture
@@ -180,20 +259,20 @@ def content(full: Content) -> Content:
     return write_part("imagenet128", "steps", fake_steps())
 
 
-def test_the_tables_have_ours_and_the_papers(content: Content) -> None:
+def test_the_table_has_ours_and_the_papers(content: Content) -> None:
     frame = shown.table(content)
     biggan, masked, small = (frame.set_index("recipe").loc[name] for name in ("biggan", MASKED, SLIM_MACS))
     assert (biggan["params"], biggan["paper params"], biggan["cpu"], biggan["paper cpu"]) == (70433988, 70.4e6, 2, 4.59)
     assert small["macs factor"] == pytest.approx(21_128_430_336 / small["macs"])
-    assert math.isnan(masked["paper params"]) and frame["gpu"].isna().all()
+    assert math.isnan(masked["paper params"]) and masked["reference"]
+    assert frame["gpu"].isna().all()
     text = shown.render.markdown(frame, shown.columns(), shown.caption(frame))
-    assert "GPU not run; CPU AMD Old, 2 threads, torch 2.0.0 (load average before: 0.1)" in text
+    assert (
+        "at the paper's own size" in text
+        and "GPU not run; CPU AMD Old, 2 threads, torch 2.0.0 (load average before: 0.1)" in text
+    )
     assert text.count("| not run |") == len(frame)
     assert "| 70.4M (1.0×) | 70.4M (1.0×) | 21.1B (1.0×) | 21.3B (1.0×) | not run | 2.42 | **2.00** | 4.59 |" in text
-    assert list(shown.points_table(content)["implied kept fraction"]) == ["0.166", "0.090", "0.545"]
-    row = shown.estimates_table(content).iloc[0]
-    assert row["the whole training"] == "1,487.3 days" and row["memory at batch 128"] == "64 GiB"
-    assert list(shown.steps_table(content)["images per second"]) == ["0.667", "0.8"]
 
 
 def test_this_machines_times_come_before_others_and_newer_before_older(content: Content) -> None:
@@ -201,23 +280,43 @@ def test_this_machines_times_come_before_others_and_newer_before_older(content: 
     content = write_part("imagenet128", "runtime", newer)
     assert shown.part_of(content, "runtime", "cpu") == newer
     machine = paper_scale.this_machine("cpu")
+    assert machine["device"].endswith(f" ({provenance.instructions()})"), "others of that name may be slower"
     mine = fake_part(**machine, provenance={"finished": "2020-01-01T00:00:00Z"})
     content = write_part("imagenet128", "runtime", mine)
     assert shown.part_of(content, "runtime", "cpu") == mine
     assert shown.part_of(content, "runtime", "gpu") is None
 
 
+def test_the_other_tables_are_made_of_the_numbers(content: Content) -> None:
+    points = shown.points_table(content)
+    assert list(points["implied kept fraction"]) == ["0.166", "0.090", "0.545"]
+    assert list(points["parameters at 1 − alpha"]) == ["17.2M", "17.2M", "23.5M"]
+    row = shown.estimates_table(content).iloc[0]
+    assert row["seconds of a step"] == "1 + 1 an image" and row["the whole training"] == "1,487.3 days"
+    assert row["steps"] == "500,000 of 256 images" and row["memory at batch 128"] == "64 GiB"
+    assert list(shown.steps_table(content)["images per second"]) == ["0.667", "0.8"]
+
+
+def labels(figure: Any) -> list[str]:
+    return [label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]]
+
+
 def test_figures_show_the_published_points_where_they_belong(content: Content, full: Content) -> None:
-    curve = shown.curve_figure(content)
-    found = [label for axes in curve.axes for label in axes.get_legend_handles_labels()[1]]
+    found = labels(shown.curve_figure(content))
     assert "paper, α 0.7: 13.6M, kept 0.166" in found and "paper, α 0.5: 25M, kept 0.545" in found
     assert "paper, α 0.7: 1.6B, kept 0.090" in found and "1 − α = 0.3 kept: 17.2M" in found
-    assert list(curve.axes[0].lines[0].get_ydata()) == [point["params"] / 1e6 for point in full["curve"]]
+    line = shown.curve_figure(content).axes[0].lines[0]
+    assert list(line.get_ydata()) == [point["params"] / 1e6 for point in full["curve"]]
+    assert labels(shown.curve_figure({**content, "profile": "smoke"})) == []
     runtime = shown.runtime_figure(content)
     assert [axes.get_title() for axes in runtime.axes] == ["GPU: here not run", "CPU"]
-    widths = [patch.get_width() for patch in runtime.axes[1].patches]
-    assert widths[:7] == [2, 3, 4, 5, 6, 7, 8] and widths[7:11] == [4.59, 2.65, 2.35, 3.62]
-    assert list(shown.steps_figure(content).axes[0].lines[1].get_ydata()) == [1.0, 5.0]
+    heights = [patch.get_width() for patch in runtime.axes[1].patches]
+    assert heights == [2, 3, 4, 5, 6, 7, 8, 4.59, 2.65, 2.35, 3.62, 0, 2.05, 2.05]
+    steps = shown.steps_figure(content)
+    assert list(steps.axes[0].lines[1].get_ydata()) == [1.0, 5.0]
+
+
+# --- What is committed, and the notebook ---
 
 
 def test_the_committed_sizes_are_those_of_the_code(full: Content) -> None:
@@ -232,8 +331,11 @@ def test_the_notebook_shows_what_is_committed(tmp_path: Path) -> None:
     paths.write_atomic(path, COMMITTED.read_text())
     parameters = {"profile": "imagenet128", "seed": 0, "device": "cpu", "measure": "never"}
     source = ROOT / "notebooks" / "08_paper_scale.ipynb"
-    said = notebook.execute(source, tmp_path / "out.ipynb", parameters).read_text()
-    assert said.count('"image/png"') == 3 and "kept fraction" in said and "two GTX 3090" in said
+    cells = nbformat.read(notebook.execute(source, tmp_path / "out.ipynb", parameters), as_version=4).cells
+    data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in each for each in data) == 3
+    said = " ".join(str(text) for each in data for text in each.values())
+    assert "kept fraction" in said and "two GTX 3090" in said and "at the paper's own size" in said
     assert path.read_text() == COMMITTED.read_text()
     assert (paths.results("imagenet128") / "tables" / "paper_scale.tex").is_file()
     assert (paths.figures("imagenet128") / "paper_scale_curve.pdf").is_file()
