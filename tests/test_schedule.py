@@ -122,14 +122,6 @@ def test_a_channel_closes_gradually_and_the_others_stay_open() -> None:
     assert all(row[1] > 0.9999 for row in seen)
 
 
-def test_selection_by_another_importance_keeps_counts_and_times() -> None:
-    fixed = torch.arange(24.0).flip(0)
-    learned, given = (GradualRule(mask_layers((24,)), 0.7, 400, each) for each in (None, lambda name: fixed))
-    assert go_on(learned, 0, 400) == go_on(given, 0, 400)
-    assert learned.frozen_at == given.frozen_at
-    assert list(given.closed_at["layer0"]) == list(range(23, 6, -1))
-
-
 def rule_of(name: str) -> GradualRule | MaskRule:
     masks = mask_layers((1, 2, 3, 8, 32))
     return GradualRule(masks, 0.6, 80) if name == "gradual" else MaskRule(masks, name, 0.6, 0.01, 80)
