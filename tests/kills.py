@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -304,18 +305,11 @@ def stopped_with_workers(folder: Path) -> dict[str, Any]:
         if number == signal.SIGKILL:  # it could end nobody
             logs = list(runs.glob("*/log.txt"))
             wait_for(lambda logs=logs: all("stopped" in last_line(log.read_text()) for log in logs), SOON)
-        else:
-            found[number.name]["alive"] = alive(pid)
+            continue
+        with suppress(ProcessLookupError):
+            os.killpg(pid, 0)
+            raise SystemExit("there are processes left")
     return found
-
-
-def alive(group: int) -> bool:
-    """Whether there are processes of this group."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def full_disk(place: Path, straight: Path) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_trainer
 import together
 import torch
 from reference import refused
-from test_trainer import everything, image_set
+from test_trainer import everything, image_set, teacher_generator
 from torch import Tensor
 
 import ppcd.runs.finished
@@ -19,29 +20,25 @@ import ppcd.runs.health
 import ppcd.runs.train
 from paper.inventory import find_runs
 from ppcd.method.ema import recompute_batch_statistics
-from ppcd.networks.generators import build_generator
 from ppcd.records import read_run
 from ppcd.runs.callbacks import TrainingState
 from ppcd.runs.directory import Run
 from ppcd.runs.health import HealthCheck, Standstill
 from ppcd.runs.loop import fit
+from ppcd.runs.score_curve import Best
 from ppcd.runs.train import main, train_run
 from ppcd.training.config import run_config
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import Recipe, get_recipe
 from ppcd.training.trainer import Trainer
 
-CLASSES, TOTAL = 3, 60
 SMOKE = get_profile("smoke")
-PROFILE = replace(
-    SMOKE, num_classes=CLASSES, batch_size=4, iterations=TOTAL, teacher_iterations=TOTAL, student_width=1,
-    discriminator_width=1, teacher_width=1, teacher_discriminator_width=1, dim_z=8, teacher_dim_z=8,
-)  # fmt: skip
+PROFILE = replace(test_trainer.PROFILE, iterations=60, teacher_iterations=60, flip=False, best_samples=None)
 
 
 def trainer_of(recipe: str | Recipe, profile: Profile = PROFILE, **changes: Any) -> Trainer:
     recipe = replace(get_recipe(recipe) if isinstance(recipe, str) else recipe, **changes)
-    teacher = build_generator("biggan", 32, CLASSES, width=1, dim_z=8, seed=9).eval() if recipe.needs_teacher else None
+    teacher = teacher_generator() if recipe.needs_teacher else None
     return together.make_trainer(profile, recipe, 0, image_set(), teacher)
 
 
@@ -85,7 +82,8 @@ def test_a_watched_training_is_the_same_to_the_bit(
     profile, ends = replace(PROFILE, iterations=12), []
     for watched in (False, True):
         trainer = trainer_of(recipe, profile)
-        watchers = [HealthCheck(trainer, "own")] if watched else []
+        best = Best(trainer, tmp_path, lambda generator: (1.0, 1.0), lambda generator: generator, samples=4)
+        watchers = [HealthCheck(trainer, "own"), best] if watched else []
         before = torch.get_rng_state()
         fit(trainer, tmp_path / f"{watched}.pt", watchers)
         assert torch.equal(torch.get_rng_state(), before)

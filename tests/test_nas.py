@@ -97,15 +97,6 @@ def test_a_sub_network_is_the_extracted_generator(resolution: int, width: int, f
 # ------------------------------------------------------------ the space and its cost
 
 
-def test_the_space_has_the_fractions_of_every_layer() -> None:
-    config = GeneratorConfig("sagan", 128, 3, 4, 8)
-    assert full_widths(config) == (64, 64, 64, 32, 32, 16, 16, 8, 8, 4, 4)
-    assert search_space(config, FRACTIONS)[0] == (16, 24, 32, 48, 64)
-    assert search_space(config, FRACTIONS)[-1] == (1, 2, 3, 4)  # rounded, without duplicates
-    tiny = search_space(GeneratorConfig("sagan", 128, 3, 1, 8), FRACTIONS)
-    assert tiny[-1] == (1,) and all(min(options) >= 1 for options in tiny)
-
-
 @pytest.mark.parametrize(("resolution", "width"), [(32, 1), (64, 2), (128, 2)])
 def test_macs_are_those_of_the_extracted_network(resolution: int, width: int) -> None:
     network = whole(resolution, width)

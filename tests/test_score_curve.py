@@ -155,18 +155,6 @@ def finished(trainer: Trainer, directory: Path) -> tuple[dict[str, Any], bytes, 
     return state, (directory / "best.safetensors").read_bytes(), curve(directory)
 
 
-def test_scoring_changes_nothing(straight: Any, tmp_path: Path) -> None:
-    trainer = trainer_of("ppcd-no-cd", SHORT)
-    before = torch.get_rng_state()
-    fit(trainer, tmp_path / "checkpoint.pt")
-    assert torch.equal(torch.get_rng_state(), before)
-    kept = [
-        {name: part for name, part in state.items() if name != "watched"}
-        for state in (everything(trainer), straight[0])
-    ]
-    assert kept[0] == kept[1]
-
-
 @pytest.mark.parametrize(
     ("saved", "kill"), [(15, StopAt(25)), (15, StopAtCheckpoint(20)), (None, StopAt(22))]
 )  # fmt: skip

@@ -10,7 +10,6 @@ from torch import Tensor
 from ppcd.method.distillation import Distillation
 from ppcd.method.features import BlockFeatures
 from ppcd.method.teacher import NORMALISATIONS, Teacher
-from ppcd.networks.blocks import GeneratorBlock
 from ppcd.networks.generators import Generator, build_generator
 
 CLASSES = 3
@@ -24,15 +23,9 @@ def generator(arch: str = "biggan", dim_z: int = 8, resolution: int = 32, seed: 
 
 
 def block_outputs(network: Generator, z: Tensor, y: Tensor) -> list[Tensor]:
-    """What each block puts out at evaluation, by forward hooks."""
-    outputs: list[Tensor] = []
-    blocks = [module for module in network.modules() if isinstance(module, GeneratorBlock)]
-    hooks = [block.register_forward_hook(lambda _, __, output: outputs.append(output)) for block in blocks]
+    """What each block puts out at evaluation."""
     with torch.no_grad():
-        network.eval()(z, y)
-    for hook in hooks:
-        hook.remove()
-    return outputs
+        return network.eval()(z, y, return_features=True)[1]
 
 
 # ------------------------------------------------------------ frozen
