@@ -113,38 +113,18 @@ def test_without_the_rule_layers_would_stay_open() -> None:
     assert "layer4 is open" in faults(trained(hold, 0.5, 24, "paper-sgd"))
 
 
-@pytest.mark.parametrize("alpha", ALPHAS)
-def test_channels_that_did_not_cross_by_themselves_are_counted(alpha: float) -> None:
-    """A training too short for the masks to get anywhere: every channel that goes is forced, by rank of w."""
-    rule = MaskRule(mask_layers((2, 3, 8, 32)), "scheduled", alpha, LAMBDA, 120)
-    order = torch.Generator().manual_seed(0)
-    wished = {name: torch.randperm(mask.channels, generator=order) for name, mask in rule.masks.items()}
-    before = round(rule.schedule.deadline * rule.total) - 2
-    for name, mask in rule.masks.items():
-        mask.weight.data = 1.0 + wished[name].float()  # far from the slope: nothing moves them
-    rule.step(before)
-    assert not any(mask.frozen for mask in rule.masks.values())
-    for iteration in range(before + 1, rule.total * 2 // 3):
-        rule.step(iteration)
-    assert faults(rule) == []
-    for name, mask in rule.masks.items():
-        goal = channels_to_prune(mask.channels, alpha)
-        assert (rule.forced[name], rule.spared[name]) == (goal, 0)
-        assert mask.kept.tolist() == (wished[name] >= goal).tolist()  # those with the largest w stay
-
-
-def test_channels_that_crossed_with_more_than_may_go_are_spared_and_counted() -> None:
-    """Eq. 3 alone would remove all that crossed in one iteration; those with the largest w stay."""
+@pytest.mark.parametrize(("crossed", "forced", "spared"), [(0, 9, 0), (4, 5, 0), (14, 0, 5)])
+def test_as_many_channels_go_as_alpha_asks_for(crossed: int, forced: int, spared: int) -> None:
+    """However many crossed by themselves: those with the largest w stay, and the difference is counted."""
     rule = MaskRule(mask_layers((16,)), "scheduled", 0.5, LAMBDA, 1000)
     mask = rule.masks["layer0"]
-    go_on(rule, 0, 3, nothing)
-    assert not mask.frozen
-    rising = torch.linspace(-2.0, -1.5, 16)
-    mask.weight.data[:14] = rising[:14]
-    go_on(rule, 3, 4, nothing)
-    assert mask.frozen and rule.frozen_at == {"layer0": 4}
-    assert mask.kept.tolist() == [index >= 9 for index in range(16)]  # 9 of 16 is the first ratio above 0.5
-    assert (rule.spared, rule.forced) == ({"layer0": 5}, {"layer0": 0})
+    mask.weight.data = torch.linspace(1.0, 2.0, 16)
+    mask.weight.data[:crossed] -= 3.0
+    rule.step(498)
+    assert mask.frozen == (crossed > 9)
+    rule.step(499)  # the deadline
+    assert mask.frozen and mask.kept.tolist() == [index >= 9 for index in range(16)]  # 9 of 16 is above 0.5
+    assert (rule.forced, rule.spared) == ({"layer0": forced}, {"layer0": spared})
 
 
 # ------------------------------------------------------------ which channels stay
