@@ -116,7 +116,8 @@ def test_the_second_convolution_follows_the_shortcut() -> None:
 
 @pytest.mark.parametrize("name", ["l1-sagan-a0.5", "l1-biggan"])
 def test_all_methods_keep_the_same_number_of_channels_a_layer(name: str) -> None:
-    trainer = after(trainer_of(name), TOTAL)
+    trainer = trainer_of(name)
+    after(trainer, trainer.total)
     alpha = trainer.recipe.alpha
     assert alpha is not None and trainer.phase == "finetune"
     assert len(trainer.mask_report) == 6
@@ -191,9 +192,10 @@ def test_sngan_is_its_last_weights_where_no_average_is_declared() -> None:
 
 
 @pytest.mark.parametrize("name", ["sngan", "tinygan", "distill-only", "l1-sagan", "l1-biggan-a0.5"])
-@pytest.mark.parametrize("stop", [4, TOTAL // 2, TOTAL - 3])
+@pytest.mark.parametrize("stop", [2, 4, 6, 7])
 def test_resuming_equals_not_stopping(name: str, stop: int, tmp_path: Path) -> None:
-    straight, resumed = after(trainer_of(name), TOTAL), trainer_of(name)
+    straight, resumed = trainer_of(name), trainer_of(name)
+    after(straight, straight.total)
     save_checkpoint(after(trainer_of(name), stop), tmp_path / "checkpoint.pt")
     fit(resumed, tmp_path / "checkpoint.pt")
     found, wanted = everything(resumed), everything(straight)
