@@ -1,20 +1,20 @@
 """What tests/test_stopping.py starts: one process that imports once, and forks a child for each thing that it tries.
 
 `python tests/kills.py FOLDER` prints what came of it as JSON. A child does what `python -m ppcd train` does and
-writes a table of it, at the smoke profile, with a checkpoint after every step.
+writes a table of it, at the smoke profile, with a checkpoint after every step. It is ended by SIGKILL from its own
+hand, after a given number of Python's calls inside a given piece of the work, or from outside after a while.
 """
 
 import errno
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,19 @@ import pandas as pd
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from test_trainer import plain
 
 import paper.reproduce
 import ppcd.data.sets
 import ppcd.runs.finished
 import ppcd.runs.loop
 import ppcd.runs.train
+from paper import sums
 from paper.artifacts import tables
 from ppcd import stopping
 from ppcd.method.masks import ChannelMask
+from ppcd.metrics.cache import _read
 from ppcd.metrics.complexity import block_params
-from ppcd.networks.io import file_on_cpu
+from ppcd.networks.io import DISCRIMINATOR, LAST, MOMENTS, file_on_cpu, load_generator
 from ppcd.records import read_run
 from ppcd.runs.directory import Run
 from ppcd.runs.history import HistoryWriter
@@ -42,24 +43,24 @@ from ppcd.training.config import run_config
 from ppcd.training.recipes import TEACHER
 from ppcd.training.trainer import Trainer
 
+KILLS = 50
 COMMAND = ["--profile", "smoke", "--recipe", "ppcd", "--seed", "0", "--device", "cpu"]
+READ_HALF = 98  # exit status of a child that reads a file under a temporary name
 CLOCK = {"seconds", "images_per_second"}
-SOON = 60.0  # seconds that processes have to notice that their parent was killed
-PIECES = {  # of the work: where its function is, and the function's name
-    "data preparation": (ppcd.data.sets, "_in_memory"),
-    "a step": (Trainer, "step"),
-    "a checkpoint": (ppcd.runs.loop, "save_checkpoint"),
-    "freezing a mask": (ChannelMask, "freeze"),
-    "a history": (HistoryWriter, "append"),
-    "completing a run": (Run, "finish"),
-    "a table": (tables, "write"),
-}
-FILE = "any file"  # a piece of the work that begins where a file is opened for writing
-PLAN = (  # piece, how often it is killed, after how many calls at most (log 10): as a run comes to them
-    ("data preparation", 2, 4), (FILE, 3, 1.5), ("a step", 1, 4), ("a checkpoint", 2, 3), ("completing a run", 2, 3),
-    ("freezing a mask", 3, 4), ("a step", 2, 4), ("a checkpoint", 3, 3), ("a history", 2, 2), (FILE, 3, 1.5),
-    ("completing a run", 3, 3), ("a table", 3, 3), (FILE, 3, 1.5),
+
+# How often each piece of the work is killed, in the order in which a run comes to them.
+PLAN = (
+    ("data preparation", 3), ("writing a file", 3), ("the teacher's steps", 4), ("writing a file", 3),
+    ("any moment", 3), ("joint training", 4), ("freezing a mask", 4), ("checkpoints", 3), ("histories", 3),
+    ("any moment", 4), ("writing a file", 3), ("slimming", 3), ("evaluation", 2), ("completing a run", 2),
+    ("tables", 3), ("writing a file", 3),
 )  # fmt: skip
+SOON = 60.0  # seconds that processes have to notice that their parent was killed
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)  # of "any moment", in turns; all but the last in a training
+AT_WORK = re.compile("started at|resumed at|complete")
+TIMES = {"writing a file": 4, "the teacher's steps": 2, "joint training": 2, "checkpoints": 2, "histories": 3}
+WRITING = (0, 1, 1, 2, 3, 5, 8, 13, 21, 34)  # a file that has no temporary name is open for the first two
+CALLS = {"checkpoints": 3.5, "histories": 2.0, "tables": 3.0}  # at most so many, log 10; else 4
 
 
 # ------------------------------------------------------------ what a child does
@@ -95,9 +96,53 @@ def prepare() -> None:
     ppcd.runs.train.measure_complexity = lambda generator: dict.fromkeys(sizes, block_params(generator))
     ppcd.runs.train.measure_runtime = lambda generator, device: {"cpu": runtime, "gpu": None}
 
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and str(arguments[0]).endswith(".tmp") and arguments[2] & os.O_ACCMODE == os.O_RDONLY:
+            os._exit(READ_HALF)
 
-def kill_within(place: Path, piece: str, entry: int, calls: int) -> None:
-    """SIGKILL for this process `calls` of Python's calls and returns after this entry into a piece of its work."""
+    sys.addaudithook(refuse)
+
+
+def pieces() -> list[tuple[str, Any, str]]:
+    """(piece of the work, where its function is, the function's name)."""
+    return [
+        ("data preparation", ppcd.data.sets, "_in_memory"),
+        ("the teacher's steps", Trainer, "step"),
+        ("joint training", Trainer, "step"),
+        ("freezing a mask", ChannelMask, "freeze"),
+        ("checkpoints", ppcd.runs.loop, "save_checkpoint"),
+        ("histories", HistoryWriter, "append"),
+        ("slimming", ppcd.runs.train, "finish_generator"),
+        ("evaluation", ppcd.runs.train, "evaluate"),
+        ("completing a run", Run, "finish"),
+        ("tables", tables, "write"),
+    ]
+
+
+def belongs(piece: str, given: tuple[Any, ...]) -> bool:
+    if given and isinstance(given[0], Trainer) and piece != "checkpoints":
+        return (given[0].recipe.name == TEACHER) == (piece == "the teacher's steps")
+    return True
+
+
+def hooked(wrap: Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]) -> None:
+    """Have every piece of the work go through `wrap(piece, function, arguments...)`."""
+    for piece, where, name in pieces():
+        function = getattr(where, name)
+
+        def through(*given: Any, piece: str = piece, function: Any = function, **named: Any) -> Any:
+            if belongs(piece, given):
+                return wrap(piece, function, given, named)
+            return function(*given, **named)
+
+        setattr(where, name, through)
+
+
+def kill_within(place: Path, piece: str, time_of: int, calls: int) -> None:
+    """SIGKILL for this process `calls` of Python's calls and returns after the entry into a piece of its work.
+
+    The piece "writing a file" begins where any file in `place` is opened for it.
+    """
     entered, left = 0, calls
 
     def count(*_: Any) -> None:
@@ -106,62 +151,95 @@ def kill_within(place: Path, piece: str, entry: int, calls: int) -> None:
         if left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def enter() -> None:
+    def enter(name: str) -> None:
         nonlocal entered
-        entered += 1
-        if entered == entry:
-            sys.setprofile(count)
+        if name == piece:
+            entered += 1
+            if entered == time_of:
+                sys.setprofile(count)
+
+    def wrap(name: str, function: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        enter(name)
+        return function(*given, **named)
 
     def opened(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and isinstance(arguments[0], str | Path) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
             path = Path(arguments[0])
             if place in path.parents and not path.name.startswith(".lock") and path.suffix != ".lock":
-                enter()
+                enter("writing a file")
 
-    if piece == FILE:
-        sys.addaudithook(opened)
-        return
-    where, name = PIECES[piece]
-    function = getattr(where, name)
-
-    def through(*given: Any, **named: Any) -> Any:
-        enter()
-        return function(*given, **named)
-
-    setattr(where, name, through)
+    hooked(wrap)
+    sys.addaudithook(opened)
 
 
 # ------------------------------------------------------------ what lies on the disk
 
 
+def check_whole(root: Path) -> None:
+    """Fail where a file is not whole: nothing but files under temporary names may be."""
+    for path in sorted(root.rglob("*")):
+        if not path.is_file() or path.name.startswith(".lock") or path.suffix in (".tmp", ".lock"):
+            continue
+        if path.name == "run.json":
+            read_run(path.parent)
+        elif path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".pt":
+            assert file_on_cpu(path)["iteration"], path
+        elif path.name in ("generator.safetensors", LAST):
+            load_generator(path)
+        elif path.name in (DISCRIMINATOR, MOMENTS):
+            assert load_file(path), path
+        elif path.suffix == ".safetensors":  # of the cache, where each holds a hash of its content
+            assert _read(path) is not None, path
+        elif path.suffix == ".npz":
+            with np.load(path) as stored:
+                assert all(len(np.atleast_1d(stored[key])) for key in stored), path
+        elif path.suffix == ".png":
+            Image.open(path).load()
+        elif path.suffix in (".csv", ".md", ".tex"):
+            text = path.read_text()
+            assert text.endswith("\n"), path
+            if path.suffix == ".csv":
+                pd.read_csv(path)
+        elif path.name == sums.FILE:
+            assert sums.read(path.parent), path
+        else:
+            assert path.name == ".local", path
+
+
+def leaves(state: Any, name: str = "") -> dict[str, Any]:
+    """Every value of nested lists and dictionaries, as bytes or text, by its place."""
+    if isinstance(state, torch.Tensor):
+        return {name: (str(state.dtype), tuple(state.shape), state.contiguous().view(-1).numpy().tobytes())}
+    if isinstance(state, dict | list | tuple):
+        found: dict[str, Any] = {}
+        for key, value in state.items() if isinstance(state, dict) else enumerate(state):
+            found |= leaves(value, f"{name}.{key}")
+        return found
+    return {name: repr(state)}
+
+
 def content(path: Path) -> Any:
-    """What a file holds, without times and provenance; fails where the file is not whole."""
+    """What a file holds, without times and provenance."""
     if path.suffix == ".pt":
         state = file_on_cpu(path)
-        return plain({name: value for name, value in state.items() if name not in ("seconds", "provenance")})
-    if path.suffix == ".safetensors":
-        return plain(load_file(path))
-    if path.suffix == ".npz":
-        with np.load(path) as stored:
-            return [(key, stored[key].tobytes()) for key in stored]
-    if path.suffix == ".png":
-        return np.asarray(Image.open(path)).tobytes()
-    if path.name == "run.json":
-        record = read_run(path.parent)
-        parts = {name: part for name, part in record.items() if name not in ("sha256", "provenance")}
-        parts["files"] = {name: digest for name, digest in record["files"].items() if name != "history.csv"}
-        return parts | {"training": {k: v for k, v in record["training"].items() if k not in CLOCK}}
-    if path.suffix == ".json":
-        return json.loads(path.read_text())
-    written = path.read_text()
-    assert written.endswith("\n") or path.name == ".local", path
+        return leaves({name: value for name, value in state.items() if name not in ("seconds", "provenance")})
     if path.name == "history.csv":
         return pd.read_csv(path, dtype=str).drop(columns=list(CLOCK)).to_csv()
-    return written
+    if path.name == "run.json":
+        record = json.loads(path.read_text())
+        for name in ("sha256", "provenance"):
+            del record[name]
+        del record["files"]["history.csv"]
+        return {**record, "training": {k: v for k, v in record["training"].items() if k not in CLOCK}}
+    if path.suffix == ".safetensors" and path.name not in ("generator.safetensors", LAST, DISCRIMINATOR):
+        entry = _read(path)
+        return None if entry is None else (leaves(entry.tensors), entry.notes)
+    return path.read_bytes()
 
 
 def contents(root: Path) -> dict[str, Any]:
-    """All files but those under temporary names."""
     return {
         str(path.relative_to(root)): content(path)
         for path in sorted(root.rglob("*"))
@@ -180,21 +258,22 @@ def differences(first: Path, second: Path) -> list[str]:
 
 
 def child(place: Path, first: Callable[[], None] = lambda: None, task: Callable[[], int] = work) -> int:
-    """Fork a process that looks at what lies in `place` and does the task there; its id."""
+    """Fork a process that looks at what lies in `place` and does the task there; its id. Its words go to `said`."""
     pid = os.fork()
     if pid:
         return pid
     code = 99
     try:
         os.setsid()
-        words = os.open(place.with_name(f"{place.name}.{os.getpid()}.txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(words, 1)
-        os.dup2(words, 2)
+        said = os.open(said_by(place, os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
         os.environ |= {f"PPCD_{name.upper()}": str(place / name) for name in ("results", "figures", "cache")}
         for number in stopping.SIGNALS:  # as they are while `python -m ppcd train` imports
             signal.signal(number, stopping._leave)
         torch.set_num_threads(1)
-        contents(place)
+        if place.is_dir():
+            check_whole(place)
         first()
         code = task()
     except BaseException:
@@ -205,14 +284,12 @@ def child(place: Path, first: Callable[[], None] = lambda: None, task: Callable[
         os._exit(code)
 
 
-def said(place: Path, pid: int) -> str:
-    """What a child said until now."""
-    words = place.with_name(f"{place.name}.{pid}.txt")
-    return words.read_text() if words.is_file() else ""
+def said_by(place: Path, pid: int) -> Path:
+    return place.with_name(f"{place.name}.{pid}.txt")
 
 
-def last_line(words: str) -> str:
-    return ["", *words.splitlines()][-1]
+def last_line(words: Path) -> str:
+    return ["", *words.read_text().splitlines()][-1]
 
 
 def ended(pid: int) -> int:
@@ -220,65 +297,102 @@ def ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def wait_for(happened: Callable[[], object], seconds: float = 600.0) -> None:
-    until = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > until:
-            raise SystemExit("nothing happened")
-        time.sleep(0.02)
-
-
-def finish(place: Path, straight: Path | None = None) -> dict[str, Any]:
-    """Work that nothing stops: what was said, and what differs from the work that was never stopped."""
+def reference(folder: Path) -> Path:
+    """A run that is never stopped."""
+    place = folder / "straight"
     pid = child(place)
-    assert ended(pid) == 0, said(place, pid)
-    return {"said": said(place, pid), "wrong": differences(straight, place) if straight else []}
+    assert ended(pid) == 0, said_by(place, pid).read_text()
+    return place
 
 
 # ------------------------------------------------------------ what is tried
 
 
-def many_kills(folder: Path, straight: Path) -> dict[str, Any]:
-    """Kill a run over and over, in every piece of its work; a run that came to its end makes room for the next."""
-    chance, killed, laps, wrong = random.Random(0), dict.fromkeys([*PIECES, FILE], 0), 0, list[str]()
-    for piece, times, longest in PLAN:
-        wanted = killed[piece] + times
-        while killed[piece] < wanted:
-            place = folder / f"lap{laps}"
-            entry, calls = chance.randint(1, 4) if piece == FILE else 1, round(10 ** chance.uniform(0, longest))
-            pid = child(place, partial(kill_within, place, piece, entry, calls))
+def fifty_kills(folder: Path, straight: Path, midway: Path) -> dict[str, Any]:
+    """Kill a run over and over, in every piece of its work; a run that came to its end makes room for the next.
+
+    What is there in the middle of the joint training is kept in `midway`.
+    """
+    chance, killed, laps, wrong, lines, slowest = random.Random(0), dict[str, int](), 0, list[str](), list[str](), 0.0
+    plan = [piece for piece, count in PLAN for _ in range(count)]
+    turn = 0
+    while sum(killed.values()) < KILLS or plan:
+        piece = plan.pop(0) if plan else chance.choice([name for name, _ in PLAN])
+        place = folder / f"lap{laps}"
+        if piece == "checkpoints" and not midway.exists():
+            shutil.copytree(place, midway)
+        if piece == "any moment":
+            number, turn = SIGNALS[turn % len(SIGNALS)], turn + 1
+            pid = child(place)
+            if number != signal.SIGKILL:
+                words = said_by(place, pid)
+                wait_for(lambda words=words: [words.is_file() and bool(AT_WORK.search(words.read_text()))])
+            time.sleep(chance.uniform(0.0, 0.5))
+            began = time.monotonic()
+            os.kill(pid, number)
             code = ended(pid)
-            if code == -signal.SIGKILL:
-                killed[piece] += 1
-            elif code == 0:
-                wrong += differences(straight, place)
-                laps += 1
-            else:
-                raise SystemExit(f"{piece}, exit status {code}: {said(place, pid)[-3000:]}")
-    return {"killed": killed, "wrong": wrong + finish(folder / f"lap{laps}", straight)["wrong"]}
+            if number != signal.SIGKILL and code == 128 + number:
+                slowest = max(slowest, time.monotonic() - began)
+                lines.append(said_by(place, pid).read_text().splitlines()[-1])
+            stopped = code in (-number, 128 + number)
+        else:
+            count = chance.randint(1, TIMES.get(piece, 1))
+            calls = round(10 ** chance.uniform(0, CALLS.get(piece, 4)))
+            if piece == "writing a file":
+                calls = chance.choice(WRITING)
+            pid = child(place, lambda p=(place, piece, count, calls): kill_within(*p))
+            code = ended(pid)
+            stopped = code == -signal.SIGKILL
+        if stopped:
+            killed[piece] = killed.get(piece, 0) + 1
+        elif code == 0:
+            wrong += differences(straight, place)
+            laps += 1
+        else:
+            raise SystemExit(f"{piece}, exit status {code}: {said_by(place, pid).read_text()[-3000:]}")
+    place = folder / f"lap{laps}"
+    pid = child(place)
+    assert ended(pid) == 0, said_by(place, pid).read_text()
+    return {
+        "killed": killed,
+        "laps": laps + 1,
+        "wrong": wrong + differences(straight, place),
+        "lines": lines,
+        "slowest": slowest,
+    }
 
 
-def signalled(place: Path, straight: Path) -> dict[str, Any]:
-    """A training that hears signals, and goes on after them."""
-    found: dict[str, Any] = {}
-    for number in stopping.SIGNALS:
-        pid = child(place)
-        wait_for(lambda pid=pid: "resumed at" in said(place, pid))
-        began = time.monotonic()
-        os.kill(pid, number)
-        code = ended(pid)
-        found[number.name] = {"code": code, "seconds": time.monotonic() - began, "last": last_line(said(place, pid))}
-    return found | finish(place, straight)
-
-
-def two_at_once(place: Path, straight: Path) -> dict[str, Any]:
-    """Two processes start the same run; the one that works is killed."""
+def several_at_once(place: Path, straight: Path) -> dict[str, Any]:
+    """Two processes start the same run; the one that works is killed, and a third waits for the second."""
     pids = [child(place), child(place)]
-    wait_for(lambda: any("waiting" in said(place, pid) for pid in pids))
-    first, second = sorted(pids, key=lambda pid: "waiting" in said(place, pid))
+    first = pids[1 - late(place, pids)]
     os.kill(first, signal.SIGKILL)
-    codes = [ended(first), ended(second)]
-    return {"codes": codes, "said": said(place, second), "wrong": differences(straight, place)}
+    (second,) = (pid for pid in pids if pid != first)
+    wait_for(lambda: ["resumed" in said_by(place, second).read_text()])
+    third = child(place)
+    late(place, [third])
+    return {
+        "pids": [first, second, third],
+        "codes": [ended(pid) for pid in (first, second, third)],
+        "said": [said_by(place, pid).read_text() for pid in (first, second, third)],
+        "wrong": differences(straight, place),
+    }
+
+
+def late(place: Path, pids: list[int]) -> int:
+    """Which of these children found another one at work."""
+    words = [said_by(place, pid) for pid in pids]
+    return wait_for(lambda: [path.is_file() and "waiting" in path.read_text() for path in words])
+
+
+def wait_for(happened: Callable[[], list[bool]], seconds: float = 600.0) -> int:
+    """Wait until one of several things happened: which."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if any(seen := happened()):
+            return seen.index(True)
+        time.sleep(0.02)
+    raise SystemExit("nothing happened")
 
 
 def stopped_with_workers(folder: Path) -> dict[str, Any]:
@@ -287,7 +401,7 @@ def stopped_with_workers(folder: Path) -> dict[str, Any]:
     After SIGKILL they end themselves: the last words of each are waited for.
     """
     found: dict[str, Any] = {}
-    for number in (signal.SIGINT, signal.SIGKILL):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         place = folder / number.name
 
         def reproduce() -> int:
@@ -296,20 +410,28 @@ def stopped_with_workers(folder: Path) -> dict[str, Any]:
 
         pid = child(place, task=reproduce)
         runs = place / "results/smoke/runs"
-        wait_for(lambda runs=runs: len(list(runs.glob("*/log.txt"))) == 2)
+        wait_for(lambda runs=runs: [len(list(runs.glob("*/log.txt"))) == 2])
         time.sleep(0.5)
         began = time.monotonic()
         os.kill(pid, number)
         code = ended(pid)
-        found[number.name] = {"code": code, "seconds": time.monotonic() - began, "last": last_line(said(place, pid))}
+        seconds = time.monotonic() - began
+        found[number.name] = {"code": code, "seconds": seconds, "last": last_line(said_by(place, pid))}
         if number == signal.SIGKILL:  # it could end nobody
             logs = list(runs.glob("*/log.txt"))
-            wait_for(lambda logs=logs: all("stopped" in last_line(log.read_text()) for log in logs), SOON)
-            continue
-        with suppress(ProcessLookupError):
-            os.killpg(pid, 0)
-            raise SystemExit("there are processes left")
+            wait_for(lambda logs=logs: [all("stopped" in last_line(log) for log in logs)], SOON)
+        else:
+            found[number.name]["alive"] = alive(pid)
     return found
+
+
+def alive(group: int) -> bool:
+    """Whether there are processes of this group."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def full_disk(place: Path, straight: Path) -> dict[str, Any]:
@@ -321,20 +443,20 @@ def full_disk(place: Path, straight: Path) -> dict[str, Any]:
 
         os.fsync = fails
 
-    pid = child(place, fill)
-    return {"code": ended(pid), "full": said(place, pid).splitlines(), "then": finish(place, straight)}
+    def tried(first: Callable[[], None]) -> dict[str, Any]:
+        pid = child(place, first)
+        return {"code": ended(pid), "said": said_by(place, pid).read_text().splitlines()}
+
+    return {"full": tried(fill), "then": tried(lambda: None) | {"wrong": differences(straight, place)}}
 
 
 if __name__ == "__main__":
     prepare()
     folder = Path(sys.argv[1]).resolve()
-    straight, midway = folder / "straight", folder / "midway"
-    finish(straight)
-    ended(child(midway, partial(kill_within, midway, "freezing a mask", 1, 0)))
+    straight, midway = reference(folder), folder / "midway"
     tried = {
-        "kills": many_kills(folder, straight),
-        "signals": signalled(shutil.copytree(midway, folder / "signals"), straight),
-        "together": two_at_once(shutil.copytree(midway, folder / "together"), straight),
+        "kills": fifty_kills(folder, straight, midway),
+        "together": several_at_once(shutil.copytree(midway, folder / "together"), straight),
         "workers": stopped_with_workers(folder),
         "disk": full_disk(shutil.copytree(midway, folder / "disk"), straight),
     }
