@@ -1,5 +1,6 @@
 """What is noticed of a training that goes wrong, where it is named, and where it ends the training."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -7,46 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_trainer
 import together
 import torch
 from reference import refused
-from test_trainer import everything
+from test_trainer import everything, image_set, teacher_generator
 from torch import Tensor
 
 import ppcd.runs.finished
 import ppcd.runs.health
 import ppcd.runs.train
 from paper.inventory import find_runs
-from ppcd.data.sets import ImageSet
 from ppcd.method.ema import recompute_batch_statistics
-from ppcd.networks.generators import build_generator
 from ppcd.records import read_run
 from ppcd.runs.callbacks import TrainingState
 from ppcd.runs.directory import Run
 from ppcd.runs.health import HealthCheck, Standstill
 from ppcd.runs.loop import fit
+from ppcd.runs.score_curve import Best
 from ppcd.runs.train import main, train_run
 from ppcd.training.config import run_config
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import Recipe, get_recipe
 from ppcd.training.trainer import Trainer
 
-CLASSES, TOTAL = 3, 60
 SMOKE = get_profile("smoke")
-PROFILE = replace(
-    SMOKE, num_classes=CLASSES, batch_size=4, iterations=TOTAL, teacher_iterations=TOTAL, student_width=1,
-    discriminator_width=1, teacher_width=1, teacher_discriminator_width=1, dim_z=8, teacher_dim_z=8,
-)  # fmt: skip
-
-
-def image_set() -> ImageSet:
-    images = torch.randint(256, (10, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return ImageSet(images, torch.arange(10) % CLASSES, ("a", "b", "c"), "noise", "0" * 64, "")
+PROFILE = replace(test_trainer.PROFILE, iterations=60, teacher_iterations=60, flip=False, best_samples=None)
 
 
 def trainer_of(recipe: str | Recipe, profile: Profile = PROFILE, **changes: Any) -> Trainer:
     recipe = replace(get_recipe(recipe) if isinstance(recipe, str) else recipe, **changes)
-    teacher = build_generator("biggan", 32, CLASSES, width=1, dim_z=8, seed=9).eval() if recipe.needs_teacher else None
+    teacher = teacher_generator() if recipe.needs_teacher else None
     return together.make_trainer(profile, recipe, 0, image_set(), teacher)
 
 
@@ -57,17 +49,17 @@ def kinds(trainer: Trainer) -> list[str]:
 class Course:
     """A training of 1,000 iterations without steps: the watch is told of losses, and looks at the networks."""
 
-    def __init__(self, recipe: str | Recipe = "sagan", **changes: Any) -> None:
-        self.trainer = trainer_of(recipe, replace(PROFILE, iterations=1000), **changes)
+    def __init__(self, recipe: str = "sagan") -> None:
+        self.trainer = trainer_of(recipe, replace(PROFILE, iterations=1000))
         self.watch = HealthCheck(self.trainer, "own-s0-0")
         self.state = TrainingState(0, 1000, "train")
         self.watch.on_start(self.state)
 
-    def blind(self, noise: bool = True, classes: bool = False) -> None:
-        """From here on the generator does not see its noise, or its classes; with neither it is what it was."""
+    def blind(self, blind: bool) -> None:
+        """From here on the generator does not see its noise, or sees it again."""
         generator = self.trainer.generator
         forward = type(generator).forward
-        generator.forward = lambda z, y, _: forward(generator, z * (not noise), y * (not classes))
+        generator.forward = lambda z, y, _: forward(generator, z * (not blind), y)
 
     def go(self, until: int, loss_d: Callable[[int], float] = lambda iteration: 1.0) -> list[dict[str, Any]]:
         while self.state.iteration < until:
@@ -90,7 +82,9 @@ def test_a_watched_training_is_the_same_to_the_bit(
     profile, ends = replace(PROFILE, iterations=12), []
     for watched in (False, True):
         trainer = trainer_of(recipe, profile)
-        watchers = [HealthCheck(trainer, "own")] if watched else []
+        finish = partial(ppcd.runs.finished.finish_generator, seed=0)
+        best = Best(trainer, tmp_path, lambda generator: (1.0, 1.0), finish, samples=4)
+        watchers = [HealthCheck(trainer, "own"), best] if watched else []
         before = torch.get_rng_state()
         fit(trainer, tmp_path / f"{watched}.pt", watchers)
         assert torch.equal(torch.get_rng_state(), before)
@@ -106,44 +100,31 @@ def test_a_generator_whose_samples_are_all_alike_is_noticed_and_so_is_its_recove
 ) -> None:
     course = Course()
     assert course.go(100) == []
-    course.blind()
+    course.blind(True)
     assert course.go(160) == []  # not for long enough
     (warning,) = course.go(180)
     assert warning["iteration"] == 180 and warning["kind"] == "collapsed" and "until" not in warning
     assert "differ by 0.0% of what real images differ by" in warning["text"]
     assert course.go(300) == [warning]  # once
-    course.blind(noise=False)
+    course.blind(False)
     assert course.go(400) == [warning | {"until": 320}]
     assert caplog.messages == [f"own-s0-0, iteration 180: {warning['text']}"]  # on which to act; the rest informs
     assert capsys.readouterr().err == "own-s0-0, iteration 320: no longer so (collapsed)\n"
-
-
-def test_a_generator_that_differs_by_more_than_a_twentieth_has_not_collapsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    course = Course()
-    for factor, expected in ((0.051, []), (0.049, ["collapsed"])):
-        noise = torch.randn(CLASSES, 1000, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-        monkeypatch.setattr(course.watch, "_samples", lambda: noise * factor * course.watch.real)  # noqa: B023
-        course.go(course.state.iteration + 100)
-        assert kinds(course.trainer) == expected
 
 
 # ------------------------------------------------------------ a discriminator that has won
 
 
 def test_a_discriminator_that_has_won_is_noticed_but_the_training_goes_on() -> None:
+    """It may lose what it won, and win again."""
     course = Course()
     course.go(300)
     assert course.go(400, lambda iteration: 0.0) == []
     (warning,) = course.go(420, lambda iteration: 0.0)
     assert (warning["iteration"], warning["kind"]) == (420, "discriminator")
     assert "has won: its loss was 0 in 60% of the last 200 steps" in warning["text"]
-    assert course.go(1000, lambda iteration: 0.0) == [warning]
-
-
-def test_a_discriminator_may_win_twice() -> None:
-    course = Course()
-    found = course.go(1000, lambda iteration: float(400 < iteration <= 700))
-    assert [(each["iteration"], each.get("until")) for each in found] == [(200, 500), (820, None)]
+    found = course.go(1000, lambda iteration: float(520 < iteration <= 700))
+    assert [(each["iteration"], each.get("until")) for each in found] == [(420, 620), (820, None)]
 
 
 def test_a_method_without_a_discriminator_has_none_that_wins() -> None:
@@ -221,15 +202,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ppcd.runs.train, "measure_runtime", lambda generator, device: runtime)
 
 
-def test_a_complete_run_says_what_was_noticed(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ppcd.runs.health, "WON", 1e9)  # every loss counts as 0
-    profile = replace(SMOKE, name="own", student_width=1, discriminator_width=1, batch_size=4)
-    run = train_run(run_config(profile, "sagan", 0), callbacks=[])
-    (warning,) = [each for each in run.read()["warnings"] if each["kind"] == "discriminator"]
-    assert warning["iteration"] == 10 and "in 100% of the last 10 steps" in warning["text"]
-    assert run.state == "complete" and run.stopped is None
-
-
 @pytest.fixture
 def blows_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """From iteration 15 on the loss of D is not a number; undone by the test."""
@@ -252,7 +224,7 @@ def test_a_training_that_ends_before_its_end_says_so_in_run_json(
     assert main(["--profile", "smoke", "--recipe", "sagan", "--device", "cpu"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("ppcd: training stopped at iteration 20: loss_d is not finite")
-    record = ppcd.runs.directory.json.loads(run.path("run.json").read_text())
+    record = json.loads(run.path("run.json").read_text())
     assert (record["status"], record["id"], record["config"]) == ("stopped", config.id, config.resolved())
     assert record["warnings"][-1] == run.stopped
     assert run.stopped == {"iteration": 20, "kind": "non-finite", "text": line.removeprefix("ppcd: ")}
@@ -263,17 +235,10 @@ def test_a_training_that_ends_before_its_end_says_so_in_run_json(
         read_run(run.directory)
     assert "training stopped at iteration 20" in Run(config).describe()
 
-    # And it can go on
+    # It can go on, and says when it is complete what was noticed
     blows_up.undo()
+    blows_up.setattr(ppcd.runs.health, "WON", 1e9)  # every loss counts as 0
     train_run(config, callbacks=[])
     assert run.state == "complete" and run.stopped is None and run.read()["status"] == "complete"
     assert [each["id"] for each in find_runs("smoke")] == [config.id]
-
-
-def test_a_run_json_that_cannot_be_read_did_not_stop(tmp_path: Path) -> None:
-    run = Run(run_config("smoke", "sagan", 0))
-    for content in ("", "[]", "null", "{}", '{"status": "stopped", "warnings": []}', '{"status": "complete"}'):
-        run.write_file("run.json", content)
-        assert run.stopped is None and run.state == "complete"
-        with refused("run.json", "restore the run"):
-            run.read()
+    assert "discriminator" in [each["kind"] for each in run.read()["warnings"]]

@@ -2,15 +2,18 @@
 
 import copy
 import io
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
-from ppcd.method.earlier_rules import MaskRule
+from ppcd.method.earlier_rules import RULES, MaskRule
 from ppcd.method.masks import ChannelMask, channels_to_prune
 from ppcd.method.schedule import GradualRule, GradualSchedule
 
+Loss = Callable[[dict[str, ChannelMask], int], Tensor]  # of the masks and the iteration
 WIDTHS = (1, 2, 3, 16, 24, 200)
 ALPHAS = (0.5, 0.6, 0.7, 0.8)
 
@@ -29,13 +32,13 @@ def noise(masks: dict[str, ChannelMask], iteration: int, scales: dict[str, Tenso
     return torch.stack(terms).sum()
 
 
-def go_on(rule: GradualRule | MaskRule, first: int, last: int, scales: dict[str, Tensor] | None = None) -> list[dict]:
+def go_on(rule: GradualRule | MaskRule, first: int, last: int, loss: Loss = noise) -> list[dict]:
     """Iterations first to last - 1 as the trainer does them; the closed channels of each layer after each of them."""
     course = []
     for iteration in range(first, last):
-        loss = noise(rule.masks, iteration, scales)
-        if loss.requires_grad:
-            loss.backward()
+        value = loss(rule.masks, iteration)
+        if value.requires_grad:
+            value.backward()
         rule.backward()
         rule.step(iteration)
         course.append({name: int((mask.values() <= mask.pivot).sum()) for name, mask in rule.masks.items()})
@@ -92,7 +95,7 @@ def test_the_channels_with_the_smallest_gradients_go_first() -> None:
     """Their order of closing is that of the gradients' size, though the mean of every gradient is zero."""
     scales = {"layer0": torch.logspace(-1, 1, 24)[torch.randperm(24, generator=torch.Generator().manual_seed(0))]}
     rule = GradualRule(mask_layers((24,)), 0.7, 4000)
-    go_on(rule, 0, 4000, scales)
+    go_on(rule, 0, 4000, partial(noise, scales=scales))
     order = list(rule.closed_at["layer0"])
     expected = scales["layer0"].argsort()[: len(order)].tolist()
     assert set(order) == set(expected)
@@ -102,7 +105,7 @@ def test_the_channels_with_the_smallest_gradients_go_first() -> None:
 def test_lambda_lies_between_the_last_channel_that_went_and_the_next() -> None:
     scales = {"layer0": torch.tensor([1.0, 100.0, 10.0, 1000.0])}
     rule = GradualRule(mask_layers((4,)), 0.5, 100)
-    go_on(rule, 0, 100, scales)
+    go_on(rule, 0, 100, partial(noise, scales=scales))
     assert next(iter(rule.closed_at["layer0"])) == 0 and set(rule.closed_at["layer0"]) == {0, 1, 2}
     assert 100 < rule.lambdas["layer0"] / len(rule.masks) < 1000
 
@@ -119,31 +122,31 @@ def test_a_channel_closes_gradually_and_the_others_stay_open() -> None:
     assert all(row[1] > 0.9999 for row in seen)
 
 
-def test_selection_by_another_importance_keeps_counts_and_times() -> None:
-    fixed = torch.arange(24.0).flip(0)
-    learned, given = (GradualRule(mask_layers((24,)), 0.7, 400, each) for each in (None, lambda name: fixed))
-    assert go_on(learned, 0, 400) == go_on(given, 0, 400)
-    assert learned.frozen_at == given.frozen_at
-    assert list(given.closed_at["layer0"]) == list(range(23, 6, -1))
+def rule_of(name: str) -> GradualRule | MaskRule:
+    masks = mask_layers((1, 2, 3, 8, 32))
+    return GradualRule(masks, 0.6, 80) if name == "gradual" else MaskRule(masks, name, 0.6, 0.01, 80)
 
 
-def test_stopping_and_going_on_changes_nothing() -> None:
-    whole = GradualRule(mask_layers(), 0.7, 200)
-    go_on(whole, 0, 200)
-    first = GradualRule(mask_layers(), 0.7, 200)
-    go_on(first, 0, 90)
+@pytest.mark.parametrize("name", ["gradual", *RULES])
+@pytest.mark.parametrize("stop", [1, 30, 45, 70])
+def test_resuming_equals_not_stopping(name: str, stop: int) -> None:
+    """Of every rule: before the first layer froze, while some are frozen, and after the last."""
+    straight, resumed = rule_of(name), rule_of(name)
+    go_on(straight, 0, stop)
     buffer = io.BytesIO()
-    torch.save({"rule": first.state_dict(), "masks": {n: m.state_dict() for n, m in first.masks.items()}}, buffer)
+    torch.save([straight.state_dict(), *(mask.state_dict() for mask in straight.masks.values())], buffer)
+    go_on(straight, stop, 80)
     buffer.seek(0)
-    kept = torch.load(buffer, weights_only=True)
-    second = GradualRule(mask_layers(), 0.7, 200)
-    for name, mask in second.masks.items():
-        mask.load_state_dict(kept["masks"][name])
-    second.load_state_dict(kept["rule"])
-    go_on(second, 90, 200)
-    assert second.closed_at == whole.closed_at and second.frozen_at == whole.frozen_at
-    assert second.lambdas == whole.lambdas
-    assert all(torch.equal(second.masks[name].kept, mask.kept) for name, mask in whole.masks.items())
+    state, *masks = torch.load(buffer, weights_only=True)
+    for mask, kept in zip(resumed.masks.values(), masks, strict=True):
+        mask.load_state_dict(kept)
+    resumed.load_state_dict(state)
+    go_on(resumed, stop, 80)
+    for part in ("lambdas", "frozen_at", "forced", "spared", "closed_at"):
+        assert getattr(resumed, part, None) == getattr(straight, part, None), part
+    for mine, theirs in zip(resumed.masks.values(), straight.masks.values(), strict=True):
+        assert torch.equal(mine.weight, theirs.weight) and torch.equal(mine.kept, theirs.kept)
+        assert (mine.frozen, mine.rescued) == (theirs.frozen, theirs.rescued)
 
 
 def test_the_gradients_of_the_losses_do_not_move_w_themselves() -> None:

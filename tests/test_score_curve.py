@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 from reference import refused
-from test_health import PROFILE, SMOKE, everything, trainer_of
+from test_health import PROFILE, SMOKE, trainer_of
+from test_trainer import Stop, StopAt, everything
 
 from ppcd.method.ema import recompute_batch_statistics
 from ppcd.networks.generators import Generator
@@ -21,7 +22,7 @@ from ppcd.records import file_hash
 from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.runs.finished import finish_generator
 from ppcd.runs.loop import fit
-from ppcd.runs.score_curve import Best, make_score, scored_at
+from ppcd.runs.score_curve import Best, make_score
 from ppcd.runs.train import train_run
 from ppcd.training.config import run_config
 from ppcd.training.trainer import Trainer
@@ -68,64 +69,35 @@ def curve(directory: Path) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
-@pytest.mark.parametrize(
-    ("total", "points"),
-    [(1000, list(range(100, 1001, 100))), (24, [10, 20, 24]), (5, [5]), (95, [10, 20, 30, 40, 50, 60, 70, 80, 90, 95])],
-)
-def test_a_training_is_scored_at_its_tenths_where_numbers_were_checked(total: int, points: list[int]) -> None:
-    assert scored_at(total) == points
-
-
 # ------------------------------------------------------------ which is kept
 
 
-def test_the_best_is_kept_beside_the_last(tmp_path: Path) -> None:
-    trainer = trainer_of("sagan")
-    seen: dict[int, dict[str, torch.Tensor]] = {}
+def test_the_best_of_the_declared_average_is_kept_besides_the_last(tmp_path: Path) -> None:
+    """A smaller distance of another average does not make it the best: the declared one is the run's."""
+    trainer = trainer_of("sagan", replace(PROFILE, best_samples=20))
+    seen: list[dict[str, torch.Tensor]] = []
+    distances = [9.0, 5.0, math.nan, 3.0, 3.0, 7.0]
 
-    class Remember(Callback):
-        def on_step(self, state: TrainingState) -> None:
-            seen[state.iteration] = {n: v.clone() for n, v in trainer.ema.generator.state_dict().items()}
+    def score(generator: Generator) -> tuple[float, float]:
+        seen.append(generator.state_dict())
+        scored, other = divmod(len(seen) - 1, len(trainer.averages))
+        return 1.0 if other else distances[scored], 2.0
 
-    best = best_of(trainer, tmp_path, fixed(9.0, 5.0, math.nan, 3.0, 3.0, 7.0))
-    fit(trainer, tmp_path / "checkpoint.pt", [Remember(), best])
+    fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path, score)])
     about = trainer.notes["best"]
     assert {name: about[name] for name in ("iteration", "fd", "is", "samples", "file")} == {
         "iteration": 40, "fd": 3.0, "is": 2.0, "samples": 4, "file": "best.safetensors"
     }  # fmt: skip
     assert about["backbone"] == "classifier" and about["sha256"] == file_hash(tmp_path / "best.safetensors")
-    assert [(row["iteration"], row["fd"], row["final"]) for row in curve(tmp_path)] == [
-        ("10", "9", "1"), ("20", "5", "1"), ("30", "", "1"), ("40", "3", "1"), ("50", "3", "1"), ("60", "7", "1")
-    ]  # fmt: skip
-    averaged = trainer.ema.generator
-    averaged.load_state_dict(seen[40])
-    wanted = finish_generator(averaged, 0).state_dict()
-    kept = load_generator(tmp_path / "best.safetensors").state_dict()
-    assert all(torch.equal(kept[name], value) for name, value in wanted.items()) and kept.keys() == wanted.keys()
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "best.safetensors", "quality.csv"}
-
-
-def test_every_average_is_scored_and_the_declared_one_kept(tmp_path: Path) -> None:
-    """A smaller distance of another average does not make it the best: the declared one is the run's."""
-    trainer = trainer_of("sagan", replace(PROFILE, best_samples=20, iterations=20))
-    seen: list[dict[str, torch.Tensor]] = []
-    distances = [5.0, 1.0, 2.0, 3.0, 4.0, 1.0, 2.0, math.nan]
-
-    def score(generator: Generator) -> tuple[float, float]:
-        seen.append(generator.state_dict())
-        return distances[len(seen) - 1], 2.0
-
-    fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path, score)])
-    names = list(trainer.averages)
-    assert names == ["ema", "1%", "2.5%", "10%"]
-    assert [(row["iteration"], row["average"]) for row in curve(tmp_path)] == [
-        (iteration, name) for iteration in ("10", "20") for name in names
+    rows, names = curve(tmp_path), ["ema", "1%", "2.5%", "10%"]
+    assert [(row["iteration"], row["average"]) for row in rows] == [
+        (str(iteration), name) for iteration in range(10, 61, 10) for name in names
     ]
-    assert [row["fd"] for row in curve(tmp_path)] == ["5", "1", "2", "3", "4", "1", "2", ""]
-    assert (trainer.notes["best"]["iteration"], trainer.notes["best"]["fd"]) == (20, 4.0)
+    assert [row["fd"] for row in rows[::4]] == ["9", "5", "", "3", "3", "7"]
     kept = load_generator(tmp_path / "best.safetensors").state_dict()
-    assert all(torch.equal(kept[name], value) for name, value in seen[4].items())
-    assert not torch.equal(seen[4]["linear.weight"], seen[5]["linear.weight"])
+    assert all(torch.equal(kept[name], value) for name, value in seen[12].items())
+    assert not torch.equal(seen[12]["linear.weight"], seen[13]["linear.weight"])
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "best.safetensors", "quality.csv"}
 
 
 @pytest.mark.parametrize("recipe", ["ppcd-no-cd", "l1-sagan"])
@@ -147,35 +119,17 @@ def test_what_the_run_cannot_deliver_is_scored_but_not_kept(recipe: str, tmp_pat
     assert load_generator(tmp_path / "best.safetensors").config.hidden == ((1, 1),) * 3
 
 
-def test_masks_that_never_freeze_are_decided_at_the_end(tmp_path: Path) -> None:
-    trainer = trainer_of("ppcd-no-cd", SHORT, mask_rule="paper-sgd")
-    trainer.rule.optimizer.step = lambda: None  # type: ignore[method-assign, union-attr]
-    fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path)])
-    assert [row["final"] for row in curve(tmp_path)] == ["0"] * 2 + ["1"]
-    assert trainer.notes["best"]["iteration"] == 30
-    assert not any(mask.frozen for mask in trainer.ema.generator.masks().values())  # decided on a copy
-
-
 # ------------------------------------------------------------ the training is left alone, and may be killed
 
 
-class Killed(Exception):
-    pass
-
-
-class Kill(Callback):
-    """Ends the training as a power failure would: at a step, or right after the writing of a checkpoint."""
-
-    def __init__(self, iteration: int, at_checkpoint: bool = False) -> None:
-        self.iteration, self.at_checkpoint = iteration, at_checkpoint
+class StopAtCheckpoint(StopAt):
+    """Ends the training right after a checkpoint was written."""
 
     def on_step(self, state: TrainingState) -> None:
-        if state.iteration == self.iteration and not self.at_checkpoint:
-            raise Killed
+        pass
 
     def on_checkpoint(self, state: TrainingState) -> None:
-        if state.iteration == self.iteration and self.at_checkpoint:
-            raise Killed
+        super().on_step(state)
 
 
 @pytest.fixture(scope="module")
@@ -193,38 +147,25 @@ def finished(trainer: Trainer, directory: Path) -> tuple[dict[str, Any], bytes, 
     return state, (directory / "best.safetensors").read_bytes(), curve(directory)
 
 
-def test_scoring_changes_nothing(straight: Any, tmp_path: Path) -> None:
-    trainer = trainer_of("ppcd-no-cd", SHORT)
-    before = torch.get_rng_state()
-    fit(trainer, tmp_path / "checkpoint.pt")
-    assert torch.equal(torch.get_rng_state(), before)
-    kept = [
-        {name: part for name, part in state.items() if name != "watched"}
-        for state in (everything(trainer), straight[0])
-    ]
-    assert kept[0] == kept[1]
-
-
 @pytest.mark.parametrize(
-    ("saved", "killed", "at_checkpoint"),
-    [(15, 25, False), (15, 20, True), (None, 22, False)],
-)
+    ("saved", "kill"), [(15, StopAt(25)), (15, StopAtCheckpoint(20)), (None, StopAt(22))]
+)  # fmt: skip
 def test_a_training_that_was_killed_keeps_the_same_best(
-    saved: int | None, killed: int, at_checkpoint: bool, straight: Any, tmp_path: Path
+    saved: int | None, kill: StopAt, straight: Any, tmp_path: Path
 ) -> None:
     """Before and after it was found; after a checkpoint that knows of a file which has not got its name yet."""
-    checkpoint = tmp_path / "checkpoint.pt"
 
     def train(*watchers: Callback, stop_at: int | None = None) -> Trainer:
         trainer = trainer_of("ppcd-no-cd", SHORT)
-        fit(trainer, checkpoint, [*watchers, best_of(trainer, tmp_path, best_at_20(trainer))], stop_at=stop_at)
+        watchers = (*watchers, best_of(trainer, tmp_path, best_at_20(trainer)))
+        fit(trainer, tmp_path / "checkpoint.pt", watchers, stop_at=stop_at)
         return trainer
 
     if saved is not None:
         train(stop_at=saved)
-    with pytest.raises(Killed):
-        train(Kill(killed, at_checkpoint), stop_at=killed)
-    assert (tmp_path / "best.safetensors.new").is_file() == ((saved or 0) < 20)
+    with pytest.raises(Stop):
+        train(kill, stop_at=kill.iteration)
+    assert (tmp_path / "best.safetensors.new").is_file()
     assert finished(train(), tmp_path) == straight
     assert not (tmp_path / "best.safetensors.new").exists()
 
@@ -232,11 +173,7 @@ def test_a_training_that_was_killed_keeps_the_same_best(
 def test_what_is_not_of_the_checkpoint_is_not_taken_for_the_best(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A best generator of a training that was started again, and one that was deleted while the training stood."""
-    (tmp_path / "best.safetensors").write_bytes(b"of another training")
-    trainer = trainer_of("sagan")
-    fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path, fixed(2.0))], stop_at=5)
-    assert not (tmp_path / "best.safetensors").exists() and caplog.records == []
+    """A best generator that was changed while the training stood."""
     trainer = trainer_of("sagan")
     fit(trainer, tmp_path / "checkpoint.pt", [best_of(trainer, tmp_path, fixed(2.0))], stop_at=15)
     (tmp_path / "best.safetensors").write_bytes(b"something else")

@@ -21,7 +21,7 @@ from ppcd.errors import run_command
 from ppcd.locks import alone
 from ppcd.runs.directory import Run
 from ppcd.runs.history import HistoryWriter
-from ppcd.stopping import Stopped, describe_stop, end_processes, stoppable
+from ppcd.stopping import end_processes
 from ppcd.training.config import run_config
 
 TESTS = Path(__file__).resolve().parent
@@ -111,20 +111,6 @@ def handlers() -> Iterator[None]:
     assert [signal.getsignal(number) for number in stopping.SIGNALS] == before
 
 
-@pytest.mark.parametrize("number", stopping.SIGNALS)
-def test_a_command_that_a_signal_stops_is_one_line(
-    number: int, handlers: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def work() -> None:
-        with describe_stop(lambda: "the work was stopped in its middle"):
-            os.kill(os.getpid(), number)
-            time.sleep(10)
-
-    assert status_of(work, capsys) == (
-        128 + number, "ppcd: the work was stopped in its middle; the same command goes on\n",
-    )  # fmt: skip
-
-
 def test_a_parent_that_passes_on_the_interrupt_changes_nothing(
     handlers: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,17 +126,6 @@ def test_a_parent_that_passes_on_the_interrupt_changes_nothing(
             cleaned.append(True)
 
     assert status_of(work, capsys) == (130, "ppcd: stopped; the same command goes on\n") and cleaned == [True]
-
-
-def test_what_was_stopped_is_said_by_the_innermost() -> None:
-    with pytest.raises(Stopped) as caught, describe_stop(lambda: "the plan"), describe_stop(lambda: "the run"):
-        raise Stopped(number=signal.SIGTERM)
-    assert (str(caught.value), caught.value.number) == ("the run", signal.SIGTERM)
-    with pytest.raises(Stopped, match="the plan") as caught, describe_stop(lambda: "the plan"), stoppable():
-        raise KeyboardInterrupt
-    assert caught.value.number == signal.SIGINT
-    with pytest.raises(ZeroDivisionError), describe_stop(lambda: "the plan"):
-        1 / 0  # noqa: B018
 
 
 def test_in_a_notebook_it_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,15 +187,6 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path, monkeypat
         paths.write_atomic(tmp_path / "file" / "below" / "x", "")
 
 
-def test_only_what_was_left_of_a_file_is_removed(tmp_path: Path) -> None:
-    for name in (".a.csv.x1.tmp", ".b.csv.x2.tmp", "a.csv", ".lock", "notes.tmp"):
-        (tmp_path / name).write_text("")
-    paths.remove_leftovers(tmp_path, "a.csv")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.csv.x2.tmp", ".lock", "a.csv", "notes.tmp"]
-    paths.remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "a.csv", "notes.tmp"]
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
 def test_a_history_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
     writer = HistoryWriter(tmp_path / "history.csv", ("iteration", "loss_d"))
@@ -249,7 +215,7 @@ def test_a_lock_says_what_another_process_does(tmp_path: Path) -> None:
 
 
 def test_a_run_is_not_taken_for_one_that_came_with_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed right after run.json, it would else be trained again by `make reproduce`; nor is it resumed then."""
+    """Killed right after run.json, it would else be trained again by `make reproduce`."""
     run = Run(run_config("smoke", "sagan", 0))
     seen: list[bool] = []
     monkeypatch.setattr("ppcd.runs.directory.write_record", lambda *_: seen.append(run.trained_here) or {})
@@ -258,16 +224,6 @@ def test_a_run_is_not_taken_for_one_that_came_with_the_repository(monkeypatch: p
     parts = dict.fromkeys(("provenance", "teacher", "training", "masks", "complexity", "metrics", "runtime"))
     run.finish({**parts, "data": {"identity": run.config.data_identity}})
     assert seen == [True]
-    removed: list[str] = []
-    unlink = Path.unlink
-
-    def record(path: Path, missing_ok: bool = False) -> None:
-        removed.append(path.name)
-        unlink(path, missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", record)
-    run.discard()
-    assert removed[:2] == ["run.json", "checkpoint.pt"]
 
 
 def test_output_that_nobody_reads_any_more_is_one_line() -> None:
