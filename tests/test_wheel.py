@@ -129,5 +129,5 @@ def test_a_command_whose_package_is_missing_is_one_line(
     monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     monkeypatch.setattr("ppcd.commands.take_over", lambda: None)
-    assert dispatch(package, {"work": (module, "")}, ["work"]) == 2
+    assert dispatch(package, {"work": (module, "", ())}, ["work"]) == 2
     assert capsys.readouterr().err == f"ppcd: this needs {missing}: pip install 'ppcd[{extra}]'\n"

@@ -69,7 +69,9 @@ def train(results: str) -> None:
     from ppcd.training.config import run_config
     from ppcd.training.profiles import get_profile
 
-    profile = replace(get_profile("smoke"), dataset="cifar10", num_classes=2, images_per_class=None, batch_size=4)
+    profile = replace(
+        get_profile("smoke"), name="own", dataset="cifar10", num_classes=2, images_per_class=None, batch_size=4
+    )
     profile = replace(profile, iterations=12, teacher_iterations=2)
     generator: Generator | None = None
     for recipe in ("biggan", "ppcd"):
