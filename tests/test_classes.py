@@ -91,19 +91,21 @@ def test_what_cannot_work_is_refused_by_dry_runs_too(
     assert not paths.results("own").exists()
 
 
+def test_images_that_cannot_be_read_do_not_count_and_leave_no_run_directory(make: Callable[..., Path]) -> None:
+    folder = make(12, 12, 12)
+    (folder / "class 001" / "3.png").write_text("damaged")
+    config = run_config(OWN, TEACHER, 0)
+    with refused("fewer of class 001 (11)"):
+        train.train_run(config, callbacks=[])
+    assert not config.directory.exists()
+
+
 def test_three_classes_go_all_the_way(
     make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A training, its scores, real images, and the figures that name classes; a damaged image does not count."""
+    """A training, its scores, real images, and the figures that name classes."""
     monkeypatch.setitem(PROFILES, "own", OWN)
-    folder = make(12, 12, 13)
-    picture = folder / "class 001" / "3.png"
-    content = picture.read_bytes()
-    picture.write_text("damaged")
-    with refused("fewer of class 001 (11)"):
-        train.train_run(run_config("own", TEACHER, 0), callbacks=[])
-    assert not paths.results("own").exists()
-    picture.write_bytes(content)
+    make(12, 12, 13)
     run = train.train_run(run_config("own", TEACHER, 0), callbacks=[])
     record = run.read()
     assert record["data"]["classes"] == ["class 000", "class 001", "class 002"]

@@ -140,22 +140,26 @@ def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_
     assert list(table["status"]) == ["complete"] * 5
     assert (tmp_path / "figures" / "smoke" / "fig5.png").stat().st_size > 1000
 
-    trainings = {"04_comparison": "", "05_compression_ratio": "-p alphas 0.5"}
+    trainings = {"04_comparison": (), "05_compression_ratio": ("-p", "alphas", "0.5")}
     others = {
-        "01_train": "-p recipe ppcd-a0.5", "02_evaluate": "-p recipe ppcd -p alpha 0.5", "06_interpolation": "",
-        "07_failure_cases": "", "09_report": "", "11_your_own_gan": "-p steps 12",
-        "10_your_own_data": f"-p images {photos} -p resolution 64 -p steps 4",
-    }  # fmt: skip
+        "01_train": ("-p", "recipe", "ppcd-a0.5"),
+        "02_evaluate": ("-p", "recipe", "ppcd", "-p", "alpha", "0.5"),
+        "06_interpolation": (),
+        "07_failure_cases": (),
+        "09_report": (),
+        "10_your_own_data": ("-p", "images", str(photos), "-p", "resolution", "64", "-p", "steps", "4"),
+        "11_your_own_gan": ("-p", "steps", "12"),
+    }
     for batch in (trainings, others):
-        running = [
-            papermill(FOLDER / f"{name}.ipynb", f"{name}.ipynb", *f"-p profile smoke {rest}".split(), cwd=elsewhere)
+        running = {
+            name: papermill(FOLDER / f"{name}.ipynb", f"{name}.ipynb", "-p", "profile", "smoke", *rest, cwd=elsewhere)
             for name, rest in batch.items()
-        ]
-        for process in running:
+        }
+        for process in running.values():
             said, _ = process.communicate(timeout=500)
             assert process.returncode == 0, said
-    (student,) = map(load_generator, (tmp_path / "results" / "own" / "runs").glob("ppcd-s0-*/generator.safetensors"))
-    assert (student.num_classes, student.resolution) == (3, 64)
+    (student,) = (tmp_path / "results" / "own" / "runs").glob("ppcd-s0-*/generator.safetensors")
+    assert (load_generator(student).num_classes, load_generator(student).resolution) == (3, 64)
     page = build_report(elsewhere / "09_report.ipynb", "smoke").read_text()
     assert "Table 3, comparison of ablation models: profile smoke, seed 0" in page
     assert page.count("data:image/png") >= 2 and "not run" in page, "the literal settings were not run"

@@ -96,7 +96,8 @@ def undeclared(source: str, *extras: str) -> set[str]:
         if isinstance(node, ast.With) and (needed := re.match(r"with needs\('(\w+)'", ast.unparse(node))):
             found |= undeclared(ast.unparse(node.body), *extras, needed[1])
             node.body = []
-        elif isinstance(node, ast.Import):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module.split(".")[0])
