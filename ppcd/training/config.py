@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,9 +34,6 @@ TEACHER_BUDGET = {"teacher_iterations", "teacher_batch_size", "teacher_accumulat
 STUDENT_SIZE = {"student_width", "discriminator_width", "dim_z"}
 STUDENT_BUDGET = {"iterations"}
 REFERENCE_AVERAGE = {"ema_decay", "ema_start", "teacher_ema_start"}  # where no `average_age` is declared
-PRUNED_ONLY = {"alpha"}
-MASKED_ONLY = {"mask_rule", "lambda_pp"}
-DISTILLED_ONLY = {"lambda_cd", "normalisation", "masks_distil"}
 # Left out where they are None: configurations that do not use them keep the hash that they had.
 OPTIONAL = {each.name for kind in (Profile, Recipe) for each in fields(kind) if each.default is None}
 OPTIONAL -= {"alpha", "mask_rule"}
@@ -54,7 +52,7 @@ class RunConfig:
 
     @property
     def adopted(self) -> bool:
-        """Whether this run is a teacher that was trained elsewhere: it is measured and kept, not trained."""
+        """Whether it is a teacher that was trained elsewhere: it is measured and kept, not trained."""
         return self.recipe.name == TEACHER and self.pretrained is not None
 
     def resolved(self) -> dict[str, Any]:
@@ -62,19 +60,19 @@ class RunConfig:
 
         A recipe that distils has the hash of its teacher in it; the teacher has the same profile and seed.
         """
-        unused = STUDENT_SIZE if self.recipe.teacher_size else TEACHER_SIZE
-        unused = unused | (STUDENT_BUDGET if self.recipe.teacher_budget else TEACHER_BUDGET)
+        recipe, teacher = self.recipe, self.teacher()
+        unused = STUDENT_SIZE if recipe.teacher_size else TEACHER_SIZE
+        unused = unused | (STUDENT_BUDGET if recipe.teacher_budget else TEACHER_BUDGET)
         unused |= set() if self.profile.average_age is None else REFERENCE_AVERAGE
-        unused |= set() if self.recipe.masked else MASKED_ONLY
-        unused |= set() if self.recipe.prunes else PRUNED_ONLY
-        unused |= set() if self.recipe.distil else DISTILLED_ONLY
-        teacher = self.teacher()
+        unused |= set() if recipe.masked else {"mask_rule", "lambda_pp"}
+        unused |= set() if recipe.prunes else {"alpha"}
+        unused |= set() if recipe.distil else {"lambda_cd", "normalisation", "masks_distil"}
         resolved = {
             "method": METHOD_VERSION,
             "seed": self.seed,
             "data": self.data_identity,
             "profile": _plain(self.profile, unused),
-            "recipe": _plain(replace(self.recipe, mask_rule=self.mask_rule), unused),
+            "recipe": _plain(replace(recipe, mask_rule=self.mask_rule), unused),
             "teacher": teacher.hash if teacher else None,
         }
         if self.precision != "no":
@@ -126,16 +124,13 @@ class RunConfig:
         """The images of this run.
 
         Raises:
-            PpcdError: as data.load_data; the data are no longer those that the run was asked for with; or too few of
-                them can be read.
+            PpcdError: there are none, they are no longer those that the run was asked for with, or too few.
         """
         profile = self.profile
         images = data.load_data(
-            profile.dataset,
-            profile.resolution,
-            images_per_class=profile.images_per_class,
-            num_classes=profile.num_classes,
-        )
+            profile.dataset, profile.resolution,
+            images_per_class=profile.images_per_class, num_classes=profile.num_classes,
+        )  # fmt: skip
         if images.identity != self.data_identity:
             raise PpcdError(
                 f"run {self.id} is of {self.data_identity}, but the data are now {images.identity}; "
@@ -180,7 +175,10 @@ def run_config(
         raise PpcdError(f"alpha {alpha} was given beside a recipe object, whose alpha is {recipe.alpha}; set it there")
     known = PROFILES.get(profile.name)
     _refuse_borrowed(profile, known and with_classes(known, profile.num_classes))
-    _refuse_borrowed(recipe, _known_recipe(recipe.name))
+    ours: Recipe | None = None
+    with suppress(PpcdError):
+        ours = get_recipe(recipe.name)
+    _refuse_borrowed(recipe, ours)
     identity = data.identity(profile.dataset, images_per_class=profile.images_per_class, lately=True)
     sizes = data.class_sizes(profile.dataset, profile.resolution, images_per_class=profile.images_per_class)
     if sizes is not None:
@@ -202,11 +200,7 @@ def _trained(config: RunConfig) -> list[RunConfig]:
 
 
 def _check_sizes(config: RunConfig) -> None:
-    """Refuse networks that cannot be built and metrics that cannot measure them.
-
-    Raises:
-        PpcdError: it says which field of the profile is wrong.
-    """
+    """Refuse networks that cannot be built and metrics that cannot measure them."""
     profile, least = config.profile, fewest_samples(config.profile.num_classes)
     for recipe in [each.recipe for each in _trained(config)]:
         width, width_of_d, dim_z = profile.student_width, profile.discriminator_width, profile.dim_z
@@ -232,11 +226,7 @@ def _check_sizes(config: RunConfig) -> None:
 
 
 def _check_images(config: RunConfig, sizes: Mapping[str, int]) -> None:
-    """Refuse images that are too few to be trained with or measured: half of them are compared with the others.
-
-    Raises:
-        PpcdError: it names the folder and its classes.
-    """
+    """Refuse images that are too few to be trained with or measured: half of them are compared with the others."""
     profile, least, total = config.profile, 2 * fewest_of_each(len(sizes)), sum(sizes.values())
     where = data.source_folder(profile.dataset) or config.data_identity
     if few := [f"{name} ({size})" for name, size in sizes.items() if size < least]:
@@ -249,13 +239,6 @@ def _check_images(config: RunConfig, sizes: Mapping[str, int]) -> None:
     batch = max([profile.budget(each.recipe.teacher_budget).batch_size for each in _trained(config)], default=0)
     if total < batch:
         raise PpcdError(f"a batch has {batch} images, and {where} only {total}: add some, or take a smaller batch_size")
-
-
-def _known_recipe(name: str) -> Recipe | None:
-    try:
-        return get_recipe(name)
-    except PpcdError:
-        return None
 
 
 def _refuse_borrowed(given: Profile | Recipe, known: Profile | Recipe | None) -> None:

@@ -37,11 +37,7 @@ def source() -> Path | None:
 
 
 def identity() -> str | None:
-    """ "file-<12 hex>", by the file's bytes; None where the teacher is trained here.
-
-    Raises:
-        PpcdError: as `source`.
-    """
+    """ "file-<12 hex>", by the file's bytes; None where the teacher is trained here."""
     path = source()
     if path is None:
         return None
@@ -69,11 +65,7 @@ def load(profile: Profile) -> Generator:
 
 
 def read(path: Path, profile: Profile) -> Generator:
-    """A generator that ppcd wrote, or a BigGAN of the profile's size in BigGAN-PyTorch's layout; in float32.
-
-    Raises:
-        PpcdError: it cannot be read, or is not of that size.
-    """
+    """A generator that ppcd wrote, or a BigGAN of the profile's size in BigGAN-PyTorch's layout; in float32."""
     if path.suffix == ".safetensors" and describes_itself(path):
         return load_generator(path).float()
     sizes = profile.resolution, profile.num_classes, profile.teacher_width

@@ -29,11 +29,7 @@ class Budget:
 
 
 def check_name(name: str, what: str) -> None:
-    """Folders are called so.
-
-    Raises:
-        PpcdError: it holds anything but letters, digits, `-`, `_` and, between them, `.`.
-    """
+    """Refuse a name that a folder cannot have: letters, digits, `-`, `_` and, between them, `.` are fine."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*", name, re.ASCII):
         raise PpcdError(
             f"{what} cannot be called {name!r}: a folder gets its name; take letters, digits, - and _ (and . inside)"
@@ -42,11 +38,7 @@ def check_name(name: str, what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One budget. Widths multiply the architecture tables (`ppcd.networks.generators.CHANNELS`).
-
-    Raises:
-        PpcdError: the name cannot be that of a folder.
-    """
+    """One budget. Widths multiply the architecture tables (`ppcd.networks.generators.CHANNELS`)."""
 
     name: str
     purpose: str
@@ -208,32 +200,25 @@ CIFAR10 = replace(
     default_mask_rule="gradual",
 )
 
-IMAGENET = Profile(
+IMAGENET = replace(
+    CIFAR10,
     name="imagenet128",
     purpose="the paper's own: ImageNet at 128 px, for GPUs and days",
     dataset="imagenet",
     resolution=128,
     num_classes=1000,
-    teacher_width=96,
-    teacher_discriminator_width=96,
-    student_width=64,
-    discriminator_width=64,
+    flip=False,
     teacher_dim_z=120,
-    dim_z=128,
     batch_size=128,
     accumulations=2,
     teacher_iterations=138_000,  # of the public checkpoint that the paper's authors took
     iterations=math.ceil(100 * IMAGENET_IMAGES / (128 * 2)),  # 100 epochs
-    ema_decay=0.9999,
     ema_start=2_000,
     backbone="inception",
-    evaluation_samples=50_000,
     classifier_epochs=0,
     teacher_batch_size=256,
     teacher_accumulations=8,
     teacher_ema_start=20_000,
-    fast=True,
-    best_samples=5_000,
     judge="efficientnet-lite0",
 )
 
@@ -242,10 +227,10 @@ BUILT_IN = frozenset(PROFILES)
 
 
 def get_profile(name: str) -> Profile:
-    """The profile of that name.
+    """The profile of that name, one of PROFILES.
 
     Raises:
-        PpcdError: there is none; the line lists those there are.
+        PpcdError: there is none.
     """
     if name not in PROFILES:
         raise PpcdError(f"unknown profile {name!r}; expected one of: {', '.join(PROFILES)}")
@@ -278,14 +263,11 @@ def with_classes(profile: Profile, num_classes: int) -> Profile:
     judge, epochs = profile.judge, profile.classifier_epochs
     if judge == PUBLISHED and num_classes != JUDGED_CLASSES:
         judge, epochs = NATURAL, epochs or CIFAR10_LITE.classifier_epochs
+    samples, best = max(profile.evaluation_samples, least), None if best is None else max(best, least)
     return replace(
-        profile,
-        num_classes=num_classes,
-        evaluation_samples=max(profile.evaluation_samples, least),
-        best_samples=None if best is None else max(best, least),
-        judge=judge,
+        profile, num_classes=num_classes, evaluation_samples=samples, best_samples=best, judge=judge,
         classifier_epochs=epochs,
-    )
+    )  # fmt: skip
 
 
 def register(profile: Profile) -> Profile:
