@@ -53,9 +53,9 @@ class TrainingState:
         Args:
             after: the iteration of the row before. `closed` lists the channels that closed since, first to last.
         """
-        rows: list[dict[str, Value]] = []
         if self.rule is None:
-            return rows
+            return []
+        rows: list[dict[str, Value]] = []
         levels = torch.tensor(list(QUANTILES.values()))
         closed_at = self.rule.closed_at if isinstance(self.rule, GradualRule) else {}
         for name, mask in self.rule.masks.items():
@@ -106,7 +106,6 @@ class ProgressBar(Callback):
     """Shows iterations, the time left, images per second, the losses and each mask layer's pruned fraction.
 
     Args:
-        title: what is trained.
         before, after: iterations of the training before or after it, which the bar and the time left also count.
     """
 
@@ -144,12 +143,13 @@ class HistoryLogger(Callback):
     shows how a training speeds up as channels freeze and leave it.
     """
 
+    _history: HistoryWriter
+    _masks: HistoryWriter | None = None
+    _last: tuple[int, float]  # iteration and seconds of the last row
+    _phase: str
+
     def __init__(self, directory: Path, every: int) -> None:
         self.directory, self.every = directory, every
-        self._history: HistoryWriter | None = None
-        self._masks: HistoryWriter | None = None
-        self._last = (0, 0.0)  # iteration and seconds of the last row
-        self._phase = ""
 
     def on_start(self, state: TrainingState) -> None:
         self._last, self._phase = (state.iteration, state.seconds), state.phase
@@ -160,28 +160,20 @@ class HistoryLogger(Callback):
 
     def on_step(self, state: TrainingState) -> None:
         due = state.iteration % self.every == 0 or state.iteration == state.total
-        if due and self._history is not None:
-            self._history.append([self._row(state)])
+        if due:
+            iterations, seconds = state.iteration - self._last[0], state.seconds - self._last[1]
+            row: dict[str, Value] = {name: getattr(state, name) for name in ("iteration", "phase", "seconds")}
+            row["images_per_second"] = iterations * state.images / max(seconds, 1e-9)
+            self._history.append([row | {"pruned": state.pruned(), **state.loss_values()}])
+            self._last = (state.iteration, state.seconds)
         if self._masks is not None and (due or state.phase != self._phase):
             self._masks.append(state.mask_rows((state.iteration - 1) // self.every * self.every))
         self._phase = state.phase
 
     def before_checkpoint(self, state: TrainingState) -> None:
-        for writer in (self._history, self._masks):
-            if writer is not None:
-                writer.sync()
-
-    def _row(self, state: TrainingState) -> dict[str, Value]:
-        iteration, seconds = self._last
-        self._last = (state.iteration, state.seconds)
-        return {
-            "iteration": state.iteration,
-            "phase": state.phase,
-            "seconds": state.seconds,
-            "images_per_second": (state.iteration - iteration) * state.images / max(state.seconds - seconds, 1e-9),
-            "pruned": state.pruned(),
-            **state.loss_values(),
-        }
+        self._history.sync()
+        if self._masks is not None:
+            self._masks.sync()
 
 
 class ProgressFile(Callback):
@@ -189,10 +181,11 @@ class ProgressFile(Callback):
     iteration of the last one (None before the first).
     """
 
+    _written = 0.0
+    _checkpoint: int | None
+
     def __init__(self, directory: Path) -> None:
         self.path = directory / "progress.json"
-        self._written = 0.0
-        self._checkpoint: int | None = None
 
     def on_start(self, state: TrainingState) -> None:
         self._checkpoint = state.iteration or None

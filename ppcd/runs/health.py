@@ -50,11 +50,6 @@ class Standstill(TrainingStopped):
     kind = "standstill"
 
 
-def check_interval(total: int) -> int:
-    """Iterations between two checks of a training."""
-    return min(SELDOM, max(OFTEN, total // CHECKS))
-
-
 def spread(images: Float[Tensor, "*groups n channel height width"]) -> Float[Tensor, ""]:
     """Root mean square distance of pixels from their mean over the n images of a group."""
     return (images - images.mean(-4, keepdim=True)).square().mean().sqrt()
@@ -65,20 +60,16 @@ class HealthCheck(Callback):
 
     What it knows is in the checkpoint, so that a resumed training says what one that was not stopped says.
 
-    Args:
-        trainer: what is watched.
-        title: of the training, for the log.
-
     Raises:
         Standstill: while training, where no further step can change anything.
     """
 
     def __init__(self, trainer: Trainer, title: str) -> None:
         self.trainer, self.title = trainer, title
-        self.every = check_interval(trainer.total)
-        classes, noise = trainer.profile.num_classes, named_generator(trainer.seed, "watch")
-        self.z = torch.randn(min(CLASSES, classes) * SAMPLES, trainer.generator.dim_z, generator=noise)
-        self.y = torch.arange(min(CLASSES, classes)).repeat_interleave(SAMPLES)
+        self.every = min(SELDOM, max(OFTEN, trainer.total // CHECKS))
+        classes, noise = min(CLASSES, trainer.profile.num_classes), named_generator(trainer.seed, "watch")
+        self.z = torch.randn(classes * SAMPLES, trainer.generator.dim_z, generator=noise).to(trainer.device)
+        self.y = torch.arange(classes).repeat_interleave(SAMPLES).to(trainer.device)
         self.real = ROUNDING
 
     @property
@@ -90,7 +81,6 @@ class HealthCheck(Callback):
         data = self.trainer.data
         some = torch.linspace(0, len(data) - 1, min(REAL, len(data))).long()
         self.real = max(ROUNDING, spread(to_float(data.images[some])).item())
-        self.z, self.y = self.z.to(self.trainer.device), self.y.to(self.trainer.device)
         self.trainer.notes.setdefault("warnings", [])
         empty = {"checked": state.iteration, "won": torch.zeros((), dtype=torch.int64), "steps": [],
                  "since": {}, "current": {}, "norms": torch.zeros(0)}  # fmt: skip

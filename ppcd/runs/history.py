@@ -3,7 +3,6 @@
 import csv
 import io
 import itertools
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -43,12 +42,7 @@ class HistoryWriter:
         paths.write_atomic(path, header + "".join(rows))
 
     def append(self, rows: Iterable[Mapping[str, Value]]) -> None:
-        """Add rows; a column that a row lacks, None and NaN are left empty.
-
-        Raises:
-            ValueError: a row has something else than the columns.
-            PpcdError: the disk is full, or the file cannot be written.
-        """
+        """Add rows; a column that a row lacks, None and NaN are left empty."""
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writerows({name: _text(value) for name, value in row.items()} for row in rows)
@@ -87,8 +81,6 @@ def thin_masks(path: Path, limit: int = 300) -> None:
 
 def _text(value: Value) -> str:
     """Six significant digits for floats; True and False as 1 and 0."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value != value:  # NaN
         return ""
-    if isinstance(value, bool):
-        return str(int(value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(int(value) if isinstance(value, bool) else value)

@@ -32,9 +32,6 @@ def separate_processes(count: int = 1) -> Iterator[ProcessPoolExecutor]:
     """Processes that run functions which can be imported: memory and settings of each are its own.
 
     They end with this process however it ends, and at once where the block is left by an exception.
-
-    Raises:
-        PpcdError: one of them died.
     """
     theirs, ours = multiprocessing.Pipe(duplex=False)
     executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _end_with_pipe, (theirs,))
@@ -106,16 +103,16 @@ class Job:
             return False
         status, self.process, self.done = self.process.returncode, None, True
         if status:
-            reason = f"it was ended by signal {-status}" if status < 0 else self._last_line()
-            self.error = f"{reason} (see {self.config.directory / LOG})"
+            log = self.config.directory / LOG
+            lines = log.read_text(errors="replace").strip().splitlines()
+            ours = [line for line in lines if line.startswith("ppcd: ")]  # a launcher adds lines of its own
+            reason = [*lines, *ours][-1].removeprefix("ppcd: ") if lines else "it ended without a word"
+            if not lines and shutil.disk_usage(log.parent).free < ROOM:
+                reason = "the disk is full; what is there is kept: make room, and start again"
+            if status < 0:
+                reason = f"it was ended by signal {-status}"
+            self.error = f"{reason} (see {log})"
         return True
-
-    def _last_line(self) -> str:
-        lines = (self.config.directory / LOG).read_text(errors="replace").strip().splitlines()
-        ours = [line for line in lines if line.startswith("ppcd: ")]  # a launcher adds lines of its own
-        if not lines and shutil.disk_usage(self.config.directory).free < ROOM:
-            return "the disk is full; what is there is kept: make room, and start again"
-        return [*lines, *ours][-1].removeprefix("ppcd: ") if lines else "it ended without a word"
 
 
 def with_teachers(configs: Iterable[RunConfig]) -> list[RunConfig]:
@@ -126,16 +123,7 @@ def with_teachers(configs: Iterable[RunConfig]) -> list[RunConfig]:
 
 
 def count_workers(asked: int | None, device: str, processes: int = 1) -> int:
-    """How many runs side by side: as many as asked for, else so many as fill the cores, and one on GPUs.
-
-    Args:
-        asked: by the user; None leaves it to the machine.
-        device: what they run on.
-        processes: of each of them.
-
-    Raises:
-        PpcdError: fewer than one were asked for.
-    """
+    """How many runs side by side: as many as asked for, else as fill the cores; one at a time on GPUs."""
     if asked is not None and asked < 1:
         raise PpcdError(f"at least one worker is needed; got {asked}")
     if asked is not None or device != "cpu":
@@ -151,12 +139,11 @@ def run_all(
     retrain: bool = False,
     processes: int = 1,
 ) -> list[Run]:
-    """Train what is missing; returns the runs in the given order.
+    """Train what is missing, teachers too; returns the runs in the given order.
 
     Args:
-        configs: runs by names of profile and recipe; missing teachers are trained too.
-        device: of the trainings. On a GPU they go one after the other.
-        workers: how many at a time; None is one a core.
+        configs: runs by names of profile and recipe.
+        workers: how many at a time; None: one a core, or one on a GPU.
         retrain: also those that are complete but came with the repository.
         processes: that train each run together: on GPUs one for each of them.
 
@@ -185,8 +172,7 @@ def run_all(
 
 def _train(jobs: list[Job], device: str, workers: int) -> None:
     by_id = {job.config.id: job for job in jobs}
-    taught_by = [job.config.teacher() for job in jobs]
-    teachers = [by_id.get(teacher.id) if teacher else None for teacher in taught_by]
+    teachers = [by_id.get(teacher.id) if (teacher := job.config.teacher()) else None for job in jobs]
     waiting, running = list(zip(jobs, teachers, strict=True)), list[Job]()
     progress = Progress(sum(job.config.iterations for job in jobs), _iterations_done(jobs))
     say(f"to train: {', '.join(by_id)}")

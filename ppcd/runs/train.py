@@ -40,11 +40,7 @@ HISTORY_ROWS = 250  # rows of history.csv over a whole training
 
 
 def resolve_device(name: str) -> str:
-    """ "auto", "cpu", "cuda" (or one by its number, "cuda:1") or "mps" as a device that is there.
-
-    Raises:
-        PpcdError: unknown, or there is none on this machine.
-    """
+    """ "auto", "cpu", "cuda" (or one by its number, "cuda:1") or "mps" as a device that is there."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = name.partition(":")
@@ -76,7 +72,6 @@ def train_run(
         config: what to train; its teacher is trained first if it is not there.
         device: "auto", "cpu", "cuda" or "mps".
         callbacks: None shows a progress bar. The history is written in any case.
-        together: the processes that train this run together.
 
     Raises:
         PpcdError: with one line, for whatever cannot be done.
@@ -138,16 +133,14 @@ def _adopt(run: Run, data: ImageSet, device: str, together: Processes) -> None:
     """Keep and measure a teacher that was trained elsewhere."""
     if not together.is_main:
         return
-    config, began = run.config, provenance.collect(device)
-    generator = slim(pretrained.load(config.profile))
+    began, generator = provenance.collect(device), slim(pretrained.load(run.config.profile))
     run.write_file("history.csv", ",".join(HISTORY_COLUMNS) + "\n")
     training: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "images_per_second": None, "last": {}}
     _finish(run, data, {"ema": generator}, device, {"provenance": began, "training": training})
 
 
 def _train(run: Run, data: ImageSet, device: str, callbacks: Sequence[Callback] | None, together: Processes) -> None:
-    config = run.config
-    profile, recipe = config.profile, config.recipe
+    config, recipe = run.config, run.config.recipe
     teacher, teacher_record, origin = _load_teacher(config)
     trainer = trainer_class(recipe)(config, data, teacher, device, together, origin=origin)
     trainer.provenance = provenance.collect(device)
@@ -160,9 +153,9 @@ def _train(run: Run, data: ImageSet, device: str, callbacks: Sequence[Callback] 
     shown = [ProgressBar(config.id)] if callbacks is None else list(callbacks)
     history = HistoryLogger(run.directory, every=max(1, trainer.total // HISTORY_ROWS))
     watchers: list[Callback] = [history, ProgressFile(run.directory), *shown, HealthCheck(trainer, config.id)]
-    samples = profile.best_samples
+    samples = config.profile.best_samples
     if samples is not None:
-        score = make_score(data, profile, samples, config.seed, trainer.device)
+        score = make_score(data, config.profile, samples, config.seed, trainer.device)
         watchers.append(Best(trainer, run.directory, score, partial(finish_generator, seed=config.seed), samples))
     if together.is_main:
         run.resume()
@@ -190,14 +183,18 @@ def _train(run: Run, data: ImageSet, device: str, callbacks: Sequence[Callback] 
     names = [*files]
     if recipe.name == TEACHER:
         names += checkpoints.save_last_state(trainer.last_state(), run.directory)
-    training: dict[str, Any] = {
-        "iterations": trainer.total,
-        "seconds": trainer.seconds,
-        "images_per_second": trainer.total * trainer.budget.images / trainer.seconds,
-        "last": trainer.last,
+    record: dict[str, Any] = {
+        "provenance": trainer.provenance,
+        "teacher": teacher_record,
+        "training": {
+            "iterations": trainer.total,
+            "seconds": trainer.seconds,
+            "images_per_second": trainer.total * trainer.budget.images / trainer.seconds,
+            "last": trainer.last,
+        },
+        "masks": masks,
+        "warnings": trainer.notes["warnings"],
     }
-    record = {"provenance": trainer.provenance, "teacher": teacher_record, "training": training, "masks": masks}
-    record["warnings"] = trainer.notes["warnings"]
     if samples is not None:
         record["best"] = trainer.notes.get("best")
         names += [CURVE] if record["best"] is None else [CURVE, BEST]
@@ -243,17 +240,15 @@ def _finish(
 
 def _load_teacher(config: RunConfig) -> tuple[Generator | None, dict[str, Any] | None, checkpoints.LastState | None]:
     """The teacher's generator, what run.json says of it, and what its training ended with where that is needed."""
-    teacher = config.teacher()
+    teacher, origin = config.teacher(), None
     if teacher is None:
         return None, None, None
-    run = Run(teacher)
-    record = run.read()
+    record = Run(teacher).read()
     about = {"id": record["id"], "generator_sha256": record["files"][GENERATOR]}
-    origin = None
     if config.recipe.needs_training_state:
-        origin = checkpoints.load_last_state(run.directory)
+        origin = checkpoints.load_last_state(teacher.directory)
         about |= {name: record["files"][name] for name in checkpoints.LAST_STATE}
-    return checkpoints.load_generator(run.path(GENERATOR)), about, origin
+    return checkpoints.load_generator(teacher.directory / GENERATOR), about, origin
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

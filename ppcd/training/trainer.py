@@ -41,7 +41,6 @@ class Trainer(Step):
     Args:
         config: what to train. Initial weights, data order and noise depend on its seed alone, so recipes of one seed
             are paired.
-        data: the training images.
         teacher: the frozen teacher, for recipes that distil.
         device: where the networks live. Noise and order are drawn on the CPU, the same for every device.
         processes: those that train together; each holds everything and takes its part of every batch.
@@ -50,8 +49,7 @@ class Trainer(Step):
             discriminator; it is copied.
 
     Raises:
-        PpcdError: a recipe that distils without a teacher, or with one of other classes or resolution; one that needs
-            the teacher's discriminator without it; a batch that the processes cannot share.
+        PpcdError: a teacher that is missing or does not fit; a batch that the processes cannot share.
     """
 
     def __init__(
@@ -68,9 +66,7 @@ class Trainer(Step):
         self.data, self.device, self.processes, self.origin = data, torch.device(device), processes, origin
         profile, recipe = self.profile, self.recipe
         if recipe.needs_training_state and origin is None:
-            raise PpcdError(
-                f"recipe {recipe.name!r} needs the weights and the discriminator that its teacher ended with"
-            )
+            raise PpcdError(f"recipe {recipe.name!r} needs the weights and discriminator that its teacher ended with")
         self.forms = forms or config.forms
         self.budget = profile.budget(recipe.teacher_budget)
         self.total, self.pieces = self.budget.iterations, self.budget.accumulations
@@ -128,9 +124,6 @@ class Trainer(Step):
                 average=lambda tensors: self.processes.average((), tensors), checks=False,
             )  # fmt: skip
 
-    def _prepare(self) -> None:
-        """What a compared method adds, after its networks and optimisers are made."""
-
     @property
     def switch_at(self) -> int:
         """Two phases: the iteration at which the second begins, with a smaller network."""
@@ -153,13 +146,11 @@ class Trainer(Step):
 
     def _make_discriminator(self) -> torch.nn.Module | None:
         """The discriminator, or None for a method that trains without."""
-        profile = self.profile
-        if self.recipe.start == "teacher" and self.origin is not None:
+        profile, recipe = self.profile, self.recipe
+        if recipe.start == "teacher" and self.origin is not None:
             return copy.deepcopy(self.origin.discriminator)
-        width = profile.teacher_discriminator_width if self.recipe.teacher_size else profile.discriminator_width
-        return build_discriminator(
-            self.recipe.generator, profile.resolution, profile.num_classes, width, seed=self.seed
-        )  # fmt: skip
+        width = profile.teacher_discriminator_width if recipe.teacher_size else profile.discriminator_width
+        return build_discriminator(recipe.generator, profile.resolution, profile.num_classes, width, seed=self.seed)
 
     @property
     def half_teacher(self) -> bool:
@@ -211,8 +202,7 @@ class Trainer(Step):
 
     def _place(self, network: Network) -> Network:
         """On the device, in the forms of this training."""
-        network.to(self.device)
-        self.forms.apply(network)
+        self.forms.apply(network.to(self.device))
         return network
 
     def _adam(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Adam:
@@ -223,10 +213,7 @@ class Trainer(Step):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """Noise z [batch, dim_z] and labels y [batch], y with the frequencies of the training data.
-
-        They are drawn for all processes and are this one's part.
-        """
+        """This process's part of noise z [batch, dim_z] and labels y [batch], as frequent as in the training data."""
         batch = self.budget.batch_size
         z = torch.randn(batch, self.generator.dim_z, generator=self.noise)
         labels = self.data.labels
@@ -241,8 +228,8 @@ class Trainer(Step):
 
     def step(self) -> dict[str, Tensor]:
         """One iteration (`ppcd.method.step`), and the switch between two phases. Returns the losses, detached."""
-        alone = self.processes.count == 1
-        with shared_batch(None if alone else SharedBatch(self.processes.mean, self.processes.count)):
+        processes = self.processes
+        with shared_batch(SharedBatch(processes.mean, processes.count) if processes.count > 1 else None):
             found = super().step()
         self.iteration += 1
         if self.recipe.two_phase and self.iteration == self.switch_at:
@@ -251,9 +238,7 @@ class Trainer(Step):
 
     def report_masks(self) -> list[dict[str, Any]]:
         """What became of each mask layer: for run.json."""
-        if self.rule is None or self.phase == "distil":
-            return self.mask_report
-        return report(self.rule)
+        return self.mask_report if self.rule is None or self.phase == "distil" else report(self.rule)
 
     def switch(self) -> None:
         """Between two phases. PPCD-GAN*: the pruned channels go, and the slim network learns from the teacher."""
@@ -275,16 +260,17 @@ class Trainer(Step):
         moments |= adam_moments(self.optimizer_d, self.discriminator, "discriminator")
         return LastState(self.generator, self.discriminator, moments)
 
+    # What a compared method adds: its own parts, files for the run's directory (name -> text), state of a checkpoint
+
+    def _prepare(self) -> None: ...
+
     def extra_files(self) -> dict[str, str]:
-        """What a method leaves in the run's directory besides the generator: file name -> text."""
         return {}
 
     def extra_state(self) -> dict[str, Any]:
-        """What a method adds to a checkpoint: tensors and plain values."""
         return {}
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over `extra_state()`; the networks are loaded already."""
+    def load_extra_state(self, state: dict[str, Any]) -> None: ...
 
     @property
     def networks(self) -> dict[str, torch.nn.Module]:
@@ -316,11 +302,7 @@ class Trainer(Step):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`.
-
-        Raises:
-            PpcdError: the state is of another format.
-        """
+        """Go on from `state_dict()`; refuses one of another format."""
         if state.get("format") != CHECKPOINT_FORMAT:
             raise PpcdError(f"a checkpoint of format {state.get('format')!r} is of another version of ppcd")
         self.iteration, self.seconds = state["iteration"], state["seconds"]
