@@ -24,17 +24,12 @@ def select_channels(
 ) -> Generator:
     """The network with only these channels, each with the weights that it had.
 
-    The images change, because channels are taken away that carried something.
-
     Args:
         generator: plain residual blocks (no masks, no transitions); it is not changed.
         channels: indices of the kept channels of the first block's input and of each block's output, which is
             the output of its conv2, of its skip, and the input of what follows: blocks + 1 tensors.
         hidden: indices of the kept channels of each block's conv1.
         for_training: keep the layers under spectral norm, with a scale each, so that training can go on.
-
-    Raises:
-        PpcdError: not a generator of plain residual blocks, or another number of layers.
     """
     config, count = generator.config, len(generator.residual_blocks())
     if config.masked or config.transition or not count:

@@ -135,7 +135,7 @@ class Trainer(Step):
             generator = self.origin.generator
             return generator.make_prunable() if recipe.masked else copy.deepcopy(generator)
         large = recipe.teacher_size
-        width = profile.teacher_width if large else profile.student_width
+        width = self._width(profile.teacher_width if large else profile.student_width)
         hidden = None
         if recipe.narrow and recipe.alpha is not None:
             hidden = pruned_widths(profile.resolution, width, recipe.alpha)
@@ -260,9 +260,13 @@ class Trainer(Step):
         moments |= adam_moments(self.optimizer_d, self.discriminator, "discriminator")
         return LastState(self.generator, self.discriminator, moments)
 
-    # What a compared method adds: its own parts, files for the run's directory (name -> text), state of a checkpoint
+    # What a compared method adds: its own parts, its student's width where SA-GAN has this one, files for the run's
+    # directory (name -> text), state of a checkpoint
 
     def _prepare(self) -> None: ...
+
+    def _width(self, width: int) -> int:
+        return width
 
     def extra_files(self) -> dict[str, str]:
         return {}
