@@ -19,9 +19,6 @@ def alone(path: Path, what: str | None = None) -> Iterator[None]:
     Args:
         path: of the lock; its folder is made where it is missing.
         what: another process may be doing for minutes, so that waiting for it is told. None: it takes moments.
-
-    Raises:
-        PpcdError: the folder cannot be written.
     """
     lock = FileLock(path)
     with paths.writing(path.parent):

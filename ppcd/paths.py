@@ -64,11 +64,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file so that nobody ever sees half of it, not after a power cut either: temporary name, fsync, rename.
-
-    Raises:
-        PpcdError: it cannot be written; an older file of that name is as it was.
-    """
+    """Write a file so that nobody ever sees half of it, not after a power cut either: temporary name, fsync, rename."""
     data = content.encode() if isinstance(content, str) else content
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,8 +26,8 @@ class HistoryWriter:
     """Appends rows to a CSV file.
 
     Args:
-        path: the file; an existing one is replaced unless `resume_after` is given.
-        columns: its columns; the first is the iteration.
+        path: an existing file is replaced unless `resume_after` is given.
+        columns: the first is the iteration.
         resume_after: the iteration of the checkpoint that training resumes from: later rows, and a last line that was
             cut off when the process was killed, are dropped.
     """

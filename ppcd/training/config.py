@@ -115,17 +115,18 @@ class RunConfig:
             return None
         return replace(self, recipe=get_recipe(TEACHER))
 
+    @property
+    def trained_recipes(self) -> list[Recipe]:
+        """Its own and its teacher's, as far as they are trained here."""
+        return [each.recipe for each in (self, self.teacher()) if each is not None and not each.adopted]
+
     def without_effect(self) -> list[str]:
         """Variables of the environment that say nothing of this run, whatever they say of others (`run_config`)."""
         names = [] if takes_images(self.profile) else ["PPCD_DATA"]
         return names if self.pretrained is None or "pretrained" in self.resolved() else [*names, "PPCD_TEACHER"]
 
     def load_data(self) -> data.ImageSet:
-        """The images of this run.
-
-        Raises:
-            PpcdError: there are none, they are no longer those that the run was asked for with, or too few.
-        """
+        """The images of this run."""
         profile = self.profile
         images = data.load_data(
             profile.dataset, profile.resolution,
@@ -155,8 +156,6 @@ def run_config(
     was trained elsewhere, PPCD_PRECISION the precision.
 
     Args:
-        profile, recipe: names, or objects.
-        seed: 0 to `seeds.MOST_SEED`.
         alpha: for a recipe given by name, instead of its default.
         precision: of the training's forward passes, "no" or "bf16"; None: PPCD_PRECISION, or "no".
 
@@ -194,15 +193,10 @@ def run_config(
     return config
 
 
-def _trained(config: RunConfig) -> list[RunConfig]:
-    """The run and its teacher, as far as they are trained here."""
-    return [each for each in (config, config.teacher()) if each is not None and not each.adopted]
-
-
 def _check_sizes(config: RunConfig) -> None:
     """Refuse networks that cannot be built and metrics that cannot measure them."""
     profile, least = config.profile, fewest_samples(config.profile.num_classes)
-    for recipe in [each.recipe for each in _trained(config)]:
+    for recipe in config.trained_recipes:
         width, width_of_d, dim_z = profile.student_width, profile.discriminator_width, profile.dim_z
         if recipe.teacher_size:
             width, width_of_d = profile.teacher_width, profile.teacher_discriminator_width
@@ -236,7 +230,7 @@ def _check_images(config: RunConfig, sizes: Mapping[str, int]) -> None:
             f"with {len(sizes)} classes the metrics need at least {least} images of each; "
             f"{where} has fewer of {some(few)}: {way}"
         )
-    batch = max([profile.budget(each.recipe.teacher_budget).batch_size for each in _trained(config)], default=0)
+    batch = max([profile.budget(each.teacher_budget).batch_size for each in config.trained_recipes], default=0)
     if total < batch:
         raise PpcdError(f"a batch has {batch} images, and {where} only {total}: add some, or take a smaller batch_size")
 
@@ -253,11 +247,7 @@ def _refuse_borrowed(given: Profile | Recipe, known: Profile | Recipe | None) ->
 
 
 def asked_profile(name: str) -> Profile:
-    """The profile that a command or a notebook was asked for.
-
-    Raises:
-        PpcdError: there is none of that name, or PPCD_DATA is set and has no effect on it.
-    """
+    """The profile that a command or a notebook was asked for; refuses one on which PPCD_DATA, if set, has no effect."""
     profile = get_profile(name)
     if not takes_images(profile) and os.environ.get("PPCD_DATA"):
         others = ", ".join(each.name for each in PROFILES.values() if takes_images(each))
@@ -282,13 +272,11 @@ def _plain(config: Profile | Recipe, unused: set[str]) -> dict[str, Any]:
     """A dataclass as a dictionary; integers in float fields become floats, so that 1 and 1.0 hash alike."""
     values: dict[str, Any] = {}
     for field in fields(config):
-        if field.name in UNUSED:
-            continue
         value = None if field.name in unused else getattr(config, field.name)
-        if field.name in OPTIONAL and value is None:
+        if field.name in UNUSED or (field.name in OPTIONAL and value is None):
             continue
-        if isinstance(config, Recipe) and field.name == "baseline" and config.baseline is not None:
-            value = methods.describe(config.baseline)
+        if field.name == "baseline":
+            value = methods.describe(value)
         is_float = float in (field.type, *get_args(field.type))
         values[field.name] = float(value) if is_float and value is not None else value
     return values

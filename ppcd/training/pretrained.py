@@ -19,11 +19,7 @@ from ppcd.training.profiles import Profile
 
 
 def source() -> Path | None:
-    """The file; None where the teacher is trained here.
-
-    Raises:
-        PpcdError: there is no such file.
-    """
+    """The file; None where the teacher is trained here."""
     given = os.environ.get("PPCD_TEACHER")
     if not given:
         return None
@@ -46,11 +42,7 @@ def identity() -> str | None:
 
 
 def load(profile: Profile) -> Generator:
-    """The teacher in the file, in evaluation mode on the CPU.
-
-    Raises:
-        PpcdError: no file was named; it cannot be read, or it is of other classes or another resolution.
-    """
+    """The teacher in the file, in evaluation mode on the CPU."""
     path = source()
     if path is None:
         raise PpcdError("no teacher was named; point PPCD_TEACHER (make: TEACHER=) at its file")

@@ -227,11 +227,7 @@ BUILT_IN = frozenset(PROFILES)
 
 
 def get_profile(name: str) -> Profile:
-    """The profile of that name, one of PROFILES.
-
-    Raises:
-        PpcdError: there is none.
-    """
+    """The profile of that name, one of PROFILES."""
     if name not in PROFILES:
         raise PpcdError(f"unknown profile {name!r}; expected one of: {', '.join(PROFILES)}")
     return PROFILES[name]
@@ -246,9 +242,6 @@ def fitted(profile: Profile, images: Path | str | None = None) -> Profile:
     Args:
         images: the folder; None: the one that PPCD_DATA names, or the data set's own images. Where PPCD_DATA names
             images that are not on this machine, the number of classes stays the profile's.
-
-    Raises:
-        PpcdError: no such folder, or one that cannot serve.
     """
     sizes = class_sizes(profile.dataset, profile.resolution, source=images, images_per_class=profile.images_per_class)
     return profile if sizes is None else with_classes(profile, len(sizes))
@@ -271,11 +264,7 @@ def with_classes(profile: Profile, num_classes: int) -> Profile:
 
 
 def register(profile: Profile) -> Profile:
-    """Make a profile of a user's known by its name in this process, and return it.
-
-    Raises:
-        PpcdError: the name is that of a profile of this project.
-    """
+    """Make a profile of a user's known by its name in this process, and return it."""
     if profile.name in BUILT_IN and profile != PROFILES[profile.name]:
         raise PpcdError(f"{profile.name!r} is a profile of this project; give yours another name")
     PROFILES[profile.name] = profile

@@ -177,11 +177,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def check_alpha(alpha: float) -> float:
-    """Alpha of eq. 3 as a float.
-
-    Raises:
-        PpcdError: it is not a number in (0, 1), or has more than six digits.
-    """
+    """Alpha of eq. 3 as a float; refuses all but numbers in (0, 1) of at most six digits."""
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
         raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {alpha!r}")
     if float(f"{alpha:g}") != alpha:
@@ -194,9 +190,6 @@ def get_recipe(name: str, alpha: float | None = None) -> Recipe:
 
     Args:
         alpha: the same, as a number; ignored by recipes that prune nothing.
-
-    Raises:
-        PpcdError: no such recipe, or alpha is not in (0, 1).
     """
     match = re.fullmatch(r"(.+?)(?:-a([0-9.]+))?", name if isinstance(name, str) else "")
     base = match.group(1) if match else ""
