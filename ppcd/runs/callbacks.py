@@ -22,7 +22,7 @@ from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS, QUANTILES, HistoryW
 
 @dataclass
 class TrainingState:
-    """Where a training stands; the loop changes it, callbacks read it."""
+    """Where a training stands; the loop changes it, callbacks read it. What is not a field waits for the device."""
 
     iteration: int  # steps done
     total: int
@@ -34,7 +34,7 @@ class TrainingState:
     rule: MaskRule | GradualRule | None = None  # of the masks that the last step had
 
     def loss_values(self) -> dict[str, float]:
-        """The losses as numbers; waits for the device once."""
+        """The losses as numbers, asked of the device at once."""
         if not self.losses:
             return {}
         values = [torch.as_tensor(value).detach().float() for value in self.losses.values()]
@@ -43,12 +43,12 @@ class TrainingState:
 
     @property
     def masks(self) -> list[tuple[str, float, bool]]:
-        """(layer, pruned fraction c/n, frozen) of every mask layer, first to last; waits for the device."""
+        """(layer, pruned fraction c/n, frozen) of every mask layer, first to last."""
         masks = self.rule.masks if self.rule else {}
         return [(name, mask.pruned_ratio(), mask.frozen) for name, mask in masks.items()]
 
     def mask_rows(self, after: int = 0) -> list[dict[str, Value]]:
-        """One row of masks.csv per mask layer, with quantiles of its w; waits for the device.
+        """One row of masks.csv per mask layer, with quantiles of its w.
 
         Args:
             after: the iteration of the row before. `closed` lists the channels that closed since, first to last.
@@ -56,28 +56,19 @@ class TrainingState:
         if self.rule is None:
             return []
         rows: list[dict[str, Value]] = []
-        levels = torch.tensor(list(QUANTILES.values()))
+        levels = torch.tensor(QUANTILES)
         closed_at = self.rule.closed_at if isinstance(self.rule, GradualRule) else {}
         for name, mask in self.rule.masks.items():
             ratio = mask.pruned_ratio()
             quantiles = torch.quantile(mask.weight.detach().float().cpu(), levels).tolist()
             closed = [channel for channel, at in closed_at.get(name, {}).items() if after < at <= self.iteration]
-            rows.append(
-                {
-                    "iteration": self.iteration,
-                    "layer": name,
-                    "lambda": self.rule.lambdas[name],
-                    "ratio": ratio,
-                    "kept": mask.channels - round(ratio * mask.channels),
-                    "frozen": mask.frozen,
-                    **dict(zip(QUANTILES, quantiles, strict=True)),
-                    "closed": " ".join(map(str, closed)),
-                }
-            )
+            kept = mask.channels - round(ratio * mask.channels)
+            row = (self.iteration, name, self.rule.lambdas[name], ratio, kept, mask.frozen, *quantiles)
+            rows.append(dict(zip(MASK_COLUMNS, (*row, " ".join(map(str, closed))), strict=True)))
         return rows
 
     def pruned(self) -> float | None:
-        """Pruned channels / channels of all mask layers; None without masks. Waits for the device."""
+        """Pruned channels / channels of all mask layers; None without masks."""
         masks = self.rule.masks.values() if self.rule else ()
         channels = sum(mask.channels for mask in masks)
         return sum(mask.pruned_ratio() * mask.channels for mask in masks) / channels if channels else None
@@ -86,20 +77,11 @@ class TrainingState:
 class Callback:
     """Called by the trainer. `on_end` is called whatever happened: iteration < total means stopped."""
 
-    def on_start(self, state: TrainingState) -> None:
-        """Before the first step; state.iteration > 0 means resumed."""
-
-    def on_step(self, state: TrainingState) -> None:
-        """After every step."""
-
-    def before_checkpoint(self, state: TrainingState) -> None:
-        """Before a checkpoint is written: what belongs to it must be on the disk by then."""
-
-    def on_checkpoint(self, state: TrainingState) -> None:
-        """After a checkpoint was written."""
-
-    def on_end(self, state: TrainingState) -> None:
-        """After the last step, or the one that failed."""
+    def on_start(self, state: TrainingState) -> None: ...  # before the first step; state.iteration > 0 means resumed
+    def on_step(self, state: TrainingState) -> None: ...  # after every step
+    def before_checkpoint(self, state: TrainingState) -> None: ...  # what belongs to it must be on the disk by then
+    def on_checkpoint(self, state: TrainingState) -> None: ...  # after it was written
+    def on_end(self, state: TrainingState) -> None: ...  # after the last step, or the one that failed
 
 
 class ProgressBar(Callback):

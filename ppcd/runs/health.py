@@ -26,7 +26,7 @@ from ppcd.base import TrainingStopped, eval_mode, named_generator
 from ppcd.data.sets import to_float
 from ppcd.progress import say
 from ppcd.runs.callbacks import Callback, TrainingState
-from ppcd.training.trainer import SECOND_PHASES, Trainer
+from ppcd.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,6 @@ class HealthCheck(Callback):
 
     @property
     def memory(self) -> dict[str, Any]:
-        """What is to be remembered until the next check."""
         return self.trainer.notes["watch"]
 
     def on_start(self, state: TrainingState) -> None:
@@ -114,8 +113,7 @@ class HealthCheck(Callback):
     def _discriminator(self, state: TrainingState) -> None:
         if self.trainer.discriminator is None:
             return
-        memory = self.memory
-        window = math.ceil(WON_FOR * state.total / self.every)
+        memory, window = self.memory, math.ceil(WON_FOR * state.total / self.every)
         memory["steps"] = [*memory["steps"], [state.iteration - memory["checked"], int(memory["won"])]][-window:]
         memory["won"] = torch.zeros_like(memory["won"])
         steps, won = (sum(column) for column in zip(*memory["steps"], strict=True))
@@ -133,9 +131,7 @@ class HealthCheck(Callback):
         norms = torch.stack(torch._foreach_norm([weight.detach() for weight in weights]))
         unmoved = torch.equal(norms, memory["norms"].to(norms))
         memory["norms"] = norms
-        changing = any(not mask.frozen for mask in trainer.generator.masks().values())
-        changing |= trainer.recipe.two_phase and trainer.phase not in SECOND_PHASES
-        if self._lasts("standstill", unmoved and not changing, state, STILL_FOR):
+        if self._lasts("standstill", unmoved and not trainer.changing, state, STILL_FOR):
             raise Standstill(
                 f"training stopped at iteration {state.iteration}: since iteration {memory['since']['standstill']} "
                 "no weight has moved, so nothing can change any more (the last checkpoint is kept); train with another "

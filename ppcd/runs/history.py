@@ -17,7 +17,7 @@ MASK_COLUMNS = (
     "iteration", "layer", "lambda", "ratio", "kept", "frozen", "w_min", "w_q25", "w_median", "w_q75", "w_max",
     "closed",
 )  # fmt: skip
-QUANTILES = {"w_min": 0.0, "w_q25": 0.25, "w_median": 0.5, "w_q75": 0.75, "w_max": 1.0}
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of w: w_min to w_max
 
 Value = str | int | float | None
 

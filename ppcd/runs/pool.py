@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -115,13 +115,6 @@ class Job:
         return True
 
 
-def with_teachers(configs: Iterable[RunConfig]) -> list[RunConfig]:
-    """The runs and the teachers that they need, teachers first, each once."""
-    configs = list(configs)
-    teachers = [teacher for config in configs if (teacher := config.teacher()) is not None]
-    return list({config.id: config for config in [*teachers, *configs]}.values())
-
-
 def count_workers(asked: int | None, device: str, processes: int = 1) -> int:
     """How many runs side by side: as many as asked for, else as fill the cores; one at a time on GPUs."""
     if asked is not None and asked < 1:
@@ -157,7 +150,8 @@ def run_all(
         check_share(config.profile.budget(config.recipe.teacher_budget).batch_size, processes)
     workers = count_workers(workers, device, processes)
     jobs = []
-    for config in with_teachers(configs):
+    teachers = [teacher for config in configs if (teacher := config.teacher()) is not None]
+    for config in {config.id: config for config in [*teachers, *configs]}.values():  # teachers first, each once
         run = Run(config)
         complete = run.state == "complete"
         if not complete or (retrain and not run.trained_here):

@@ -29,7 +29,7 @@ from ppcd.records import file_hash
 from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.runs.history import HistoryWriter
 from ppcd.training.profiles import Profile
-from ppcd.training.trainer import SECOND_PHASES, Trainer
+from ppcd.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,8 @@ class Best(Callback):
     def on_step(self, state: TrainingState) -> None:
         if state.iteration not in self.points:
             return
-        trainer, final, rows = self.trainer, self._final(state), list[dict[str, Any]]()
+        trainer, rows = self.trainer, list[dict[str, Any]]()
+        final = state.iteration == state.total or not trainer.changing  # it could be delivered; at the end it is
         for name, average in trainer.averages.items():
             # A copy: as the run would deliver it, or as it is with recomputed batch statistics
             generator = copy.deepcopy(average.generator)
@@ -121,10 +122,3 @@ class Best(Callback):
     def on_checkpoint(self, state: TrainingState) -> None:
         if self.new.is_file():
             self.new.replace(self.path)
-
-    def _final(self, state: TrainingState) -> bool:
-        """Whether the generator is one that the run could deliver; at the end it is what it is."""
-        trainer = self.trainer
-        is_open = any(not mask.frozen for mask in trainer.ema.generator.masks().values())
-        coming = trainer.recipe.two_phase and trainer.phase not in SECOND_PHASES
-        return state.iteration == state.total or not (is_open or coming)

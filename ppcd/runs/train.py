@@ -77,17 +77,15 @@ def train_run(
         PpcdError: with one line, for whatever cannot be done.
         Stopped: Ctrl-C or SIGTERM; called again, it goes on from the last checkpoint.
     """
-    device = resolve_device(device)
-    run = Run(config)
+    device, run, teacher = resolve_device(device), Run(config), config.teacher()
     if together.agree(run.state) == "complete":
         return run
-    teacher_config = config.teacher()
-    if teacher_config is not None and together.agree(Run(teacher_config).state) != "complete":
+    if teacher is not None and together.agree(Run(teacher).state) != "complete":
         if together.is_main:
-            say(f"{config.id} needs its teacher {teacher_config.id} first")
-        first: Sequence[Callback] = [ProgressBar(teacher_config.id, after=config.iterations)]
-        train_run(teacher_config, device=device, callbacks=first if callbacks is None else callbacks, together=together)
-        callbacks = [ProgressBar(config.id, before=teacher_config.iterations)] if callbacks is None else callbacks
+            say(f"{config.id} needs its teacher {teacher.id} first")
+        first: Sequence[Callback] = [ProgressBar(teacher.id, after=config.iterations)]
+        train_run(teacher, device=device, callbacks=first if callbacks is None else callbacks, together=together)
+        callbacks = [ProgressBar(config.id, before=teacher.iterations)] if callbacks is None else callbacks
     with describe_stop(lambda: _stopped(run)):
         data = _load(config, together)
         with run.lock() if together.is_main else nullcontext():
@@ -97,10 +95,10 @@ def train_run(
                 before = torch.get_num_threads()
                 torch.set_num_threads(1)  # results do not depend on the cores, and several runs share a machine
                 try:
-                    if config.adopted:
-                        _adopt(run, data, device, together)
-                    else:
+                    if not config.adopted:
                         _train(run, data, device, callbacks, together)
+                    elif together.is_main:
+                        _adopt(run, data, device)
                 finally:
                     torch.set_num_threads(before)
             together.wait()
@@ -129,10 +127,8 @@ def _stopped(run: Run) -> str:
     return f"run {run.config.id} was stopped at iteration {progress['iteration']} of {progress['total']} ({last})"
 
 
-def _adopt(run: Run, data: ImageSet, device: str, together: Processes) -> None:
+def _adopt(run: Run, data: ImageSet, device: str) -> None:
     """Keep and measure a teacher that was trained elsewhere."""
-    if not together.is_main:
-        return
     began, generator = provenance.collect(device), slim(pretrained.load(run.config.profile))
     run.write_file("history.csv", ",".join(HISTORY_COLUMNS) + "\n")
     training: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "images_per_second": None, "last": {}}
@@ -268,8 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(options: argparse.Namespace) -> None:
     together, device, precision = processes.join(options.device)
-    device = resolve_device(device)
-    asked = options.precision or (precision if precision != "no" else None)
+    device, asked = resolve_device(device), options.precision or (precision if precision != "no" else None)
     config = run_config(asked_profile(options.profile), options.recipe, options.seed, options.alpha, asked)
     if "PPCD_TEACHER" in config.without_effect():
         raise PpcdError(f"PPCD_TEACHER has no effect on recipe {config.recipe.name!r}, which has no teacher; unset it")

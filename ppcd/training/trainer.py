@@ -125,6 +125,12 @@ class Trainer(Step):
             )  # fmt: skip
 
     @property
+    def changing(self) -> bool:
+        """Whether masks are open, or a second phase comes."""
+        coming = self.recipe.two_phase and self.phase not in SECOND_PHASES
+        return coming or any(not mask.frozen for mask in self.generator.masks().values())
+
+    @property
     def switch_at(self) -> int:
         """Two phases: the iteration at which the second begins, with a smaller network."""
         return switch_iteration(self.config, self.total)
@@ -264,17 +270,16 @@ class Trainer(Step):
     # directory (name -> text), state of a checkpoint
 
     def _prepare(self) -> None: ...
-
-    def _width(self, width: int) -> int:
-        return width
-
-    def extra_files(self) -> dict[str, str]:
-        return {}
+    def load_extra_state(self, state: dict[str, Any]) -> None: ...
 
     def extra_state(self) -> dict[str, Any]:
         return {}
 
-    def load_extra_state(self, state: dict[str, Any]) -> None: ...
+    def extra_files(self) -> dict[str, str]:
+        return {}
+
+    def _width(self, width: int) -> int:
+        return width
 
     @property
     def networks(self) -> dict[str, torch.nn.Module]:
