@@ -16,11 +16,7 @@ from ppcd.networks.layers import SelfAttention
 
 @torch.no_grad()
 def select_channels(
-    generator: Generator,
-    channels: Sequence[Tensor],
-    hidden: Sequence[Tensor],
-    *,
-    for_training: bool = False,
+    generator: Generator, channels: Sequence[Tensor], hidden: Sequence[Tensor], *, for_training: bool = False
 ) -> Generator:
     """The network with only these channels, each with the weights that it had.
 

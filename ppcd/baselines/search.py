@@ -155,9 +155,8 @@ def frechet_score(
 ) -> Callable[[Widths], float]:
     """The Fréchet distance of sub-networks of a generator in the profile's backbone, on a small sample.
 
-    The same backbone measures the run, which favours this method: at `mnist` the only other one that needs no download
-    takes some 50 times as long for an image, so that the search would last longer than the training. Every candidate
-    sees the same noise, which is not that of the evaluation. Classes take turns.
+    The same backbone measures the run, which favours this method: at `mnist` the other one would take longer than the
+    training. Every candidate sees the same noise, which is not that of the evaluation.
     """
     from ppcd.metrics.features import get_backbone  # which need the extra `metrics`; other trainings do without
     from ppcd.metrics.fidelity import frechet_distance, reference_statistics

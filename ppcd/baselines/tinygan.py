@@ -184,10 +184,7 @@ class TinyGanTrainer(Trainer):
         return loss_d
 
     def generator_step(self) -> dict[str, Tensor]:
-        """G from the noise that D has just seen. Returns the parts of its loss without their weights, detached.
-
-        `loss_adv` is of every step, though it counts every fifth one only.
-        """
+        """G from the noise that D has just seen. Returns the parts of its loss, of which `loss_adv` rarely counts."""
         self.optimizer_g.zero_grad(set_to_none=True)
         found: dict[str, Tensor] = {}
         for pair in self.pairs:

@@ -112,8 +112,7 @@ class Run:
 
     def describe(self) -> str:
         """What the run will do and how far it is, without doing it."""
-        config = self.config
-        teacher = config.teacher()
+        config, teacher = self.config, self.config.teacher()
         lines = [
             ("run", config.id),
             ("system", f"{config.recipe.title}, seed {config.seed}"),

@@ -9,9 +9,7 @@ A discriminator that has won is no reason to stop: G has a gradient from it stil
 recover. A standstill is: with all gradients exactly 0 Adam moves nothing (its first beta is 0 in every reference
 setting), no mask is open, and no second phase with other losses comes.
 
-Looking changes nothing: samples come from a separate noise generator, in evaluation mode and without gradients. D's
-steps without a loss are counted on the device; numbers are asked of it fifty times a training, and at least every 500
-iterations.
+Looking changes nothing: samples come from a separate noise generator, in evaluation mode and without gradients.
 """
 
 import logging

@@ -57,11 +57,7 @@ def resolve_device(name: str) -> str:
 
 
 def train_run(
-    config: RunConfig,
-    *,
-    device: str = "cpu",
-    callbacks: Sequence[Callback] | None = None,
-    together: Processes = ALONE,
+    config: RunConfig, *, device: str = "cpu", callbacks: Sequence[Callback] | None = None, together: Processes = ALONE
 ) -> Run:
     """Train, slim, evaluate and keep one run. A complete run is returned as it is; a partial one goes on.
 

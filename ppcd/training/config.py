@@ -16,7 +16,6 @@ from ppcd.data import sets as data
 from ppcd.data.folders import some
 from ppcd.metrics.classifier import check_judge
 from ppcd.metrics.sampling import fewest_of_each, fewest_samples
-from ppcd.networks.compute import EXACT, FAST, ComputeOptions
 from ppcd.networks.generators import ARCHITECTURES, GeneratorConfig, check_network
 from ppcd.records import canonical_hash
 from ppcd.seeds import MOST_SEED
@@ -87,11 +86,6 @@ class RunConfig:
         return self.recipe.mask_rule or self.profile.default_mask_rule
 
     @property
-    def forms(self) -> ComputeOptions:
-        """How the training computes."""
-        return FAST if self.profile.fast else EXACT
-
-    @property
     def iterations(self) -> int:
         """Of its training; 0 where nothing is trained."""
         return 0 if self.adopted else self.profile.budget(self.recipe.teacher_budget).iterations
@@ -111,9 +105,7 @@ class RunConfig:
 
     def teacher(self) -> "RunConfig | None":
         """The run whose generator this one distils; None where it needs none."""
-        if not self.recipe.needs_teacher:
-            return None
-        return replace(self, recipe=get_recipe(TEACHER))
+        return replace(self, recipe=get_recipe(TEACHER)) if self.recipe.needs_teacher else None
 
     @property
     def trained_recipes(self) -> list[Recipe]:
@@ -143,11 +135,7 @@ class RunConfig:
 
 
 def run_config(
-    profile: str | Profile,
-    recipe: str | Recipe,
-    seed: int,
-    alpha: float | None = None,
-    precision: str | None = None,
+    profile: str | Profile, recipe: str | Recipe, seed: int, alpha: float | None = None, precision: str | None = None
 ) -> RunConfig:
     """The configuration of a run, every part of it checked: also whether images, networks and metrics fit together.
 

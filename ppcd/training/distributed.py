@@ -28,14 +28,7 @@ Value = TypeVar("Value")
 
 
 class Processes:
-    """This process among those that train together.
-
-    Args:
-        accelerator: accelerate's; None: this process is alone.
-
-    Attributes:
-        index, count: this one's number, from 0, and how many there are.
-    """
+    """This process among those that train together; without accelerate's `Accelerator` it is alone."""
 
     def __init__(self, accelerator: Any = None) -> None:
         self._accelerator = accelerator
@@ -89,7 +82,6 @@ class Processes:
         return broadcast_object_list([value])[0]
 
     def wait(self) -> None:
-        """For all others to come here."""
         if self.count > 1:
             self._accelerator.wait_for_everyone()
 
@@ -109,7 +101,6 @@ class Processes:
             )
 
     def leave(self) -> None:
-        """Say goodbye to the others, when all work is done."""
         if self._accelerator is not None:
             self._accelerator.end_training()
 
@@ -147,11 +138,7 @@ def launcher(count: int, precision: str = "no") -> list[str]:
 
 
 def join(device: str) -> tuple[Processes, str, str]:
-    """Meet the other processes, where `accelerate launch` started this one.
-
-    Returns:
-        the processes, this one's device, and the precision that the launcher was given ("no" without a launcher).
-    """
+    """The processes that `accelerate launch` started with this one, this one's device, and the launcher's precision."""
     if not launched():
         return ALONE, device, "no"
     with needs("distributed"):

@@ -23,8 +23,7 @@ class Budget:
     ema_start: int
 
     @property
-    def images(self) -> int:
-        """Images an iteration."""
+    def images(self) -> int:  # of an iteration
         return self.batch_size * self.accumulations
 
 
@@ -86,12 +85,9 @@ class Profile:
         batch, pieces, start = self.batch_size, self.accumulations, self.ema_start
         if not teacher:
             return Budget(batch, pieces, self.iterations, start)
-        return Budget(
-            self.teacher_batch_size or batch,
-            self.teacher_accumulations or pieces,
-            self.teacher_iterations,
-            start if self.teacher_ema_start is None else self.teacher_ema_start,
-        )
+        start = start if self.teacher_ema_start is None else self.teacher_ema_start
+        batch, pieces = self.teacher_batch_size or batch, self.teacher_accumulations or pieces
+        return Budget(batch, pieces, self.teacher_iterations, start)
 
 
 SMOKE = Profile(

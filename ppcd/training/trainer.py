@@ -1,8 +1,6 @@
 """A training of any recipe: its networks and optimisers, and all the state that its steps change.
 
-What an iteration computes is in `ppcd.method.step`. Teacher and plain SA-GAN train with the adversarial loss alone;
-PPCD-GAN adds L_CD and L_PP (eq. 8) in the same step; the two-step variant first prunes without L_CD, then slims and
-distils.
+What an iteration computes is in `ppcd.method.step`.
 """
 
 import copy
@@ -20,7 +18,7 @@ from ppcd.method.ema import DECLARED, Ema, make_averages
 from ppcd.method.slim import slim
 from ppcd.method.step import Objective, Step
 from ppcd.method.teacher import Teacher
-from ppcd.networks.compute import ComputeOptions, has_bf16
+from ppcd.networks.compute import EXACT, FAST, ComputeOptions, has_bf16
 from ppcd.networks.discriminators import Discriminator, build_discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 from ppcd.networks.io import LastState, adam_moments, load_adam_moments
@@ -44,7 +42,7 @@ class Trainer(Step):
         teacher: the frozen teacher, for recipes that distil.
         device: where the networks live. Noise and order are drawn on the CPU, the same for every device.
         processes: those that train together; each holds everything and takes its part of every batch.
-        forms: how all of it computes; None: as the configuration says.
+        forms: how all of it computes; None: as the profile says.
         origin: what the teacher's training ended with, for recipes that start from it or are guided by its
             discriminator; it is copied.
 
@@ -67,7 +65,7 @@ class Trainer(Step):
         profile, recipe = self.profile, self.recipe
         if recipe.needs_training_state and origin is None:
             raise PpcdError(f"recipe {recipe.name!r} needs the weights and discriminator that its teacher ended with")
-        self.forms = forms or config.forms
+        self.forms = forms or (FAST if profile.fast else EXACT)
         self.budget = profile.budget(recipe.teacher_budget)
         self.total, self.pieces = self.budget.iterations, self.budget.accumulations
         check_share(self.budget.batch_size, processes.count)
