@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class Run:
             return None
         return found if isinstance(found, dict) else None
 
-    def finish(self, record: dict[str, Any], extra: tuple[str, ...] = ()) -> dict[str, Any]:
+    def finish(self, record: dict[str, Any], extra: Sequence[str] = ()) -> dict[str, Any]:
         """Complete the run: write run.json, last and atomically, over files that are there already.
 
         Args:

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -190,24 +190,19 @@ def _train(run: Run, data: ImageSet, device: str, callbacks: Sequence[Callback] 
     if samples is not None:
         record["best"] = trainer.notes.get("best")
         names += [CURVE] if record["best"] is None else [CURVE, BEST]
-    _finish(run, data, {"ema": averaged, "raw": raw}, device, record, tuple(names))
+    _finish(run, data, {"ema": averaged, "raw": raw}, device, record, names)
 
 
 def _finish(
-    run: Run,
-    data: ImageSet,
-    generators: Mapping[str, Generator],
-    device: str,
-    record: Mapping[str, Any],
-    extra: tuple[str, ...] = (),
+    run: Run, data: ImageSet, made: dict[str, Generator], device: str, record: dict[str, Any], extra: Sequence[str] = ()
 ) -> None:
     """Keep the first of these generators, measure all of them, and complete the run."""
     profile, seed = run.config.profile, run.config.seed
-    kept = next(iter(generators.values())).to(device)
+    kept = next(iter(made.values())).to(device)
     checkpoints.save_generator(kept, run.path(GENERATOR))
     run.write_file("samples.png", sample_grid(kept, seed, device))
     scores, protocol = {}, {}
-    for name, generator in generators.items():
+    for name, generator in made.items():
         result = evaluate(
             generator, data, backbone=profile.backbone, samples=profile.evaluation_samples, seed=seed,
             classifier_epochs=profile.classifier_epochs, device=device, judge=profile.judge,

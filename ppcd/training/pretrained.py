@@ -5,7 +5,6 @@ keys as safetensors). The paper took the one that BigGAN's authors released. It 
 nothing is trained, its scores are measured, and the students learn from it.
 """
 
-import hashlib
 import os
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from ppcd.base import PpcdError
 from ppcd.networks.biggan_pytorch import load_biggan_pytorch
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import describes_itself, load_generator
+from ppcd.records import file_hash
 from ppcd.training.profiles import Profile
 
 
@@ -66,5 +66,4 @@ def read(path: Path, profile: Profile) -> Generator:
 
 @cache
 def _digest(path: Path, size: int, changed: int) -> str:  # size and time: a file that changed is read again
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_hash(path)
