@@ -63,8 +63,8 @@ class TrainingState:
             quantiles = torch.quantile(mask.weight.detach().float().cpu(), levels).tolist()
             closed = [channel for channel, at in closed_at.get(name, {}).items() if after < at <= self.iteration]
             kept = mask.channels - round(ratio * mask.channels)
-            row = (self.iteration, name, self.rule.lambdas[name], ratio, kept, mask.frozen, *quantiles)
-            rows.append(dict(zip(MASK_COLUMNS, (*row, " ".join(map(str, closed))), strict=True)))
+            row: list[Value] = [self.iteration, name, self.rule.lambdas[name], ratio, kept, mask.frozen, *quantiles]
+            rows.append(dict(zip(MASK_COLUMNS, [*row, " ".join(map(str, closed))], strict=True)))
         return rows
 
     def pruned(self) -> float | None:
