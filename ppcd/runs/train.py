@@ -43,16 +43,14 @@ def resolve_device(name: str) -> str:
     """ "auto", "cpu", "cuda" (or one by its number, "cuda:1") or "mps" as a device that is there."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = name.partition(":")
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    numbered = kind in ("cpu", "cuda") and re.fullmatch("[0-9]+", number)  # accelerate numbers CPUs as well
-    if kind not in there or (name != kind and not numbered):
+    if not re.fullmatch("(cpu|cuda)(:[0-9]+)?|mps", name):  # accelerate numbers CPUs as well
         raise PpcdError(f"unknown device {name!r}; expected auto, cpu, cuda or mps")
-    if not there[kind]:
-        raise PpcdError(f"device {name!r} was asked for, but torch sees none on this machine; take cpu or auto")
-    if kind == "cuda" and numbered and int(number) >= torch.cuda.device_count():
-        last = torch.cuda.device_count() - 1
-        raise PpcdError(f"device {name!r} was asked for, but the last one on this machine is cuda:{last}; take that")
+    kind, _, number = name.partition(":")
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = cuda if kind == "cuda" else int(torch.backends.mps.is_available())
+    if kind != "cpu" and int(number or 0) >= there:
+        sees = f"{there or 'none'} on this machine"
+        raise PpcdError(f"device {name!r} was asked for, but torch sees {sees}; take cpu or auto")
     return name
 
 
