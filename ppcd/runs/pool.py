@@ -166,7 +166,8 @@ def run_all(
 
 def _train(jobs: list[Job], device: str, workers: int) -> None:
     by_id = {job.config.id: job for job in jobs}
-    teachers = [by_id.get(teacher.id) if (teacher := job.config.teacher()) else None for job in jobs]
+    taught_by = [job.config.teacher() for job in jobs]
+    teachers = [by_id.get(teacher.id) if teacher else None for teacher in taught_by]
     waiting, running = list(zip(jobs, teachers, strict=True)), list[Job]()
     progress = Progress(sum(job.config.iterations for job in jobs), _iterations_done(jobs))
     say(f"to train: {', '.join(by_id)}")

@@ -260,7 +260,7 @@ def _plain(config: Profile | Recipe, unused: set[str]) -> dict[str, Any]:
     """A dataclass as a dictionary; integers in float fields become floats, so that 1 and 1.0 hash alike."""
     values: dict[str, Any] = {}
     for field in fields(config):
-        value = None if field.name in unused else getattr(config, field.name)
+        value: Any = None if field.name in unused else getattr(config, field.name)
         if field.name in UNUSED or (field.name in OPTIONAL and value is None):
             continue
         if field.name == "baseline":

@@ -133,7 +133,9 @@ def parse(values: dict[str, Any] | None) -> Baseline | None:
     if values is None:
         return None
     kinds = {method.kind: method for method in (L1Pruning, OutputDistillation, TinyGan, DistillNas)}
-    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
     kind = settings.pop("kind", None)
     if kind not in kinds:
         raise TypeError(f"unknown method {kind!r}")
