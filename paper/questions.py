@@ -114,7 +114,7 @@ LEAKAGE = {name for each in QUESTIONS if each.score == "leakage" for name in (ea
 def recipes(profile: str, questions: Iterable[Question] = QUESTIONS) -> list[tuple[str, str]]:
     """Profile and recipe of every run that the questions compare, each once; nothing for profiles without questions.
 
-    Teachers are not among them: students bring theirs with them (`ppcd.runs.pool.with_teachers`).
+    Teachers are not among them: students bring theirs with them (`ppcd.runs.pool.run_all`).
     """
     if profile not in PROFILES_OF_EVIDENCE:
         return []

@@ -7,11 +7,7 @@ from ppcd.commands import OF_RUNS, dispatch
 COMMANDS = {
     "train": ("ppcd.runs.train", "one run, from nothing to its directory", OF_RUNS),
     "evaluate": ("ppcd.runs.evaluate", "the scores of a generator", ("DATA",)),
-    "prepare": (
-        "ppcd.data.prepare",
-        "a folder of images decoded once, for data sets that do not fit into memory",
-        ("DATA",),
-    ),
+    "prepare": ("ppcd.data.prepare", "a folder of images decoded once, for one larger than memory", ("DATA",)),
     "export": ("ppcd.runs.export", "a generator as an ONNX file", ()),
 }
 

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 class PpcdError(Exception):
     """A mistake in what was asked for: one line that says what was wrong and what to do.
 
-    Command lines print it without a stack trace and exit with status 2; in a notebook it is shown
-    as one line as well (IPython calls `_render_traceback_`).
+    Command lines print it without a stack trace and exit with status 2; notebooks show it as one line.
     """
 
-    def _render_traceback_(self) -> list[str]:
+    def _render_traceback_(self) -> list[str]:  # of IPython
         return [f"ppcd: {self}"]
 
 
@@ -32,11 +31,7 @@ class TrainingStopped(PpcdError):
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Around the imports of an extra's packages: one line where such a package is missing.
-
-    Raises:
-        MissingPackage: with the command that installs it.
-    """
+    """Around the imports of an extra's packages: where one is missing, a line with the command that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -46,22 +41,18 @@ def needs(extra: str) -> Iterator[None]:
 
 
 def seeded(seed: int) -> torch.Generator:
-    """A random generator of its own, on the CPU.
-
-    Every random number of the package comes from a generator that is made here. None comes from a global stream, so
-    that a global seed changes nothing.
-    """
+    """A separate random generator, on the CPU; no random number of the package comes from a global stream."""
     return torch.Generator().manual_seed(seed)
 
 
 def named_generator(seed: int, name: str) -> torch.Generator:
-    """A random generator of its own for each seed and purpose: seeded with sha256("seed/name")."""
+    """A separate random generator for each seed and purpose: seeded with sha256("seed/name")."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return seeded(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def full(x: Tensor) -> Tensor:
-    """At least in single precision: what autocast has made half as long, and all else as it is."""
+    """Half-precision tensors cast up to float32; other types as they are."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

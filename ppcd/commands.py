@@ -42,10 +42,8 @@ def dispatch(package: str, commands: Mapping[str, tuple[str, str, Sequence[str]]
     """The command line of a package: `python -m PACKAGE COMMAND ...`; the exit status.
 
     Args:
-        package: its name.
         commands: of each command, the module whose `main(arguments)` it is, what it does, and which of OF_RUNS it
             uses; commands that do not say what they do are started by others and are not listed.
-        arguments: as given, the command first.
     """
     started_by_us = take_over()  # by a command or a notebook whose environment was looked at
     name, *rest = arguments or ["--help"]

@@ -24,8 +24,7 @@ def run_command(command: Callable[[], None], stopped: str) -> int:
     141 where whoever read its output (`head`) has gone.
 
     Args:
-        command: the work.
-        stopped: what to say after an interrupt, behind what was stopped: how to go on.
+        stopped: how to go on after an interrupt.
     """
     with stoppable():
         try:

@@ -7,12 +7,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ppcd import paths
-from ppcd.base import PpcdError
 from ppcd.progress import say
 
 
 @contextmanager
-def alone(path: Path, what: str | None = None, wait: bool = True) -> Iterator[None]:
+def alone(path: Path, what: str | None = None) -> Iterator[None]:
     """Within this context no other process is within that of the same lock.
 
     The system takes the lock from a process that ends, however it ends.
@@ -20,21 +19,15 @@ def alone(path: Path, what: str | None = None, wait: bool = True) -> Iterator[No
     Args:
         path: of the lock; its folder is made where it is missing.
         what: another process may be doing for minutes, so that waiting for it is told. None: it takes moments.
-        wait: for another process.
-
-    Raises:
-        PpcdError: another process has the lock, and `wait` is False; or the folder cannot be written.
     """
-    lock, other = FileLock(path), f"another process {what or 'is at work'}"
+    lock = FileLock(path)
     with paths.writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            if not wait:
-                raise PpcdError(f"{other}; wait for it or stop it") from None
             if what is not None:
-                say(f"{other}; waiting for it")
+                say(f"another process {what}; waiting for it")
             lock.acquire()
     try:
         yield

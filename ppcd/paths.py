@@ -24,27 +24,24 @@ def expanded(given: Path | str) -> Path:
     return Path(os.path.expanduser(given))
 
 
-def _root(variable: str, default: str) -> Path:
-    value = os.environ.get(variable)
-    return expanded(value).resolve() if value else repository() / default
+def _root(name: str) -> Path:
+    value = os.environ.get(f"PPCD_{name}")
+    return expanded(value).resolve() if value else repository() / ROOTS[name]
 
 
 def results(profile: str) -> Path:
-    """`results/<profile>`; the environment variable PPCD_RESULTS moves `results`."""
-    return _root("PPCD_RESULTS", ROOTS["RESULTS"]) / profile
+    """`results/<profile>`."""
+    return _root("RESULTS") / profile
 
 
 def figures(profile: str) -> Path:
-    """`figures/<profile>`; the environment variable PPCD_FIGURES moves `figures`."""
-    return _root("PPCD_FIGURES", ROOTS["FIGURES"]) / profile
+    """`figures/<profile>`."""
+    return _root("FIGURES") / profile
 
 
 def cache() -> Path:
-    """What can be made again at any time: downloads, prepared data, classifiers, reference statistics.
-
-    The environment variable PPCD_CACHE moves it.
-    """
-    return _root("PPCD_CACHE", ROOTS["CACHE"])
+    """What can be made again at any time: downloads, prepared data, classifiers, reference statistics."""
+    return _root("CACHE")
 
 
 @contextmanager
@@ -58,9 +55,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        roots = {name: _root(f"PPCD_{name}", default) for name, default in ROOTS.items()}
-        variable = next((name for name, root in roots.items() if path.is_relative_to(root)), None)
-        elsewhere = f", or point PPCD_{variable} at another folder" if variable else ""
+        root = next((name for name in ROOTS if path.is_relative_to(_root(name))), None)
+        elsewhere = f", or point PPCD_{root} at another folder" if root else ""
         advice = "make room" if error.errno in FULL else "make it writable"
         raise PpcdError(
             f"{path} cannot be written ({reason}); what is there is kept: {advice}{elsewhere}, and start again"
@@ -68,11 +64,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file so that nobody ever sees half of it, not behind a power cut either: temporary name, fsync, rename.
-
-    Raises:
-        PpcdError: it cannot be written; an older file of that name is as it was.
-    """
+    """Write a file so that nobody ever sees half of it, not after a power cut either: temporary name, fsync, rename."""
     data = content.encode() if isinstance(content, str) else content
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,13 +79,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk, where its file system can: renames stay in their order."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
+    with suppress(OSError):  # the folder's names too, where its file system can: renames stay in their order
+        handle = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

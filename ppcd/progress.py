@@ -31,11 +31,8 @@ def _in_notebook() -> bool:
 class Progress:
     """A bar in a terminal or a notebook, every second; in a log file a line every 30 seconds.
 
-    It is text in notebooks too: tqdm's widget would be missing in the HTML of an executed notebook.
-
-    Args:
-        total: how much there is to do.
-        done: how much of it was done before; the time left is estimated without it.
+    It is text in notebooks too: tqdm's widget would be missing in the HTML of an executed notebook. The time left is
+    estimated without what was done before.
     """
 
     def __init__(self, total: int, done: int = 0) -> None:
@@ -45,7 +42,6 @@ class Progress:
         self.shown = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time to show the progress again."""
         return time.monotonic() - self.shown >= (1 if self.live else 30)
 
     def show(self, done: int, description: str, details: str) -> None:
@@ -58,5 +54,4 @@ class Progress:
             print(self.bar, file=stream(), flush=True)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
         self.bar.close()

@@ -19,14 +19,11 @@ NOT_BROUGHT = (
 
 
 def write_record(directory: Path, record: dict[str, Any], files: Iterable[str]) -> dict[str, Any]:
-    """Write run.json atomically over files that are there already.
+    """Write run.json atomically over files that are there already, and return what was written.
 
     Args:
         record: what the run says of itself, without `schema`, `files` and `sha256`, which are added here.
         files: names of the run's files, whose SHA-256 is recorded.
-
-    Returns:
-        what was written: plain values, numbers that are not finite as None.
     """
     hashes = {name: file_hash(directory / name) for name in files}
     whole: dict[str, Any] = {"schema": SCHEMA, **_plain(record), "files": hashes}

@@ -10,11 +10,7 @@ MOST_SEED = 2**32 - 1  # what numpy, and so torch-fidelity, takes
 
 
 def parse_seeds(text: str) -> list[int]:
-    """How many seeds, or which: "3" is 0, 1, 2; "0 1 2" and "0,1,2" are those; "7," is 7 alone, "0" is 0.
-
-    Raises:
-        PpcdError: not that, or none.
-    """
+    """How many seeds, or which: "3" is 0, 1, 2; "0 1 2" and "0,1,2" are those; "7," is 7 alone, "0" is 0."""
     parts = [part for part in re.split(r"[,\s]+", text.strip()) if part]
     if not parts or not all(re.fullmatch("[0-9]+", part) for part in parts) or len(set(parts)) != len(parts):
         raise PpcdError(

@@ -22,28 +22,19 @@ TIED = "PPCD_TIED"  # in the environment of a child process whose standard input
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM, and what it stopped; in a notebook one line (IPython calls `_render_traceback_`).
-
-    Args:
-        what: what was stopped and how far it was; "" where that is not known yet.
-        number: of the signal.
-    """
+    """Ctrl-C or SIGTERM, and what it stopped and how far that was ("" where that is not known yet)."""
 
     def __init__(self, what: str = "", number: int = signal.SIGINT) -> None:
         super().__init__(what)
         self.what, self.number = what, number
 
-    def _render_traceback_(self) -> list[str]:
+    def _render_traceback_(self) -> list[str]:  # of IPython: one line in a notebook
         return [f"ppcd: {self.what or 'stopped'}; run the cell again to go on"]
 
 
 @contextmanager
 def describe_stop(what: Callable[[], str]) -> Iterator[None]:
-    """Have an interrupt of the work inside say what was stopped; the innermost description counts.
-
-    Raises:
-        Stopped: for a KeyboardInterrupt.
-    """
+    """Have an interrupt of the work inside say what was stopped, as `Stopped`; the innermost description counts."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -81,10 +72,6 @@ def start_process(command: Sequence[str], **options: Any) -> "subprocess.Popen[A
 
     A process killed by SIGKILL cannot end its children, so each child reads a pipe that nothing is written to, and
     ends itself when the other end is gone. So do the processes that a launcher starts in turn.
-
-    Args:
-        command: what to run.
-        options: of `subprocess.Popen`, except `stdin`.
     """
     environment = {**options.pop("env", os.environ), TIED: "1"}
     return subprocess.Popen(command, stdin=_lifeline(os.getpid()), env=environment, **options)
@@ -123,10 +110,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 def take_over() -> bool:
     """Called by a command line before its slow imports: from now on Ctrl-C and SIGTERM end it with one line.
 
-    From now on a process that `start_process` started ends with its parent.
-
-    Returns:
-        Whether it is such a process.
+    A process that `start_process` started ends with its parent from now on, and True is returned.
     """
     if threading.current_thread() is not threading.main_thread():
         return False

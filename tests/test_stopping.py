@@ -16,9 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from reference import refused
 
 from ppcd import paths, stopping
-from ppcd.base import PpcdError
 from ppcd.errors import run_command
-from ppcd.locks import alone
 from ppcd.runs.directory import Run
 from ppcd.runs.history import HistoryWriter
 from ppcd.stopping import end_processes
@@ -199,19 +197,6 @@ def test_a_history_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------ folders that processes share
-
-
-def test_a_lock_says_what_another_process_does(tmp_path: Path) -> None:
-    lock = tmp_path / "new" / ".lock"
-    with alone(lock):
-        line = "^another process fills the store; wait for it or stop it$"
-        with pytest.raises(PpcdError, match=line), alone(lock, "fills the store", wait=False):
-            pass
-    with alone(lock, wait=False):
-        pass
-    (tmp_path / "file").write_text("")
-    with refused("file/new cannot be written"), alone(tmp_path / "file" / "new" / ".lock"):
-        pass
 
 
 def test_a_run_is_not_taken_for_one_that_came_with_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:

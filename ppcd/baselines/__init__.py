@@ -7,14 +7,8 @@ from ppcd.baselines.tinygan import TinyGanTrainer
 from ppcd.training.recipes import Recipe
 from ppcd.training.trainer import Trainer
 
-TRAINERS: dict[str, type[Trainer]] = {
-    "l1": L1Trainer,
-    "output": OutputTrainer,
-    "tinygan": TinyGanTrainer,
-    "nas": NasTrainer,
-}
+TRAINERS = {"l1": L1Trainer, "output": OutputTrainer, "tinygan": TinyGanTrainer, "nas": NasTrainer}
 
 
 def trainer_class(recipe: Recipe) -> type[Trainer]:
-    """The class that trains a recipe."""
     return Trainer if recipe.baseline is None else TRAINERS[recipe.baseline.kind]

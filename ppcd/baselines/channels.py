@@ -16,15 +16,9 @@ from ppcd.networks.layers import SelfAttention
 
 @torch.no_grad()
 def select_channels(
-    generator: Generator,
-    channels: Sequence[Tensor],
-    hidden: Sequence[Tensor],
-    *,
-    for_training: bool = False,
+    generator: Generator, channels: Sequence[Tensor], hidden: Sequence[Tensor], *, for_training: bool = False
 ) -> Generator:
     """The network with only these channels, each with the weights that it had.
-
-    The images change, because channels are taken away that carried something.
 
     Args:
         generator: plain residual blocks (no masks, no transitions); it is not changed.
@@ -32,9 +26,6 @@ def select_channels(
             the output of its conv2, of its skip, and the input of what follows: blocks + 1 tensors.
         hidden: indices of the kept channels of each block's conv1.
         for_training: keep the layers under spectral norm, with a scale each, so that training can go on.
-
-    Raises:
-        PpcdError: not a generator of plain residual blocks, or another number of layers.
     """
     config, count = generator.config, len(generator.residual_blocks())
     if config.masked or config.transition or not count:

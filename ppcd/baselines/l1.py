@@ -29,16 +29,7 @@ def most_important(norms: Tensor, alpha: float) -> Tensor:
 
 
 def prune_filters(generator: Generator, alpha: float, *, for_training: bool = False) -> Generator:
-    """The network without the filters of the smallest l1 norm, alpha of each convolution in the residual blocks.
-
-    Args:
-        generator: plain residual blocks, trained; it is not changed.
-        alpha: the part of each layer that goes, in (0, 1); at least one filter stays.
-        for_training: as `ppcd.method.slim.slim`.
-
-    Raises:
-        PpcdError: not a generator of plain residual blocks.
-    """
+    """The network without the filters of the smallest l1 norm, alpha of each convolution in the residual blocks."""
     blocks = generator.residual_blocks()
     into = torch.arange(blocks[0].conv1.in_channels) if blocks else torch.arange(0)
     outputs = [most_important(l1_norms(block.conv_sc), alpha) for block in blocks]

@@ -34,8 +34,6 @@ from ppcd.networks.initialisation import initialise
 from ppcd.training.methods import DistillNas
 from ppcd.training.trainer import Trainer
 
-FINETUNE = "finetune"
-
 
 class NasTrainer(Trainer):
     """The trainer of Distill + NAS.
@@ -44,9 +42,6 @@ class NasTrainer(Trainer):
         macs: the sub-network's budget.
         remappings: from the student's features to the teacher's; G's optimiser trains them.
         search: the sub-networks that were scored, as rows; empty before the switch.
-
-    Raises:
-        PpcdError: no sub-network meets the budget; no teacher, or one that does not fit.
     """
 
     remappings: Remappings
@@ -100,27 +95,21 @@ class NasTrainer(Trainer):
         return loss, {"loss_adv": adversarial, "loss_pixel": recon, "loss_feature": distance}
 
     def switch(self) -> None:
-        """Search on the averaged weights; the sub-network found goes on from the weights as they are.
-
-        (As the two-step PPCD-GAN* does: the discriminator knows them.)
-        """
+        """Search on the averaged weights; the sub-network goes on from the weights as they are, which D knows."""
         config = self.generator.config
         score = frechet_score(self.ema.generator, self.data, self.profile, self.method, self.seed)
         candidates = search(config, self.method, self.macs, score, named_generator(self.seed, "search"))
         widths, self.search = self.processes.agree((ranking(candidates)[0].widths, rows(candidates, self.macs)))
         self.mask_report = _report(full_widths(config), widths)
-        self._second_phase(extract(self.generator, widths, for_training=True), FINETUNE)
+        self._second_phase(extract(self.generator, widths, for_training=True), "finetune")
 
     def _second_phase(self, generator: Generator, phase: str) -> None:
         self.remappings = self._place(self.remappings.sliced(_outputs(generator)))
         super()._second_phase(generator, phase)
 
     def extra_state(self) -> dict[str, Any]:
-        return {
-            "remappings": self.remappings.state_dict(),
-            "choices": self.choices.get_state(),
-            "search": self.search,
-        }
+        state = {"remappings": self.remappings.state_dict(), "choices": self.choices.get_state()}
+        return state | {"search": self.search}
 
     def extra_files(self) -> dict[str, str]:
         """`search.csv`: every sub-network that was scored, its MACs and Fréchet distance, and which was chosen."""
@@ -139,15 +128,13 @@ class NasTrainer(Trainer):
 
 
 def _outputs(generator: Generator) -> list[int]:
-    """Channels of each block's output."""
     return [block.conv_sc.out_channels for block in generator.residual_blocks()]
 
 
 def _report(whole: Widths, kept: Widths) -> list[dict[str, Any]]:
     """Kept channels per layer, as `Trainer.report_masks` has them."""
-    layers = ["linear"]
-    for block in range(len(whole) // 2):
-        layers += [f"blocks.{block}.conv1", f"blocks.{block}.conv2"]
+    blocks = range(len(whole) // 2)
+    layers = ["linear", *(f"blocks.{block}.{conv}" for block in blocks for conv in ("conv1", "conv2"))]
     nothing = {"frozen_at": None, "forced": 0, "rescued": 0}
     return [
         {"layer": layer, "channels": before, "kept": after, **nothing}

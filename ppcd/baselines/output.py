@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ppcd.method.teacher import Teacher
-from ppcd.networks.generators import Generator, build_generator
 from ppcd.training.methods import OutputDistillation
 from ppcd.training.trainer import Trainer
 
@@ -30,12 +29,8 @@ class OutputTrainer(Trainer):
     def method(self) -> OutputDistillation:
         return cast(OutputDistillation, self.recipe.baseline)
 
-    def _make_generator(self) -> Generator:
-        profile = self.profile
-        return build_generator(
-            self.recipe.generator, profile.resolution, profile.num_classes,
-            student_width(profile.student_width, self.method.width), dim_z=profile.dim_z, seed=self.seed,
-        )  # fmt: skip
+    def _width(self, width: int) -> int:
+        return student_width(width, self.method.width)
 
     def _make_discriminator(self) -> None:
         return None

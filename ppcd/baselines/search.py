@@ -37,18 +37,14 @@ class Candidate:
 
 
 def macs_budget(config: GeneratorConfig, alpha: float) -> int:
-    """MACs of PPCD-GAN of the same width at alpha: of its slim network, as the masks' rule leaves it."""
+    """MACs of the slim network that PPCD-GAN of the same width has at alpha."""
     hidden = pruned_widths(config.resolution, config.width, alpha)
     slim = replace(config, masked=False, transition=True, hidden=hidden, spectral_norm=False)
     return complexity(Generator(slim)).macs
 
 
 def check_budget(config: GeneratorConfig, settings: DistillNas, budget: int) -> None:
-    """One line where no sub-network can meet the budget.
-
-    Raises:
-        PpcdError: none can; the line says how many MACs the smallest has.
-    """
+    """Refuse a budget that no sub-network can meet."""
     smallest = count_macs(config, tuple(options[0] for options in search_space(config, settings.fractions)))
     if smallest > budget:
         raise PpcdError(
@@ -67,13 +63,10 @@ def search(
     """All sub-networks that were scored, in that order. A space no larger than their number is searched whole.
 
     Args:
+        budget: in MACs, which some sub-network meets (`check_budget`).
         score: the Fréchet distance of a sub-network; called once for each.
         generator: of all random choices.
-
-    Raises:
-        PpcdError: no sub-network meets the budget.
     """
-    check_budget(config, settings, budget)
     space = search_space(config, settings.fractions)
     found: dict[Widths, Candidate] = {}
 
@@ -93,8 +86,7 @@ def search(
     for generation in range(1, settings.generations):
         breeder.parents = [each.widths for each in ranking(list(found.values()))[:parents]]
         children = breeder.several(mutated, breeder.mutated)
-        children += breeder.several(settings.population - mutated, breeder.crossed, children)
-        evaluate(generation, children)
+        evaluate(generation, breeder.several(settings.population - mutated, breeder.crossed, children))
     return list(found.values())
 
 
@@ -103,29 +95,25 @@ def ranking(candidates: Sequence[Candidate]) -> list[Candidate]:
     return sorted(candidates, key=lambda each: (each.distance, each.macs, each.widths))
 
 
+@dataclass
 class _Breeder:
     """Draws sub-networks within the budget, new ones as long as there are some to be had."""
 
-    def __init__(
-        self,
-        config: GeneratorConfig,
-        space: Sequence[Widths],
-        budget: int,
-        mutation: float,
-        generator: torch.Generator,
-        known: dict[Widths, Candidate],
-    ) -> None:
-        self.config, self.space, self.budget, self.mutation = config, space, budget, mutation
-        self.generator, self.known = generator, known
-        self.parents: list[Widths] = []
+    config: GeneratorConfig
+    space: Sequence[Widths]
+    budget: int
+    mutation: float
+    generator: torch.Generator
+    known: dict[Widths, Candidate]
+    parents: Sequence[Widths] = ()
 
-    def several(self, count: int, draw: Callable[[], Widths], beside: Sequence[Widths] = ()) -> list[Widths]:
-        """So many children; where no new one comes of `draw`, a random one."""
-        children: list[Widths] = []
+    def several(self, count: int, draw: Callable[[], Widths], others: Sequence[Widths] = ()) -> list[Widths]:
+        """So many children, after these others; where no new one comes of `draw`, a random one."""
+        children = list(others)
         for _ in range(count):
             for attempt in range(ATTEMPTS):
                 child = self._within(draw if attempt < ATTEMPTS // 2 else self.random)
-                if child not in self.known and child not in children and child not in beside:
+                if child not in self.known and child not in children:
                     break
             children.append(child)
         return children
@@ -167,9 +155,8 @@ def frechet_score(
 ) -> Callable[[Widths], float]:
     """The Fréchet distance of sub-networks of a generator in the profile's backbone, on a small sample.
 
-    The same backbone measures the run, which favours this method: at `mnist` the only other one that needs no download
-    takes some 50 times as long for an image, so that the search would last longer than the training. Every candidate
-    sees the same noise, which is not that of the evaluation. Classes take turns.
+    The same backbone measures the run, which favours this method: at `mnist` the other one would take longer than the
+    training. Every candidate sees the same noise, which is not that of the evaluation.
     """
     from ppcd.metrics.features import get_backbone  # which need the extra `metrics`; other trainings do without
     from ppcd.metrics.fidelity import frechet_distance, reference_statistics
@@ -193,7 +180,7 @@ def frechet_score(
 
 
 def rows(candidates: Sequence[Candidate], budget: int) -> list[dict[str, Any]]:
-    """The search as plain values, for a run's record: one row for each sub-network, in the order of scoring."""
+    """The search as plain values: one row for each sub-network, in the order of scoring."""
     chosen = ranking(candidates)[0]
     return [
         {

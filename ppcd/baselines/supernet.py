@@ -111,15 +111,11 @@ def make_supernet(generator: Generator) -> Supernet:
 
 @torch.no_grad()
 def extract(generator: Generator, widths: Widths, *, for_training: bool = False) -> Generator:
-    """A sub-network as a separate generator, the same function at evaluation.
+    """A sub-network as a separate generator in evaluation mode, the same function.
 
     Args:
-        generator: the whole network; it is not changed.
         for_training: keep the layers under spectral norm, with a scale each that makes up for the smaller
             sigma of the slice, so that training can go on; else the norm is worked into the weights.
-
-    Returns:
-        A generator in evaluation mode, on the device of the given one.
     """
     parameter = next(generator.parameters())
     result = Generator(sub_config(generator.config, widths, spectral_norm=for_training))
@@ -153,7 +149,6 @@ class Remappings(nn.Module):
             self.layers = nn.ModuleList(nn.Conv2d(c_s, c_t, 1) for c_s, c_t in zip(student, teacher, strict=True))
 
     def convolutions(self) -> list[nn.Conv2d]:
-        """`layers`, by their type."""
         return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
 
     def distance(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
@@ -168,8 +163,6 @@ class Remappings(nn.Module):
     def sliced(self, student: Sequence[int]) -> "Remappings":
         """Those for a sub-network of these channels: a copy, also where they are the same."""
         result = Remappings(student, [layer.out_channels for layer in self.convolutions()])
-        for source, target in zip(self.convolutions(), result.convolutions(), strict=True):
-            target.weight.copy_(leading(source.weight, target.weight.shape))
-            if source.bias is not None and target.bias is not None:
-                target.bias.copy_(source.bias)
+        for source, target in zip(self.parameters(), result.parameters(), strict=True):
+            target.copy_(leading(source, target.shape))
         return result.to(next(self.parameters()).device)

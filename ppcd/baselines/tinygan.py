@@ -19,9 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ppcd.base import PpcdError, full, named_generator
+from ppcd.baselines.output import student_width
 from ppcd.method import losses
 from ppcd.method.teacher import Teacher
-from ppcd.networks.generators import BASE, CHANNELS, Generator, build_generator
+from ppcd.networks.generators import BASE, CHANNELS
 from ppcd.networks.initialisation import initialise
 from ppcd.networks.layers import Conditional, SNEmbedding, SNLinear, SpectralNorm
 from ppcd.training.methods import TinyGan
@@ -47,9 +48,6 @@ class FeatureDiscriminator(Conditional):
 
     At 128 px five layers of width to 16 times width channels; at 64 px four and at 32 px three, so that the last map
     is 4x4. Everything is under spectral norm.
-
-    Raises:
-        PpcdError: unknown resolution, or a number that is not positive.
     """
 
     takes = ("discriminator", "images")
@@ -73,12 +71,10 @@ class FeatureDiscriminator(Conditional):
 
     def features(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
         """The output of each layer after its leaky ReLU, first to last."""
-        found = []
-        h = images
+        found = [images]
         for layer in self.layers:
-            h = F.leaky_relu(layer(h), SLOPE)
-            found.append(h)
-        return found
+            found.append(F.leaky_relu(layer(found[-1]), SLOPE))
+        return found[1:]
 
     def score(self, last: Float[Tensor, "batch channel 4 4"], y: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """The scores of images from their last features: high for real."""
@@ -93,11 +89,7 @@ class FeatureDiscriminator(Conditional):
 
 
 def feature_distance(wanted: Sequence[Tensor], found: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """sum_k w_k mean |D_k(teacher's) - D_k(student's)| over the layers; a shallow D takes the last weights.
-
-    Raises:
-        PpcdError: lists of different lengths, or more layers than weights.
-    """
+    """sum_k w_k mean |D_k(teacher's) - D_k(student's)| over the layers; a shallow D takes the last weights."""
     if len(wanted) != len(found) or not 0 < len(found) <= len(weights):
         raise PpcdError(f"{len(wanted)} and {len(found)} features and {len(weights)} weights do not fit together")
     terms = zip(weights[-len(found) :], wanted, found, strict=True)
@@ -152,15 +144,7 @@ class TinyGanTrainer(Trainer):
                 mine.weight.data.copy_(taught.weight)
 
     def _width(self, width: int) -> int:
-        """Tiny-GAN's width where SA-GAN has this one."""
-        return max(1, round(width * self.method.width))
-
-    def _make_generator(self) -> Generator:
-        profile = self.profile
-        return build_generator(
-            "tinygan", profile.resolution, profile.num_classes, self._width(profile.student_width),
-            dim_z=profile.dim_z, seed=self.seed,
-        )  # fmt: skip
+        return student_width(width, self.method.width)
 
     def _make_discriminator(self) -> FeatureDiscriminator:
         profile = self.profile
@@ -200,10 +184,7 @@ class TinyGanTrainer(Trainer):
         return loss_d
 
     def generator_step(self) -> dict[str, Tensor]:
-        """G from the noise that D has just seen. Returns the parts of its loss without their weights, detached.
-
-        `loss_adv` is of every step, though it counts every fifth one only.
-        """
+        """G from the noise that D has just seen. Returns the parts of its loss, of which `loss_adv` rarely counts."""
         self.optimizer_g.zero_grad(set_to_none=True)
         found: dict[str, Tensor] = {}
         for pair in self.pairs:

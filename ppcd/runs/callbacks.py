@@ -22,7 +22,7 @@ from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS, QUANTILES, HistoryW
 
 @dataclass
 class TrainingState:
-    """Where a training stands; the loop changes it, callbacks read it."""
+    """Where a training stands; the loop changes it, callbacks read it. What is not a field waits for the device."""
 
     iteration: int  # steps done
     total: int
@@ -34,7 +34,7 @@ class TrainingState:
     rule: MaskRule | GradualRule | None = None  # of the masks that the last step had
 
     def loss_values(self) -> dict[str, float]:
-        """The losses as numbers; waits for the device once."""
+        """The losses as numbers, asked of the device at once."""
         if not self.losses:
             return {}
         values = [torch.as_tensor(value).detach().float() for value in self.losses.values()]
@@ -43,41 +43,32 @@ class TrainingState:
 
     @property
     def masks(self) -> list[tuple[str, float, bool]]:
-        """(layer, pruned fraction c/n, frozen) of every mask layer, first to last; waits for the device."""
+        """(layer, pruned fraction c/n, frozen) of every mask layer, first to last."""
         masks = self.rule.masks if self.rule else {}
         return [(name, mask.pruned_ratio(), mask.frozen) for name, mask in masks.items()]
 
     def mask_rows(self, after: int = 0) -> list[dict[str, Value]]:
-        """One row of masks.csv per mask layer, with quantiles of its w; waits for the device.
+        """One row of masks.csv per mask layer, with quantiles of its w.
 
         Args:
             after: the iteration of the row before. `closed` lists the channels that closed since, first to last.
         """
-        rows: list[dict[str, Value]] = []
         if self.rule is None:
-            return rows
-        levels = torch.tensor(list(QUANTILES.values()))
+            return []
+        rows: list[dict[str, Value]] = []
+        levels = torch.tensor(QUANTILES)
         closed_at = self.rule.closed_at if isinstance(self.rule, GradualRule) else {}
         for name, mask in self.rule.masks.items():
             ratio = mask.pruned_ratio()
             quantiles = torch.quantile(mask.weight.detach().float().cpu(), levels).tolist()
             closed = [channel for channel, at in closed_at.get(name, {}).items() if after < at <= self.iteration]
-            rows.append(
-                {
-                    "iteration": self.iteration,
-                    "layer": name,
-                    "lambda": self.rule.lambdas[name],
-                    "ratio": ratio,
-                    "kept": mask.channels - round(ratio * mask.channels),
-                    "frozen": mask.frozen,
-                    **dict(zip(QUANTILES, quantiles, strict=True)),
-                    "closed": " ".join(map(str, closed)),
-                }
-            )
+            kept = mask.channels - round(ratio * mask.channels)
+            row: list[Value] = [self.iteration, name, self.rule.lambdas[name], ratio, kept, mask.frozen, *quantiles]
+            rows.append(dict(zip(MASK_COLUMNS, [*row, " ".join(map(str, closed))], strict=True)))
         return rows
 
     def pruned(self) -> float | None:
-        """Pruned channels / channels of all mask layers; None without masks. Waits for the device."""
+        """Pruned channels / channels of all mask layers; None without masks."""
         masks = self.rule.masks.values() if self.rule else ()
         channels = sum(mask.channels for mask in masks)
         return sum(mask.pruned_ratio() * mask.channels for mask in masks) / channels if channels else None
@@ -86,27 +77,17 @@ class TrainingState:
 class Callback:
     """Called by the trainer. `on_end` is called whatever happened: iteration < total means stopped."""
 
-    def on_start(self, state: TrainingState) -> None:
-        """Before the first step; state.iteration > 0 means resumed."""
-
-    def on_step(self, state: TrainingState) -> None:
-        """After every step."""
-
-    def before_checkpoint(self, state: TrainingState) -> None:
-        """Before a checkpoint is written: what belongs to it must be on the disk by then."""
-
-    def on_checkpoint(self, state: TrainingState) -> None:
-        """After a checkpoint was written."""
-
-    def on_end(self, state: TrainingState) -> None:
-        """After the last step, or the one that failed."""
+    def on_start(self, state: TrainingState) -> None: ...  # before the first step; state.iteration > 0 means resumed
+    def on_step(self, state: TrainingState) -> None: ...  # after every step
+    def before_checkpoint(self, state: TrainingState) -> None: ...  # what belongs to it must be on the disk by then
+    def on_checkpoint(self, state: TrainingState) -> None: ...  # after it was written
+    def on_end(self, state: TrainingState) -> None: ...  # after the last step, or the one that failed
 
 
 class ProgressBar(Callback):
     """Shows iterations, the time left, images per second, the losses and each mask layer's pruned fraction.
 
     Args:
-        title: what is trained.
         before, after: iterations of the training before or after it, which the bar and the time left also count.
     """
 
@@ -144,12 +125,13 @@ class HistoryLogger(Callback):
     shows how a training speeds up as channels freeze and leave it.
     """
 
+    _history: HistoryWriter
+    _masks: HistoryWriter | None = None
+    _last: tuple[int, float]  # iteration and seconds of the last row
+    _phase: str
+
     def __init__(self, directory: Path, every: int) -> None:
         self.directory, self.every = directory, every
-        self._history: HistoryWriter | None = None
-        self._masks: HistoryWriter | None = None
-        self._last = (0, 0.0)  # iteration and seconds of the last row
-        self._phase = ""
 
     def on_start(self, state: TrainingState) -> None:
         self._last, self._phase = (state.iteration, state.seconds), state.phase
@@ -160,28 +142,20 @@ class HistoryLogger(Callback):
 
     def on_step(self, state: TrainingState) -> None:
         due = state.iteration % self.every == 0 or state.iteration == state.total
-        if due and self._history is not None:
-            self._history.append([self._row(state)])
+        if due:
+            iterations, seconds = state.iteration - self._last[0], state.seconds - self._last[1]
+            row: dict[str, Value] = {name: getattr(state, name) for name in ("iteration", "phase", "seconds")}
+            row["images_per_second"] = iterations * state.images / max(seconds, 1e-9)
+            self._history.append([row | {"pruned": state.pruned(), **state.loss_values()}])
+            self._last = (state.iteration, state.seconds)
         if self._masks is not None and (due or state.phase != self._phase):
             self._masks.append(state.mask_rows((state.iteration - 1) // self.every * self.every))
         self._phase = state.phase
 
     def before_checkpoint(self, state: TrainingState) -> None:
-        for writer in (self._history, self._masks):
-            if writer is not None:
-                writer.sync()
-
-    def _row(self, state: TrainingState) -> dict[str, Value]:
-        iteration, seconds = self._last
-        self._last = (state.iteration, state.seconds)
-        return {
-            "iteration": state.iteration,
-            "phase": state.phase,
-            "seconds": state.seconds,
-            "images_per_second": (state.iteration - iteration) * state.images / max(state.seconds - seconds, 1e-9),
-            "pruned": state.pruned(),
-            **state.loss_values(),
-        }
+        self._history.sync()
+        if self._masks is not None:
+            self._masks.sync()
 
 
 class ProgressFile(Callback):
@@ -189,10 +163,11 @@ class ProgressFile(Callback):
     iteration of the last one (None before the first).
     """
 
+    _written = 0.0
+    _checkpoint: int | None
+
     def __init__(self, directory: Path) -> None:
         self.path = directory / "progress.json"
-        self._written = 0.0
-        self._checkpoint: int | None = None
 
     def on_start(self, state: TrainingState) -> None:
         self._checkpoint = state.iteration or None

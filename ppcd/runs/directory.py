@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -47,27 +47,16 @@ class Run:
         return self.path(".local").is_file()
 
     def read(self) -> dict[str, Any]:
-        """run.json, checked.
-
-        Raises:
-            PpcdError: the run is not complete, or run.json or a file of the run is not what was written.
-        """
+        """run.json, checked (`ppcd.records.read_run`)."""
         return read_run(self.directory)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other processes out of the directory; look at `state` again once inside.
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other processes out of the directory; look at `state` again once inside."""
+        return alone(self.directory / ".lock", f"is working on run {self.config.id}")
 
-        Raises:
-            PpcdError: the directory cannot be written.
-        """
-        with alone(self.directory / ".lock", f"is working on run {self.config.id}"):
-            yield
-
-    def write_file(self, name: str, content: bytes | str) -> Path:
+    def write_file(self, name: str, content: bytes | str) -> None:
         """Write a file of the run atomically."""
         paths.write_atomic(self.path(name), content)
-        return self.path(name)
 
     def progress(self) -> dict[str, Any] | None:
         """progress.json of a run that is being trained or was interrupted, None where there is none that is whole."""
@@ -77,16 +66,12 @@ class Run:
             return None
         return found if isinstance(found, dict) else None
 
-    def finish(self, record: dict[str, Any], extra: tuple[str, ...] = ()) -> dict[str, Any]:
+    def finish(self, record: dict[str, Any], extra: Sequence[str] = ()) -> dict[str, Any]:
         """Complete the run: write run.json, last and atomically, over files that are there already.
 
         Args:
             record: the parts named in RECORD, and any of WATCHED; numbers that are not finite become null.
             extra: names of files besides those that every run has.
-
-        Raises:
-            ValueError: another set of parts, or data of another identity than the configuration's.
-            PpcdError: a file of the run is missing.
         """
         if set(record) - set(WATCHED) != set(RECORD):
             raise ValueError(f"a record has exactly {', '.join(RECORD)}; got {', '.join(record)}")
@@ -104,12 +89,7 @@ class Run:
         return written
 
     def stop(self, iteration: int, kind: str, text: str, warnings: list[dict[str, Any]]) -> None:
-        """Write a run.json that says why the training ended before its end; the run can go on all the same.
-
-        Args:
-            iteration, kind, text: where it ended and why.
-            warnings: of the training before.
-        """
+        """Write a run.json that says where and why the training ended before its end; it can go on all the same."""
         found = {"iteration": iteration, "kind": kind, "text": text}
         write_record(self.directory, self._identification("stopped") | {"warnings": [*warnings, found]}, ())
 
@@ -133,15 +113,12 @@ class Run:
 
     def describe(self) -> str:
         """What the run will do and how far it is, without doing it."""
-        config = self.config
-        teacher, directory = config.teacher(), config.directory
-        if directory.is_relative_to(paths.repository()):
-            directory = directory.relative_to(paths.repository())
+        config, teacher = self.config, self.config.teacher()
         lines = [
             ("run", config.id),
             ("system", f"{config.recipe.title}, seed {config.seed}"),
             ("profile", f"{config.profile.name}: {config.profile.purpose}"),
-            ("directory", str(directory)),
+            ("directory", str(config.directory)),
             ("state", _state(config)),
             ("teacher", f"{teacher.id}: {_state(teacher)}" if teacher else "none needed"),
             ("hash", config.hash),

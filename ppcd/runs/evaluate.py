@@ -42,30 +42,24 @@ def _command(options: argparse.Namespace) -> None:
     if options.profile is None and named.record is None:
         known = ", ".join(PROFILES)
         raise PpcdError(f"{options.generator} does not say to which profile it belongs; add --profile, one of: {known}")
-    own = named.record or {"profile": options.profile, "seed": 0, "data": None}
+    own = named.record or {"profile": options.profile, "seed": 0, "data": {"identity": None}}
+    trained, data = own["data"]["identity"], None
     profile = asked_profile(options.profile or own["profile"])
     real = None if options.statistics is None else read_statistics(options.statistics)
     if real is None:
         profile = fitted(profile)
-    generator = pretrained.read(named.path, profile)
-    samples = profile.evaluation_samples if options.samples is None else options.samples
-    seed = own["seed"] if options.seed is None else options.seed
-    generator.to(device)
-    data = None
+    generator = pretrained.read(named.path, profile).to(device)
+    how: dict[str, Any] = {
+        "backbone": profile.backbone,
+        "samples": profile.evaluation_samples if options.samples is None else options.samples,
+        "seed": own["seed"] if options.seed is None else options.seed,
+        "device": device,
+    }
     if real is not None:
-        found = evaluate_against(generator, real, backbone=profile.backbone, samples=samples, seed=seed, device=device)
+        found = evaluate_against(generator, real, **how)
     else:
-        data = images_or_reference(profile, own["data"] and own["data"]["identity"])
-        found = evaluate(
-            generator,
-            data,
-            backbone=profile.backbone,
-            samples=samples,
-            seed=seed,
-            classifier_epochs=profile.classifier_epochs,
-            device=device,
-            judge=profile.judge,
-        )
+        data = images_or_reference(profile, trained)
+        found = evaluate(generator, data, classifier_epochs=profile.classifier_epochs, judge=profile.judge, **how)
     print(json.dumps(found, indent=1) if options.json else _table(found))
     if isinstance(data, Reference):
         print(
@@ -73,7 +67,7 @@ def _command(options: argparse.Namespace) -> None:
             "precision and recall need the images themselves: point PPCD_DATA at their folder",
             file=sys.stderr,
         )
-    trained, against = own["data"] and own["data"]["identity"], found["protocol"]["reference"]
+    against = found["protocol"]["reference"]
     if trained and without_count(trained) != without_count(against):
         print(f"trained on {trained} (profile {own['profile']}), scored against {against}", file=sys.stderr)
 
@@ -83,9 +77,6 @@ def images_or_reference(profile: Profile, identity: str | None = None) -> ImageS
 
     Args:
         identity: of the images that are meant where PPCD_DATA names none; None: any of the profile's data set.
-
-    Raises:
-        PpcdError: neither is to be had.
     """
     if not at_hand(profile.dataset, profile.resolution):
         meant = named_images(profile.dataset) or identity

@@ -1,5 +1,6 @@
 """A generator as an ONNX file: `python -m ppcd export mnist/ppcd out.onnx --check`."""
 
+import argparse
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -30,36 +31,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "at its full size, or (network, (z, y)) where attributes such as dim_z do not tell its inputs. Its code is run",
     )
     options = parser.parse_args(arguments)
-    return run_command(
-        lambda: _command(options.generator, options.onnx, options.check, options.network),
-        "the same command starts again",
-    )
+    return run_command(lambda: _command(options), "the same command starts again")
 
 
-def _command(name: str, target: Path, check: bool, network: str | None) -> None:
-    path, inputs = find_generator(name).path, None
+def _command(options: argparse.Namespace) -> None:
+    path, target, inputs = find_generator(options.generator).path, options.onnx, None
     generator: nn.Module
-    if network is None:
+    if options.network is None:
         generator = load_generator(path)
     else:
-        generator, inputs = _build(network)
+        generator, inputs = _build(options.network)
         try:
             generator = load_slim(generator, load_file(path))
         except (SafetensorError, OSError) as error:
             raise PpcdError(f"{path} is not a readable safetensors file ({error})") from None
     export_onnx(generator, target, inputs)
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, opset {OPSET}")
-    if check:
+    if options.check:
         largest = check_onnx(generator, target, inputs=inputs)
         print(f"largest difference from torch in onnxruntime {largest:.1e}, at batch {', '.join(map(str, BATCHES))}")
 
 
 def _build(name: str) -> tuple[nn.Module, Sequence[Any] | None]:
-    """The network that somebody's function builds, and its inputs.
-
-    Raises:
-        PpcdError: there is no such function, it fails, or it returns something else.
-    """
+    """The network that somebody's function builds, and its inputs."""
     module, _, function = name.partition(":")
     if not function:
         raise PpcdError(f"--network takes MODULE:FUNCTION, for example my_gan:build; got {name}")

@@ -9,9 +9,7 @@ A discriminator that has won is no reason to stop: G has a gradient from it stil
 recover. A standstill is: with all gradients exactly 0 Adam moves nothing (its first beta is 0 in every reference
 setting), no mask is open, and no second phase with other losses comes.
 
-Looking changes nothing: samples come from a separate noise generator, in evaluation mode and without gradients. D's
-steps without a loss are counted on the device; numbers are asked of it fifty times a training, and at least every 500
-iterations.
+Looking changes nothing: samples come from a separate noise generator, in evaluation mode and without gradients.
 """
 
 import logging
@@ -26,7 +24,7 @@ from ppcd.base import TrainingStopped, eval_mode, named_generator
 from ppcd.data.sets import to_float
 from ppcd.progress import say
 from ppcd.runs.callbacks import Callback, TrainingState
-from ppcd.training.trainer import SECOND_PHASES, Trainer
+from ppcd.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +48,6 @@ class Standstill(TrainingStopped):
     kind = "standstill"
 
 
-def check_interval(total: int) -> int:
-    """Iterations between two checks of a training."""
-    return min(SELDOM, max(OFTEN, total // CHECKS))
-
-
 def spread(images: Float[Tensor, "*groups n channel height width"]) -> Float[Tensor, ""]:
     """Root mean square distance of pixels from their mean over the n images of a group."""
     return (images - images.mean(-4, keepdim=True)).square().mean().sqrt()
@@ -65,32 +58,26 @@ class HealthCheck(Callback):
 
     What it knows is in the checkpoint, so that a resumed training says what one that was not stopped says.
 
-    Args:
-        trainer: what is watched.
-        title: of the training, for the log.
-
     Raises:
         Standstill: while training, where no further step can change anything.
     """
 
     def __init__(self, trainer: Trainer, title: str) -> None:
         self.trainer, self.title = trainer, title
-        self.every = check_interval(trainer.total)
-        classes, noise = trainer.profile.num_classes, named_generator(trainer.seed, "watch")
-        self.z = torch.randn(min(CLASSES, classes) * SAMPLES, trainer.generator.dim_z, generator=noise)
-        self.y = torch.arange(min(CLASSES, classes)).repeat_interleave(SAMPLES)
+        self.every = min(SELDOM, max(OFTEN, trainer.total // CHECKS))
+        classes, noise = min(CLASSES, trainer.profile.num_classes), named_generator(trainer.seed, "watch")
+        self.z = torch.randn(classes * SAMPLES, trainer.generator.dim_z, generator=noise).to(trainer.device)
+        self.y = torch.arange(classes).repeat_interleave(SAMPLES).to(trainer.device)
         self.real = ROUNDING
 
     @property
     def memory(self) -> dict[str, Any]:
-        """What is to be remembered until the next check."""
         return self.trainer.notes["watch"]
 
     def on_start(self, state: TrainingState) -> None:
         data = self.trainer.data
         some = torch.linspace(0, len(data) - 1, min(REAL, len(data))).long()
         self.real = max(ROUNDING, spread(to_float(data.images[some])).item())
-        self.z, self.y = self.z.to(self.trainer.device), self.y.to(self.trainer.device)
         self.trainer.notes.setdefault("warnings", [])
         empty = {"checked": state.iteration, "won": torch.zeros((), dtype=torch.int64), "steps": [],
                  "since": {}, "current": {}, "norms": torch.zeros(0)}  # fmt: skip
@@ -124,8 +111,7 @@ class HealthCheck(Callback):
     def _discriminator(self, state: TrainingState) -> None:
         if self.trainer.discriminator is None:
             return
-        memory = self.memory
-        window = math.ceil(WON_FOR * state.total / self.every)
+        memory, window = self.memory, math.ceil(WON_FOR * state.total / self.every)
         memory["steps"] = [*memory["steps"], [state.iteration - memory["checked"], int(memory["won"])]][-window:]
         memory["won"] = torch.zeros_like(memory["won"])
         steps, won = (sum(column) for column in zip(*memory["steps"], strict=True))
@@ -143,9 +129,7 @@ class HealthCheck(Callback):
         norms = torch.stack(torch._foreach_norm([weight.detach() for weight in weights]))
         unmoved = torch.equal(norms, memory["norms"].to(norms))
         memory["norms"] = norms
-        changing = any(not mask.frozen for mask in trainer.generator.masks().values())
-        changing |= trainer.recipe.two_phase and trainer.phase not in SECOND_PHASES
-        if self._lasts("standstill", unmoved and not changing, state, STILL_FOR):
+        if self._lasts("standstill", unmoved and not trainer.changing, state, STILL_FOR):
             raise Standstill(
                 f"training stopped at iteration {state.iteration}: since iteration {memory['since']['standstill']} "
                 "no weight has moved, so nothing can change any more (the last checkpoint is kept); train with another "

@@ -3,7 +3,6 @@
 import csv
 import io
 import itertools
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ MASK_COLUMNS = (
     "iteration", "layer", "lambda", "ratio", "kept", "frozen", "w_min", "w_q25", "w_median", "w_q75", "w_max",
     "closed",
 )  # fmt: skip
-QUANTILES = {"w_min": 0.0, "w_q25": 0.25, "w_median": 0.5, "w_q75": 0.75, "w_max": 1.0}
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of w: w_min to w_max
 
 Value = str | int | float | None
 
@@ -27,8 +26,8 @@ class HistoryWriter:
     """Appends rows to a CSV file.
 
     Args:
-        path: the file; an existing one is replaced unless `resume_after` is given.
-        columns: its columns; the first is the iteration.
+        path: an existing file is replaced unless `resume_after` is given.
+        columns: the first is the iteration.
         resume_after: the iteration of the checkpoint that training resumes from: later rows, and a last line that was
             cut off when the process was killed, are dropped.
     """
@@ -43,12 +42,7 @@ class HistoryWriter:
         paths.write_atomic(path, header + "".join(rows))
 
     def append(self, rows: Iterable[Mapping[str, Value]]) -> None:
-        """Add rows; a column that a row lacks, None and NaN are left empty.
-
-        Raises:
-            ValueError: a row has something else than the columns.
-            PpcdError: the disk is full, or the file cannot be written.
-        """
+        """Add rows; a column that a row lacks, None and NaN are left empty."""
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writerows({name: _text(value) for name, value in row.items()} for row in rows)
@@ -87,8 +81,6 @@ def thin_masks(path: Path, limit: int = 300) -> None:
 
 def _text(value: Value) -> str:
     """Six significant digits for floats; True and False as 1 and 0."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value != value:  # NaN
         return ""
-    if isinstance(value, bool):
-        return str(int(value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(int(value) if isinstance(value, bool) else value)

@@ -24,7 +24,6 @@ class NonFiniteLoss(TrainingStopped):
 
 
 def save_checkpoint(trainer: Trainer, path: Path) -> None:
-    """Write the trainer's state, atomically."""
     buffer = io.BytesIO()
     torch.save(trainer.state_dict(), buffer)
     write_atomic(path, buffer.getvalue())
@@ -42,9 +41,7 @@ def fit(
     Of several processes the first one saves and shows; all of them read the checkpoint.
 
     Args:
-        trainer: what to train.
         checkpoint: file to resume from and to save to.
-        callbacks: what watches.
         checkpoint_every: seconds between two checkpoints.
         stop_at: stop (with a checkpoint) after this iteration.
 
@@ -62,10 +59,9 @@ def fit(
         except PpcdError as error:
             raise PpcdError(f"{checkpoint}: {error}; delete it to start the run anew") from None
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            said = str(error).splitlines()[0] if str(error) else ""
+            said = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise PpcdError(
-                f"{checkpoint} is not a checkpoint of this run ({type(error).__name__}: {said}); "
-                "delete it to start the run anew"
+                f"{checkpoint} is not a checkpoint of this run ({said}); delete it to start the run anew"
             ) from None
     theirs = processes.agree(trainer.iteration)
     if trainer.iteration != theirs:
@@ -75,8 +71,7 @@ def fit(
         )
     end = trainer.total if stop_at is None else min(stop_at, trainer.total)
     state = TrainingState(trainer.iteration, trainer.total, trainer.phase, trainer.seconds)
-    state.images = trainer.budget.images
-    state.rule = trainer.rule if trainer.phase != "distil" else None
+    state.images, state.rule = trainer.budget.images, trainer.rule if trainer.phase != "distil" else None
     began, before = time.perf_counter(), trainer.seconds
     first, saved = trainer.iteration, began
     for watcher in watchers:

@@ -9,11 +9,7 @@ OPTIONS = ((-3, 2**30), (-1, 2**31 - 1), (-2, 2**26))  # M_MMAP_THRESHOLD, M_TRI
 
 
 def keep_freed() -> bool:
-    """Let this process keep what it frees.
-
-    Returns:
-        whether the allocator took it; other systems and C libraries have none of it.
-    """
+    """Let this process keep what it frees; False where the system or its C library cannot."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

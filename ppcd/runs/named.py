@@ -26,9 +26,6 @@ def find_generator(name: str) -> Named:
     Args:
         name: a file of weights; a run's directory; a run's id ("ppcd-s0-8daa7a8e"); or a profile and a recipe
             ("mnist/ppcd-a0.5"), of which the run of the smallest seed is taken.
-
-    Raises:
-        PpcdError: there is none, the run is not complete or was changed, or several could be meant.
     """
     path = paths.expanded(name)
     if path.is_file():

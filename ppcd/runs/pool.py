@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -32,9 +32,6 @@ def separate_processes(count: int = 1) -> Iterator[ProcessPoolExecutor]:
     """Processes that run functions which can be imported: memory and settings of each are its own.
 
     They end with this process however it ends, and at once where the block is left by an exception.
-
-    Raises:
-        PpcdError: one of them died.
     """
     theirs, ours = multiprocessing.Pipe(duplex=False)
     executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _end_with_pipe, (theirs,))
@@ -106,36 +103,20 @@ class Job:
             return False
         status, self.process, self.done = self.process.returncode, None, True
         if status:
-            reason = f"it was ended by signal {-status}" if status < 0 else self._last_line()
-            self.error = f"{reason} (see {self.config.directory / LOG})"
+            log = self.config.directory / LOG
+            lines = log.read_text(errors="replace").strip().splitlines()
+            ours = [line for line in lines if line.startswith("ppcd: ")]  # a launcher adds lines of its own
+            reason = [*lines, *ours][-1].removeprefix("ppcd: ") if lines else "it ended without a word"
+            if not lines and shutil.disk_usage(log.parent).free < ROOM:
+                reason = "the disk is full; what is there is kept: make room, and start again"
+            if status < 0:
+                reason = f"it was ended by signal {-status}"
+            self.error = f"{reason} (see {log})"
         return True
-
-    def _last_line(self) -> str:
-        lines = (self.config.directory / LOG).read_text(errors="replace").strip().splitlines()
-        ours = [line for line in lines if line.startswith("ppcd: ")]  # a launcher adds lines of its own
-        if not lines and shutil.disk_usage(self.config.directory).free < ROOM:
-            return "the disk is full; what is there is kept: make room, and start again"
-        return [*lines, *ours][-1].removeprefix("ppcd: ") if lines else "it ended without a word"
-
-
-def with_teachers(configs: Iterable[RunConfig]) -> list[RunConfig]:
-    """The runs and the teachers that they need, teachers first, each once."""
-    configs = list(configs)
-    teachers = [teacher for config in configs if (teacher := config.teacher()) is not None]
-    return list({config.id: config for config in [*teachers, *configs]}.values())
 
 
 def count_workers(asked: int | None, device: str, processes: int = 1) -> int:
-    """How many runs side by side: as many as asked for, else so many as fill the cores, and one on GPUs.
-
-    Args:
-        asked: by the user; None leaves it to the machine.
-        device: what they run on.
-        processes: of each of them.
-
-    Raises:
-        PpcdError: fewer than one were asked for.
-    """
+    """How many runs side by side: as many as asked for, else as fill the cores; one at a time on GPUs."""
     if asked is not None and asked < 1:
         raise PpcdError(f"at least one worker is needed; got {asked}")
     if asked is not None or device != "cpu":
@@ -151,12 +132,11 @@ def run_all(
     retrain: bool = False,
     processes: int = 1,
 ) -> list[Run]:
-    """Train what is missing; returns the runs in the given order.
+    """Train what is missing, teachers too; returns the runs in the given order.
 
     Args:
-        configs: runs by names of profile and recipe; missing teachers are trained too.
-        device: of the trainings. On a GPU they go one after the other.
-        workers: how many at a time; None is one a core.
+        configs: runs by names of profile and recipe.
+        workers: how many at a time; None: one a core, or one on a GPU.
         retrain: also those that are complete but came with the repository.
         processes: that train each run together: on GPUs one for each of them.
 
@@ -170,7 +150,8 @@ def run_all(
         check_share(config.profile.budget(config.recipe.teacher_budget).batch_size, processes)
     workers = count_workers(workers, device, processes)
     jobs = []
-    for config in with_teachers(configs):
+    teachers = [teacher for config in configs if (teacher := config.teacher()) is not None]
+    for config in {config.id: config for config in [*teachers, *configs]}.values():  # teachers first, each once
         run = Run(config)
         complete = run.state == "complete"
         if not complete or (retrain and not run.trained_here):

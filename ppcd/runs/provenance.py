@@ -1,9 +1,9 @@
 """Where a result comes from: code, libraries, machine, time."""
 
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -22,15 +22,7 @@ LIBRARIES = (
 
 
 def collect(device: torch.device | str) -> dict[str, Any]:
-    """The `provenance` object of run.json, to be taken before the work starts.
-
-    Args:
-        device: where the work is done, for example "cpu" or "cuda:0".
-
-    Returns:
-        commit and dirty (None without git), ppcd, python, libraries {name: version or None}, platform, cpu
-        (its name), instructions, device (its name), threads, started (UTC, now), finished (None: see `finish`).
-    """
+    """The `provenance` object of run.json, to be taken before the work on this device starts."""
     commit, dirty = git_state(paths.repository())
     return {
         "commit": commit,
@@ -43,18 +35,17 @@ def collect(device: torch.device | str) -> dict[str, Any]:
         "instructions": instructions(),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
-        "started": utc_now(),
+        "started": _utc_now(),
         "finished": None,
     }
 
 
 def finish(provenance: dict[str, Any]) -> dict[str, Any]:
     """A copy whose `finished` is now."""
-    return {**provenance, "finished": utc_now()}
+    return {**provenance, "finished": _utc_now()}
 
 
-def utc_now() -> str:
-    """The time as 2025-01-31T23:59:59Z."""
+def _utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -64,9 +55,8 @@ def git_state(root: Path) -> tuple[str | None, bool | None]:
     New files count as a difference; those in results/ and figures/ do not, since runs themselves write them.
     (None, None) where `root` is not the top of a git repository, has no commit, or git is missing.
     """
-    top = _git(root, "rev-parse", "--show-toplevel")
-    commit = _git(root, "rev-parse", "HEAD")
-    if not top or not commit or Path(top).resolve() != root.resolve():
+    top, _, commit = (_git(root, "rev-parse", "--show-toplevel", "HEAD") or "").partition("\n")
+    if not top or Path(top).resolve() != root.resolve():
         return None, None
     status = _git(root, "status", "--porcelain", "--", ".", ":(exclude)results", ":(exclude)figures")
     return commit, None if status is None else bool(status)
@@ -81,12 +71,10 @@ def device_name(device: torch.device | str) -> str:
 @cache
 def cpu_name() -> str | None:
     """The processor's model, None where the system does not say."""
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
     if platform.system() == "Darwin":
         return _output(["sysctl", "-n", "machdep.cpu.brand_string"]) or None
     return platform.processor() or None
@@ -117,14 +105,13 @@ def _version(package: str) -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    # No optional locks: asking for the state must not get in the way of somebody's commit.
-    return _output(["git", "-C", str(root), *arguments], {**os.environ, "GIT_OPTIONAL_LOCKS": "0"})
+    return _output(["git", "--no-optional-locks", "-C", str(root), *arguments])  # in the way of nobody's commit
 
 
-def _output(command: list[str], environment: dict[str, str] | None = None) -> str | None:
+def _output(command: list[str]) -> str | None:
     """What a command prints, without the last line end; None where it fails, is missing or hangs."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.rstrip("\n") if done.returncode == 0 else None

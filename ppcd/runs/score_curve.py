@@ -29,7 +29,7 @@ from ppcd.records import file_hash
 from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.runs.history import HistoryWriter
 from ppcd.training.profiles import Profile
-from ppcd.training.trainer import SECOND_PHASES, Trainer
+from ppcd.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +47,7 @@ def scored_at(total: int) -> list[int]:
 
 
 def make_score(data: ImageSet, profile: Profile, samples: int, seed: int, device: torch.device) -> Score:
-    """A function that scores generators in the profile's backbone, all with the same noise.
-
-    Raises (when the score is called):
-        PpcdError: too few samples, images that are not finite, or a backbone that is not to be had.
-    """
+    """A function that scores generators in the profile's backbone, all with the same noise."""
     noise = named_generator(seed, "quality samples").initial_seed()
 
     def score(generator: Generator) -> tuple[float, float]:
@@ -71,11 +67,11 @@ class Best(Callback):
 
     Args:
         trainer: only `notes` of its state is changed.
-        directory: of the run.
-        score: of a generator.
         finish: an averaged generator, which it may change, as the run would deliver it.
         samples: that `score` takes, for the record.
     """
+
+    _writer: HistoryWriter
 
     def __init__(
         self, trainer: Trainer, directory: Path, score: Score, finish: Callable[[Generator], Generator], samples: int
@@ -83,12 +79,6 @@ class Best(Callback):
         self.trainer, self.score, self.finish, self.samples = trainer, score, finish, samples
         self.path, self.new, self.curve = directory / BEST, directory / f"{BEST}.new", directory / CURVE
         self.points = set(scored_at(trainer.total))
-        self._writer: HistoryWriter | None = None
-
-    @property
-    def best(self) -> dict[str, Any] | None:
-        """iteration, fd, is, samples, backbone, file and sha256 of the best generator so far."""
-        return self.trainer.notes["best"]
 
     def on_start(self, state: TrainingState) -> None:
         rows = self.trainer.notes.setdefault("quality", [])
@@ -107,42 +97,28 @@ class Best(Callback):
         self._writer.append(rows)
 
     def on_step(self, state: TrainingState) -> None:
-        if state.iteration not in self.points or self._writer is None:
+        if state.iteration not in self.points:
             return
-        final, rows = self._final(state), list[dict[str, Any]]()
-        for name, average in self.trainer.averages.items():
-            generator = self._as_delivered(average.generator, final)
+        trainer, rows = self.trainer, list[dict[str, Any]]()
+        final = state.iteration == state.total or not trainer.changing  # it could be delivered; at the end it is
+        for name, average in trainer.averages.items():
+            # A copy: as the run would deliver it, or as it is with recomputed batch statistics
+            generator = copy.deepcopy(average.generator)
+            if final:
+                generator = self.finish(generator)
+            else:
+                recompute_batch_statistics(generator, named_generator(trainer.seed, "batch statistics"))
             distance, inception = self.score(generator)
             values = {"iteration": state.iteration, "fd": distance, "is": inception, "samples": self.samples}
             rows.append({**values, "average": name, "seconds": state.seconds, "final": final})
-            if name == DECLARED and final and math.isfinite(distance):
-                self._keep_best(generator, values)
-        self.trainer.notes["quality"] += rows
+            best = trainer.notes["best"]
+            if name == DECLARED and final and math.isfinite(distance) and (best is None or distance < best["fd"]):
+                save_generator(generator, self.new)
+                about = {"backbone": trainer.profile.backbone, "file": BEST, "sha256": file_hash(self.new)}
+                trainer.notes["best"] = values | about
+        trainer.notes["quality"] += rows
         self._writer.append(rows)
-
-    def _as_delivered(self, average: Generator, final: bool) -> Generator:
-        """A copy to score: as the run would deliver it, or as it is with recomputed batch statistics."""
-        generator = copy.deepcopy(average)
-        if final:
-            return self.finish(generator)
-        recompute_batch_statistics(generator, named_generator(self.trainer.seed, "batch statistics"))
-        return generator
-
-    def _keep_best(self, generator: Generator, values: dict[str, Any]) -> None:
-        """Write the generator if its Fréchet distance is the smallest so far."""
-        if self.best is not None and values["fd"] >= self.best["fd"]:
-            return
-        save_generator(generator, self.new)
-        about = {"backbone": self.trainer.profile.backbone, "file": BEST, "sha256": file_hash(self.new)}
-        self.trainer.notes["best"] = values | about
 
     def on_checkpoint(self, state: TrainingState) -> None:
         if self.new.is_file():
             self.new.replace(self.path)
-
-    def _final(self, state: TrainingState) -> bool:
-        """Whether the generator is one that the run could deliver; at the end it is what it is."""
-        trainer = self.trainer
-        is_open = any(not mask.frozen for mask in trainer.ema.generator.masks().values())
-        coming = trainer.recipe.two_phase and trainer.phase not in SECOND_PHASES
-        return state.iteration == state.total or not (is_open or coming)

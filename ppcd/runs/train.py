@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -40,32 +40,22 @@ HISTORY_ROWS = 250  # rows of history.csv over a whole training
 
 
 def resolve_device(name: str) -> str:
-    """ "auto", "cpu", "cuda" (or one by its number, "cuda:1") or "mps" as a device that is there.
-
-    Raises:
-        PpcdError: unknown, or there is none on this machine.
-    """
+    """ "auto", "cpu", "cuda" (or one by its number, "cuda:1") or "mps" as a device that is there."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = name.partition(":")
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    numbered = kind in ("cpu", "cuda") and re.fullmatch("[0-9]+", number)  # accelerate numbers CPUs as well
-    if kind not in there or (name != kind and not numbered):
+    if not re.fullmatch("(cpu|cuda)(:[0-9]+)?|mps", name):  # accelerate numbers CPUs as well
         raise PpcdError(f"unknown device {name!r}; expected auto, cpu, cuda or mps")
-    if not there[kind]:
-        raise PpcdError(f"device {name!r} was asked for, but torch sees none on this machine; take cpu or auto")
-    if kind == "cuda" and numbered and int(number) >= torch.cuda.device_count():
-        last = torch.cuda.device_count() - 1
-        raise PpcdError(f"device {name!r} was asked for, but the last one on this machine is cuda:{last}; take that")
+    kind, _, number = name.partition(":")
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = cuda if kind == "cuda" else int(torch.backends.mps.is_available())
+    if kind != "cpu" and int(number or 0) >= there:
+        sees = f"{there or 'none'} on this machine"
+        raise PpcdError(f"device {name!r} was asked for, but torch sees {sees}; take cpu or auto")
     return name
 
 
 def train_run(
-    config: RunConfig,
-    *,
-    device: str = "cpu",
-    callbacks: Sequence[Callback] | None = None,
-    together: Processes = ALONE,
+    config: RunConfig, *, device: str = "cpu", callbacks: Sequence[Callback] | None = None, together: Processes = ALONE
 ) -> Run:
     """Train, slim, evaluate and keep one run. A complete run is returned as it is; a partial one goes on.
 
@@ -76,23 +66,20 @@ def train_run(
         config: what to train; its teacher is trained first if it is not there.
         device: "auto", "cpu", "cuda" or "mps".
         callbacks: None shows a progress bar. The history is written in any case.
-        together: the processes that train this run together.
 
     Raises:
         PpcdError: with one line, for whatever cannot be done.
         Stopped: Ctrl-C or SIGTERM; called again, it goes on from the last checkpoint.
     """
-    device = resolve_device(device)
-    run = Run(config)
+    device, run, teacher = resolve_device(device), Run(config), config.teacher()
     if together.agree(run.state) == "complete":
         return run
-    teacher_config = config.teacher()
-    if teacher_config is not None and together.agree(Run(teacher_config).state) != "complete":
+    if teacher is not None and together.agree(Run(teacher).state) != "complete":
         if together.is_main:
-            say(f"{config.id} needs its teacher {teacher_config.id} first")
-        first: Sequence[Callback] = [ProgressBar(teacher_config.id, after=config.iterations)]
-        train_run(teacher_config, device=device, callbacks=first if callbacks is None else callbacks, together=together)
-        callbacks = [ProgressBar(config.id, before=teacher_config.iterations)] if callbacks is None else callbacks
+            say(f"{config.id} needs its teacher {teacher.id} first")
+        first: Sequence[Callback] = [ProgressBar(teacher.id, after=config.iterations)]
+        train_run(teacher, device=device, callbacks=first if callbacks is None else callbacks, together=together)
+        callbacks = [ProgressBar(config.id, before=teacher.iterations)] if callbacks is None else callbacks
     with describe_stop(lambda: _stopped(run)):
         data = _load(config, together)
         with run.lock() if together.is_main else nullcontext():
@@ -102,10 +89,10 @@ def train_run(
                 before = torch.get_num_threads()
                 torch.set_num_threads(1)  # results do not depend on the cores, and several runs share a machine
                 try:
-                    if config.adopted:
-                        _adopt(run, data, device, together)
-                    else:
+                    if not config.adopted:
                         _train(run, data, device, callbacks, together)
+                    elif together.is_main:
+                        _adopt(run, data, device)
                 finally:
                     torch.set_num_threads(before)
             together.wait()
@@ -134,20 +121,16 @@ def _stopped(run: Run) -> str:
     return f"run {run.config.id} was stopped at iteration {progress['iteration']} of {progress['total']} ({last})"
 
 
-def _adopt(run: Run, data: ImageSet, device: str, together: Processes) -> None:
+def _adopt(run: Run, data: ImageSet, device: str) -> None:
     """Keep and measure a teacher that was trained elsewhere."""
-    if not together.is_main:
-        return
-    config, began = run.config, provenance.collect(device)
-    generator = slim(pretrained.load(config.profile))
+    began, generator = provenance.collect(device), slim(pretrained.load(run.config.profile))
     run.write_file("history.csv", ",".join(HISTORY_COLUMNS) + "\n")
     training: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "images_per_second": None, "last": {}}
     _finish(run, data, {"ema": generator}, device, {"provenance": began, "training": training})
 
 
 def _train(run: Run, data: ImageSet, device: str, callbacks: Sequence[Callback] | None, together: Processes) -> None:
-    config = run.config
-    profile, recipe = config.profile, config.recipe
+    config, recipe = run.config, run.config.recipe
     teacher, teacher_record, origin = _load_teacher(config)
     trainer = trainer_class(recipe)(config, data, teacher, device, together, origin=origin)
     trainer.provenance = provenance.collect(device)
@@ -160,9 +143,9 @@ def _train(run: Run, data: ImageSet, device: str, callbacks: Sequence[Callback] 
     shown = [ProgressBar(config.id)] if callbacks is None else list(callbacks)
     history = HistoryLogger(run.directory, every=max(1, trainer.total // HISTORY_ROWS))
     watchers: list[Callback] = [history, ProgressFile(run.directory), *shown, HealthCheck(trainer, config.id)]
-    samples = profile.best_samples
+    samples = config.profile.best_samples
     if samples is not None:
-        score = make_score(data, profile, samples, config.seed, trainer.device)
+        score = make_score(data, config.profile, samples, config.seed, trainer.device)
         watchers.append(Best(trainer, run.directory, score, partial(finish_generator, seed=config.seed), samples))
     if together.is_main:
         run.resume()
@@ -190,35 +173,34 @@ def _train(run: Run, data: ImageSet, device: str, callbacks: Sequence[Callback] 
     names = [*files]
     if recipe.name == TEACHER:
         names += checkpoints.save_last_state(trainer.last_state(), run.directory)
-    training: dict[str, Any] = {
-        "iterations": trainer.total,
-        "seconds": trainer.seconds,
-        "images_per_second": trainer.total * trainer.budget.images / trainer.seconds,
-        "last": trainer.last,
+    record: dict[str, Any] = {
+        "provenance": trainer.provenance,
+        "teacher": teacher_record,
+        "training": {
+            "iterations": trainer.total,
+            "seconds": trainer.seconds,
+            "images_per_second": trainer.total * trainer.budget.images / trainer.seconds,
+            "last": trainer.last,
+        },
+        "masks": masks,
+        "warnings": trainer.notes["warnings"],
     }
-    record = {"provenance": trainer.provenance, "teacher": teacher_record, "training": training, "masks": masks}
-    record["warnings"] = trainer.notes["warnings"]
     if samples is not None:
         record["best"] = trainer.notes.get("best")
         names += [CURVE] if record["best"] is None else [CURVE, BEST]
-    _finish(run, data, {"ema": averaged, "raw": raw}, device, record, tuple(names))
+    _finish(run, data, {"ema": averaged, "raw": raw}, device, record, names)
 
 
 def _finish(
-    run: Run,
-    data: ImageSet,
-    generators: Mapping[str, Generator],
-    device: str,
-    record: Mapping[str, Any],
-    extra: tuple[str, ...] = (),
+    run: Run, data: ImageSet, made: dict[str, Generator], device: str, record: dict[str, Any], extra: Sequence[str] = ()
 ) -> None:
     """Keep the first of these generators, measure all of them, and complete the run."""
     profile, seed = run.config.profile, run.config.seed
-    kept = next(iter(generators.values())).to(device)
+    kept = next(iter(made.values())).to(device)
     checkpoints.save_generator(kept, run.path(GENERATOR))
     run.write_file("samples.png", sample_grid(kept, seed, device))
     scores, protocol = {}, {}
-    for name, generator in generators.items():
+    for name, generator in made.items():
         result = evaluate(
             generator, data, backbone=profile.backbone, samples=profile.evaluation_samples, seed=seed,
             classifier_epochs=profile.classifier_epochs, device=device, judge=profile.judge,
@@ -243,17 +225,15 @@ def _finish(
 
 def _load_teacher(config: RunConfig) -> tuple[Generator | None, dict[str, Any] | None, checkpoints.LastState | None]:
     """The teacher's generator, what run.json says of it, and what its training ended with where that is needed."""
-    teacher = config.teacher()
+    teacher, origin = config.teacher(), None
     if teacher is None:
         return None, None, None
-    run = Run(teacher)
-    record = run.read()
+    record = Run(teacher).read()
     about = {"id": record["id"], "generator_sha256": record["files"][GENERATOR]}
-    origin = None
     if config.recipe.needs_training_state:
-        origin = checkpoints.load_last_state(run.directory)
+        origin = checkpoints.load_last_state(teacher.directory)
         about |= {name: record["files"][name] for name in checkpoints.LAST_STATE}
-    return checkpoints.load_generator(run.path(GENERATOR)), about, origin
+    return checkpoints.load_generator(teacher.directory / GENERATOR), about, origin
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -273,8 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(options: argparse.Namespace) -> None:
     together, device, precision = processes.join(options.device)
-    device = resolve_device(device)
-    asked = options.precision or (precision if precision != "no" else None)
+    device, asked = resolve_device(device), options.precision or (precision if precision != "no" else None)
     config = run_config(asked_profile(options.profile), options.recipe, options.seed, options.alpha, asked)
     if "PPCD_TEACHER" in config.without_effect():
         raise PpcdError(f"PPCD_TEACHER has no effect on recipe {config.recipe.name!r}, which has no teacher; unset it")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,6 @@ from ppcd.data import sets as data
 from ppcd.data.folders import some
 from ppcd.metrics.classifier import check_judge
 from ppcd.metrics.sampling import fewest_of_each, fewest_samples
-from ppcd.networks.compute import EXACT, FAST, ComputeOptions
 from ppcd.networks.generators import ARCHITECTURES, GeneratorConfig, check_network
 from ppcd.records import canonical_hash
 from ppcd.seeds import MOST_SEED
@@ -33,9 +33,6 @@ TEACHER_BUDGET = {"teacher_iterations", "teacher_batch_size", "teacher_accumulat
 STUDENT_SIZE = {"student_width", "discriminator_width", "dim_z"}
 STUDENT_BUDGET = {"iterations"}
 REFERENCE_AVERAGE = {"ema_decay", "ema_start", "teacher_ema_start"}  # where no `average_age` is declared
-PRUNED_ONLY = {"alpha"}
-MASKED_ONLY = {"mask_rule", "lambda_pp"}
-DISTILLED_ONLY = {"lambda_cd", "normalisation", "masks_distil"}
 # Left out where they are None: configurations that do not use them keep the hash that they had.
 OPTIONAL = {each.name for kind in (Profile, Recipe) for each in fields(kind) if each.default is None}
 OPTIONAL -= {"alpha", "mask_rule"}
@@ -54,7 +51,7 @@ class RunConfig:
 
     @property
     def adopted(self) -> bool:
-        """Whether this run is a teacher that was trained elsewhere: it is measured and kept, not trained."""
+        """Whether it is a teacher that was trained elsewhere: it is measured and kept, not trained."""
         return self.recipe.name == TEACHER and self.pretrained is not None
 
     def resolved(self) -> dict[str, Any]:
@@ -62,19 +59,19 @@ class RunConfig:
 
         A recipe that distils has the hash of its teacher in it; the teacher has the same profile and seed.
         """
-        unused = STUDENT_SIZE if self.recipe.teacher_size else TEACHER_SIZE
-        unused = unused | (STUDENT_BUDGET if self.recipe.teacher_budget else TEACHER_BUDGET)
+        recipe, teacher = self.recipe, self.teacher()
+        unused = STUDENT_SIZE if recipe.teacher_size else TEACHER_SIZE
+        unused = unused | (STUDENT_BUDGET if recipe.teacher_budget else TEACHER_BUDGET)
         unused |= set() if self.profile.average_age is None else REFERENCE_AVERAGE
-        unused |= set() if self.recipe.masked else MASKED_ONLY
-        unused |= set() if self.recipe.prunes else PRUNED_ONLY
-        unused |= set() if self.recipe.distil else DISTILLED_ONLY
-        teacher = self.teacher()
+        unused |= set() if recipe.masked else {"mask_rule", "lambda_pp"}
+        unused |= set() if recipe.prunes else {"alpha"}
+        unused |= set() if recipe.distil else {"lambda_cd", "normalisation", "masks_distil"}
         resolved = {
             "method": METHOD_VERSION,
             "seed": self.seed,
             "data": self.data_identity,
             "profile": _plain(self.profile, unused),
-            "recipe": _plain(replace(self.recipe, mask_rule=self.mask_rule), unused),
+            "recipe": _plain(replace(recipe, mask_rule=self.mask_rule), unused),
             "teacher": teacher.hash if teacher else None,
         }
         if self.precision != "no":
@@ -87,11 +84,6 @@ class RunConfig:
     def mask_rule(self) -> str:
         """The recipe's, or else the profile's."""
         return self.recipe.mask_rule or self.profile.default_mask_rule
-
-    @property
-    def forms(self) -> ComputeOptions:
-        """How the training computes."""
-        return FAST if self.profile.fast else EXACT
 
     @property
     def iterations(self) -> int:
@@ -113,9 +105,12 @@ class RunConfig:
 
     def teacher(self) -> "RunConfig | None":
         """The run whose generator this one distils; None where it needs none."""
-        if not self.recipe.needs_teacher:
-            return None
-        return replace(self, recipe=get_recipe(TEACHER))
+        return replace(self, recipe=get_recipe(TEACHER)) if self.recipe.needs_teacher else None
+
+    @property
+    def trained_recipes(self) -> list[Recipe]:
+        """Its own and its teacher's, as far as they are trained here."""
+        return [each.recipe for each in (self, self.teacher()) if each is not None and not each.adopted]
 
     def without_effect(self) -> list[str]:
         """Variables of the environment that say nothing of this run, whatever they say of others (`run_config`)."""
@@ -123,19 +118,12 @@ class RunConfig:
         return names if self.pretrained is None or "pretrained" in self.resolved() else [*names, "PPCD_TEACHER"]
 
     def load_data(self) -> data.ImageSet:
-        """The images of this run.
-
-        Raises:
-            PpcdError: as data.load_data; the data are no longer those that the run was asked for with; or too few of
-                them can be read.
-        """
+        """The images of this run."""
         profile = self.profile
         images = data.load_data(
-            profile.dataset,
-            profile.resolution,
-            images_per_class=profile.images_per_class,
-            num_classes=profile.num_classes,
-        )
+            profile.dataset, profile.resolution,
+            images_per_class=profile.images_per_class, num_classes=profile.num_classes,
+        )  # fmt: skip
         if images.identity != self.data_identity:
             raise PpcdError(
                 f"run {self.id} is of {self.data_identity}, but the data are now {images.identity}; "
@@ -147,11 +135,7 @@ class RunConfig:
 
 
 def run_config(
-    profile: str | Profile,
-    recipe: str | Recipe,
-    seed: int,
-    alpha: float | None = None,
-    precision: str | None = None,
+    profile: str | Profile, recipe: str | Recipe, seed: int, alpha: float | None = None, precision: str | None = None
 ) -> RunConfig:
     """The configuration of a run, every part of it checked: also whether images, networks and metrics fit together.
 
@@ -160,8 +144,6 @@ def run_config(
     was trained elsewhere, PPCD_PRECISION the precision.
 
     Args:
-        profile, recipe: names, or objects.
-        seed: 0 to `seeds.MOST_SEED`.
         alpha: for a recipe given by name, instead of its default.
         precision: of the training's forward passes, "no" or "bf16"; None: PPCD_PRECISION, or "no".
 
@@ -180,7 +162,10 @@ def run_config(
         raise PpcdError(f"alpha {alpha} was given beside a recipe object, whose alpha is {recipe.alpha}; set it there")
     known = PROFILES.get(profile.name)
     _refuse_borrowed(profile, known and with_classes(known, profile.num_classes))
-    _refuse_borrowed(recipe, _known_recipe(recipe.name))
+    ours: Recipe | None = None
+    with suppress(PpcdError):
+        ours = get_recipe(recipe.name)
+    _refuse_borrowed(recipe, ours)
     identity = data.identity(profile.dataset, images_per_class=profile.images_per_class, lately=True)
     sizes = data.class_sizes(profile.dataset, profile.resolution, images_per_class=profile.images_per_class)
     if sizes is not None:
@@ -196,19 +181,10 @@ def run_config(
     return config
 
 
-def _trained(config: RunConfig) -> list[RunConfig]:
-    """The run and its teacher, as far as they are trained here."""
-    return [each for each in (config, config.teacher()) if each is not None and not each.adopted]
-
-
 def _check_sizes(config: RunConfig) -> None:
-    """Refuse networks that cannot be built and metrics that cannot measure them.
-
-    Raises:
-        PpcdError: it says which field of the profile is wrong.
-    """
+    """Refuse networks that cannot be built and metrics that cannot measure them."""
     profile, least = config.profile, fewest_samples(config.profile.num_classes)
-    for recipe in [each.recipe for each in _trained(config)]:
+    for recipe in config.trained_recipes:
         width, width_of_d, dim_z = profile.student_width, profile.discriminator_width, profile.dim_z
         if recipe.teacher_size:
             width, width_of_d = profile.teacher_width, profile.teacher_discriminator_width
@@ -232,11 +208,7 @@ def _check_sizes(config: RunConfig) -> None:
 
 
 def _check_images(config: RunConfig, sizes: Mapping[str, int]) -> None:
-    """Refuse images that are too few to be trained with or measured: half of them are compared with the others.
-
-    Raises:
-        PpcdError: it names the folder and its classes.
-    """
+    """Refuse images that are too few to be trained with or measured: half of them are compared with the others."""
     profile, least, total = config.profile, 2 * fewest_of_each(len(sizes)), sum(sizes.values())
     where = data.source_folder(profile.dataset) or config.data_identity
     if few := [f"{name} ({size})" for name, size in sizes.items() if size < least]:
@@ -246,16 +218,9 @@ def _check_images(config: RunConfig, sizes: Mapping[str, int]) -> None:
             f"with {len(sizes)} classes the metrics need at least {least} images of each; "
             f"{where} has fewer of {some(few)}: {way}"
         )
-    batch = max([profile.budget(each.recipe.teacher_budget).batch_size for each in _trained(config)], default=0)
+    batch = max([profile.budget(each.teacher_budget).batch_size for each in config.trained_recipes], default=0)
     if total < batch:
         raise PpcdError(f"a batch has {batch} images, and {where} only {total}: add some, or take a smaller batch_size")
-
-
-def _known_recipe(name: str) -> Recipe | None:
-    try:
-        return get_recipe(name)
-    except PpcdError:
-        return None
 
 
 def _refuse_borrowed(given: Profile | Recipe, known: Profile | Recipe | None) -> None:
@@ -270,11 +235,7 @@ def _refuse_borrowed(given: Profile | Recipe, known: Profile | Recipe | None) ->
 
 
 def asked_profile(name: str) -> Profile:
-    """The profile that a command or a notebook was asked for.
-
-    Raises:
-        PpcdError: there is none of that name, or PPCD_DATA is set and has no effect on it.
-    """
+    """The profile that a command or a notebook was asked for; refuses one on which PPCD_DATA, if set, has no effect."""
     profile = get_profile(name)
     if not takes_images(profile) and os.environ.get("PPCD_DATA"):
         others = ", ".join(each.name for each in PROFILES.values() if takes_images(each))
@@ -299,13 +260,11 @@ def _plain(config: Profile | Recipe, unused: set[str]) -> dict[str, Any]:
     """A dataclass as a dictionary; integers in float fields become floats, so that 1 and 1.0 hash alike."""
     values: dict[str, Any] = {}
     for field in fields(config):
-        if field.name in UNUSED:
+        value: Any = None if field.name in unused else getattr(config, field.name)
+        if field.name in UNUSED or (field.name in OPTIONAL and value is None):
             continue
-        value = None if field.name in unused else getattr(config, field.name)
-        if field.name in OPTIONAL and value is None:
-            continue
-        if isinstance(config, Recipe) and field.name == "baseline" and config.baseline is not None:
-            value = methods.describe(config.baseline)
+        if field.name == "baseline":
+            value = methods.describe(value)
         is_float = float in (field.type, *get_args(field.type))
         values[field.name] = float(value) if is_float and value is not None else value
     return values

@@ -28,14 +28,7 @@ Value = TypeVar("Value")
 
 
 class Processes:
-    """This process among those that train together.
-
-    Args:
-        accelerator: accelerate's; None: this process is alone.
-
-    Attributes:
-        index, count: this one's number, from 0, and how many there are.
-    """
+    """This process among those that train together; without accelerate's `Accelerator` it is alone."""
 
     def __init__(self, accelerator: Any = None) -> None:
         self._accelerator = accelerator
@@ -89,17 +82,12 @@ class Processes:
         return broadcast_object_list([value])[0]
 
     def wait(self) -> None:
-        """For all others to come here."""
         if self.count > 1:
             self._accelerator.wait_for_everyone()
 
     @torch.no_grad()
     def check_same(self, networks: Mapping[str, nn.Module]) -> None:
-        """Stop where the processes no longer hold the same weights and buffers.
-
-        Raises:
-            PpcdError: on every process, with the names of the networks that differ.
-        """
+        """Stop, on every process, where they no longer hold the same weights and buffers."""
         if self.count == 1:
             return
         held = [[*network.parameters(), *network.buffers()] for network in networks.values()]
@@ -113,7 +101,6 @@ class Processes:
             )
 
     def leave(self) -> None:
-        """Say goodbye to the others, when all work is done."""
         if self._accelerator is not None:
             self._accelerator.end_training()
 
@@ -122,11 +109,7 @@ ALONE = Processes()
 
 
 def check_share(batch_size: int, count: int) -> None:
-    """Refuse a batch that so many processes cannot share equally.
-
-    Raises:
-        PpcdError: they cannot.
-    """
+    """Refuse a batch that so many processes cannot share equally."""
     if batch_size % count:
         fitting = [each for each in range(1, batch_size + 1) if batch_size % each == 0]
         raise PpcdError(
@@ -144,9 +127,6 @@ def launcher(count: int, precision: str = "no") -> list[str]:
     """The command, up to the module's name, that runs a Python module in so many processes of this machine.
 
     On a CPU as on GPUs: `--multi_gpu` starts processes, and which device they take is their own matter.
-
-    Raises:
-        PpcdError: fewer than one.
     """
     if count < 1:
         raise PpcdError(f"at least one process is needed; got {count}")
@@ -158,17 +138,7 @@ def launcher(count: int, precision: str = "no") -> list[str]:
 
 
 def join(device: str) -> tuple[Processes, str, str]:
-    """Meet the other processes, where `accelerate launch` started this one.
-
-    Args:
-        device: as asked for: "auto", "cpu" or "cuda".
-
-    Returns:
-        the processes, this one's device, and the precision that the launcher was given ("no" without a launcher).
-
-    Raises:
-        PpcdError: a device that cannot be shared, or a precision that is not supported.
-    """
+    """The processes that `accelerate launch` started with this one, this one's device, and the launcher's precision."""
     if not launched():
         return ALONE, device, "no"
     with needs("distributed"):
@@ -191,11 +161,7 @@ def join(device: str) -> tuple[Processes, str, str]:
 
 
 def check_precision(name: str) -> str:
-    """A precision that there is.
-
-    Raises:
-        PpcdError: another one.
-    """
+    """The precision; refuses one that there is not."""
     if name == "fp16":
         raise PpcdError(
             "fp16 needs its losses scaled, which the bound on the masks' gradients does not allow; "

@@ -72,9 +72,6 @@ class TinyGan:
     real: float = 0.2
     lr_decay_from: float = 0.4
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "features", tuple(self.features))  # a list, after JSON
-
 
 @dataclass(frozen=True)
 class DistillNas:
@@ -118,9 +115,6 @@ class DistillNas:
     samples: int = 500
     calibration: int = 8
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "fractions", tuple(self.fractions))  # a list, after JSON
-
 
 Baseline = L1Pruning | OutputDistillation | TinyGan | DistillNas
 
@@ -139,7 +133,10 @@ def parse(values: dict[str, Any] | None) -> Baseline | None:
     if values is None:
         return None
     kinds = {method.kind: method for method in (L1Pruning, OutputDistillation, TinyGan, DistillNas)}
-    kind = values.get("kind")
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    kind = settings.pop("kind", None)
     if kind not in kinds:
         raise TypeError(f"unknown method {kind!r}")
-    return kinds[kind](**{name: value for name, value in values.items() if name != "kind"})
+    return kinds[kind](**settings)

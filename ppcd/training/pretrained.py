@@ -5,7 +5,6 @@ keys as safetensors). The paper took the one that BigGAN's authors released. It 
 nothing is trained, its scores are measured, and the students learn from it.
 """
 
-import hashlib
 import os
 from functools import cache
 from pathlib import Path
@@ -15,15 +14,12 @@ from ppcd.base import PpcdError
 from ppcd.networks.biggan_pytorch import load_biggan_pytorch
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import describes_itself, load_generator
+from ppcd.records import file_hash
 from ppcd.training.profiles import Profile
 
 
 def source() -> Path | None:
-    """The file; None where the teacher is trained here.
-
-    Raises:
-        PpcdError: there is no such file.
-    """
+    """The file; None where the teacher is trained here."""
     given = os.environ.get("PPCD_TEACHER")
     if not given:
         return None
@@ -37,11 +33,7 @@ def source() -> Path | None:
 
 
 def identity() -> str | None:
-    """ "file-<12 hex>", by the file's bytes; None where the teacher is trained here.
-
-    Raises:
-        PpcdError: as `source`.
-    """
+    """ "file-<12 hex>", by the file's bytes; None where the teacher is trained here."""
     path = source()
     if path is None:
         return None
@@ -50,11 +42,7 @@ def identity() -> str | None:
 
 
 def load(profile: Profile) -> Generator:
-    """The teacher in the file, in evaluation mode on the CPU.
-
-    Raises:
-        PpcdError: no file was named; it cannot be read, or it is of other classes or another resolution.
-    """
+    """The teacher in the file, in evaluation mode on the CPU."""
     path = source()
     if path is None:
         raise PpcdError("no teacher was named; point PPCD_TEACHER (make: TEACHER=) at its file")
@@ -69,11 +57,7 @@ def load(profile: Profile) -> Generator:
 
 
 def read(path: Path, profile: Profile) -> Generator:
-    """A generator that ppcd wrote, or a BigGAN of the profile's size in BigGAN-PyTorch's layout; in float32.
-
-    Raises:
-        PpcdError: it cannot be read, or is not of that size.
-    """
+    """A generator that ppcd wrote, or a BigGAN of the profile's size in BigGAN-PyTorch's layout; in float32."""
     if path.suffix == ".safetensors" and describes_itself(path):
         return load_generator(path).float()
     sizes = profile.resolution, profile.num_classes, profile.teacher_width
@@ -82,5 +66,4 @@ def read(path: Path, profile: Profile) -> Generator:
 
 @cache
 def _digest(path: Path, size: int, changed: int) -> str:  # size and time: a file that changed is read again
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_hash(path)

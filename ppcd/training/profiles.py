@@ -23,8 +23,7 @@ class Budget:
     ema_start: int
 
     @property
-    def images(self) -> int:
-        """Images an iteration."""
+    def images(self) -> int:  # of an iteration
         return self.batch_size * self.accumulations
 
 
@@ -43,11 +42,7 @@ def check_name(name: str, what: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One budget. Widths multiply the architecture tables (`ppcd.networks.generators.CHANNELS`).
-
-    Raises:
-        PpcdError: the name cannot be that of a folder.
-    """
+    """One budget. Widths multiply the architecture tables (`ppcd.networks.generators.CHANNELS`)."""
 
     name: str
     purpose: str
@@ -95,12 +90,9 @@ class Profile:
         batch, pieces, start = self.batch_size, self.accumulations, self.ema_start
         if not teacher:
             return Budget(batch, pieces, self.iterations, start)
-        return Budget(
-            self.teacher_batch_size or batch,
-            self.teacher_accumulations or pieces,
-            self.teacher_iterations,
-            start if self.teacher_ema_start is None else self.teacher_ema_start,
-        )
+        start = start if self.teacher_ema_start is None else self.teacher_ema_start
+        batch, pieces = self.teacher_batch_size or batch, self.teacher_accumulations or pieces
+        return Budget(batch, pieces, self.teacher_iterations, start)
 
 
 SMOKE = Profile(
@@ -209,32 +201,25 @@ CIFAR10 = replace(
     default_mask_rule="gradual",
 )
 
-IMAGENET = Profile(
+IMAGENET = replace(
+    CIFAR10,
     name="imagenet128",
     purpose="the paper's own: ImageNet at 128 px, for GPUs and days",
     dataset="imagenet",
     resolution=128,
     num_classes=1000,
-    teacher_width=96,
-    teacher_discriminator_width=96,
-    student_width=64,
-    discriminator_width=64,
+    flip=False,
     teacher_dim_z=120,
-    dim_z=128,
     batch_size=128,
     accumulations=2,
     teacher_iterations=138_000,  # of the public checkpoint that the paper's authors took
     iterations=math.ceil(100 * IMAGENET_IMAGES / (128 * 2)),  # 100 epochs
-    ema_decay=0.9999,
     ema_start=2_000,
     backbone="inception",
-    evaluation_samples=50_000,
     classifier_epochs=0,
     teacher_batch_size=256,
     teacher_accumulations=8,
     teacher_ema_start=20_000,
-    fast=True,
-    best_samples=5_000,
     judge="efficientnet-lite0",
 )
 
@@ -243,11 +228,7 @@ BUILT_IN = frozenset(PROFILES)
 
 
 def get_profile(name: str) -> Profile:
-    """The profile of that name.
-
-    Raises:
-        PpcdError: there is none; the line lists those there are.
-    """
+    """The profile of that name, one of PROFILES."""
     if name not in PROFILES:
         raise PpcdError(f"unknown profile {name!r}; expected one of: {', '.join(PROFILES)}")
     return PROFILES[name]
@@ -262,9 +243,6 @@ def fitted(profile: Profile, images: Path | str | None = None) -> Profile:
     Args:
         images: the folder; None: the one that PPCD_DATA names, or the data set's own images. Where PPCD_DATA names
             images that are not on this machine, the number of classes stays the profile's.
-
-    Raises:
-        PpcdError: no such folder, or one that cannot serve.
     """
     sizes = class_sizes(profile.dataset, profile.resolution, source=images, images_per_class=profile.images_per_class)
     return profile if sizes is None else with_classes(profile, len(sizes))
@@ -279,22 +257,15 @@ def with_classes(profile: Profile, num_classes: int) -> Profile:
     judge, epochs = profile.judge, profile.classifier_epochs
     if judge == PUBLISHED and num_classes != JUDGED_CLASSES:
         judge, epochs = NATURAL, epochs or CIFAR10_LITE.classifier_epochs
+    samples, best = max(profile.evaluation_samples, least), None if best is None else max(best, least)
     return replace(
-        profile,
-        num_classes=num_classes,
-        evaluation_samples=max(profile.evaluation_samples, least),
-        best_samples=None if best is None else max(best, least),
-        judge=judge,
+        profile, num_classes=num_classes, evaluation_samples=samples, best_samples=best, judge=judge,
         classifier_epochs=epochs,
-    )
+    )  # fmt: skip
 
 
 def register(profile: Profile) -> Profile:
-    """Make a profile of a user's known by its name in this process, and return it.
-
-    Raises:
-        PpcdError: the name is that of a profile of this project.
-    """
+    """Make a profile of a user's known by its name in this process, and return it."""
     if profile.name in BUILT_IN and profile != PROFILES[profile.name]:
         raise PpcdError(f"{profile.name!r} is a profile of this project; give yours another name")
     PROFILES[profile.name] = profile

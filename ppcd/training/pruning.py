@@ -29,11 +29,7 @@ def switch_iteration(config: RunConfig, total: int) -> int:
 
 
 def make_rule(config: RunConfig, generator: Generator, total: int) -> MaskRule | GradualRule | None:
-    """The rule that closes the masks of a generator in a training of `total` iterations; None without masks.
-
-    Raises:
-        PpcdError: the recipe selects channels by what its rule does not know.
-    """
+    """The rule that closes the masks of a generator in a training of `total` iterations; None without masks."""
     recipe, masks = config.recipe, generator.masks()
     if not recipe.masked or recipe.alpha is None:
         return None

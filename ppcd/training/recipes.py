@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ppcd.base import PpcdError
 from ppcd.training.methods import Baseline, DistillNas, L1Pruning, OutputDistillation, TinyGan
@@ -115,64 +116,56 @@ CHOICES = {
 }
 ALPHA = 0.7  # the paper's default (section 4.2)
 
+
+def _ppcd(name: str, title: str, generator: str = "sagan", *, distil: bool = True, **changes: Any) -> Recipe:
+    return Recipe(name, title, generator, masked=True, distil=distil, alpha=ALPHA, **changes)
+
+
+def _of_teacher(name: str, title: str, **changes: Any) -> Recipe:
+    return _ppcd(name, title, TEACHER, mask_rule="gradual", start="teacher", **changes)
+
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("biggan", "Big-GAN (teacher)", "biggan"),
         Recipe("sagan", "SA-GAN", "sagan"),
-        Recipe("ppcd", "PPCD-GAN", "sagan", masked=True, distil=True, alpha=ALPHA),
+        _ppcd("ppcd", "PPCD-GAN"),
         Recipe("ppcd-no-pp", "PPCD-GAN w/o L_PP", "sagan", distil=True),
-        Recipe("ppcd-no-cd", "PPCD-GAN w/o L_CD", "sagan", masked=True, alpha=ALPHA),
-        Recipe("ppcd-two-step", "PPCD-GAN*", "sagan", masked=True, distil=True, two_step=True, alpha=ALPHA),
-        Recipe("ppcd-literal-adam", "PPCD-GAN, masks by Adam at 0.1", "sagan", masked=True, distil=True,
-               alpha=ALPHA, mask_rule="paper-adam"),
-        Recipe("ppcd-literal-sgd", "PPCD-GAN, masks by SGD at 0.1", "sagan", masked=True, distil=True,
-               alpha=ALPHA, mask_rule="paper-sgd"),
+        _ppcd("ppcd-no-cd", "PPCD-GAN w/o L_CD", distil=False),
+        _ppcd("ppcd-two-step", "PPCD-GAN*", two_step=True),
+        _ppcd("ppcd-literal-adam", "PPCD-GAN, masks by Adam at 0.1", mask_rule="paper-adam"),
+        _ppcd("ppcd-literal-sgd", "PPCD-GAN, masks by SGD at 0.1", mask_rule="paper-sgd"),
         # What else may decide whether the distillation helps (12_when_distillation_helps)
-        Recipe("ppcd-cd3", "PPCD-GAN, 3 L_CD", "sagan", masked=True, distil=True, alpha=ALPHA, lambda_cd=3.0),
-        Recipe("ppcd-cd10", "PPCD-GAN, 10 L_CD", "sagan", masked=True, distil=True, alpha=ALPHA, lambda_cd=10.0),
-        Recipe("ppcd-cd30", "PPCD-GAN, 30 L_CD", "sagan", masked=True, distil=True, alpha=ALPHA, lambda_cd=30.0),
-        Recipe("ppcd-raw", "PPCD-GAN, features as they are", "sagan", masked=True, distil=True, alpha=ALPHA,
-               normalisation="none"),
-        Recipe("ppcd-cd10-raw", "PPCD-GAN, 10 L_CD, features as they are", "sagan", masked=True, distil=True,
-               alpha=ALPHA, lambda_cd=10.0, normalisation="none"),
-        Recipe("ppcd-cd10-apart", "PPCD-GAN, 10 L_CD, not on masks", "sagan", masked=True, distil=True,
-               alpha=ALPHA, lambda_cd=10.0, masks_distil=False),
-        Recipe("ppcd-both", "PPCD-GAN, both sides normalised", "sagan", masked=True, distil=True, alpha=ALPHA,
-               normalisation="both"),
-        Recipe("ppcd-cd10-both", "PPCD-GAN, 10 L_CD, both sides normalised", "sagan", masked=True, distil=True,
-               alpha=ALPHA, lambda_cd=10.0, normalisation="both"),
-        Recipe("ppcd-hier-no-cd", "PPCD-GAN w/o L_CD, noise in every block", "sagan-hier", masked=True, alpha=ALPHA),
-        Recipe("ppcd-hier-cd10", "PPCD-GAN, 10 L_CD, noise in every block", "sagan-hier", masked=True, distil=True,
-               alpha=ALPHA, lambda_cd=10.0),
+        _ppcd("ppcd-cd3", "PPCD-GAN, 3 L_CD", lambda_cd=3.0),
+        _ppcd("ppcd-cd10", "PPCD-GAN, 10 L_CD", lambda_cd=10.0),
+        _ppcd("ppcd-cd30", "PPCD-GAN, 30 L_CD", lambda_cd=30.0),
+        _ppcd("ppcd-raw", "PPCD-GAN, features as they are", normalisation="none"),
+        _ppcd("ppcd-cd10-raw", "PPCD-GAN, 10 L_CD, features as they are", lambda_cd=10.0, normalisation="none"),
+        _ppcd("ppcd-cd10-apart", "PPCD-GAN, 10 L_CD, not on masks", lambda_cd=10.0, masks_distil=False),
+        _ppcd("ppcd-both", "PPCD-GAN, both sides normalised", normalisation="both"),
+        _ppcd("ppcd-cd10-both", "PPCD-GAN, 10 L_CD, both sides normalised", lambda_cd=10.0, normalisation="both"),
+        _ppcd("ppcd-hier-no-cd", "PPCD-GAN w/o L_CD, noise in every block", "sagan-hier", distil=False),
+        _ppcd("ppcd-hier-cd10", "PPCD-GAN, 10 L_CD, noise in every block", "sagan-hier", lambda_cd=10.0),
         # The gradual rule where a profile's own runs are of another
-        Recipe("ppcd-gradual", "PPCD-GAN, gradual masks", "sagan", masked=True, distil=True, alpha=ALPHA,
-               mask_rule="gradual"),
-        Recipe("ppcd-gradual-no-cd", "PPCD-GAN w/o L_CD, gradual masks", "sagan", masked=True, alpha=ALPHA,
-               mask_rule="gradual"),
+        _ppcd("ppcd-gradual", "PPCD-GAN, gradual masks", mask_rule="gradual"),
+        _ppcd("ppcd-gradual-no-cd", "PPCD-GAN w/o L_CD, gradual masks", distil=False, mask_rule="gradual"),
         # Controls of the choice of channels: the same PP-Res blocks, counts and times
-        Recipe("ppcd-random", "PPCD-GAN, random channels", "sagan", masked=True, distil=True, alpha=ALPHA,
-               select="random"),
-        Recipe("ppcd-l1", "PPCD-GAN, channels by l1 norm", "sagan", masked=True, distil=True, alpha=ALPHA, select="l1"),
+        _ppcd("ppcd-random", "PPCD-GAN, random channels", select="random"),
+        _ppcd("ppcd-l1", "PPCD-GAN, channels by l1 norm", select="l1"),
         Recipe("ppcd-narrow", "PPCD-GAN, narrow from the start", "sagan", narrow=True, distil=True, alpha=ALPHA),
         # What noise in every block is made of, and the teacher's form at the student's size
         Recipe("sagan-shared", "SA-GAN, one class embedding", "sagan-shared"),
         Recipe("sagan-hier", "SA-GAN, noise in every block", "sagan-hier"),
         Recipe("biggan-small", "Big-GAN of the student's size", "biggan", size="student", budget="student"),
         # The trained teacher itself, compressed; and trained on for as long
-        Recipe("ppcd-teacher", "PPCD-GAN from the trained teacher", "biggan", masked=True, distil=True, alpha=ALPHA,
-               mask_rule="gradual", start="teacher"),
-        Recipe("ppcd-teacher-no-cd", "PPCD-GAN from the trained teacher, w/o L_CD", "biggan", masked=True, alpha=ALPHA,
-               mask_rule="gradual", start="teacher"),
-        Recipe("ppcd-teacher-l1", "Big-GAN in PP-Res blocks, channels by l1 norm", "biggan", masked=True, alpha=ALPHA,
-               mask_rule="gradual", start="teacher", select="l1"),
-        Recipe("ppcd-teacher-random", "Big-GAN in PP-Res blocks, random channels", "biggan", masked=True, alpha=ALPHA,
-               mask_rule="gradual", start="teacher", select="random"),
+        _of_teacher("ppcd-teacher", "PPCD-GAN from the trained teacher"),
+        _of_teacher("ppcd-teacher-no-cd", "PPCD-GAN from the trained teacher, w/o L_CD", distil=False),
+        _of_teacher("ppcd-teacher-l1", "Big-GAN in PP-Res blocks, channels by l1 norm", distil=False, select="l1"),
+        _of_teacher("ppcd-teacher-random", "Big-GAN in PP-Res blocks, random channels", distil=False, select="random"),
         Recipe("biggan-on", "Big-GAN, trained on", "biggan", start="teacher"),
-        Recipe("ppcd-pixels", "PPCD-GAN, the teacher's pixels instead of L_CD", "sagan", masked=True, alpha=ALPHA,
-               lambda_pixel=10.0),
-        Recipe("ppcd-teacher-d", "PPCD-GAN, the teacher's discriminator besides", "sagan", masked=True, distil=True,
-               alpha=ALPHA, lambda_teacher_d=0.1),
+        _ppcd("ppcd-pixels", "PPCD-GAN, the teacher's pixels instead of L_CD", distil=False, lambda_pixel=10.0),
+        _ppcd("ppcd-teacher-d", "PPCD-GAN, the teacher's discriminator besides", lambda_teacher_d=0.1),
         Recipe("sngan", "SN-GAN", "sngan"),
         Recipe("tinygan", "Tiny-GAN", "tinygan", baseline=TinyGan()),
         Recipe("distill-only", "Distill only", "sagan", baseline=OutputDistillation()),
@@ -180,15 +173,11 @@ RECIPES: dict[str, Recipe] = {
         Recipe("l1-biggan", "Big-GAN, l1-norm pruning", "biggan", baseline=L1Pruning(), alpha=ALPHA),
         Recipe("l1-sagan", "SA-GAN, l1-norm pruning", "sagan", baseline=L1Pruning(), alpha=ALPHA),
     )
-}  # fmt: skip
+}
 
 
 def check_alpha(alpha: float) -> float:
-    """Alpha of eq. 3 as a float.
-
-    Raises:
-        PpcdError: it is not a number in (0, 1), or has more than six digits.
-    """
+    """Alpha of eq. 3 as a float; refuses all but numbers in (0, 1) of at most six digits."""
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
         raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {alpha!r}")
     if float(f"{alpha:g}") != alpha:
@@ -200,11 +189,7 @@ def get_recipe(name: str, alpha: float | None = None) -> Recipe:
     """The recipe of that name; `ppcd-a0.5` is `ppcd` at alpha 0.5.
 
     Args:
-        name: a name from RECIPES, with `-a<alpha>` after it where alpha is not the recipe's default.
         alpha: the same, as a number; ignored by recipes that prune nothing.
-
-    Raises:
-        PpcdError: no such recipe, or alpha is not in (0, 1).
     """
     match = re.fullmatch(r"(.+?)(?:-a([0-9.]+))?", name if isinstance(name, str) else "")
     base = match.group(1) if match else ""

@@ -1,8 +1,6 @@
 """A training of any recipe: its networks and optimisers, and all the state that its steps change.
 
-What an iteration computes is in `ppcd.method.step`. Teacher and plain SA-GAN train with the adversarial loss alone;
-PPCD-GAN adds L_CD and L_PP (eq. 8) in the same step; the two-step variant first prunes without L_CD, then slims and
-distils.
+What an iteration computes is in `ppcd.method.step`.
 """
 
 import copy
@@ -20,7 +18,7 @@ from ppcd.method.ema import DECLARED, Ema, make_averages
 from ppcd.method.slim import slim
 from ppcd.method.step import Objective, Step
 from ppcd.method.teacher import Teacher
-from ppcd.networks.compute import ComputeOptions, has_bf16
+from ppcd.networks.compute import EXACT, FAST, ComputeOptions, has_bf16
 from ppcd.networks.discriminators import Discriminator, build_discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 from ppcd.networks.io import LastState, adam_moments, load_adam_moments
@@ -41,17 +39,15 @@ class Trainer(Step):
     Args:
         config: what to train. Initial weights, data order and noise depend on its seed alone, so recipes of one seed
             are paired.
-        data: the training images.
         teacher: the frozen teacher, for recipes that distil.
         device: where the networks live. Noise and order are drawn on the CPU, the same for every device.
         processes: those that train together; each holds everything and takes its part of every batch.
-        forms: how all of it computes; None: as the configuration says.
+        forms: how all of it computes; None: as the profile says.
         origin: what the teacher's training ended with, for recipes that start from it or are guided by its
             discriminator; it is copied.
 
     Raises:
-        PpcdError: a recipe that distils without a teacher, or with one of other classes or resolution; one that needs
-            the teacher's discriminator without it; a batch that the processes cannot share.
+        PpcdError: a teacher that is missing or does not fit; a batch that the processes cannot share.
     """
 
     def __init__(
@@ -68,10 +64,8 @@ class Trainer(Step):
         self.data, self.device, self.processes, self.origin = data, torch.device(device), processes, origin
         profile, recipe = self.profile, self.recipe
         if recipe.needs_training_state and origin is None:
-            raise PpcdError(
-                f"recipe {recipe.name!r} needs the weights and the discriminator that its teacher ended with"
-            )
-        self.forms = forms or config.forms
+            raise PpcdError(f"recipe {recipe.name!r} needs the weights and discriminator that its teacher ended with")
+        self.forms = forms or (FAST if profile.fast else EXACT)
         self.budget = profile.budget(recipe.teacher_budget)
         self.total, self.pieces = self.budget.iterations, self.budget.accumulations
         check_share(self.budget.batch_size, processes.count)
@@ -128,8 +122,11 @@ class Trainer(Step):
                 average=lambda tensors: self.processes.average((), tensors), checks=False,
             )  # fmt: skip
 
-    def _prepare(self) -> None:
-        """What a compared method adds, after its networks and optimisers are made."""
+    @property
+    def changing(self) -> bool:
+        """Whether masks are open, or a second phase comes."""
+        coming = self.recipe.two_phase and self.phase not in SECOND_PHASES
+        return coming or any(not mask.frozen for mask in self.generator.masks().values())
 
     @property
     def switch_at(self) -> int:
@@ -142,7 +139,7 @@ class Trainer(Step):
             generator = self.origin.generator
             return generator.make_prunable() if recipe.masked else copy.deepcopy(generator)
         large = recipe.teacher_size
-        width = profile.teacher_width if large else profile.student_width
+        width = self._width(profile.teacher_width if large else profile.student_width)
         hidden = None
         if recipe.narrow and recipe.alpha is not None:
             hidden = pruned_widths(profile.resolution, width, recipe.alpha)
@@ -153,13 +150,11 @@ class Trainer(Step):
 
     def _make_discriminator(self) -> torch.nn.Module | None:
         """The discriminator, or None for a method that trains without."""
-        profile = self.profile
-        if self.recipe.start == "teacher" and self.origin is not None:
+        profile, recipe = self.profile, self.recipe
+        if recipe.start == "teacher" and self.origin is not None:
             return copy.deepcopy(self.origin.discriminator)
-        width = profile.teacher_discriminator_width if self.recipe.teacher_size else profile.discriminator_width
-        return build_discriminator(
-            self.recipe.generator, profile.resolution, profile.num_classes, width, seed=self.seed
-        )  # fmt: skip
+        width = profile.teacher_discriminator_width if recipe.teacher_size else profile.discriminator_width
+        return build_discriminator(recipe.generator, profile.resolution, profile.num_classes, width, seed=self.seed)
 
     @property
     def half_teacher(self) -> bool:
@@ -211,8 +206,7 @@ class Trainer(Step):
 
     def _place(self, network: Network) -> Network:
         """On the device, in the forms of this training."""
-        network.to(self.device)
-        self.forms.apply(network)
+        self.forms.apply(network.to(self.device))
         return network
 
     def _adam(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Adam:
@@ -223,10 +217,7 @@ class Trainer(Step):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """Noise z [batch, dim_z] and labels y [batch], y with the frequencies of the training data.
-
-        They are drawn for all processes and are this one's part.
-        """
+        """This process's part of noise z [batch, dim_z] and labels y [batch], as frequent as in the training data."""
         batch = self.budget.batch_size
         z = torch.randn(batch, self.generator.dim_z, generator=self.noise)
         labels = self.data.labels
@@ -241,8 +232,8 @@ class Trainer(Step):
 
     def step(self) -> dict[str, Tensor]:
         """One iteration (`ppcd.method.step`), and the switch between two phases. Returns the losses, detached."""
-        alone = self.processes.count == 1
-        with shared_batch(None if alone else SharedBatch(self.processes.mean, self.processes.count)):
+        processes = self.processes
+        with shared_batch(SharedBatch(processes.mean, processes.count) if processes.count > 1 else None):
             found = super().step()
         self.iteration += 1
         if self.recipe.two_phase and self.iteration == self.switch_at:
@@ -251,9 +242,7 @@ class Trainer(Step):
 
     def report_masks(self) -> list[dict[str, Any]]:
         """What became of each mask layer: for run.json."""
-        if self.rule is None or self.phase == "distil":
-            return self.mask_report
-        return report(self.rule)
+        return self.mask_report if self.rule is None or self.phase == "distil" else report(self.rule)
 
     def switch(self) -> None:
         """Between two phases. PPCD-GAN*: the pruned channels go, and the slim network learns from the teacher."""
@@ -275,16 +264,20 @@ class Trainer(Step):
         moments |= adam_moments(self.optimizer_d, self.discriminator, "discriminator")
         return LastState(self.generator, self.discriminator, moments)
 
-    def extra_files(self) -> dict[str, str]:
-        """What a method leaves in the run's directory besides the generator: file name -> text."""
-        return {}
+    # What a compared method adds: its own parts, its student's width where SA-GAN has this one, files for the run's
+    # directory (name -> text), state of a checkpoint
+
+    def _prepare(self) -> None: ...
+    def load_extra_state(self, state: dict[str, Any]) -> None: ...
 
     def extra_state(self) -> dict[str, Any]:
-        """What a method adds to a checkpoint: tensors and plain values."""
         return {}
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over `extra_state()`; the networks are loaded already."""
+    def extra_files(self) -> dict[str, str]:
+        return {}
+
+    def _width(self, width: int) -> int:
+        return width
 
     @property
     def networks(self) -> dict[str, torch.nn.Module]:
@@ -316,11 +309,7 @@ class Trainer(Step):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`.
-
-        Raises:
-            PpcdError: the state is of another format.
-        """
+        """Go on from `state_dict()`; refuses one of another format."""
         if state.get("format") != CHECKPOINT_FORMAT:
             raise PpcdError(f"a checkpoint of format {state.get('format')!r} is of another version of ppcd")
         self.iteration, self.seconds = state["iteration"], state["seconds"]
