@@ -87,7 +87,7 @@ def test_a_toy_network_is_compressed_with_nothing_else(installed: Path) -> None:
 
 
 def test_a_training_from_images_to_a_slim_generator_needs_pillow_besides(installed: Path, tmp_path: Path) -> None:
-    for number in range(12):
+    for number in range(32):
         pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
         path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def test_a_missing_package_is_one_line(
 
 @pytest.mark.parametrize(
     ("package", "module", "missing", "extra"),
-    [("ppcd", "ppcd.metrics.diversity", "lpips", "metrics"), ("paper", "paper.why", "pandas", "artifact")],
+    [("ppcd", "ppcd.metrics.diversity", "lpips", "metrics"), ("paper", "paper.artifacts.claims_table", "pandas", "artifact")],
 )
 def test_a_command_whose_package_is_missing_is_one_line(
     package: str, module: str, missing: str, extra: str, capsys: pytest.CaptureFixture[str],
