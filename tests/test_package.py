@@ -43,6 +43,7 @@ def test_signals_belong_to_the_program_that_imports_ppcd(tmp_path: Path) -> None
     (package / "__init__.py").write_text("")
     (package / "other.py").write_text(
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]\n"
         "import ppcd\n"
         "ppcd.PpcdError, ppcd.build_generator\n"
