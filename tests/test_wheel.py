@@ -120,7 +120,10 @@ def test_a_missing_package_is_one_line(
 
 @pytest.mark.parametrize(
     ("package", "module", "missing", "extra"),
-    [("ppcd", "ppcd.metrics.diversity", "lpips", "metrics"), ("paper", "paper.artifacts.claims_table", "pandas", "artifact")],
+    [
+        ("ppcd", "ppcd.metrics.diversity", "lpips", "metrics"),
+        ("paper", "paper.artifacts.claims_table", "pandas", "artifact"),
+    ],
 )
 def test_a_command_whose_package_is_missing_is_one_line(
     package: str, module: str, missing: str, extra: str, capsys: pytest.CaptureFixture[str],
