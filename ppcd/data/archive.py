@@ -80,11 +80,7 @@ def is_archive(folder: Path) -> bool:
 
 
 def archive_identity(folder: Path) -> str:
-    """ "imagenet-<12 hex>" of a folder of class folders, or of the one from which an archive was made.
-
-    Raises:
-        PpcdError: as `folders.listing` and `open_archive`.
-    """
+    """ "imagenet-<12 hex>" of a folder of class folders, or of the one from which an archive was made."""
     if is_archive(folder):
         return open_archive(folder).identity
     return f"imagenet-{folders.remembered(folders.listing, folder)[0][:12]}"
@@ -95,9 +91,6 @@ def open_archive(directory: Path, resolution: int | None = None) -> Archive:
 
     Args:
         resolution: that its images must have.
-
-    Raises:
-        PpcdError: it is not there, is damaged, or is of another version or resolution.
     """
     try:
         about = json.loads((directory / ABOUT).read_text())
@@ -136,10 +129,6 @@ def get_archive(folder: Path, resolution: int) -> Archive:
     Args:
         folder: the class folders; or an archive itself, which may have been moved from where it was made.
         resolution: height and width in pixels.
-
-    Raises:
-        PpcdError: a folder that cannot serve, an archive of another resolution, a full disk; nothing that was prepared
-            is lost.
     """
     if is_archive(folder):
         return open_archive(folder, resolution)

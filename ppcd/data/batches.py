@@ -23,9 +23,6 @@ class BatchSampler:
         device: where batches are.
         share: (index, count): this sampler gives the part `index` of `count` equal parts of every batch. Order and
             flips are drawn for the whole batch, so samplers with equal generators give the parts of the same batches.
-
-    Raises:
-        PpcdError: batch_size is not positive, or cannot be shared.
     """
 
     def __init__(
@@ -83,11 +80,7 @@ class BatchSampler:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from the state of another sampler of the same data.
-
-        Raises:
-            PpcdError: the state is of another number of images, or of a sampler with other flips.
-        """
+        """Go on from the state of another sampler of the same data."""
         if state["images"] != len(self._labels):
             raise PpcdError(f"a sampler of {state['images']} images cannot go on with {len(self._labels)}")
         if (state["flip_generator"] is None) != (self.flip_generator is None):

@@ -30,11 +30,7 @@ ClassFiles = dict[str, list[str]]
 
 
 def class_names(folder: Path) -> list[str]:
-    """The names of the class folders, sorted.
-
-    Raises:
-        PpcdError: fewer than two.
-    """
+    """The names of the class folders, sorted."""
     names = sorted(each.name for each in folder.iterdir() if each.is_dir() and not _is_junk(each.name))
     if len(names) < 2:
         found = f"only {names[0]}" if names else "none"
@@ -43,11 +39,7 @@ def class_names(folder: Path) -> list[str]:
 
 
 def class_files(folder: Path) -> ClassFiles:
-    """Class name -> its images, as sorted paths relative to `folder`.
-
-    Raises:
-        PpcdError: fewer than two class folders, or one without images.
-    """
+    """Class name -> its images, as sorted paths relative to `folder`."""
     classes = {name: _images_below(folder / name, folder) for name in class_names(folder)}
     empty = [name for name, files in classes.items() if not files]
     if empty:
@@ -62,9 +54,6 @@ def digest(folder: Path, classes: ClassFiles | None = None) -> str:
 
     Args:
         classes: of `class_files`, where they are known already.
-
-    Raises:
-        PpcdError: as class_files.
     """
     files = [name for names in (classes or class_files(folder)).values() for name in names]
     listing = hashlib.sha256(str(folder.resolve()).encode())
@@ -93,9 +82,6 @@ def listing(folder: Path, classes: ClassFiles | None = None) -> str:
 
     Args:
         classes: of `class_files`, where they are known already.
-
-    Raises:
-        PpcdError: as class_files.
     """
     sizes = hashlib.sha256()
     for names in (classes or class_files(folder)).values():
@@ -131,9 +117,6 @@ def prepare(folder: Path, resolution: int) -> dict[str, Any]:
 
     Returns:
         images [n, 3, resolution, resolution] uint8, labels [n] int64, classes (names), note (text), as numpy.
-
-    Raises:
-        PpcdError: as class_files; a class of which nothing can be read; an image that cannot serve as it is.
     """
     classes = class_files(folder)
     files = [(label, name) for label, names in enumerate(classes.values()) for name in names]
@@ -210,11 +193,7 @@ def _images_below(class_folder: Path, folder: Path) -> list[str]:
 
 
 def _files_below(class_folder: Path, folder: Path) -> Iterator[str]:
-    """Paths relative to `folder` of all files of a class but junk; links to directories are not followed.
-
-    Raises:
-        PpcdError: a name that is not UTF-8.
-    """
+    """Paths relative to `folder` of all files of a class but junk; links to directories are not followed."""
     inside = os.path.realpath(class_folder)
     for top, below, files in os.walk(class_folder):
         below[:] = [name for name in below if not _is_junk(name) and _is_own(os.path.join(top, name), inside)]

@@ -99,9 +99,6 @@ def class_sizes(
 
     Of a folder its image files are counted, a minute ago at most (`folders.remembered`): some may be unreadable. None
     where images are given by their name alone and the cache has not got them.
-
-    Raises:
-        PpcdError: as `load_data`, as far as it is known without the images.
     """
     folder, name_alone = source_folder(dataset, source), named(dataset, source)
     _check_resolution(dataset, resolution, folder, name_alone)
@@ -133,9 +130,6 @@ def identity(
     take an hour to read; `ImageSet.sha256` says what was seen. An archive has that of its folder.
     `images_per_class` adds "-n<number>". With `lately` a folder's name
     may be up to a minute old (`folders.remembered`).
-
-    Raises:
-        PpcdError: unknown data set, no such folder, or a folder without class folders of images.
     """
     folder = source_folder(dataset, source)
     if name_alone := named(dataset, source):
@@ -152,9 +146,6 @@ def identity(
 def source_folder(dataset: str, source: Path | str | None = None) -> Path | None:
     """The folder that holds the class folders, or the archive; None where the data set brings its own images, or where
     images are given by their name alone. Arguments as `load_data`.
-
-    Raises:
-        PpcdError: unknown data set, or no such folder.
     """
     if dataset not in DATASETS:
         raise PpcdError(f"unknown data set {dataset!r}; expected one of: {', '.join(DATASETS)}")

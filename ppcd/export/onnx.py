@@ -91,9 +91,6 @@ def _inputs(network: nn.Module, batch: int, random: torch.Generator, given: Sequ
     """Inputs of a network, by the names of its parameters: random noise; labels from the first class to the last.
 
     Of a network of others the labels are the given ones, again and again.
-
-    Raises:
-        PpcdError: it is not known how it is called, or one input is no tensor.
     """
     if isinstance(network, Generator):
         y = torch.linspace(0, network.num_classes - 1, batch).long()
@@ -119,11 +116,7 @@ def _one_hot(value: Tensor) -> bool:
 
 
 def _trace(network: nn.Module, inputs: dict[str, Tensor], path: Path) -> None:
-    """Write the graph by torch's exporter that traces; the newer one needs onnxscript, which is no dependency here.
-
-    Raises:
-        PpcdError: the network does something that a graph cannot.
-    """
+    """Write the graph by torch's exporter that traces; the newer one needs onnxscript, which is no dependency here."""
     images = _Images(network.cpu().float()).eval()
     axes = {name: {0: "batch"} for name in [*inputs, "images"]}
     # torch 2.4 has this exporter alone, and no argument that chooses it
@@ -201,11 +194,7 @@ def check_onnx(
 
 
 def onnx_session(path: str | Path) -> Any:
-    """onnxruntime with the file on the CPU, on as many threads as torch has.
-
-    Raises:
-        PpcdError: onnxruntime is missing; its own errors where it cannot read the file.
-    """
+    """onnxruntime with the file on the CPU, on as many threads as torch has."""
     with needs("export"):
         import onnxruntime as runtime
     options = runtime.SessionOptions()

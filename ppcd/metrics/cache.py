@@ -49,9 +49,6 @@ def cached(kind: str, key: Key, compute: Callable[[], Entry], brought: Path | No
         key: everything that decides what is computed.
         compute: called where it is not there.
         brought: a folder of such files that came with the repository; one that is whole is taken as it is.
-
-    Raises:
-        PpcdError: the cache cannot be written.
     """
     name = f"{key_hash(key)}.safetensors"
     if brought is not None and (entry := read_entry(brought / name)) is not None:

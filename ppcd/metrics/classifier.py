@@ -31,11 +31,7 @@ BROUGHT = "results/judges"  # of the repository: the classifiers that measured t
 
 
 def check_judge(name: str, num_classes: int) -> None:
-    """Refuse a judge that cannot judge data of so many classes.
-
-    Raises:
-        PpcdError: it is unknown, or knows ImageNet's 1000 classes, which the data have not.
-    """
+    """Refuse a judge that cannot judge data of so many classes."""
     if name not in JUDGES:
         raise PpcdError(
             f"unknown judge {name!r}; expected one of: {', '.join(JUDGES)}; or none: a classifier trained on the data"
@@ -122,9 +118,6 @@ def train_or_load_classifier(
     mirrored, as digits would become others. On a CPU one thread trains, because weights would otherwise differ with
     the number of threads, and scores with them. They still differ between processors with other instruction sets
     (`ppcd.runs.provenance.instructions`).
-
-    Raises:
-        PpcdError: epochs < 1, or a class with fewer than two images.
     """
     untrained = _untrained(data, seed)
     return trained_or_cached(
@@ -147,9 +140,6 @@ def trained_or_cached(
         untrained: a network of the kind, to be given weights, accuracy and sha256.
         train: (data, indices of the training images, epochs, device) -> a trained one.
         version: what decides its weights besides data, epochs and seed.
-
-    Raises:
-        PpcdError: epochs < 1, a class with fewer than two images, or a reference without images.
     """
     if epochs < 1:
         raise PpcdError(f"a classifier needs at least one epoch; got {epochs}")
@@ -189,11 +179,7 @@ def agreement(logits: Float[Tensor, "n klass"], labels: Int64[Tensor, " n"]) -> 
 def split(
     labels: Int64[Tensor, " n"], num_classes: int, generator: torch.Generator
 ) -> tuple[Int64[Tensor, " held_out"], Int64[Tensor, " training"]]:
-    """Indices of held-out and of training images: the same share of every class, at least one image of each.
-
-    Raises:
-        PpcdError: a class has fewer than two images.
-    """
+    """Indices of held-out and of training images: the same share of every class, at least one image of each."""
     share = min(HELD_OUT / max(len(labels), 1), 0.2)
     held_out, training = [], []
     for label in range(num_classes):

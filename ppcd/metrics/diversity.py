@@ -54,9 +54,6 @@ def diversity(
     Args:
         images, labels: samples of every class, two at least.
         seed: which pairs are drawn.
-
-    Raises:
-        PpcdError: a class with fewer than two images, or no AlexNet to be had.
     """
     if backbone.name == "inception":
         name, distance = "lpips-alex", lpips_alex(backbone.device)
@@ -83,9 +80,6 @@ def class_pairs(
     """For every class, `count` random pairs of two different images of it (a pair can come twice).
 
     All pairs, each once, where there are not more than `count`.
-
-    Raises:
-        PpcdError: a class has fewer than two images.
     """
     pairs = []
     for label in range(num_classes):
@@ -124,11 +118,7 @@ def uncalibrated(stages: Callable[[Tensor], list[Tensor]]) -> Distance:
 
 
 def lpips_alex(device: torch.device) -> Distance:
-    """The lpips package's distance, version 0.1, on AlexNet; images at their own size.
-
-    Raises:
-        PpcdError: AlexNet is neither here nor to be had.
-    """
+    """The lpips package's distance, version 0.1, on AlexNet; images at their own size."""
     with downloading("of lpips' AlexNet"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lpips asks torchvision in a way that is deprecated
         network = lpips.LPIPS(net="alex", verbose=False)

@@ -143,11 +143,7 @@ def evaluate_against(
 def frechet_and_inception(
     G: nn.Module, backbone: Backbone, real: Moments, samples: int, seed: int, device: torch.device | str = "cpu"
 ) -> tuple[float, tuple[float, float]]:
-    """Sample a generator: the Fréchet distance to real images, and the Inception score (mean, deviation).
-
-    Raises:
-        PpcdError: too few samples, or images that are not finite.
-    """
+    """Sample a generator: the Fréchet distance to real images, and the Inception score (mean, deviation)."""
     found = backbone.extract(sample_images(G, samples, seed, device=device)[0])
     return frechet_distance(statistics(found.features), real), inception_score(found.logits)
 
@@ -195,11 +191,7 @@ def observe(
 
 
 def check_fit(G: nn.Module, data: ImageSet) -> None:
-    """Refuse a generator that makes other classes or another resolution than the data have.
-
-    Raises:
-        PpcdError: it does.
-    """
+    """Refuse a generator that makes other classes or another resolution than the data have."""
     if lacking := [name for name in ("dim_z", "num_classes", "resolution") if not hasattr(G, name)]:
         raise PpcdError(
             f"a generator that is measured has dim_z, num_classes and resolution; {type(G).__name__} lacks "
@@ -214,11 +206,7 @@ def check_fit(G: nn.Module, data: ImageSet) -> None:
 
 
 def check_samples(samples: int, data: ImageSet) -> None:
-    """Refuse too few samples.
-
-    Raises:
-        PpcdError: there are.
-    """
+    """Refuse too few samples."""
     least = fewest_samples(len(data.classes))
     if samples < least:
         raise PpcdError(f"the metrics need at least {least} samples of this data; got {samples}: ask for more")

@@ -53,12 +53,7 @@ def get_evaluators(
     *,
     judge: str | None = None,
 ) -> Evaluators:
-    """Backbone, judge and real statistics, from the cache where they are there; arguments as `ppcd.metrics.evaluate`.
-
-    Raises:
-        PpcdError: a backbone or a judge that is unknown or not to be had, a judge of other classes, or a reference
-            of another backbone than the one here.
-    """
+    """Backbone, judge and real statistics, cached; arguments as `ppcd.metrics.evaluate`."""
     if backbone not in BACKBONES:
         raise PpcdError(f"unknown feature backbone {backbone!r}; expected one of: {', '.join(BACKBONES)}")
     if judge is not None:

@@ -170,11 +170,7 @@ class Backbone:
         return 250 if self.name in CLASSIFIERS else 32
 
     def extract(self, images: UInt8[Tensor, "n 3 height width"], batch: int | None = None) -> Features:
-        """Features and logits of all images, computed `batch` at a time.
-
-        Raises:
-            PpcdError: there are no images.
-        """
+        """Features and logits of all images, computed `batch` at a time."""
         if len(images) == 0:
             raise PpcdError("no images to take features of")
         features, logits = [], []
@@ -202,9 +198,6 @@ def get_backbone(
     """The backbone of that name; `data` and `classifier_epochs` matter only to those that the data train.
 
     Besides BACKBONES there is "natural-classifier", which judges labels and is no backbone of a profile.
-
-    Raises:
-        PpcdError: there is none of that name; the inception weights are neither here nor to be had.
     """
     if name in CLASSIFIERS:
         classifier = CLASSIFIERS[name](data, epochs=classifier_epochs, device=device)
@@ -213,11 +206,7 @@ def get_backbone(
 
 
 def published_backbone(name: str, device: torch.device | str = "cpu") -> Backbone:
-    """One whose weights come from elsewhere: "efficientnet-lite0" or "inception".
-
-    Raises:
-        PpcdError: as `get_backbone`.
-    """
+    """One whose weights come from elsewhere: "efficientnet-lite0" or "inception"."""
     kinds: dict[str, Callable[[], nn.Module]] = {"efficientnet-lite0": EfficientNetLite0, "inception": Inception}
     if name not in kinds:
         raise PpcdError(f"unknown feature backbone {name!r}; expected one of: {', '.join(BACKBONES)}")
@@ -228,11 +217,7 @@ def published_backbone(name: str, device: torch.device | str = "cpu") -> Backbon
 
 @contextmanager
 def downloading(whose: str) -> Iterator[None]:
-    """Make a network whose weights may have to be downloaded, with the global random state left alone.
-
-    Raises:
-        PpcdError: the weights could not be downloaded.
-    """
+    """Make a network whose weights may have to be downloaded, with the global random state left alone."""
     try:
         with torch.random.fork_rng(devices=[]):
             yield

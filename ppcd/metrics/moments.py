@@ -41,11 +41,7 @@ class Statistics(Moments):
 
 
 def statistics(features: Float[Tensor, "n feature"]) -> Statistics:
-    """The statistics of a set, mu and sigma in float64.
-
-    Raises:
-        PpcdError: fewer than 16 samples, or features that are not finite.
-    """
+    """The statistics of a set, mu and sigma in float64."""
     if len(features) < MINIMUM:
         raise PpcdError(f"the metrics need at least {MINIMUM} samples; got {len(features)}")
     if not bool(features.isfinite().all()):
@@ -64,9 +60,6 @@ def without(whole: Statistics, part: Statistics, places: Int64[Tensor, " part"])
     Args:
         whole, part: of the set and of the part.
         places: where the part's members stand in the set.
-
-    Raises:
-        PpcdError: fewer than 16 are left.
     """
     left = whole.images - part.images
     if left < MINIMUM:

@@ -21,11 +21,7 @@ CHUNK = 64  # samples whose noise is drawn at once: torch draws the end of a ten
 def sample_images(
     G: nn.Module, count: int, seed: int, *, batch: int = BATCH, device: torch.device | str = "cpu"
 ) -> tuple[UInt8[Tensor, "count 3 height width"], Int64[Tensor, " count"]]:
-    """Generate images as they would be saved, on the CPU; sample i has class i mod num_classes.
-
-    Raises:
-        PpcdError: count or batch < 1, or images that are not finite.
-    """
+    """Generate images as they would be saved, on the CPU; sample i has class i mod num_classes."""
     if count < 1 or batch < 1:
         raise PpcdError(f"sampling needs a count and a batch of at least 1; got {count} and {batch}")
     labels = sample_labels(count, int(G.num_classes))  # type: ignore[arg-type]
@@ -63,11 +59,7 @@ def generate(
     batch: int = BATCH,
     device: torch.device | str = "cpu",
 ) -> UInt8[Tensor, "n 3 height width"]:
-    """The images of this noise in eval mode, on the CPU, made `batch` at a time, in the type of the weights.
-
-    Raises:
-        PpcdError: images that are not finite.
-    """
+    """The images of this noise in eval mode, on the CPU, made `batch` at a time, in the type of the weights."""
     parts, dtype = [], weights_dtype(G)
     with eval_mode(G), torch.no_grad():
         for z, y in zip(noise.split(batch), labels.split(batch), strict=True):

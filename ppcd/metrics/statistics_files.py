@@ -84,11 +84,7 @@ def _problem(mu: np.ndarray, sigma: np.ndarray) -> str | None:
 
 
 def check_features(file: StatisticsFile, backbone: str) -> None:
-    """Refuse statistics that cannot be of the features of this backbone.
-
-    Raises:
-        PpcdError: the backbone is trained on one's own data, or has another number of features.
-    """
+    """Refuse statistics that cannot be of the features of this backbone."""
     if backbone == "classifier":
         raise PpcdError(
             f"{file.name} cannot be compared with: the classifier backbone is trained on the data of the profile, "

@@ -79,11 +79,7 @@ class GeneratorConfig:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "GeneratorConfig":
-        """The inverse of `to_dict`, also after JSON, where tuples are lists.
-
-        Raises:
-            PpcdError: the fields are not those of a GeneratorConfig.
-        """
+        """The inverse of `to_dict`, also after JSON, where tuples are lists."""
         try:
             hidden = values.get("hidden")
             hidden = None if hidden is None else tuple((int(a), int(b)) for a, b in hidden)
@@ -96,11 +92,7 @@ class GeneratorConfig:
         return config
 
     def check(self) -> None:
-        """One line for what cannot be built.
-
-        Raises:
-            PpcdError: unknown architecture or resolution, or an impossible number.
-        """
+        """One line for what cannot be built."""
         check_network(self.arch, ARCHITECTURES, self.resolution, self.num_classes, self.width)
         if ARCHITECTURES[self.arch].separable and (self.masked or self.transition or self.hidden or self.spectral_norm):
             raise PpcdError(
@@ -198,9 +190,6 @@ class Generator(Conditional):
 
         Masks are open (m = 0.999994) and transitions the identity, also under spectral norm, since the largest
         singular value of the identity is 1: the images agree to 1e-4.
-
-        Raises:
-            PpcdError: blocks other than all of them, or PP-Res blocks that are there already.
         """
         names = [f"blocks.{index}" for index in range(len(self.blocks))]
         if blocks is not None and set(blocks) != set(names):
@@ -282,11 +271,7 @@ class Generator(Conditional):
 
 
 def check_network(arch: str, known: dict[str, Any], resolution: int, num_classes: int, width: int) -> None:
-    """One line for what cannot be built.
-
-    Raises:
-        PpcdError: unknown architecture or resolution, or a number that is not positive.
-    """
+    """One line for what cannot be built."""
     if arch not in known:
         raise PpcdError(f"unknown architecture {arch!r}; expected one of: {', '.join(known)}")
     if not isinstance(resolution, int) or resolution not in CHANNELS:

@@ -85,11 +85,7 @@ def load_generator(path: str | Path) -> Generator:
 
 
 def describes_itself(path: Path) -> bool:
-    """Whether a safetensors file says how to build its generator, as those of `save_generator` do.
-
-    Raises:
-        PpcdError: not a safetensors file, or truncated.
-    """
+    """Whether a safetensors file says how to build its generator, as those of `save_generator` do."""
     return "ppcd" in _metadata(path)
 
 
@@ -145,11 +141,7 @@ def load_adam_moments(optimizer: torch.optim.Adam, network: nn.Module, name: str
 
 
 def save_last_state(state: LastState, directory: Path) -> tuple[str, ...]:
-    """Write the last state of a teacher's training; the names of the files.
-
-    Raises:
-        PpcdError: the generator has masks.
-    """
+    """Write the last state of a teacher's training; the names of the files."""
     save_generator(state.generator, directory / LAST)
     write_atomic(directory / DISCRIMINATOR, save(_tensors(state.discriminator)))
     write_atomic(directory / MOMENTS, save(state.moments))
@@ -161,9 +153,6 @@ def load_last_state(directory: Path) -> LastState:
 
     Args:
         directory: of a complete run of the teacher.
-
-    Raises:
-        PpcdError: the run is not complete or not what was written, or it does not keep its last state.
     """
     record = read_run(directory)
     missing = [name for name in LAST_STATE if not (directory / name).is_file()]
@@ -180,11 +169,7 @@ def load_last_state(directory: Path) -> LastState:
 
 
 def file_on_cpu(path: Path) -> dict[str, object]:
-    """A training checkpoint: tensors and plain Python values only; no code is executed.
-
-    Raises:
-        PpcdError: the file is not a readable checkpoint.
-    """
+    """A training checkpoint: tensors and plain Python values only; no code is executed."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
