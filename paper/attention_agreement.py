@@ -15,6 +15,7 @@ from paper import measurements
 from paper.artifacts.sources import of_another_teacher
 from paper.measurements import Content, Record
 from ppcd.base import PpcdError
+from ppcd.commands import run_options
 from ppcd.method.losses import normalized_map
 from ppcd.method.teacher import Teacher
 from ppcd.metrics.sampling import draw_noise, sample_labels
@@ -133,7 +134,7 @@ def ensure_agreement(profile: str, records: Sequence[Record]) -> dict[str, Conte
 
 def _teacher(profile: str, seed: int) -> tuple[Record, Teacher] | None:
     """Record and network of the teacher of a seed; None where it is not complete."""
-    run = Run(run_config(profile, TEACHER, seed))
+    run = Run(run_config(profile, TEACHER, seed, **run_options()))
     if run.state != "complete":
         return None
     return run.read(), Teacher(load_generator(run.path(GENERATOR)), seed=seed)

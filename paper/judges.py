@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
+from ppcd.commands import run_options
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.evaluators import Evaluators, get_evaluators
 from ppcd.metrics.features import Backbone
@@ -26,7 +27,7 @@ def get_judges(profile: str, device: str = "cpu", kept: bool = False) -> tuple[I
     Raises:
         PpcdError: unknown profile, or its data or its backbone is not to be had.
     """
-    config = run_config(profile, TEACHER, 0)
+    config = run_config(profile, TEACHER, 0, **run_options())
     budget = config.profile
     data = images_or_reference(budget) if kept else config.load_data()
     return data, get_evaluators(data, budget.backbone, budget.classifier_epochs, device, judge=budget.judge)

@@ -20,7 +20,7 @@ from paper.artifacts.render import Html
 from paper.artifacts.sources import Record, find_record, listed
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.commands import OF_NOTEBOOKS, useless_variable
+from ppcd.commands import OF_NOTEBOOKS, run_options, useless_variable
 from ppcd.data.sets import source_folder
 from ppcd.networks.generators import CHANNELS
 from ppcd.seeds import MOST_SEED
@@ -219,7 +219,8 @@ def runs(settings: Settings, recipes: Iterable[str], at_alpha: bool = True) -> d
         from ppcd.runs.pool import run_all
         from ppcd.training.config import run_config
 
-        configs = [run_config(settings.profile, name, seed) for seed in settings.seeds for name in names.values()]
+        wanted = [(seed, name) for seed in settings.seeds for name in names.values()]
+        configs = [run_config(settings.profile, name, seed, **run_options()) for seed, name in wanted]
         run_all(configs, device=settings.device)
     return {recipe: find_record(settings.profile, name, settings.seed) for recipe, name in names.items()}
 

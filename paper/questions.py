@@ -39,6 +39,7 @@ from paper.claims.predicates import Quantity
 from paper.claims.scores import Measurements
 from paper.intervals import LEVEL, Contrast, holm
 from ppcd.base import PpcdError
+from ppcd.commands import run_options
 from ppcd.runs.directory import Run
 from ppcd.training.config import RunConfig, run_config
 from ppcd.training.profiles import PROFILES, get_profile
@@ -126,7 +127,7 @@ def recipes(profile: str, questions: Iterable[Question] = QUESTIONS) -> list[tup
 
 def run_configs(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
     """The runs that the questions need, seed by seed."""
-    return [run_config(where, name, seed) for seed in seeds for where, name in recipes(profile)]
+    return [run_config(where, name, seed, **run_options()) for seed in seeds for where, name in recipes(profile)]
 
 
 def extended() -> list[Question]:
@@ -138,7 +139,8 @@ def extension(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
     """The runs of the extension, where a plan of these seeds has the first three; others are not asked for it."""
     if not set(FIRST_SEEDS) <= set(seeds):
         return []
-    return [run_config(where, name, seed) for seed in MORE_SEEDS for where, name in recipes(profile, extended())]
+    wanted = recipes(profile, extended())
+    return [run_config(where, name, seed, **run_options()) for seed in MORE_SEEDS for where, name in wanted]
 
 
 def measure(configs: Sequence[RunConfig]) -> None:

@@ -13,6 +13,7 @@ from paper.generations import complete_records, ensure_generations
 from paper.real_images import ensure_real_images
 from paper.timing import ensure_runtime
 from ppcd import paths
+from ppcd.commands import run_options
 from ppcd.data.sets import is_name, without_count
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.records import read_unsealed
@@ -67,7 +68,7 @@ def plan(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
         config
         for seed in seeds
         for config in (
-            *(run_config(profile, recipe, seed) for recipe in RECIPES),
+            *(run_config(profile, recipe, seed, **run_options()) for recipe in RECIPES),
             *evidence.run_configs(profile, [seed]),
         )
     ]

@@ -16,6 +16,7 @@ from paper.artifacts.sources import NOT_RUN, Record, Study, directory, find_reco
 from paper.generations import read_generations
 from ppcd import paths
 from ppcd.base import PpcdError
+from ppcd.commands import run_options
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.records import GENERATOR, file_hash, flatten, read_run
 from ppcd.runs.directory import Run
@@ -104,7 +105,7 @@ def find_cell(name: str, profile: str, seeds: Sequence[int]) -> Cell:
 
 
 def _missing(profile: str, recipe: str, seeds: Sequence[int], alpha: float | None = None) -> list[RunConfig]:
-    configs = (run_config(profile, recipe, seed, alpha) for seed in seeds)
+    configs = (run_config(profile, recipe, seed, alpha, **run_options()) for seed in seeds)
     return [config for config in configs if Run(config).state != "complete"]
 
 

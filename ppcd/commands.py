@@ -8,13 +8,22 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
 from ppcd.stopping import take_over
 
 PREFIX = "PPCD_"
 PLACES = ("CACHE", "FIGURES", "RESULTS")  # where things are kept: for every command
-OF_RUNS = ("DATA", "PRECISION", "TEACHER")  # `ppcd.training.config.run_config`
+OF_RUNS = ("DATA", "PRECISION", "TEACHER")
 OF_NOTEBOOKS = (*OF_RUNS, "PROFILE")
+
+
+def run_options() -> dict[str, Any]:
+    """What the environment asks of all runs alike, as arguments of `ppcd.training.config.run_config`.
+
+    PPCD_DATA is none of them: it says where images are, as PLACES say of other things.
+    """
+    return {"precision": os.environ.get("PPCD_PRECISION") or "no", "teacher": os.environ.get("PPCD_TEACHER") or None}
 
 
 def useless_variable(used: Sequence[str], by: str) -> str | None:

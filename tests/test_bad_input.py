@@ -200,9 +200,8 @@ def measured(samples: int, backbone: str = "classifier", images: int = 20) -> ob
     return evaluate(generator, digits(images), backbone=backbone, samples=samples, seed=0, classifier_epochs=1)
 
 
-def teacher(path: Path, place: Place) -> object:
-    place.environment(PPCD_TEACHER=path)
-    return pretrained.load(get_profile("smoke"))
+def teacher(path: Path) -> object:
+    return pretrained.load(pretrained.find(path), get_profile("smoke"))
 
 
 def statistics(place: Place, **arrays: Any) -> Path:
@@ -312,9 +311,9 @@ NAMES = [
         "unrecognized arguments: --aplha 0.5 (see python -m ppcd train --help)"),
     Row("train: precision", command(ppcd.runs.train.main, "--precision fp8"),
         "argument --precision: invalid choice: 'fp8' (choose from ...no...bf16...) (see python -m ppcd train --help)"),
-    Row("precision", lambda place: (place.environment(PPCD_PRECISION="fp8"), run_config("smoke", "sagan", 0)),
+    Row("precision", lambda _: run_config("smoke", "sagan", 0, precision="fp8"),
         "unknown precision 'fp8'; expected one of: no, bf16"),
-    Row("precision: fp16", lambda place: (place.environment(PPCD_PRECISION="fp16"), run_config("smoke", "sagan", 0)),
+    Row("precision: fp16", lambda _: run_config("smoke", "sagan", 0, precision="fp16"),
         "fp16 needs its losses scaled, which the bound on the masks' gradients does not allow; "
         "take bf16 or no (accelerate launch --mixed_precision bf16)"),
     Row("backbone", lambda _: get_evaluators(digits(), "vgg", 1),
@@ -399,14 +398,14 @@ CHECKPOINTS = [
         "{tmp}/G_ema.pth is of another network: an SA-GAN or SN-GAN (class embeddings in its CBNs)" + ANOTHER),
     Row("a BigGAN of another width", lambda place: load_biggan_pytorch(place.published(width=3), "biggan", 32, 10, 2),
         "{tmp}/G_ema.pth is of another network: of width 3, width is 2" + ANOTHER),
-    Row("no teacher", lambda place: teacher(place.folder / "absent.pth", place),
+    Row("no teacher", lambda place: teacher(place.folder / "absent.pth"),
         "there is no file {tmp}/absent.pth to take the teacher from (PPCD_TEACHER); "
         "give the path of one that is there"),
-    Row("a teacher that is a pickle", lambda place: teacher(place.pickle("G.pth"), place), "{tmp}/G.pth " + NO_PICKLE),
-    Row("more classes than the teacher knows", lambda place: teacher(place.generator(num_classes=7), place),
+    Row("a teacher that is a pickle", lambda place: teacher(place.pickle("G.pth")), "{tmp}/G.pth " + NO_PICKLE),
+    Row("more classes than the teacher knows", lambda place: teacher(place.generator(num_classes=7)),
         "the teacher in {tmp}/g.safetensors knows 7 classes at 32 px; profile smoke has 10 at 32 px: "
         "give a teacher of the profile's size"),
-    Row("more classes than a published teacher knows", lambda place: teacher(place.published(num_classes=7), place),
+    Row("more classes than a published teacher knows", lambda place: teacher(place.published(num_classes=7)),
         "{tmp}/G_ema.pth is of another network: of 7 classes, num_classes is 10" + ANOTHER),
     Row("a checkpoint that is a pickle", lambda place: (place.pickle("checkpoint.pt"), place.resumed(None)),
         "{tmp}/checkpoint.pt is not a readable checkpoint (...); delete it to start the run anew"),

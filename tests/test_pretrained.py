@@ -19,6 +19,7 @@ from ppcd.networks.biggan_pytorch import biggan_pytorch_state_dict
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
 from ppcd.runs.directory import Run
+from ppcd.runs.pool import Job
 from ppcd.runs.train import main, train_run
 from ppcd.training import pretrained
 from ppcd.training.config import run_config
@@ -36,16 +37,15 @@ def teacher(num_classes: int = 10) -> Generator:
 
 
 @pytest.mark.parametrize("kind", ["G_ema.pth", "big.safetensors"])
-def test_a_students_teacher_may_come_from_a_file(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_students_teacher_may_come_from_a_file(kind: str, tmp_path: Path) -> None:
     path, generator = tmp_path / kind, teacher()
     if kind.endswith(".pth"):
         ppcd.save_biggan_pytorch(generator, path)
     else:
         ppcd.save_generator(ppcd.slim(generator), path)
     without = run_config("smoke", "ppcd", 0)
-    monkeypatch.setenv("PPCD_TEACHER", str(path))
-    config = run_config("smoke", "ppcd", 0)
-    assert config.pretrained == pretrained.identity() and config.hash != without.hash
+    config = run_config("smoke", "ppcd", 0, teacher=path)
+    assert config.pretrained == pretrained.identity(path) and config.hash != without.hash
     record = train_run(config, callbacks=[]).read()
 
     taught_by = config.teacher()
@@ -61,10 +61,26 @@ def test_a_students_teacher_may_come_from_a_file(kind: str, tmp_path: Path, monk
 
     assert {found["id"] for found in find_runs("smoke")} == {record["id"], adopted["id"]}
     alone = ("sagan", "sngan", "l1-biggan")
-    with_teacher = [run_config("smoke", name, 0).hash for name in alone]
-    monkeypatch.delenv("PPCD_TEACHER")
-    assert run_config("smoke", "ppcd", 0).hash == without.hash
+    with_teacher = [run_config("smoke", name, 0, teacher=path).hash for name in alone]
     assert [run_config("smoke", name, 0).hash for name in alone] == with_teacher
+
+
+def test_the_environment_asks_through_the_commands_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "teacher.safetensors"
+    ppcd.save_generator(ppcd.slim(teacher()), path)
+    before, started = run_config("smoke", "ppcd", 0), list[dict[str, str]]()
+    monkeypatch.setenv("PPCD_TEACHER", str(path))
+    monkeypatch.setenv("PPCD_PRECISION", "bf16")
+    monkeypatch.setattr("ppcd.runs.pool.start_process", lambda command, env, **_: started.append(env))
+    asked = run_config("smoke", "ppcd", 0, precision="bf16", teacher=path)
+    assert run_config("smoke", "ppcd", 0).hash == before.hash != asked.hash
+    assert main(["--profile", "smoke", "--dry-run"]) == 0
+    assert asked.hash in capsys.readouterr().out
+    for config in (asked, before):
+        Job(config).start("cpu")
+    assert [each["PPCD_TEACHER"] for each in started] == [str(path), ""]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -98,41 +114,37 @@ def test_a_teacher_that_cannot_serve_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The messages are in the table of tests/test_bad_input.py."""
-    monkeypatch.setenv("PPCD_TEACHER", str(tmp_path / "absent.pth"))
     with refused("no file", "absent.pth", "PPCD_TEACHER"):
-        run_config("smoke", "ppcd", 0)
+        run_config("smoke", "ppcd", 0, teacher=tmp_path / "absent.pth")
     path = tmp_path / "seven.safetensors"
     ppcd.save_generator(ppcd.slim(teacher(num_classes=7)), path)
     monkeypatch.setenv("PPCD_TEACHER", str(path))
     assert main(["--profile", "smoke", "--recipe", "biggan", "--device", "cpu"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
-    assert Run(run_config("smoke", "biggan", 0)).state == "absent"
+    assert Run(run_config("smoke", "biggan", 0, teacher=path)).state == "absent"
 
 
-def test_another_file_of_the_same_name_is_another_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_file_of_the_same_name_is_another_teacher(tmp_path: Path) -> None:
     path = tmp_path / "teacher.safetensors"
-    monkeypatch.setenv("PPCD_TEACHER", str(path))
     found = []
     for scale in (1.0, 2.0):
         generator = teacher()
         generator.output_conv.weight.data *= scale
         ppcd.save_generator(ppcd.slim(generator), path)
-        found.append(pretrained.identity())
+        found.append(pretrained.identity(path))
     generator.output_conv.bias.data += 1
     ppcd.save_generator(ppcd.slim(generator), path)
     assert found[0] == found[1]  # the spectral norm makes them one
-    assert pretrained.identity() != found[1]
+    assert pretrained.identity(path) != found[1]
 
 
-def test_half_precision_is_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_precision_is_a_run_of_its_own() -> None:
     """bf16 in the forward passes: other losses, a little; weights, losses and what is kept stay float32."""
     whole, half = run_config("smoke", "ppcd", 0), run_config("smoke", "ppcd", 0, precision="bf16")
     assert whole.resolved() == {key: value for key, value in half.resolved().items() if key != "precision"} | {
         "teacher": whole.resolved()["teacher"]
     }
     assert len({whole.hash, half.hash}) == 2 and half.resolved()["precision"] == "bf16"
-    monkeypatch.setenv("PPCD_PRECISION", "bf16")
-    assert run_config("smoke", "ppcd", 0).hash == half.hash
     losses = []
     for precision in ("no", "bf16"):
         trainer = together.make_trainer(SMOKE, get_recipe("ppcd"), 0, images(), teacher(), precision=precision)

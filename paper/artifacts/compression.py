@@ -22,6 +22,7 @@ from paper.artifacts.sources import NOT_RUN, Record, Study, common_protocol, dat
 from paper.generations import read_generations
 from paper.intervals import LEVEL, t_interval
 from ppcd import paths
+from ppcd.commands import run_options
 from ppcd.training.config import RunConfig, run_config
 from ppcd.training.recipes import check_alpha, get_recipe
 
@@ -38,7 +39,7 @@ def recipe_names(alphas: Sequence[float] = numbers.FIGURE4_ALPHAS) -> list[str]:
 
 def run_configs(profile: str, seeds: Sequence[int], alphas: Sequence[float]) -> list[RunConfig]:
     """The same with their seeds, for `paper.generations.ensure_generations`."""
-    return [run_config(profile, name, seed) for seed in seeds for name in recipe_names(alphas)]
+    return [run_config(profile, name, seed, **run_options()) for seed in seeds for name in recipe_names(alphas)]
 
 
 def fig4_frame(study: Study, alphas: Sequence[float] = numbers.FIGURE4_ALPHAS) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ppcd import paths
 from ppcd.base import PpcdError
+from ppcd.commands import run_options
 from ppcd.data.folders import some
 from ppcd.metrics.evaluate import is_free
 from ppcd.networks.generators import Generator
@@ -32,7 +33,7 @@ def find_record(profile: str, recipe: str, seed: int, alpha: float | None = None
     Raises:
         PpcdError: unknown profile or recipe, impossible seed or alpha, or a run directory that was changed.
     """
-    run = Run(run_config(profile, recipe, seed, alpha))
+    run = Run(run_config(profile, recipe, seed, alpha, **run_options()))
     return run.read() if run.state == "complete" else None
 
 

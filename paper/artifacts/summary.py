@@ -13,6 +13,7 @@ from paper.artifacts.rows import kept_channels, score_names
 from paper.artifacts.sources import NOT_RUN, Record, data_note, find_record, read_csv, second_half
 from paper.inventory import find_runs
 from ppcd import paths
+from ppcd.commands import run_options
 from ppcd.method.earlier_rules import Schedule
 from ppcd.method.masks import ChannelMask
 from ppcd.networks.generators import CHANNELS
@@ -161,7 +162,7 @@ def rules(records: Mapping[str, Record | None]) -> pd.DataFrame:
 
 def settings(profile: str, seed: int) -> pd.DataFrame:
     """The settings of the paper's section 4.2 and those of PPCD-GAN at this profile, side by side."""
-    config = run_config(profile, "ppcd", seed)
+    config = run_config(profile, "ppcd", seed, **run_options())
     budget, recipe, mask = config.profile, config.recipe, ChannelMask(1)
     optimisation = OPTIMISATION[recipe.generator]
     gradual = config.mask_rule == "gradual"

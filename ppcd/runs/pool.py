@@ -20,7 +20,7 @@ from ppcd.progress import Progress, say
 from ppcd.runs.directory import Run
 from ppcd.runs.train import resolve_device
 from ppcd.stopping import describe_stop, end_processes, start_process
-from ppcd.training.config import RunConfig
+from ppcd.training.config import RunConfig, takes_images
 from ppcd.training.distributed import check_share, launcher
 
 LOG = "log.txt"
@@ -90,8 +90,9 @@ class Job:
         command += ["--profile", config.profile.name, "--recipe", config.recipe.name, "--seed", str(config.seed)]
         command += ["--device", device, "--precision", config.precision]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        for name in config.without_effect():  # which the command would refuse
-            environment.pop(name, None)
+        environment["PPCD_TEACHER"] = str(config.teacher_file) if config.takes_file else ""
+        if not takes_images(config.profile):  # the command would refuse it
+            environment.pop("PPCD_DATA", None)
         with paths.writing(config.directory):
             config.directory.mkdir(parents=True, exist_ok=True)
             with log.open("wb") as file:

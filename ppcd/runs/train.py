@@ -12,6 +12,7 @@ import torch
 from ppcd import paths
 from ppcd.base import PpcdError, TrainingStopped
 from ppcd.baselines import trainer_class
+from ppcd.commands import run_options
 from ppcd.data.sets import ImageSet
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.method.slim import slim
@@ -103,7 +104,7 @@ def _load(config: RunConfig, together: Processes) -> ImageSet:
     """The images, and what else may be refused or has to be downloaded, before there is a run directory."""
     profile, data = config.profile, config.load_data()
     if config.adopted:
-        pretrained.load(profile)
+        pretrained.load(config.teacher_file, profile)
     else:
         check_share(profile.budget(config.recipe.teacher_budget).batch_size, together.count)
     if together.is_main and profile.backbone != "classifier":
@@ -123,7 +124,7 @@ def _stopped(run: Run) -> str:
 
 def _adopt(run: Run, data: ImageSet, device: str) -> None:
     """Keep and measure a teacher that was trained elsewhere."""
-    began, generator = provenance.collect(device), slim(pretrained.load(run.config.profile))
+    began, generator = provenance.collect(device), slim(pretrained.load(run.config.teacher_file, run.config.profile))
     run.write_file("history.csv", ",".join(HISTORY_COLUMNS) + "\n")
     training: dict[str, Any] = {"iterations": 0, "seconds": 0.0, "images_per_second": None, "last": {}}
     _finish(run, data, {"ema": generator}, device, {"provenance": began, "training": training})
@@ -252,10 +253,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    together, device, precision = processes.join(options.device)
-    device, asked = resolve_device(device), options.precision or (precision if precision != "no" else None)
-    config = run_config(asked_profile(options.profile), options.recipe, options.seed, options.alpha, asked)
-    if "PPCD_TEACHER" in config.without_effect():
+    together, device, launched = processes.join(options.device)
+    device, asked = resolve_device(device), run_options()
+    if precision := options.precision or (launched if launched != "no" else None):
+        asked["precision"] = precision
+    config = run_config(asked_profile(options.profile), options.recipe, options.seed, options.alpha, **asked)
+    if config.pretrained is not None and not config.takes_file:
         raise PpcdError(f"PPCD_TEACHER has no effect on recipe {config.recipe.name!r}, which has no teacher; unset it")
     if options.dry_run:
         if together.is_main:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -48,6 +48,7 @@ class RunConfig:
     data_identity: str  # data.identity
     precision: str = "no"  # of forward passes in training: "no" (float32) or "bf16"
     pretrained: str | None = None  # pretrained.identity; None: the teacher is trained here
+    teacher_file: Path | None = field(default=None, compare=False)  # where that one is on this machine
 
     @property
     def adopted(self) -> bool:
@@ -76,7 +77,7 @@ class RunConfig:
         }
         if self.precision != "no":
             resolved["precision"] = self.precision
-        if self.pretrained is not None and (teacher or self.adopted):
+        if self.takes_file:
             resolved["pretrained"] = self.pretrained
         return resolved
 
@@ -112,10 +113,10 @@ class RunConfig:
         """Its own and its teacher's, as far as they are trained here."""
         return [each.recipe for each in (self, self.teacher()) if each is not None and not each.adopted]
 
-    def without_effect(self) -> list[str]:
-        """Variables of the environment that say nothing of this run, whatever they say of others (`run_config`)."""
-        names = [] if takes_images(self.profile) else ["PPCD_DATA"]
-        return names if self.pretrained is None or "pretrained" in self.resolved() else [*names, "PPCD_TEACHER"]
+    @property
+    def takes_file(self) -> bool:
+        """Whether a teacher that was trained elsewhere was given and has an effect on this run."""
+        return self.pretrained is not None and (self.adopted or self.recipe.needs_teacher)
 
     def load_data(self) -> data.ImageSet:
         """The images of this run."""
@@ -135,17 +136,23 @@ class RunConfig:
 
 
 def run_config(
-    profile: str | Profile, recipe: str | Recipe, seed: int, alpha: float | None = None, precision: str | None = None
+    profile: str | Profile,
+    recipe: str | Recipe,
+    seed: int,
+    alpha: float | None = None,
+    precision: str = "no",
+    teacher: Path | str | None = None,
 ) -> RunConfig:
     """The configuration of a run, every part of it checked: also whether images, networks and metrics fit together.
 
-    The number of classes is that of the images, whatever the profile says (`profiles.fitted`).
-    The environment names the rest, for all runs alike: PPCD_DATA the images, PPCD_TEACHER the file of a teacher that
-    was trained elsewhere, PPCD_PRECISION the precision.
+    The number of classes is that of the images, whatever the profile says (`profiles.fitted`). Of the environment only
+    the place of the images counts (`ppcd.data.sets.load_data`); commands and notebooks have the other arguments from
+    `ppcd.commands.run_options`.
 
     Args:
         alpha: for a recipe given by name, instead of its default.
-        precision: of the training's forward passes, "no" or "bf16"; None: PPCD_PRECISION, or "no".
+        precision: of the training's forward passes, "no" or "bf16".
+        teacher: the file of a teacher that was trained elsewhere (`ppcd.training.pretrained`).
 
     Raises:
         PpcdError: one line that says what was expected.
@@ -170,8 +177,8 @@ def run_config(
     sizes = data.class_sizes(profile.dataset, profile.resolution, images_per_class=profile.images_per_class)
     if sizes is not None:
         profile = with_classes(profile, len(sizes))
-    precision = check_precision(precision or os.environ.get("PPCD_PRECISION") or "no")
-    config = RunConfig(profile, recipe, seed, identity, precision, pretrained.identity())
+    file = pretrained.find(teacher)
+    config = RunConfig(profile, recipe, seed, identity, check_precision(precision), pretrained.identity(file), file)
     try:
         _check_sizes(config)
         if sizes is not None:
@@ -259,12 +266,12 @@ def runs_root(profile: str | Profile) -> Path:
 def _plain(config: Profile | Recipe, unused: set[str]) -> dict[str, Any]:
     """A dataclass as a dictionary; integers in float fields become floats, so that 1 and 1.0 hash alike."""
     values: dict[str, Any] = {}
-    for field in fields(config):
-        value: Any = None if field.name in unused else getattr(config, field.name)
-        if field.name in UNUSED or (field.name in OPTIONAL and value is None):
+    for each in fields(config):
+        value: Any = None if each.name in unused else getattr(config, each.name)
+        if each.name in UNUSED or (each.name in OPTIONAL and value is None):
             continue
-        if field.name == "baseline":
+        if each.name == "baseline":
             value = methods.describe(value)
-        is_float = float in (field.type, *get_args(field.type))
-        values[field.name] = float(value) if is_float and value is not None else value
+        is_float = float in (each.type, *get_args(each.type))
+        values[each.name] = float(value) if is_float and value is not None else value
     return values

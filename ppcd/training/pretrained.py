@@ -1,11 +1,10 @@
-"""A teacher that was trained elsewhere: the file that the environment variable PPCD_TEACHER names (make: TEACHER=).
+"""A teacher that was trained elsewhere, in a file: `run_config(..., teacher=...)`, PPCD_TEACHER, or TEACHER= of make.
 
 It is a generator that ppcd wrote (`.safetensors`), or a checkpoint in BigGAN-PyTorch's layout (`G_ema.pth`, or such
 keys as safetensors). The paper took the one that BigGAN's authors released. It takes the place of the recipe `biggan`:
 nothing is trained, its scores are measured, and the students learn from it.
 """
 
-import os
 from functools import cache
 from pathlib import Path
 
@@ -18,10 +17,9 @@ from ppcd.records import file_hash
 from ppcd.training.profiles import Profile
 
 
-def source() -> Path | None:
-    """The file; None where the teacher is trained here."""
-    given = os.environ.get("PPCD_TEACHER")
-    if not given:
+def find(given: Path | str | None) -> Path | None:
+    """The file by its path as it was typed; None where the teacher is trained here."""
+    if given is None:
         return None
     path = paths.expanded(given)
     path = path if path.is_file() else paths.repository() / path  # typed at the root, used from a notebook's directory
@@ -32,18 +30,16 @@ def source() -> Path | None:
     return path
 
 
-def identity() -> str | None:
-    """ "file-<12 hex>", by the file's bytes; None where the teacher is trained here."""
-    path = source()
+def identity(path: Path | None) -> str | None:
+    """ "file-<12 hex>", by the file's bytes."""
     if path is None:
         return None
     about = path.stat()
     return f"file-{_digest(path, about.st_size, about.st_mtime_ns)[:12]}"
 
 
-def load(profile: Profile) -> Generator:
+def load(path: Path | None, profile: Profile) -> Generator:
     """The teacher in the file, in evaluation mode on the CPU."""
-    path = source()
     if path is None:
         raise PpcdError("no teacher was named; point PPCD_TEACHER (make: TEACHER=) at its file")
     generator = read(path, profile)
