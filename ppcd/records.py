@@ -33,11 +33,7 @@ def write_record(directory: Path, record: dict[str, Any], files: Iterable[str]) 
 
 
 def read_run(directory: Path) -> dict[str, Any]:
-    """run.json of any run directory; its schema, id and all its hashes are checked.
-
-    Raises:
-        PpcdError: it is not there or not what was written.
-    """
+    """run.json of any run directory; its schema, id and all its hashes are checked."""
     path = directory / "run.json"
     try:
         record = json.loads(path.read_text())

@@ -66,11 +66,7 @@ class PPResBlock(nn.Module):
         return h + self.conv_sc(up(x))
 
     def slim(self, name: str, **options: Any) -> None:
-        """Drop the masks and the channels that they have pruned (`name` is for the error, `options` of `narrow`).
-
-        Raises:
-            PpcdError: a mask has not frozen.
-        """
+        """Drop the masks and the channels that they have pruned (`name` is for the error, `options` of `narrow`)."""
         k1, k2 = kept(self.mask1, f"{name}.mask1"), kept(self.mask2, f"{name}.mask2")
         self.conv1 = narrow(self.conv1, k1, None, **options)
         self.bn2 = narrow(self.bn2, k1, None, **options)
@@ -86,11 +82,7 @@ def up(x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch c
 
 
 def kept(mask: ChannelMask | None, name: str) -> Tensor | None:
-    """Indices of the channels that a frozen mask keeps; None without a mask: all.
-
-    Raises:
-        PpcdError: the mask has not frozen.
-    """
+    """Indices of the channels that a frozen mask keeps; None without a mask: all."""
     if mask is None:
         return None
     if not mask.frozen:

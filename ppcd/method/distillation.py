@@ -68,9 +68,6 @@ class Distillation:
 
         Returns:
             A scalar in [0, sqrt(2)].
-
-        Raises:
-            PpcdError: a block that is not called, or maps of other sizes than the teacher's.
         """
         if not inputs or not isinstance(inputs[0], Tensor):
             raise PpcdError("distillation takes what the student is called with: distillation(z, y)")
@@ -98,11 +95,7 @@ class Distillation:
 
 
 def match_blocks(own: Sequence[str], names: Mapping[str, str] | Sequence[str] | None) -> tuple[list[str], list[str]]:
-    """The student's blocks that are compared, all but the first, and the teacher's for them.
-
-    Raises:
-        PpcdError: `names` does not say one of the teacher's for each.
-    """
+    """The student's blocks that are compared, all but the first, and the teacher's for them."""
     compared = list(own[1:] or own)
     if names is None:
         return compared, compared

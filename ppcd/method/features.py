@@ -45,9 +45,6 @@ class BlockFeatures:
 
     The norm that follows a block is the first one that is called after it, with no convolution larger than 1x1
     between. Features whose norm is wanted are used when it is called; `end` returns those of blocks that none follows.
-
-    Raises:
-        PpcdError: a block that the network has not.
     """
 
     def __init__(self, network: nn.Module, blocks: Sequence[str], use: Use, norms: str | None = None) -> None:

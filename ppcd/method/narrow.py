@@ -94,9 +94,6 @@ def plain(layer: Any, name: str = "a layer") -> Any:
     Args:
         layer: a convolution, a linear layer or an embedding.
         name: of the layer, for the error.
-
-    Raises:
-        PpcdError: what it computes is not what its weight and bias say.
     """
     reparametrised = any(type(hook).__name__ in REPARAMETRISATIONS for hook in layer._forward_pre_hooks.values())
     return layer if type(layer) in TORCHS and not reparametrised else _as_torchs(layer, name)
@@ -228,9 +225,6 @@ def narrow_norm(norm: Any, kept: Tensor, channels: int, name: str) -> nn.Module:
         kept: indices of the channels that stay, ascending.
         channels: how many it has.
         name: of the norm, for the error.
-
-    Raises:
-        PpcdError: it is not known how a norm of this type becomes narrow.
     """
     for kind in type(norm).__mro__:
         if kind in _registered:

@@ -79,11 +79,7 @@ def prunable(
 
 
 def insert_branches(network: Network, blocks: Mapping[str, Branch]) -> Network:
-    """Put masks and transitions into these branches of a network, and mark it for `ppcd.slim`.
-
-    Raises:
-        PpcdError: as `prunable`.
-    """
+    """Put masks and transitions into these branches of a network, and mark it for `ppcd.slim`."""
     if not blocks:
         raise PpcdError("no block was named; give the blocks' names, or None to have them found")
     for name, branch in blocks.items():
@@ -106,11 +102,7 @@ def _draw(network: nn.Module, inputs: Example) -> list[Tensor]:
 
 
 def try_slimming(network: nn.Module, inputs: Example) -> None:
-    """Slim a copy with half of the channels pruned, and compare.
-
-    Raises:
-        PpcdError: the slim network computes other images; the line names the layer.
-    """
+    """Slim a copy with half of the channels pruned, and compare."""
     trial = copied(network)
     for mask in masks_of(trial).values():
         if not mask.frozen:
@@ -264,9 +256,6 @@ def find_branches(network: nn.Module, names: Iterable[str] | None, inputs: Examp
 
     A branch is two convolutions larger than 1x1, one after the other, with at most one norm between them, in a block
     that adds something to the second's output.
-
-    Raises:
-        PpcdError: the network cannot be run, or a block has no such branch.
     """
     names = [names] if isinstance(names, str) else names
     if inputs is None:

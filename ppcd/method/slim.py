@@ -59,11 +59,7 @@ def slim(network: Network, *, for_training: bool = False, inputs: Sequence[Any] 
 
 
 def shrink(network: Network, for_training: bool = False) -> Network:
-    """`slim` of the network itself, without the comparison.
-
-    Raises:
-        PpcdError: a mask has not frozen.
-    """
+    """`slim` of the network itself, without the comparison."""
     network.eval()
     stages = detach_stream(network)
     for name, branch in branches_of(network).items():
@@ -166,11 +162,7 @@ def _forget(module: Any) -> None:
 
 
 def _prove(network: nn.Module, small: nn.Module, inputs: Example, branches: Mapping[str, Branch]) -> None:
-    """Compare the images of the masked and of the slim network.
-
-    Raises:
-        PpcdError: they differ, or the slim network cannot be run; the line names the layer.
-    """
+    """Compare the images of the masked and of the slim network."""
     theirs, wide = _observe(network, inputs, branches)
     try:
         ours, narrowed = _observe(small, inputs, branches)

@@ -77,9 +77,6 @@ def insert_stream(network: Any, blocks: Sequence[str], inputs: Example | None, s
         blocks: names of the residual blocks.
         inputs: what it is called with.
         start: of the masks.
-
-    Raises:
-        PpcdError: a layer reads the stream otherwise than channel by channel; the line names it.
     """
     if inputs is None:
         raise PpcdError("what reads the stream is found by a run of the network: give inputs=(z, y), a small batch")
@@ -103,11 +100,7 @@ def hook_of(layer: nn.Module) -> StreamMask | None:
 
 
 def detach_stream(network: nn.Module) -> list[tuple[Stage, Tensor]]:
-    """Take the masks off; the stages, their layers named from this network, and the channels that stay.
-
-    Raises:
-        PpcdError: a mask has not frozen.
-    """
+    """Take the masks off; the stages, their layers named from this network, and the channels that stay."""
     found: list[tuple[Stage, Tensor]] = []
     for root, owner in list(network.named_modules()):
         for key, stage in getattr(owner, "pp_res_stages", {}).items():
@@ -177,11 +170,7 @@ class _Path:
 
 
 def find_stages(network: nn.Module, blocks: Sequence[str], inputs: Example) -> dict[str, Stage]:
-    """The stages of the stream between these blocks, by the first layer that writes to each.
-
-    Raises:
-        PpcdError: as `insert_stream`.
-    """
+    """The stages of the stream between these blocks, by the first layer that writes to each."""
     layers = dict(_layers(network))
     paths: dict[str, _Path] = {}
     with getattr(network, "layer_by_layer", nullcontext)():

@@ -42,9 +42,6 @@ class Teacher:
         half: compute in bf16; statistics of classes are measured in float32 all the same.
         blocks: names of the residual blocks that are compared, in the order in which they are called; None: of a
             generator of this project, the second to the last.
-
-    Raises:
-        PpcdError: unknown normalisation, no block to compare, or a name that is none.
     """
 
     def __init__(

@@ -125,11 +125,7 @@ def describe(baseline: Baseline) -> dict[str, Any]:
 
 
 def parse(values: dict[str, Any] | None) -> Baseline | None:
-    """The inverse of `describe`.
-
-    Raises:
-        TypeError: not the settings of a method that is known.
-    """
+    """The inverse of `describe`."""
     if values is None:
         return None
     kinds = {method.kind: method for method in (L1Pruning, OutputDistillation, TinyGan, DistillNas)}

@@ -28,11 +28,7 @@ class Budget:
 
 
 def check_name(name: str, what: str) -> str:
-    """The name, which a folder will have.
-
-    Raises:
-        PpcdError: it holds anything but letters, digits, `-`, `_` and, between them, `.`.
-    """
+    """The name, which a folder will have."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*", name, re.ASCII):
         raise PpcdError(
             f"{what} cannot be called {name!r}: a folder gets its name; take letters, digits, - and _ (and . inside)"

@@ -45,9 +45,6 @@ class Trainer(Step):
         forms: how all of it computes; None: as the profile says.
         origin: what the teacher's training ended with, for recipes that start from it or are guided by its
             discriminator; it is copied.
-
-    Raises:
-        PpcdError: a teacher that is missing or does not fit; a batch that the processes cannot share.
     """
 
     def __init__(
