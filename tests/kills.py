@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 
 import paper.reproduce
 import ppcd.data.sets
-import ppcd.runs.finished
+import ppcd.method.ema
 import ppcd.runs.loop
 import ppcd.runs.train
 from paper import sums
@@ -87,11 +87,11 @@ def digits() -> dict[str, Any]:
 
 def prepare() -> None:
     """Once, for all children: a checkpoint after every step, and nothing measured that takes long or differs."""
-    fit, recompute = ppcd.runs.loop.fit, ppcd.runs.finished.recompute_batch_statistics
+    fit, recompute = ppcd.runs.loop.fit, ppcd.method.ema.recompute_batch_statistics
     runtime = {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}
     ppcd.data.sets._mnist_digits = digits
     ppcd.runs.train.fit = lambda *given: fit(*given, checkpoint_every=0.0)
-    ppcd.runs.finished.recompute_batch_statistics = lambda generator, noise: recompute(generator, noise, 2, 8)
+    ppcd.method.ema.recompute_batch_statistics = lambda generator, noise: recompute(generator, noise, 2, 8)
     sizes = ("params", "macs", "params_dense", "macs_dense", "block_params", "block_params_dense")
     ppcd.runs.train.measure_complexity = lambda generator: dict.fromkeys(sizes, block_params(generator))
     ppcd.runs.train.measure_runtime = lambda generator, device: {"cpu": runtime, "gpu": None}

@@ -10,6 +10,7 @@ import torch
 from reference import largest_difference
 from torch import Tensor
 
+from ppcd.method.ema import decide_masks
 from ppcd.method.losses import class_aware_distillation
 from ppcd.method.masks import channels_to_prune
 from ppcd.method.slim import slim
@@ -17,7 +18,6 @@ from ppcd.method.teacher import Teacher
 from ppcd.networks.compute import EXACT, FAST, STRAIGHTFORWARD, ComputeOptions
 from ppcd.networks.generators import build_generator
 from ppcd.runs import memory, train
-from ppcd.runs.finished import decide_masks
 from ppcd.training.config import run_config
 from ppcd.training.recipes import get_recipe
 from ppcd.training.trainer import Trainer

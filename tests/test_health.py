@@ -15,7 +15,7 @@ from reference import refused
 from test_trainer import everything, image_set, teacher_generator
 from torch import Tensor
 
-import ppcd.runs.finished
+import ppcd.method.ema
 import ppcd.runs.health
 import ppcd.runs.train
 from paper.inventory import find_runs
@@ -82,8 +82,7 @@ def test_a_watched_training_is_the_same_to_the_bit(
     profile, ends = replace(PROFILE, iterations=12), []
     for watched in (False, True):
         trainer = trainer_of(recipe, profile)
-        finish = partial(ppcd.runs.finished.finish_generator, seed=0)
-        best = Best(trainer, tmp_path, lambda generator: (1.0, 1.0), finish, samples=4)
+        best = Best(trainer, tmp_path, lambda generator: (1.0, 1.0), samples=4)
         watchers = [HealthCheck(trainer, "own"), best] if watched else []
         before = torch.get_rng_state()
         fit(trainer, tmp_path / f"{watched}.pt", watchers)
@@ -197,7 +196,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = {"cpu": {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}, "gpu": None}
     measured = {"scores": {"fd": 1.0}, "protocol": {"backbone": "none"}}
     few = partial(recompute_batch_statistics, batches=2, batch_size=8)
-    monkeypatch.setattr(ppcd.runs.finished, "recompute_batch_statistics", few)
+    monkeypatch.setattr(ppcd.method.ema, "recompute_batch_statistics", few)
     monkeypatch.setattr(ppcd.runs.train, "evaluate", lambda *_, **__: measured)
     monkeypatch.setattr(ppcd.runs.train, "measure_runtime", lambda generator, device: runtime)
 

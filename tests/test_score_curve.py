@@ -20,7 +20,6 @@ from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
 from ppcd.records import file_hash
 from ppcd.runs.callbacks import Callback, TrainingState
-from ppcd.runs.finished import finish_generator
 from ppcd.runs.loop import fit
 from ppcd.runs.score_curve import Best, make_score
 from ppcd.runs.train import train_run
@@ -35,7 +34,7 @@ def _few_batches() -> Iterator[None]:
     """Batch statistics of a few images."""
     few = partial(recompute_batch_statistics, batches=2, batch_size=8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ppcd.runs.finished.recompute_batch_statistics", few)
+        patch.setattr("ppcd.method.ema.recompute_batch_statistics", few)
         patch.setattr("ppcd.runs.score_curve.recompute_batch_statistics", few)
         yield
 
@@ -60,7 +59,7 @@ def best_at_20(trainer: Trainer) -> Callable[[Generator], tuple[float, float]]:
 
 
 def best_of(trainer: Trainer, directory: Path, score: Any = light) -> Best:
-    return Best(trainer, directory, score, partial(finish_generator, seed=0), samples=4)
+    return Best(trainer, directory, score, samples=4)
 
 
 def curve(directory: Path) -> list[dict[str, str]]:

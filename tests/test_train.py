@@ -18,14 +18,14 @@ from reference import largest_difference, noise_and_labels, refused
 from torch import Tensor, nn
 
 import ppcd.runs.train
+from ppcd.method.ema import finish_generator
 from ppcd.metrics.complexity import block_params, complexity
 from ppcd.networks import io as checkpoints
 from ppcd.networks.generators import Generator, build_generator
 from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.runs.directory import Run
-from ppcd.runs.finished import finish_generator, sample_grid
 from ppcd.runs.loop import fit
-from ppcd.runs.train import main, resolve_device, train_run
+from ppcd.runs.train import main, resolve_device, sample_grid, train_run
 from ppcd.training.config import RunConfig, run_config
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe

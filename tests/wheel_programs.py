@@ -62,9 +62,9 @@ def keep_our_own() -> None:
 def train(results: str) -> None:
     """From the images in PPCD_DATA to a slim generator: teacher and PPCD-GAN in the loop, with checkpoints."""
     from ppcd.baselines import trainer_class
+    from ppcd.method.ema import finish_generator
     from ppcd.networks.generators import Generator
     from ppcd.runs.callbacks import HistoryLogger, ProgressBar
-    from ppcd.runs.finished import finish_generator
     from ppcd.runs.loop import fit
     from ppcd.training.config import run_config
     from ppcd.training.profiles import get_profile

@@ -16,7 +16,7 @@ from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
 from ppcd.records import GENERATOR, read_unsealed
 from ppcd.runs.directory import Run
-from ppcd.runs.finished import sample_grid
+from ppcd.runs.train import sample_grid
 from ppcd.training.config import run_config, runs_root
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.recipes import TEACHER, check_alpha

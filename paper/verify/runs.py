@@ -15,7 +15,7 @@ from ppcd.networks.generators import Generator, GeneratorConfig, table_channels
 from ppcd.networks.io import load_generator
 from ppcd.records import GENERATOR, flatten, read_run
 from ppcd.runs.directory import MASK_FILE
-from ppcd.runs.finished import measure_complexity
+from ppcd.runs.train import measure_complexity
 
 LOGGED = 1e-5  # relative: a log has six digits of a number
 Record = dict[str, Any]  # a run.json

@@ -1,12 +1,16 @@
-"""Exponential moving averages of a generator's weights, and its batch statistics measured again."""
+"""Exponential moving averages of a generator's weights, and the slim generator that an average becomes."""
 
 import copy
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ppcd.base import named_generator
 from ppcd.method.masks import masks_of
+from ppcd.method.slim import slim
+
+Network = TypeVar("Network", bound=nn.Module)
 
 DECLARED = "ema"  # name of the average that is the run's result
 AGES = (0.01, 0.025, 0.05, 0.1)  # mean ages that are compared, as fractions of the training's iterations
@@ -109,3 +113,21 @@ def recompute_batch_statistics(generator: Any, noise: torch.Generator, batches: 
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     generator.eval()
+
+
+def decide_masks(generator: Network) -> Network:
+    """Freeze the masks that never reached alpha as they stand: m > pivot stays (eq. 3 without its condition).
+
+    Only the paper's literal settings get here; in run.json such a layer has no `frozen_at`.
+    """
+    for mask in masks_of(generator).values():
+        if not mask.frozen:
+            mask.freeze(mask.values().detach() > mask.pivot)
+    return generator
+
+
+def finish_generator(generator: Network, seed: int) -> Network:
+    """The averaged generator as a slim one: masks decided, batch statistics recomputed."""
+    decide_masks(generator)
+    recompute_batch_statistics(generator, named_generator(seed, "batch statistics"))
+    return slim(generator)

@@ -19,7 +19,7 @@ import torch
 
 from ppcd.base import named_generator
 from ppcd.data.sets import ImageSet
-from ppcd.method.ema import DECLARED, recompute_batch_statistics
+from ppcd.method.ema import DECLARED, finish_generator, recompute_batch_statistics
 from ppcd.metrics.evaluate import frechet_and_inception
 from ppcd.metrics.features import get_backbone
 from ppcd.metrics.fidelity import reference_statistics
@@ -67,16 +67,13 @@ class Best(Callback):
 
     Args:
         trainer: only `notes` of its state is changed.
-        finish: an averaged generator, which it may change, as the run would deliver it.
         samples: that `score` takes, for the record.
     """
 
     _writer: HistoryWriter
 
-    def __init__(
-        self, trainer: Trainer, directory: Path, score: Score, finish: Callable[[Generator], Generator], samples: int
-    ) -> None:
-        self.trainer, self.score, self.finish, self.samples = trainer, score, finish, samples
+    def __init__(self, trainer: Trainer, directory: Path, score: Score, samples: int) -> None:
+        self.trainer, self.score, self.samples = trainer, score, samples
         self.path, self.new, self.curve = directory / BEST, directory / f"{BEST}.new", directory / CURVE
         self.points = set(scored_at(trainer.total))
 
@@ -105,7 +102,7 @@ class Best(Callback):
             # A copy: as the run would deliver it, or as it is with recomputed batch statistics
             generator = copy.deepcopy(average.generator)
             if final:
-                generator = self.finish(generator)
+                generator = finish_generator(generator, trainer.seed)
             else:
                 recompute_batch_statistics(generator, named_generator(trainer.seed, "batch statistics"))
             distance, inception = self.score(generator)

@@ -1,23 +1,27 @@
 """One run from nothing to its run directory: `python -m ppcd train --profile mnist --recipe ppcd --seed 0`."""
 
 import argparse
+import io
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from ppcd import paths
-from ppcd.base import PpcdError, TrainingStopped
+from ppcd.base import PpcdError, TrainingStopped, named_generator, needs
 from ppcd.baselines import trainer_class
 from ppcd.commands import run_options
 from ppcd.data.sets import ImageSet
 from ppcd.errors import ArgumentParser, run_command
+from ppcd.method.ema import decide_masks, finish_generator
 from ppcd.method.slim import slim
+from ppcd.metrics.complexity import CONVENTION, block_params, complexity
 from ppcd.metrics.evaluate import evaluate
 from ppcd.metrics.features import get_backbone
+from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.networks import io as checkpoints
 from ppcd.networks.generators import Generator
 from ppcd.progress import say
@@ -25,7 +29,6 @@ from ppcd.records import GENERATOR
 from ppcd.runs import memory, provenance
 from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
 from ppcd.runs.directory import CHECKPOINT, MASK_FILE, Run
-from ppcd.runs.finished import decide_masks, finish_generator, measure_complexity, measure_runtime, sample_grid
 from ppcd.runs.health import HealthCheck
 from ppcd.runs.history import HISTORY_COLUMNS, thin_masks
 from ppcd.runs.loop import fit
@@ -147,7 +150,7 @@ def _train(run: Run, data: ImageSet, device: str, callbacks: Sequence[Callback] 
     samples = config.profile.best_samples
     if samples is not None:
         score = make_score(data, config.profile, samples, config.seed, trainer.device)
-        watchers.append(Best(trainer, run.directory, score, partial(finish_generator, seed=config.seed), samples))
+        watchers.append(Best(trainer, run.directory, score, samples))
     if together.is_main:
         run.resume()
     try:
@@ -222,6 +225,42 @@ def _finish(
         "runtime": measure_runtime(kept, device),
     }
     run.finish({**about, **record, "provenance": provenance.finish(record["provenance"])}, extra)
+
+
+def sample_grid(generator: Generator, seed: int, device: str, columns: int = 10) -> bytes:
+    """A PNG: a row for each of the first ten classes, the same noise in every row."""
+    with needs("metrics"):
+        from torchvision.utils import make_grid, save_image
+    classes = min(10, generator.num_classes)
+    z = torch.randn(columns, generator.dim_z, generator=named_generator(seed, "samples")).repeat(classes, 1)
+    y = torch.arange(classes).repeat_interleave(columns)
+    with torch.no_grad():
+        images = generator(z.to(device), y.to(device)).cpu()
+    buffer = io.BytesIO()
+    save_image(make_grid(images, nrow=columns, padding=1, normalize=True, value_range=(-1, 1)), buffer, format="png")
+    return buffer.getvalue()
+
+
+def measure_complexity(generator: Generator) -> dict[str, Any]:
+    """Parameters and MACs of a slim generator and of what it was before pruning, without masks."""
+    dense = Generator(replace(generator.config, hidden=None, channels=None))
+    counted, before = complexity(generator), complexity(dense)
+    return {
+        "params": counted.params,
+        "macs": counted.macs,
+        "params_dense": before.params,
+        "macs_dense": before.macs,
+        "block_params": block_params(generator),
+        "block_params_dense": block_params(dense),
+        "convention": CONVENTION,
+    }
+
+
+def measure_runtime(generator: Generator, device: str) -> dict[str, Any]:
+    """Seconds for a batch of 64 on one CPU thread, and on the GPU if the run has one."""
+    on_cpu = seconds_per_batch(generator.cpu(), threads=1, device="cpu")
+    on_gpu = None if device == "cpu" else seconds_per_batch(generator.to(device), device=device)
+    return {"cpu": on_cpu, "gpu": on_gpu}
 
 
 def _load_teacher(config: RunConfig) -> tuple[Generator | None, dict[str, Any] | None, checkpoints.LastState | None]:
