@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 from reference import batch_norm, largest_difference, noise_and_labels, randomise, refused
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from ppcd.method.distillation import Distillation
 from ppcd.method.features import BlockFeatures
@@ -200,3 +201,14 @@ def test_the_constant_norm_is_the_norm_at_evaluation() -> None:
         _, features = student(z, y, return_features=True)
         assert largest_difference(found["blocks.1"], student.blocks[2].bn1(features[1], y)) < 1e-4
         assert largest_difference(found["blocks.2"], student.output_norm(features[2])) < 1e-4
+
+
+def test_a_spectral_norm_is_no_norm_of_features() -> None:
+    """torch's parametrisation holds vectors as a batch norm does, and may be between a block and its norm."""
+    block, skip, norm = nn.Conv2d(4, 8, 3), spectral_norm(nn.Conv2d(8, 8, 1)), nn.BatchNorm2d(8)
+    network, found = nn.Sequential(block, skip, norm).eval(), dict[str, Tensor]()
+    watched = BlockFeatures(network, ["0"], found.__setitem__, "any")
+    watched.begin()
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    network(x)
+    assert watched.end() == [] and torch.equal(found["0"], norm(block(x)))

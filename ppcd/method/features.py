@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ppcd.base import PpcdError, eval_mode
-from ppcd.method.narrow import is_convolution, is_norm, sizes
+from ppcd.method.narrow import is_convolution, is_norm, layers_of, sizes
 
 Use = Callable[[str, Tensor], None]  # name of a block and its features, while they are as the block gave them
 
@@ -57,15 +57,11 @@ class BlockFeatures:
         self.unnormalised: list[tuple[str, Tensor]] = []
         for name in blocks:
             modules[name].register_forward_hook(Hook(self, "_block", name))
-        if norms is not None:
-            found = [each for each in modules.values() if is_norm(each)]
-            inner = {each for norm in found for each in norm.modules() if each is not norm}
-            for norm in found:
-                if norm not in inner:
-                    norm.register_forward_pre_hook(Hook(self, "_norm"), with_kwargs=True)
-            for module in modules.values():
-                if is_convolution(module) and sizes(module)[3] > 1:
-                    module.register_forward_pre_hook(Hook(self, "_convolution"))
+        for _, layer in layers_of(network) if norms is not None else ():
+            if is_norm(layer):
+                layer.register_forward_pre_hook(Hook(self, "_norm"), with_kwargs=True)
+            elif is_convolution(layer) and sizes(layer)[3] > 1:
+                layer.register_forward_pre_hook(Hook(self, "_convolution"))
 
     def _block(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
         features = next((each for each in _tensors(output) if each.dim() == 4), None)

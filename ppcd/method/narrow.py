@@ -216,6 +216,24 @@ def norm_channels(norm: nn.Module) -> set[int]:
     return found
 
 
+def is_linear(module: nn.Module) -> bool:
+    """Whether it is a linear layer: torch's, or one with a weight of two dimensions that is no embedding."""
+    weight = getattr(module, "weight", None)
+    is_matrix = isinstance(weight, Tensor) and weight.dim() == 2
+    return isinstance(module, nn.Linear) or (is_matrix and not isinstance(module, nn.Embedding))
+
+
+def layers_of(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Convolutions, linear layers and norms; nothing that one of these holds, as a norm its gain, nothing of PP-Res."""
+    inner: set[nn.Module] = set()
+    for name, module in network.named_modules():
+        if module in inner or not name or any(part.startswith("pp_res") for part in name.split(".")):
+            continue
+        if is_norm(module) or is_convolution(module) or is_linear(module):
+            inner |= set(module.modules())
+            yield name, module
+
+
 @torch.no_grad()
 def narrow_norm(norm: Any, kept: Tensor, channels: int, name: str) -> nn.Module:
     """The norm of the channels that stay.

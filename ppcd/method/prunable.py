@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from ppcd.base import PpcdError
 from ppcd.method.blocks import Branch, attach
 from ppcd.method.compare import SAME, Example, copied, difference, example, images_of, remember
 from ppcd.method.masks import ChannelMask, channels_to_prune, masks_of
-from ppcd.method.narrow import is_convolution, is_norm, narrow_norm, norm_channels, sizes
+from ppcd.method.narrow import is_convolution, is_norm, layers_of, narrow_norm, norm_channels, sizes
 from ppcd.method.slim import blocks_of, shrink, slim
 from ppcd.method.stream import insert_stream
 
@@ -299,15 +300,12 @@ def _run(
         if isinstance(output, Tensor):
             outputs[module] = output
 
-    layers = [module for module in network.modules() if is_convolution(module) or is_norm(module)]
-    inner = {each for layer in layers for each in layer.modules() if each is not layer}  # of a conditional norm
-    handles = [layer.register_forward_hook(note) for layer in layers if layer not in inner]
-    handles += [block.register_forward_hook(keep) for block in blocks.values()]
-    try:
+    with ExitStack() as hooks:
+        for _, layer in layers_of(network):
+            hooks.enter_context(layer.register_forward_hook(note))
+        for block in blocks.values():
+            hooks.enter_context(block.register_forward_hook(keep))
         images_of(network, inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
     return calls, outputs
 
 

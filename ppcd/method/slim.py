@@ -6,6 +6,8 @@ narrow is in `narrow`.
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -186,18 +188,12 @@ def _prove(network: nn.Module, small: nn.Module, inputs: Example, branches: Mapp
 def _failing(network: nn.Module, inputs: Example) -> str:
     """The innermost module whose forward fails."""
     running: list[str] = []
-    handles = []
-    for name, module in network.named_modules():
-        handles.append(module.register_forward_pre_hook(lambda m, a, n=name: running.append(n)))
-        handles.append(module.register_forward_hook(lambda m, a, out: running.pop() and None))
-    try:
+    with ExitStack() as hooks, suppress(Exception):
+        for name, module in network.named_modules():
+            hooks.enter_context(module.register_forward_pre_hook(lambda m, a, n=name: running.append(n)))
+            hooks.enter_context(module.register_forward_hook(lambda m, a, out: running.pop() and None))
         images_of(network, inputs)
-    except Exception:
-        return running[-1] or type(network).__name__
-    finally:
-        for handle in handles:
-            handle.remove()
-    return type(network).__name__
+    return (running and running[-1]) or type(network).__name__
 
 
 _REGISTER = "a norm that is not read rightly can be registered: ppcd.register_norm(type, prune)"
@@ -208,20 +204,15 @@ def _observe(
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
     """The images, and what each layer of the branches gives: of a mask its kept channels."""
     found: dict[str, Tensor] = {}
-    handles = []
-    for name, branch in branches.items():
-        for layer in (branch.norm or branch.conv1, branch.conv2):
-            module = network.get_submodule(f"{name}.{layer}")
 
-            def note(module: Any, args: Any, output: Tensor, called: str = f"{name}.{layer}") -> None:
-                mask = None if TRANSITION in module._modules else module._modules.get(MASK)
-                if (stream := hook_of(module)) is not None:
-                    output = output[:, stream.indices(output.shape[1])]
-                found[called] = output.clone() if mask is None else output[:, mask.indices].clone()
+    def note(called: str, module: Any, args: Any, output: Tensor) -> None:
+        mask = None if TRANSITION in module._modules else module._modules.get(MASK)
+        if (stream := hook_of(module)) is not None:
+            output = output[:, stream.indices(output.shape[1])]
+        found[called] = output.clone() if mask is None else output[:, mask.indices].clone()
 
-            handles.append(module.register_forward_hook(note))
-    try:
+    with ExitStack() as hooks:
+        for name, branch in branches.items():
+            for layer in (f"{name}.{branch.norm or branch.conv1}", f"{name}.{branch.conv2}"):
+                hooks.enter_context(network.get_submodule(layer).register_forward_hook(partial(note, layer)))
         return images_of(network, inputs), found
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -10,8 +10,8 @@ and depthwise convolutions pass a channel on, and are in the stage too. Whether 
 `ppcd.slim`, which compares the images.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from ppcd.base import PpcdError
-from ppcd.method.blocks import MASK, TRANSITION, kept, set_module
+from ppcd.method.blocks import kept, set_module
 from ppcd.method.compare import Example, images_of
 from ppcd.method.masks import ChannelMask
-from ppcd.method.narrow import MIXING, is_convolution, is_norm, narrow, narrow_norm, plain, sizes
+from ppcd.method.narrow import MIXING, is_convolution, is_linear, layers_of, narrow, narrow_norm, plain, sizes
 
 STREAM = "pp_res_stream"  # the masks of a network, by the layer that writes first
 
@@ -171,7 +171,7 @@ class _Path:
 
 def find_stages(network: nn.Module, blocks: Sequence[str], inputs: Example) -> dict[str, Stage]:
     """The stages of the stream between these blocks, by the first layer that writes to each."""
-    layers = dict(_layers(network))
+    layers = dict(layers_of(network))
     paths: dict[str, _Path] = {}
     with getattr(network, "layer_by_layer", nullcontext)():
         for name, layer in layers.items():
@@ -200,27 +200,10 @@ def find_stages(network: nn.Module, blocks: Sequence[str], inputs: Example) -> d
     return stages
 
 
-def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Convolutions, linear layers and norms; nothing that a norm holds for its gain and bias, and nothing of PP-Res."""
-    inner: set[nn.Module] = set()
-    for name, module in network.named_modules():
-        if module in inner or not name or any(part in (MASK, TRANSITION, STREAM) for part in name.split(".")):
-            continue
-        if is_norm(module) or is_convolution(module) or _is_linear(module):
-            inner |= set(module.modules())
-            yield name, module
-
-
-def _is_linear(module: nn.Module) -> bool:
-    weight = getattr(module, "weight", None)
-    is_matrix = isinstance(weight, Tensor) and weight.dim() == 2
-    return isinstance(module, nn.Linear) or (is_matrix and not isinstance(module, nn.Embedding))
-
-
 def _carries(layer: Any) -> bool:
     """Whether it passes each channel on, alone: a norm or a depthwise convolution."""
     if not is_convolution(layer):
-        return not _is_linear(layer)
+        return not is_linear(layer)
     out_channels, in_channels, groups, _ = sizes(layer)
     return 1 < groups == in_channels == out_channels
 
@@ -249,19 +232,16 @@ def _follow(network: nn.Module, layers: dict[str, nn.Module], writer: str, input
         marked[:, min(1, output.shape[1] - 1)] = torch.nan
         return marked
 
-    handles = [
-        layer.register_forward_pre_hook(before(name, not _carries(layer)), with_kwargs=True)
-        for name, layer in layers.items()
-    ]
-    handles.append(layers[writer].register_forward_hook(after))
-    try:
-        images = images_of(network, inputs.rows(1))
-    except Exception as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return _Path(list(arrived), lost=f"the network cannot be followed ({line})")
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+            look = before(name, not _carries(layer))
+            hooks.enter_context(layer.register_forward_pre_hook(look, with_kwargs=True))
+        hooks.enter_context(layers[writer].register_forward_hook(after))
+        try:
+            images = images_of(network, inputs.rows(1))
+        except Exception as error:
+            line = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return _Path(list(arrived), lost=f"the network cannot be followed ({line})")
     if any(each.isnan().any() for each in images):
         return _Path(list(arrived), lost=f"the images are made of the output of {writer} without a layer between")
     return _path(writer, arrived, calls, layers, width[0])
