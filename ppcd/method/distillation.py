@@ -60,15 +60,7 @@ class Distillation:
         self._features, self._maps, self._inputs = {}, {}, None
 
     def __call__(self, *inputs: Any) -> Tensor:
-        """L_CD of the student's last images.
-
-        Args:
-            inputs: what the student was called with for them, z and y for example. If it was called otherwise since,
-                it is called again.
-
-        Returns:
-            A scalar in [0, sqrt(2)].
-        """
+        """L_CD of the student's last images, which it is called for again if it was called otherwise since."""
         if not inputs or not isinstance(inputs[0], Tensor):
             raise PpcdError("distillation takes what the student is called with: distillation(z, y)")
         if self._inputs is None or not _same(self._inputs, inputs):

@@ -265,7 +265,7 @@ def narrow_norm(norm: Any, kept: Tensor, channels: int, name: str) -> nn.Module:
 def _narrow_tree(module: nn.Module, kept: Tensor, channels: int, name: str) -> bool:
     """Cut what a norm holds of its channels: own tensors, torch's norms, and the layers that give gain and bias."""
     cut = False
-    for key, tensor in list(_own(module)):
+    for key, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
         for dim, size in reversed(list(enumerate(tensor.shape))):  # a table [class, channel] is cut in its channels
             if size in (channels, 2 * channels):
                 replace(module, key, tensor.index_select(dim, _twice(kept, size, channels)))
@@ -300,11 +300,6 @@ def resize(module: nn.Module, channels: int, kept: int) -> None:
     for key, value in list(vars(module).items()):
         if type(value) is int and value in (channels, 2 * channels) and not any(each in key for each in OF_CLASSES):
             setattr(module, key, value // channels * kept)
-
-
-def _own(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from module.named_parameters(recurse=False)
-    yield from module.named_buffers(recurse=False)
 
 
 def _twice(kept: Tensor, size: int, channels: int) -> Tensor:

@@ -79,7 +79,10 @@ def load_slim(network: Network, state: Mapping[str, Any]) -> Network:
     state = state if place is None else states[place]
     network.eval()
     for name in [key.removesuffix(PARTS[1]) for key in state if key.endswith(PARTS[1])]:
-        conv: Any = _layer(network, name)
+        try:
+            conv: Any = network.get_submodule(name)
+        except AttributeError:
+            raise PpcdError(f"the weights have {name!r}, which {type(network).__name__} has not") from None
         kernel = state[name + PARTS[1]]
         transition = nn.Conv2d(kernel.shape[1], kernel.shape[0], 1, bias=f"{name}.transition.bias" in state)
         if is_convolution(conv):
@@ -97,13 +100,6 @@ def load_slim(network: Network, state: Mapping[str, Any]) -> Network:
         line = " ".join(str(error).split())[:300]
         raise PpcdError(f"the weights are not of a slim {type(network).__name__}: {line}") from None
     return network
-
-
-def _layer(network: nn.Module, name: str) -> nn.Module:
-    try:
-        return network.get_submodule(name)
-    except AttributeError:
-        raise PpcdError(f"the weights have {name!r}, which {type(network).__name__} has not") from None
 
 
 def _fit(network: nn.Module, name: str, module: Any, state: Mapping[str, Tensor]) -> None:

@@ -12,7 +12,7 @@ and depthwise convolutions pass a channel on, and are in the stage too. Whether 
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -53,17 +53,19 @@ class StreamMask:
         self.mask, self.channels_last = mask, channels_last
 
     def __call__(self, layer: nn.Module, args: Any, output: Tensor) -> Tensor:
-        values = self.entries(self.mask.values(), output.shape[1])
+        values = entries(self.mask.values(), output.shape[1], self.channels_last)
         return output * values.to(output.dtype).view(1, -1, *[1] * (output.dim() - 2))
-
-    def entries(self, of_channels: Tensor, count: int) -> Tensor:
-        """Values of the channels, for each entry of an output that holds several pixels in its second dimension."""
-        pixels = count // len(of_channels)
-        return of_channels.repeat(pixels) if self.channels_last else of_channels.repeat_interleave(pixels)
 
     def indices(self, count: int) -> Tensor | None:
         """The entries that a frozen mask keeps."""
-        return self.entries(self.mask.kept, count).nonzero().squeeze(1) if self.mask.frozen else None
+        stays = entries(self.mask.kept, count, self.channels_last)
+        return stays.nonzero().squeeze(1) if self.mask.frozen else None
+
+
+def entries(of_channels: Tensor, count: int, channels_last: bool) -> Tensor:
+    """Values of the channels, for each entry of an output that holds several pixels in its second dimension."""
+    pixels = count // len(of_channels)
+    return of_channels.repeat(pixels) if channels_last else of_channels.repeat_interleave(pixels)
 
 
 # Into a network
@@ -106,19 +108,14 @@ def detach_stream(network: nn.Module) -> list[tuple[Stage, Tensor]]:
         for key, stage in getattr(owner, "pp_res_stages", {}).items():
             stays = kept(owner.get_submodule(STREAM).get_submodule(key), f"{root}.{STREAM}.{key}".strip("."))
             if stays is not None:
-                found.append((_within(root, stage), stays))
+                parts = {part: getattr(stage, part) for part in ("writers", "carriers", "readers")}
+                named = {part: [f"{root}.{name}".strip(".") for name in names] for part, names in parts.items()}
+                found.append((replace(stage, **named), stays))
         owner._modules.pop(STREAM, None)
         for number, hook in list(owner._forward_hooks.items()):
             if isinstance(hook, StreamMask):
                 del owner._forward_hooks[number]
     return found
-
-
-def _within(root: str, stage: Stage) -> Stage:
-    """A stage of the submodule `root`, its layers named from the whole network."""
-    parts = (stage.writers, stage.carriers, stage.readers)
-    writers, carriers, readers = ([f"{root}.{name}".strip(".") for name in part] for part in parts)
-    return Stage(stage.channels, writers, carriers, readers, stage.channels_last)
 
 
 @torch.no_grad()
@@ -150,10 +147,9 @@ def _rows(writer: Any, stage: Stage, stays: Tensor) -> Tensor:
     """The outputs of a writer that stay: of a linear layer in front of a reshape, several for a channel."""
     if is_convolution(writer) or isinstance(writer, nn.Sequential):
         return stays
-    pixels = len(writer.weight) // stage.channels
-    if stage.channels_last:
-        return (stays + stage.channels * torch.arange(pixels, device=stays.device)[:, None]).flatten()
-    return (stays[:, None] * pixels + torch.arange(pixels, device=stays.device)).flatten()
+    flags = torch.zeros(stage.channels, dtype=torch.bool, device=stays.device)
+    flags[stays] = True
+    return entries(flags, len(writer.weight), stage.channels_last).nonzero().squeeze(1)
 
 
 # Finding the stages

@@ -94,13 +94,10 @@ class HealthCheck(Callback):
         self._standstill(state)
         self.memory["checked"] = state.iteration
 
-    def _samples(self) -> Float[Tensor, "klass n 3 height width"]:
+    def _collapse(self, state: TrainingState) -> None:
         generator = self.trainer.generator
         with eval_mode(generator), torch.no_grad():
-            return generator(self.z, self.y).float().unflatten(0, (-1, SAMPLES))
-
-    def _collapse(self, state: TrainingState) -> None:
-        within = spread(self._samples()).item()
+            within = spread(generator(self.z, self.y).float().unflatten(0, (-1, SAMPLES))).item()
         text = (
             f"the generator has collapsed: samples of a class differ by {100 * within / self.real:.1f}% of what real "
             "images differ by; look at samples, and train with another seed or a lower learning rate"

@@ -41,11 +41,6 @@ COLUMNS = ("iteration", "average", "seconds", "fd", "is", "samples", "final")
 Score = Callable[[Generator], tuple[float, float]]  # Fréchet distance and Inception score
 
 
-def scored_at(total: int) -> list[int]:
-    """The iterations after which a training is scored; the last one is among them."""
-    return sorted({min(total, math.ceil(total * part / TIMES / ROUND) * ROUND) for part in range(1, TIMES + 1)})
-
-
 def make_score(data: ImageSet, profile: Profile, samples: int, seed: int, device: torch.device) -> Score:
     """A function that scores generators in the profile's backbone, all with the same noise."""
     noise = named_generator(seed, "quality samples").initial_seed()
@@ -75,7 +70,8 @@ class Best(Callback):
     def __init__(self, trainer: Trainer, directory: Path, score: Score, samples: int) -> None:
         self.trainer, self.score, self.samples = trainer, score, samples
         self.path, self.new, self.curve = directory / BEST, directory / f"{BEST}.new", directory / CURVE
-        self.points = set(scored_at(trainer.total))
+        parts = [trainer.total * part / TIMES for part in range(1, TIMES + 1)]
+        self.points = {min(trainer.total, math.ceil(part / ROUND) * ROUND) for part in parts}
 
     def on_start(self, state: TrainingState) -> None:
         rows = self.trainer.notes.setdefault("quality", [])
