@@ -117,11 +117,11 @@ class RunConfig:
         names = [] if takes_images(self.profile) else ["PPCD_DATA"]
         return names if self.pretrained is None or "pretrained" in self.resolved() else [*names, "PPCD_TEACHER"]
 
-    def load_data(self) -> data.ImageSet:
-        """The images of this run."""
+    def load_data(self, source: str | None = None) -> data.ImageSet:
+        """The images of this run; `source` as `run_config` had it in `images`."""
         profile = self.profile
         images = data.load_data(
-            profile.dataset, profile.resolution,
+            profile.dataset, profile.resolution, source=source,
             images_per_class=profile.images_per_class, num_classes=profile.num_classes,
         )  # fmt: skip
         if images.identity != self.data_identity:
@@ -135,7 +135,12 @@ class RunConfig:
 
 
 def run_config(
-    profile: str | Profile, recipe: str | Recipe, seed: int, alpha: float | None = None, precision: str | None = None
+    profile: str | Profile,
+    recipe: str | Recipe,
+    seed: int,
+    alpha: float | None = None,
+    precision: str | None = None,
+    images: str | None = None,
 ) -> RunConfig:
     """The configuration of a run, every part of it checked: also whether images, networks and metrics fit together.
 
@@ -146,6 +151,7 @@ def run_config(
     Args:
         alpha: for a recipe given by name, instead of its default.
         precision: of the training's forward passes, "no" or "bf16"; None: PPCD_PRECISION, or "no".
+        images: folder or name of the images; None: PPCD_DATA, or the data set's own.
 
     Raises:
         PpcdError: one line that says what was expected.
@@ -166,8 +172,9 @@ def run_config(
     with suppress(PpcdError):
         ours = get_recipe(recipe.name)
     _refuse_borrowed(recipe, ours)
-    identity = data.identity(profile.dataset, images_per_class=profile.images_per_class, lately=True)
-    sizes = data.class_sizes(profile.dataset, profile.resolution, images_per_class=profile.images_per_class)
+    identity = data.identity(profile.dataset, images, images_per_class=profile.images_per_class, lately=True)
+    few = profile.images_per_class
+    sizes = data.class_sizes(profile.dataset, profile.resolution, source=images, images_per_class=few)
     if sizes is not None:
         profile = with_classes(profile, len(sizes))
     precision = check_precision(precision or os.environ.get("PPCD_PRECISION") or "no")
