@@ -13,10 +13,10 @@ from torchvision.utils import save_image
 from paper.artifacts.figures import STYLE, examples, new_figure, show_tiles
 from paper.artifacts.render import write_number
 from paper.artifacts.rows import score_names
-from paper.artifacts.sources import Record
 from ppcd.base import seeded
 from ppcd.data.images import ImageSet
 from ppcd.data.sets import load_data
+from ppcd.records import Record
 
 SHOWN = 10  # classes, at most
 NOISE = ("dim_z", "teacher_dim_z")

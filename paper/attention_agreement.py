@@ -5,6 +5,8 @@ class averages are taken away, of teacher and student each, and what is left is 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,21 +14,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from paper import measurements
-from paper.artifacts.sources import of_another_teacher
-from paper.measurements import Content, Record
+from paper.measurements import Content
+from paper.study import Study, generator_of, of_another_teacher
 from ppcd.base import PpcdError
-from ppcd.commands import run_options
 from ppcd.method.losses import normalized_map
 from ppcd.method.teacher import Teacher
 from ppcd.metrics.sampling import draw_noise, sample_labels
 from ppcd.networks.generators import Generator
-from ppcd.networks.io import load_generator
 from ppcd.progress import say
-from ppcd.records import GENERATOR
+from ppcd.records import GENERATOR, Record
 from ppcd.runs import provenance
-from ppcd.runs.directory import Run
-from ppcd.training.config import run_config, runs_root
-from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import TEACHER
 
 FILE = "following.json"
@@ -93,22 +90,24 @@ def measure_agreement(
     return found
 
 
-def ensure_agreement(profile: str, records: Sequence[Record]) -> dict[str, Content]:
+def ensure_agreement(study: Study, records: Sequence[Record]) -> dict[str, Content]:
     """Measure how the maps of these runs agree with those of the teacher of their seed, where that is not known.
 
     Of runs that had a teacher and of those that had none; of the teacher itself nothing. All are looked at under the
-    teacher's class-conditional normalisation, whatever they were trained with. Written to following.json of the
-    profile's results.
+    teacher's class-conditional normalisation, whatever they were trained with. Written to following.json
+    next to the runs.
 
     Returns:
         `runs` of the file: {id: generator_sha256, teacher, teacher_sha256, blocks (see `measure_agreement`)}.
     """
-    name, began = get_profile(profile).name, provenance.collect("cpu")
-    known = _read(name)
+    began, known = provenance.collect("cpu"), _read(study.source)
     runs = dict(known)
-    teachers = {seed: _teacher(name, seed) for seed in {record["seed"] for record in records}}
+    teachers = {
+        record["seed"]: (record, Teacher(generator_of(record), seed=record["seed"]))
+        for record in replace(study, seeds=tuple({each["seed"] for each in records})).records(TEACHER)
+    }
     for record in records:
-        pair = teachers[record["seed"]]
+        pair = teachers.get(record["seed"])
         # No teacher is compared with itself, and the blocks of Tiny-GAN have other sizes.
         if pair is None or record["config"]["recipe"]["generator"] in (TEACHER, "tinygan"):
             continue
@@ -124,29 +123,20 @@ def ensure_agreement(profile: str, records: Sequence[Record]) -> dict[str, Conte
             continue
         if runs == known:
             say("attention maps of students and teachers")
-        student = load_generator(runs_root(name) / record["id"] / GENERATOR)
-        runs[record["id"]] = {**about, "blocks": measure_agreement(student, network, SAMPLES)}
+        runs[record["id"]] = {**about, "blocks": measure_agreement(generator_of(record), network, SAMPLES)}
     if runs != known:
         protocol = {"samples": SAMPLES, "seed": NOISE_SEED, "normalisation": "teacher"}
-        measurements.write(name, FILE, {"protocol": protocol, "runs": runs}, began)
+        measurements.write(study.source, FILE, {"protocol": protocol, "runs": runs}, began)
     return runs
-
-
-def _teacher(profile: str, seed: int) -> tuple[Record, Teacher] | None:
-    """Record and network of the teacher of a seed; None where it is not complete."""
-    run = Run(run_config(profile, TEACHER, seed, **run_options()))
-    if run.state != "complete":
-        return None
-    return run.read(), Teacher(load_generator(run.path(GENERATOR)), seed=seed)
 
 
 def read_agreement(record: Record) -> list[dict[str, Any]] | None:
     """The blocks of a run; None where it was not measured, or with other weights."""
-    found = measurements.of_run(_read(record["profile"]), record)
+    found = measurements.of_run(_read(record.directory.parents[1]), record)
     return found["blocks"] if found else None
 
 
-def _read(profile: str) -> dict[str, Content]:
+def _read(folder: Path) -> dict[str, Content]:
     """The `runs` of following.json; {} where it is missing or damaged."""
-    content = measurements.read(profile, FILE)
+    content = measurements.read(folder, FILE)
     return content["runs"] if content else {}

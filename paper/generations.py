@@ -17,7 +17,8 @@ from torch import nn
 
 from paper import measurements
 from paper.judges import get_judges
-from paper.measurements import Content, Record
+from paper.measurements import Content
+from paper.study import Study, generator_of
 from ppcd.base import PpcdError
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.diversity import Diversity
@@ -25,16 +26,12 @@ from ppcd.metrics.evaluate import DIVERSITY_SEED, check_fit, measure
 from ppcd.metrics.evaluators import Evaluators
 from ppcd.metrics.fidelity import frechet_distance, is_splits
 from ppcd.metrics.sampling import fewest_samples
-from ppcd.networks.io import load_generator
 from ppcd.progress import Progress
-from ppcd.records import GENERATOR, read_run
+from ppcd.records import GENERATOR, Record, read_run
 from ppcd.runs import memory, provenance
-from ppcd.runs.directory import Run
 from ppcd.runs.pool import count_workers, separate_processes
 from ppcd.runs.train import resolve_device
 from ppcd.stopping import describe_stop
-from ppcd.training.config import RunConfig, runs_root
-from ppcd.training.profiles import get_profile
 
 VERSION = 1  # of the protocol: raised when a score means something else than before
 FILE = "generations.json"
@@ -63,7 +60,7 @@ def measure_generation(
     return scores, found.diversity
 
 
-def measure_generations(record: Record, device: str = "cpu") -> Content:
+def measure_generations(study: Study, record: Record, device: str = "cpu") -> Content:
     """Measure ten generations of a complete run and write `generations.json` into its directory.
 
     Returns:
@@ -72,13 +69,11 @@ def measure_generations(record: Record, device: str = "cpu") -> Content:
     Raises:
         PpcdError: the run was changed, or its data are others now.
     """
-    profile, began = record["profile"], provenance.collect(device)
-    directory = runs_root(profile) / record["id"]
-    record = read_run(directory)
-    data, evaluators = _prepared(profile, device)
+    began, record = provenance.collect(device), read_run(record.directory)
+    data, evaluators = _prepared(study, device)
     if data.identity != record["data"]["identity"]:
         raise PpcdError(f"run {record['id']} is of {record['data']['identity']}, but the data are now {data.identity}")
-    generator = load_generator(directory / GENERATOR).to(device)
+    generator = generator_of(record).to(device)
     check_fit(generator, data)
     expected, generations = _expected_protocol(record), []
     for seed in SEEDS:
@@ -101,19 +96,15 @@ def measure_generations(record: Record, device: str = "cpu") -> Content:
         },
         "generations": generations,
     }
-    return measurements.write(profile, _file(record), content, began)
+    return measurements.write(study.source, f"runs/{record['id']}/{FILE}", content, began)
 
 
 def read_generations(record: Record) -> Content | None:
     """`generations.json` of a run; None where it was not measured, or of other weights or in another way than now."""
     weights = record["files"][GENERATOR]
-    content = measurements.read(record["profile"], _file(record), run=record["id"], generator_sha256=weights)
+    content = measurements.read(record.directory, FILE, run=record["id"], generator_sha256=weights)
     same = content is not None and _expected_protocol(record).items() <= content["protocol"].items()
     return content if same else None
-
-
-def _file(record: Record) -> str:
-    return f"runs/{record['id']}/{FILE}"
 
 
 def _expected_protocol(record: Record) -> dict[str, Any]:
@@ -138,43 +129,37 @@ _prepared = cache(get_judges)  # once per process
 
 
 def ensure_generations(
-    profile: str, configs: Sequence[RunConfig], device: str = "cpu", workers: int | None = None
+    study: Study, records: Sequence[Record], device: str = "cpu", workers: int | None = None
 ) -> list[Content]:
     """Measure ten generations of the runs that lack them, in several processes at a time.
 
     Args:
-        profile: its name.
-        configs: of runs of this profile; those that are not complete are passed over.
+        study: of the runs.
+        records: of complete runs.
         device: of the measuring. On a GPU one process does it all.
         workers: how many processes; None is one a core.
 
     Returns:
-        `generations.json` of every complete run, in the given order.
+        `generations.json` of every run, in the given order.
 
     Raises:
         PpcdError: runs failed; the others were measured first.
     """
-    records = complete_records(configs)
     if missing := [record for record in records if read_generations(record) is None]:
         with describe_stop(lambda: f"ten generations of {len(missing)} runs were stopped; those measured are kept"):
-            _measure_in_processes(missing, resolve_device(device), workers)
+            _measure_in_processes(study, missing, resolve_device(device), workers)
     found = {record["id"]: read_generations(record) for record in records}
     if lost := [run for run, content in found.items() if content is None]:
         raise PpcdError(f"the ten generations of {', '.join(lost)} were not measured; the same command tries again")
     return [content for content in found.values() if content is not None]
 
 
-def complete_records(configs: Sequence[RunConfig]) -> list[Record]:
-    """The records of the complete runs among those of these configurations."""
-    return [run.read() for run in map(Run, configs) if run.state == "complete"]
-
-
-def _measure_in_processes(missing: Sequence[Record], device: str, workers: int | None = None) -> None:
+def _measure_in_processes(study: Study, missing: Sequence[Record], device: str, workers: int | None = None) -> None:
     """Share the runs out to processes, each on one thread, and show in one line how many are measured."""
     workers = count_workers(workers, device) if device == "cpu" else 1
     progress, errors = Progress(len(missing)), []
     with separate_processes(min(workers, len(missing))) as pool, closing(progress):
-        runs = {pool.submit(_measure_alone, record, device): record["id"] for record in missing}
+        runs = {pool.submit(_measure_alone, study, record, device): record["id"] for record in missing}
         for done, future in enumerate(as_completed(runs), 1):
             try:
                 future.result()
@@ -185,11 +170,11 @@ def _measure_in_processes(missing: Sequence[Record], device: str, workers: int |
         raise PpcdError("; ".join(errors))
 
 
-def _measure_alone(record: Record, device: str) -> None:
+def _measure_alone(study: Study, record: Record, device: str) -> None:
     """In a separate process."""
     torch.set_num_threads(1)
     memory.keep_freed()  # as a training
-    measure_generations(record, device)
+    measure_generations(study, record, device)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -203,5 +188,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    root = runs_root(get_profile(options.profile))
-    _measure_in_processes([read_run(root / name) for name in options.run], resolve_device(options.device))
+    study = Study.of(options.profile)
+    records = [read_run(study.source / "runs" / name) for name in options.run]
+    _measure_in_processes(study, records, resolve_device(options.device))

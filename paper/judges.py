@@ -6,30 +6,29 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from ppcd.commands import run_options
+from paper.study import Study
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.evaluators import Evaluators, get_evaluators
 from ppcd.metrics.features import Backbone
 from ppcd.metrics.sampling import sample_images
 from ppcd.runs.evaluate import images_or_reference
-from ppcd.training.config import run_config
 from ppcd.training.recipes import TEACHER
 
 TIMES = 10  # "We thus run each method 10 times for a fair comparison" (section 4.3)
 
 
-def get_judges(profile: str, device: str = "cpu", kept: bool = False) -> tuple[ImageSet, Evaluators]:
+def get_judges(study: Study, device: str = "cpu", kept: bool = False) -> tuple[ImageSet, Evaluators]:
     """The real images of a profile and what its runs were evaluated with; from the cache where they are there.
 
     Args:
         kept: take what the repository keeps of the images, a `Reference`, where they are not here.
 
     Raises:
-        PpcdError: unknown profile, or its data or its backbone is not to be had.
+        PpcdError: its data or its backbone is not to be had.
     """
-    config = run_config(profile, TEACHER, 0, **run_options())
+    config = study.config(TEACHER, 0)
     budget = config.profile
-    data = images_or_reference(budget) if kept else config.load_data()
+    data = images_or_reference(budget, source=study.images) if kept else config.load_data(study.images)
     return data, get_evaluators(data, budget.backbone, budget.classifier_epochs, device, judge=budget.judge)
 
 

@@ -1,44 +1,40 @@
-"""Measurements kept as JSON in results/<profile>: read where they are whole, written with their provenance."""
+"""Measurements kept as JSON next to the runs: read where they are whole, written with their provenance."""
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from paper import sums
-from ppcd import paths
-from ppcd.records import GENERATOR
+from ppcd.records import GENERATOR, Record
 from ppcd.runs import provenance
 
 Content = dict[str, Any]  # of such a file
-Record = dict[str, Any]  # a run.json
 
 SCHEMA = 1  # of every file of measurements
 
 
-def read(profile: str, name: str, **expected: Any) -> Content | None:
-    """The content of `results/<profile>/<name>`; None where it is missing or damaged, or has not what is expected.
-
-    Args:
-        expected: values that the content must have, besides its schema.
-    """
+def read(folder: Path, name: str, **expected: Any) -> Content | None:
+    """The content of a file; None where it is missing or damaged, or lacks the expected values."""
     try:
-        content: Content = json.loads((paths.results(profile) / name).read_text())
+        content: Content = json.loads((folder / name).read_text())
         return content if {"schema": SCHEMA, **expected}.items() <= content.items() else None
     except (OSError, ValueError, AttributeError):
         return None
 
 
-def write(profile: str, name: str, content: Mapping[str, Any], began: Mapping[str, Any] | None = None) -> Content:
-    """Write `results/<profile>/<name>` atomically and return what was written.
+def write(folder: Path, name: str, content: Mapping[str, Any], began: Mapping[str, Any] | None = None) -> Content:
+    """Write a file atomically and return what was written.
 
     Args:
+        folder: with the sums of its files (`paper.sums`), of which `name` is one.
         content: without schema and provenance.
         began: what `provenance.collect` said before the measuring; None where the parts have their own.
     """
     whole = {"schema": SCHEMA, **content}
     if began is not None:
         whole["provenance"] = provenance.finish(dict(began))
-    sums.write(paths.results(profile), name, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    sums.write(folder, name, json.dumps(whole, indent=1, allow_nan=False) + "\n")
     return whole
 
 

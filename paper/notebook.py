@@ -8,7 +8,7 @@ import ast
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from matplotlib.figure import Figure
 
 from paper.artifacts import figures
 from paper.artifacts.render import Html
-from paper.artifacts.sources import Record, find_record, listed
+from paper.study import Study, listed
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.commands import OF_NOTEBOOKS, run_options, useless_variable
+from ppcd.commands import OF_NOTEBOOKS, useless_variable
 from ppcd.data.sets import source_folder
 from ppcd.networks.generators import CHANNELS
+from ppcd.records import Record
 from ppcd.seeds import MOST_SEED
 from ppcd.stopping import Stopped, describe_stop
 from ppcd.training.config import asked_profile
@@ -36,9 +37,8 @@ INJECTED = "# Parameters"  # papermill writes this line before the parameters th
 class Settings:
     """The parameters of a notebook, checked."""
 
-    profile: str
+    study: Study  # of the seed alone, unless the notebook was given several
     seed: int
-    seeds: tuple[int, ...] = ()  # the seed alone, unless the notebook was given several
     recipe: str | None = None  # by its full name, "ppcd-a0.5"
     alpha: float | None = None
     device: str = "cpu"
@@ -50,6 +50,11 @@ class Settings:
     resolution: int = 32
     name: str | None = None  # of a profile that is made of the folder
     measure: str = "missing"  # what a notebook that measures does: that, "again" or "never"
+
+    @property
+    def alone(self) -> Study:
+        """The study of the seed alone."""
+        return replace(self.study, seeds=(self.seed,))
 
 
 def start(**given: Any) -> Settings:
@@ -68,19 +73,20 @@ def start(**given: Any) -> Settings:
     if line := useless_variable(OF_NOTEBOOKS, "notebooks"):
         raise PpcdError(line)
     checked = {name: check(given[name]) for name, check in CHECKS.items() if name in given}
+    profile, seeds = checked.pop("profile"), checked.pop("seeds", None)
     if "images" not in given:  # where there are some, PPCD_DATA is their default
-        asked_profile(checked["profile"])
-    checked["seeds"] = checked.get("seeds") or (checked["seed"],)
+        asked_profile(profile.name)
+    checked["study"] = study = Study.of(profile, seeds or [checked["seed"]])
     if "recipe" in checked:
         checked["recipe"] = _full_name(checked["recipe"], checked.get("alpha"))
     settings = Settings(**checked)
     shown = {
-        "seeds": listed(settings.seeds) if settings.seeds != (settings.seed,) else "",
+        "seeds": listed(study.seeds) if study.seeds != (settings.seed,) else "",
         "recipe": settings.recipe,
         "alpha": settings.alpha if settings.recipe is None else None,
         "alphas": ", ".join(map("{:g}".format, settings.alphas)),
     }
-    said = [f"profile {settings.profile} ({get_profile(settings.profile).purpose})", f"seed {settings.seed}"]
+    said = [f"profile {profile.name} ({profile.purpose})", f"seed {settings.seed}"]
     print(" · ".join([*said, *(f"{name} {value}" for name, value in shown.items() if value)]))
     return settings
 
@@ -165,7 +171,7 @@ def _flag(value: Any) -> bool:
 
 
 CHECKS: dict[str, Callable[[Any], Any]] = {
-    "profile": lambda value: get_profile(_text("profile", value)).name,
+    "profile": lambda value: get_profile(_text("profile", value)),
     "seed": lambda value: _whole("seed", value, 0),
     "seeds": _seeds,
     "recipe": lambda value: _text("recipe", value),
@@ -217,12 +223,9 @@ def runs(settings: Settings, recipes: Iterable[str], at_alpha: bool = True) -> d
     names = {recipe: get_recipe(recipe, alpha).name for recipe in recipes}
     if settings.train_missing:
         from ppcd.runs.pool import run_all
-        from ppcd.training.config import run_config
 
-        wanted = [(seed, name) for seed in settings.seeds for name in names.values()]
-        configs = [run_config(settings.profile, name, seed, **run_options()) for seed, name in wanted]
-        run_all(configs, device=settings.device)
-    return {recipe: find_record(settings.profile, name, settings.seed) for recipe, name in names.items()}
+        run_all(settings.study.configs(names.values()), device=settings.device)
+    return {recipe: settings.alone.record(name) for recipe, name in names.items()}
 
 
 def show(*things: Any, alt: str = "") -> None:

@@ -16,13 +16,13 @@ import torch
 
 from paper import measurements
 from paper.paper_networks import Content, build, compute_complexity, network_configs
+from paper.study import Study
 from paper.timing import BATCH, seconds_in_turns
 from paper.training_cost import RECIPE, estimate, measure_steps
-from ppcd import paths
 from ppcd.base import PpcdError, cores
 from ppcd.progress import say
 from ppcd.runs import provenance
-from ppcd.training.profiles import get_profile
+from ppcd.training.profiles import Profile
 
 FILE = "paper_scale.json"
 PARTS = ("complexity", "runtime", "steps")
@@ -30,7 +30,7 @@ MEASURE = ("missing", "again", "never")
 ROUNDS = {"cpu": 3, "cuda": 11}  # timed batches of each network
 
 
-def measure_part(profile: str, name: str, device: str = "cpu", seed: int = 0) -> Content:
+def measure_part(profile: Profile, name: str, device: str = "cpu", seed: int = 0) -> Content:
     """One of PARTS, measured on "cpu" or "cuda"; the seed is that of weights, noise and labels.
 
     Returns:
@@ -41,9 +41,8 @@ def measure_part(profile: str, name: str, device: str = "cpu", seed: int = 0) ->
     Raises:
         PpcdError: a device that cannot be measured, or too little memory.
     """
-    budget = get_profile(profile)
     if name == "complexity":
-        return compute_complexity(budget)
+        return compute_complexity(profile)
     if device not in ROUNDS:
         raise PpcdError(f"time and memory are measured on cpu and cuda; {device!r} cannot be")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -51,14 +50,14 @@ def measure_part(profile: str, name: str, device: str = "cpu", seed: int = 0) ->
     measured: Content
     if name == "runtime":
         say(f"run time of the paper's networks on {device}")
-        networks = {name: build(config, seed) for name, config in network_configs(budget).items()}
+        networks = {name: build(config, seed) for name, config in network_configs(profile).items()}
         # On a CPU, where a batch takes seconds, the median sets a slow first round right.
         warmup, rounds = int(device != "cpu"), ROUNDS[device]
         times = seconds_in_turns(networks, device, rounds, part["threads"], warmup, seed)
         measured = {"batch": BATCH, "rounds": rounds, "networks": times}
     else:
-        points = measure_steps(budget.name, device, part["threads"], seed)
-        measured = {"recipe": RECIPE, "points": points, "estimate": estimate(budget, points)}
+        points = measure_steps(profile, device, part["threads"], seed)
+        measured = {"recipe": RECIPE, "points": points, "estimate": estimate(profile, points)}
     return {**part, "provenance": provenance.finish({**began, "threads": part["threads"]}), **measured}
 
 
@@ -79,30 +78,30 @@ def key(part: Content) -> str:
     return f"{part['device']}, {threads}" if part["kind"] == "cpu" else str(part["device"])
 
 
-def read(profile: str) -> Content:
+def read(study: Study) -> Content:
     """The content of paper_scale.json; parts that were not measured are empty.
 
     Raises:
         PpcdError: the file is damaged or of another version: what other machines measured is not overwritten.
     """
-    path = paths.results(profile) / FILE
+    path = study.source / FILE
     if not path.is_file():
-        return {"profile": profile, "complexity": {}, "runtime": {}, "steps": {}}
-    content = measurements.read(profile, FILE)
+        return {"profile": study.name, "complexity": {}, "runtime": {}, "steps": {}}
+    content = measurements.read(study.source, FILE)
     if content is None:
         raise PpcdError(f"{path} is damaged or of another version; restore it, or delete it and measure again")
     return content
 
 
-def write_part(profile: str, name: str, part: Content) -> Content:
+def write_part(study: Study, name: str, part: Content) -> Content:
     """Put a part into the file and return the whole content; parts of other kinds and devices stay."""
-    content = read(profile)
+    content = read(study)
     content[name] = part if name == "complexity" else {**content[name], key(part): part}
-    return measurements.write(profile, FILE, content)
+    return measurements.write(study.source, FILE, content)
 
 
-def ensure(profile: str, device: str = "cpu", seed: int = 0, measure: str = "missing") -> Content:
-    """The file's content, with what this machine lacks in it measured first.
+def ensure(study: Study, device: str = "cpu", measure: str = "missing") -> Content:
+    """The file's content, with what this machine lacks in it measured first, with the first seed.
 
     Of this machine is what was measured on a device of its name with its number of threads and its version of torch.
 
@@ -113,13 +112,13 @@ def ensure(profile: str, device: str = "cpu", seed: int = 0, measure: str = "mis
     Raises:
         PpcdError: a damaged file, a measurement that failed, or nothing measured and none wanted.
     """
-    content = read(profile)
+    content = read(study)
     for name in PARTS if measure != "never" else ():
         for each in ("cpu",) if name == "complexity" else dict.fromkeys(("cpu", device)):
             if measure == "again" or not _is_current(content, name, each):
-                content = write_part(profile, name, measure_part(profile, name, each, seed))
+                content = write_part(study, name, measure_part(study.profile, name, each, study.seeds[0]))
     if not content["complexity"]:
-        raise PpcdError(f"nothing was measured at profile {profile}; take measure = 'missing'")
+        raise PpcdError(f"nothing was measured at profile {study.name}; take measure = 'missing'")
     return content
 
 

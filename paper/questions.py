@@ -29,20 +29,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
-from paper.artifacts.sources import Record, of_another_teacher
 from paper.attention_agreement import ensure_agreement
 from paper.claims.predicates import Quantity
 from paper.claims.scores import Measurements
 from paper.intervals import LEVEL, Contrast, holm
+from paper.study import Study, of_another_teacher
 from ppcd.base import PpcdError
-from ppcd.commands import run_options
-from ppcd.runs.directory import Run
-from ppcd.training.config import RunConfig, run_config
-from ppcd.training.profiles import PROFILES, get_profile
+from ppcd.records import Record
+from ppcd.training.config import RunConfig
+from ppcd.training.profiles import PROFILES
 from ppcd.training.recipes import TEACHER
 
 FEWEST = 3  # seeds
@@ -71,9 +69,9 @@ class Question:
     small_noise: bool = False
     score: str = "fd"
 
-    def profile(self, profile: str) -> str:
-        """The profile of its runs."""
-        return profile + SMALL_NOISE if self.small_noise else profile
+    def profile(self, study: Study) -> str:
+        """The name of the profile of its runs."""
+        return study.name + SMALL_NOISE if self.small_noise else study.name
 
 
 # "Conditioned as BigGAN is" changes four things: noise enters every block, the first linear gets a part of it alone,
@@ -112,22 +110,23 @@ ALL_SEEDS = (*FIRST_SEEDS, *MORE_SEEDS)
 LEAKAGE = {name for each in QUESTIONS if each.score == "leakage" for name in (each.treatment, each.control)}
 
 
-def recipes(profile: str, questions: Iterable[Question] = QUESTIONS) -> list[tuple[str, str]]:
+def recipes(study: Study, questions: Iterable[Question] = QUESTIONS) -> list[tuple[str, str]]:
     """Profile and recipe of every run that the questions compare, each once; nothing for profiles without questions.
 
     Teachers are not among them: students bring theirs with them (`ppcd.runs.pool.run_all`).
     """
-    if profile not in PROFILES_OF_EVIDENCE:
+    if study.name not in PROFILES_OF_EVIDENCE:
         return []
     arms = [
-        (question.profile(profile), name) for question in questions for name in (question.treatment, question.control)
+        (question.profile(study), name) for question in questions for name in (question.treatment, question.control)
     ]
     return list(dict.fromkeys(arms))
 
 
-def run_configs(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
+def run_configs(study: Study, questions: Iterable[Question] = QUESTIONS) -> list[RunConfig]:
     """The runs that the questions need, seed by seed."""
-    return [run_config(where, name, seed, **run_options()) for seed in seeds for where, name in recipes(profile)]
+    arms = recipes(study, questions)
+    return [study.at(where).config(name, seed) for seed in study.seeds for where, name in arms]
 
 
 def extended() -> list[Question]:
@@ -135,22 +134,20 @@ def extended() -> list[Question]:
     return [question for question in QUESTIONS if question.name in EXTENDED]
 
 
-def extension(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
+def extension(study: Study) -> list[RunConfig]:
     """The runs of the extension, where a plan of these seeds has the first three; others are not asked for it."""
-    if not set(FIRST_SEEDS) <= set(seeds):
+    if not set(FIRST_SEEDS) <= set(study.seeds):
         return []
-    wanted = recipes(profile, extended())
-    return [run_config(where, name, seed, **run_options()) for seed in MORE_SEEDS for where, name in wanted]
+    return run_configs(replace(study, seeds=MORE_SEEDS), extended())
 
 
-def measure(configs: Sequence[RunConfig]) -> None:
+def measure(study: Study, configs: Iterable[RunConfig]) -> None:
     """Measure how the attention maps of those of these runs that are complete follow their teacher's."""
-    by_profile: dict[str, list[dict[str, Any]]] = {}
-    for config in configs:
-        if Run(config).state == "complete":
-            by_profile.setdefault(config.profile.name, []).append(Run(config).read())
+    by_profile: dict[str, list[Record]] = {}
+    for record in study.complete(configs):
+        by_profile.setdefault(record["profile"], []).append(record)
     for name, records in by_profile.items():
-        ensure_agreement(name, records)
+        ensure_agreement(study.at(name), records)
 
 
 @dataclass(frozen=True)
@@ -222,31 +219,31 @@ def corrected(answers: Mapping[str, Answer], family: Sequence[str]) -> dict[str,
 
 
 class Answers:
-    """What the complete runs of a profile say to its questions; the runs are read once.
+    """What the complete runs of a study say to its questions; the runs are read once.
 
     Raises:
         PpcdError: no questions are asked at this profile, or its runs were measured in different ways.
     """
 
-    def __init__(self, profile: str, seeds: Sequence[int]) -> None:
-        self.profile, self.seeds = get_profile(profile).name, tuple(seeds)
-        if not (arms := recipes(self.profile)):
+    def __init__(self, study: Study) -> None:
+        self.study, self.seeds = study, study.seeds
+        if not (arms := recipes(study)):
             raise PpcdError(
-                f"no questions are asked at profile {profile}, and it has no runs for them; take "
+                f"no questions are asked at profile {study.name}, and it has no runs for them; take "
                 f"{' or '.join(PROFILES_OF_EVIDENCE)}"
             )
-        self.has_more = bool(extension(self.profile, seeds))
-        every = sorted({*seeds, *(ALL_SEEDS if self.has_more else ())})
+        self.has_more = bool(extension(study))
+        study = replace(study, seeds=tuple(sorted({*self.seeds, *(ALL_SEEDS if self.has_more else ())})))
         self.settings = [*((where, TEACHER) for where in dict.fromkeys(where for where, _ in arms)), *arms]
         self.runs = {
-            where: Measurements(where, every, [name for of, name in self.settings if of == where])
+            where: Measurements(study.at(where), [name for of, name in self.settings if of == where])
             for where in dict.fromkeys(where for where, _ in arms)
         }
 
     def pairs(self, question: Question, seeds: Sequence[int]) -> list[tuple[Record, Record]]:
         """The records of treatment and control, of the seeds with which both are complete and learned from the same
         copy of a teacher."""
-        runs = self.runs[question.profile(self.profile)]
+        runs = self.runs[question.profile(self.study)]
         treated, control = (
             {record["seed"]: record for record in runs.records(name, seeds=seeds)}
             for name in (question.treatment, question.control)
@@ -258,7 +255,7 @@ class Answers:
         """What the runs of these seeds say; "raw": by their last weights, by which nothing is decided."""
         arms = [Quantity(name, question.score) for name in (question.treatment, question.control)]
         paired = [record["seed"] for record, _ in self.pairs(question, seeds)]
-        scores = self.runs[question.profile(self.profile)].table(arms, weights).loc[paired]
+        scores = self.runs[question.profile(self.study)].table(arms, weights).loc[paired]
         return answer(scores.set_axis(["treatment", "control"], axis="columns").dropna())
 
     def of(self, seeds: Sequence[int]) -> dict[str, Answer]:

@@ -6,6 +6,7 @@ were held out from its training. What `ppcd.metrics.reference` keeps of the imag
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from paper import measurements, sums
 from paper.judges import get_judges
-from ppcd import paths
+from paper.study import Study
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.classifier import split
@@ -28,7 +29,6 @@ from ppcd.metrics.reference import packed_reference, read_reference
 from ppcd.metrics.sampling import fewest_of_each
 from ppcd.progress import say
 from ppcd.runs import provenance
-from ppcd.training.profiles import fitted, get_profile
 
 Scored = dict[str, dict[str, Any]]  # protocol and scores, as `ppcd.metrics.evaluate.evaluate` returns them
 
@@ -94,38 +94,38 @@ def comparable(real: Mapping[str, Any], protocol: Mapping[str, Any]) -> bool:
     )
 
 
-def ensure_real_images(profile: str, device: str = "cpu") -> Scored:
-    """The scores of a profile's real images, measured and written to results/<profile>/real.json if not known.
+def ensure_real_images(study: Study, device: str = "cpu") -> Scored:
+    """The scores of a profile's real images, measured and written to real.json if not known.
 
-    What the scores of generators need of them goes to results/<profile>/reference.safetensors.
+    What the scores of generators need of them goes to reference.safetensors.
 
     Raises:
-        PpcdError: unknown profile, or its data or its backbone is not to be had.
+        PpcdError: its data or its backbone is not to be had.
     """
-    budget, began = fitted(get_profile(profile)), provenance.collect(device)
-    data, evaluators = get_judges(profile, device)
+    budget, began = study.fitted, provenance.collect(device)
+    data, evaluators = get_judges(study, device)
     about = {
         "reference_sha256": data.sha256,
         "classifier_epochs": budget.classifier_epochs,
         "backbone_sha256": evaluators.network.sha256,
         "classifier_sha256": evaluators.judge.sha256,
     }
-    kept, network = read_reference(paths.results(budget.name) / REFERENCE), evaluators.network
+    kept, network = read_reference(study.source / REFERENCE), evaluators.network
     if kept is None or (kept.sha256, kept.backbone_sha256) != (data.sha256, network.sha256):
         content = packed_reference(
             budget.dataset, data, evaluators.real, network.name, network.sha256, evaluators.accuracy
         )
-        sums.write(paths.results(budget.name), REFERENCE, content)
-    known = read_real_images(budget.name)
+        sums.write(study.source, REFERENCE, content)
+    known = read_real_images(study.source)
     if known is not None and about.items() <= known["protocol"].items():
         return known
     say("real images against other real images")
     found = measure_real_images(data, evaluators, budget.evaluation_samples, budget.classifier_epochs)
-    measurements.write(budget.name, FILE, found, began)
+    measurements.write(study.source, FILE, found, began)
     return found
 
 
-def read_real_images(profile: str) -> Scored | None:
+def read_real_images(folder: Path) -> Scored | None:
     """Protocol and scores of real images; None where they were not measured, or the file is damaged."""
-    content = measurements.read(profile, FILE)
+    content = measurements.read(folder, FILE)
     return content and {name: content[name] for name in ("protocol", "scores")}

@@ -5,24 +5,24 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from paper import questions as evidence
 from paper.artifacts import index
 from paper.claims import RECIPES_OF_CLAIMS
-from paper.generations import complete_records, ensure_generations
+from paper.generations import ensure_generations
 from paper.real_images import ensure_real_images
+from paper.study import Study
 from paper.timing import ensure_runtime
 from ppcd import paths
-from ppcd.commands import run_options
 from ppcd.data.sets import is_name, without_count
 from ppcd.errors import ArgumentParser, run_command
-from ppcd.records import read_unsealed
 from ppcd.runs.directory import Run
 from ppcd.runs.pool import run_all
 from ppcd.runs.train import resolve_device
 from ppcd.seeds import parse_seeds
-from ppcd.training.config import RunConfig, asked_profile, run_config, runs_root
-from ppcd.training.profiles import PROFILES, get_profile
+from ppcd.training.config import RunConfig, asked_profile
+from ppcd.training.profiles import PROFILES
 from ppcd.training.recipes import TEACHER
 
 # Every system of the paper's tables and figures. One claim also needs `ppcd-no-cd` at alpha 0.7, which the repository
@@ -61,29 +61,26 @@ TRAINED_AGAIN = ("smoke", "mnist")
 PAPER_SCALE = "imagenet128"
 
 
-def plan(profile: str, seeds: Sequence[int]) -> list[RunConfig]:
+def plan(study: Study) -> list[RunConfig]:
     """The runs of `make reproduce`, teachers first; for natural images those of `paper.questions` too, some of which
     are of another profile."""
-    runs = [
-        config
-        for seed in seeds
-        for config in (
-            *(run_config(profile, recipe, seed, **run_options()) for recipe in RECIPES),
-            *evidence.run_configs(profile, [seed]),
-        )
-    ]
-    runs += evidence.extension(profile, seeds)
+    runs = []
+    for seed in study.seeds:
+        one = replace(study, seeds=(seed,))
+        runs += [*one.configs(RECIPES), *evidence.run_configs(one)]
+    runs += evidence.extension(study)
     return list({config.id: config for config in runs}.values())
 
 
-def notebooks(profile: str, seeds: Sequence[int]) -> list[tuple[str, dict[str, object]]]:
+def notebooks(study: Study) -> list[tuple[str, dict[str, object]]]:
     """Which notebooks are executed, with which parameters: they show what is there, and train nothing."""
-    common: dict[str, object] = {"profile": profile, "seed": seeds[0]}
+    profile, seed = study.name, study.seeds[0]
+    common: dict[str, object] = {"profile": profile, "seed": seed}
     there = {**common, "train_missing": False}
-    several = {"seeds": list(seeds)}
+    several = {"seeds": list(study.seeds)}
     # What takes long to measure and says nothing of this profile is shown where it was measured by its own target.
-    scaled = (paths.results(PAPER_SCALE) / "paper_scale.json").is_file()
-    scale = {"profile": PAPER_SCALE, "seed": seeds[0], "measure": "missing" if profile == PAPER_SCALE else "never"}
+    scaled = (study.at(PAPER_SCALE).source / "paper_scale.json").is_file()
+    scale = {"profile": PAPER_SCALE, "seed": seed, "measure": "missing" if profile == PAPER_SCALE else "never"}
     listed = [
         ("01_train", {**there, "recipe": "ppcd"}),
         ("02_evaluate", {**there, "recipe": "ppcd"}),
@@ -94,13 +91,13 @@ def notebooks(profile: str, seeds: Sequence[int]) -> list[tuple[str, dict[str, o
         ("07_failure_cases", {**common, **several}),
         ("12_when_distillation_helps", {**there, **several} if profile in evidence.PROFILES_OF_EVIDENCE else None),
         ("08_paper_scale", scale if scaled or profile == PAPER_SCALE else None),
-        ("13_speed", common if paths.results("bench.json").is_file() else None),
+        ("13_speed", common if study.source.with_name("bench.json").is_file() else None),
         ("09_report", {**common, **several}),
     ]
     return [(name, parameters) for name, parameters in listed if parameters is not None]
 
 
-def build(profile: str, seeds: Sequence[int]) -> None:
+def build(study: Study) -> None:
     """Execute the notebooks, which write tables and figures, and make the report.
 
     Raises:
@@ -109,28 +106,28 @@ def build(profile: str, seeds: Sequence[int]) -> None:
     from paper.artifacts.report import build_report
     from paper.notebook import execute
 
-    target = paths.results(profile) / "notebooks"
-    for name, parameters in notebooks(profile, seeds):
+    target = study.results / "notebooks"
+    for name, parameters in notebooks(study):
         print(f"{name}.ipynb is executed", file=sys.stderr, flush=True)
         execute(paths.repository() / "notebooks" / f"{name}.ipynb", target / f"{name}.ipynb", parameters)
-    report = build_report(target / "09_report.ipynb", profile)
-    print(f"tables:  {paths.results(profile) / 'tables'}\nfigures: {paths.figures(profile)}\nreport:  {report}")
+    report = build_report(target / "09_report.ipynb", study)
+    print(f"tables:  {study.results / 'tables'}\nfigures: {study.figures}\nreport:  {report}")
 
 
-def of_other_data(profile: str) -> str | None:
+def of_other_data(study: Study) -> str | None:
     """A line where the complete runs of a profile are all of other images than those that are asked for."""
-    ours = run_config(profile, TEACHER, 0).data_identity
+    ours = study.config(TEACHER, 0).data_identity
     theirs = set()
-    for record in map(read_unsealed, runs_root(profile).glob("*")):
+    for record in study.unsealed():
         with suppress(LookupError, TypeError):  # whoever reads a run that was changed says what is wrong with it
-            if record is not None and record["status"] == "complete":
+            if record["status"] == "complete":
                 theirs.add(str(record["config"]["data"]))
     if not theirs or ours in theirs:
         return None
     name = without_count(min(theirs))
     way = f"DATA={name} builds from them, with or without their folder" if is_name(name) else "these need no DATA="
     return (
-        f"the runs in {paths.results(profile)} are of the images {', '.join(sorted(theirs))}, and {ours} is asked for: "
+        f"the runs in {study.source} are of the images {', '.join(sorted(theirs))}, and {ours} is asked for: "
         f"none of them counts; {way}"
     )
 
@@ -151,8 +148,7 @@ def how_far(configs: Sequence[RunConfig]) -> str:
 
 
 def reproduce(
-    profile: str,
-    seeds: Sequence[int],
+    study: Study,
     device: str = "auto",
     retrain: bool | None = None,
     report_only: bool = False,
@@ -161,7 +157,7 @@ def reproduce(
     """Train what the plan lacks, measure the runs, and build everything from it.
 
     Args:
-        profile, seeds: what to reproduce.
+        study: what to reproduce.
         device: "auto", "cpu", "cuda" or "mps".
         retrain: train again what came with the repository; None: at profiles of minutes.
         report_only: only build, from the runs that are there.
@@ -170,25 +166,24 @@ def reproduce(
     Raises:
         PpcdError: with one line, for whatever failed.
     """
-    name = get_profile(profile).name
-    if others := of_other_data(name):
+    if others := of_other_data(study):
         print(others, file=sys.stderr, flush=True)
     if not report_only:
-        runs, found = plan(name, seeds), resolve_device(device)
-        again = name in TRAINED_AGAIN if retrain is None else retrain
+        runs, found = plan(study), resolve_device(device)
+        again = study.name in TRAINED_AGAIN if retrain is None else retrain
         run_all(runs, device=found, retrain=again, processes=processes)
         judged = {*RECIPES, *evidence.LEAKAGE, *RECIPES_OF_CLAIMS}
-        own = [
+        own = study.complete(
             run
             for run in runs
-            if run.profile.name == name and run.recipe.name in judged and run.seed in seeds  # not the extension's
-        ]
-        ensure_generations(name, own, found)
-        ensure_real_images(name, found)
-        ensure_runtime(name, complete_records(own), found, again=again)  # when no training disturbs it any more
-    for each in sorted({config.profile.name for config in plan(name, seeds)}):
-        index.write(each)
-    build(name, seeds)
+            if run.profile.name == study.name and run.recipe.name in judged and run.seed in study.seeds
+        )  # not the extension's
+        ensure_generations(study, own, found)
+        ensure_real_images(study, found)
+        ensure_runtime(study, own, found, again=again)  # when no training disturbs it any more
+    for each in sorted({config.profile.name for config in plan(study)}):
+        index.write(study.at(each))
+    build(study)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -208,12 +203,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    seeds = parse_seeds(options.seeds)
-    asked_profile(options.profile)
+    study = Study.of(asked_profile(options.profile), parse_seeds(options.seeds))
     if options.dry_run:
-        runs = plan(options.profile, seeds)
+        runs = plan(study)
         print("\n\n".join(Run(config).describe() for config in runs))
         print(f"\n{how_far(runs)}")
         return
     retrain = False if options.reuse else True if options.retrain else None
-    reproduce(options.profile, seeds, options.device, retrain, options.report_only, options.processes)
+    reproduce(study, options.device, retrain, options.report_only, options.processes)

@@ -22,7 +22,7 @@ def write(folder: Path, name: str, content: bytes | str) -> Path:
     """Write `folder/name` atomically, and its hash into the folder's SHA256SUMS.
 
     Args:
-        folder: `paths.results(profile)` or `paths.figures(profile)`.
+        folder: of results or figures.
         name: of the file below it.
         content: of the file.
 

@@ -7,24 +7,23 @@ Here all networks take turns, round after round, so that what slows the machine 
 import argparse
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from paper import measurements
-from paper.inventory import find_runs
-from paper.measurements import Content, Record
+from paper.measurements import Content
+from paper.study import Study, listed
 from ppcd.base import PpcdError
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.networks.io import load_generator
 from ppcd.progress import say
-from ppcd.records import GENERATOR
+from ppcd.records import GENERATOR, Record
 from ppcd.runs import provenance
 from ppcd.runs.train import resolve_device
 from ppcd.seeds import parse_seeds
-from ppcd.training.config import runs_root
-from ppcd.training.profiles import get_profile
 
 FILE = "runtime.json"
 BATCH = 64  # images, as in the paper's "second per the batch of 64 images"
@@ -53,7 +52,7 @@ def seconds_in_turns(
 
 
 def measure_runtime(records: Sequence[Record], device: str = "cpu", rounds: int = ROUNDS) -> Content:
-    """Time the generators of these runs in turns and write `results/<profile>/runtime.json`.
+    """Time the generators of these runs in turns and write `runtime.json` next to the runs.
 
     Args:
         records: of complete runs of one profile; the file then has these alone.
@@ -63,8 +62,8 @@ def measure_runtime(records: Sequence[Record], device: str = "cpu", rounds: int 
         what was written: schema, cpu (name and instruction set), gpu (its name, or None), threads, batch, rounds, runs
         {id: generator_sha256, cpu and gpu (seconds per batch, one per round; None without a GPU)}, provenance.
     """
-    began, profile = provenance.collect(device), records[0]["profile"]
-    generators = {record["id"]: load_generator(runs_root(profile) / record["id"] / GENERATOR) for record in records}
+    began = provenance.collect(device)
+    generators = {record["id"]: load_generator(record.directory / GENERATOR) for record in records}
     on_cpu = seconds_in_turns(generators, "cpu", rounds)
     on_gpu = {} if device == "cpu" else seconds_in_turns(generators, device, rounds)
     content = {
@@ -82,12 +81,12 @@ def measure_runtime(records: Sequence[Record], device: str = "cpu", rounds: int 
             for record in records
         },
     }
-    return measurements.write(profile, FILE, content, began)
+    return measurements.write(records[0].directory.parents[1], FILE, content, began)
 
 
-def read(profile: str) -> Content:
+def read(folder: Path) -> Content:
     """The content of runtime.json; one without runs where it is missing, damaged or timed in another way."""
-    return measurements.read(profile, FILE, batch=BATCH, threads=THREADS) or {"runs": {}}
+    return measurements.read(folder, FILE, batch=BATCH, threads=THREADS) or {"runs": {}}
 
 
 def read_runtime(record: Record) -> dict[str, float | None] | None:
@@ -96,17 +95,17 @@ def read_runtime(record: Record) -> dict[str, float | None] | None:
     None where `runtime.json` lacks the run, or has it with other weights. Values of one profile come from one
     measurement and can be compared; those of a record's own `runtime` cannot be compared with them.
     """
-    timed = measurements.of_run(read(record["profile"])["runs"], record)
+    timed = measurements.of_run(read(record.directory.parents[1])["runs"], record)
     return timed and {name: statistics.median(timed[name]) if timed[name] else None for name in ("cpu", "gpu")}
 
 
-def ensure_runtime(profile: str, records: Sequence[Record], device: str = "cpu", again: bool = False) -> Content:
+def ensure_runtime(study: Study, records: Sequence[Record], device: str = "cpu", again: bool = False) -> Content:
     """`runs` of runtime.json: all of these runs (and no others) timed in one measurement, with their present weights.
 
     Measured again where a run came or went or has other weights, where a GPU is asked for that was not timed, and
     with `again` in any case.
     """
-    device, runs = resolve_device(device), read(get_profile(profile).name)["runs"]
+    device, runs = resolve_device(device), read(study.source)["runs"]
     current = runs.keys() == {record["id"] for record in records}
     current = current and all(measurements.of_run(runs, record) for record in records)
     current = current and (device == "cpu" or all(timed["gpu"] for timed in runs.values()))
@@ -128,12 +127,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(options: argparse.Namespace) -> None:
     torch.set_num_threads(THREADS)
-    seeds, device = parse_seeds(options.seeds), resolve_device(options.device)
-    records = [record for record in find_runs(options.profile) if record["seed"] in seeds]
+    study, device = Study.of(options.profile, parse_seeds(options.seeds)), resolve_device(options.device)
+    records = [record for record in study.runs() if record["seed"] in study.seeds]
     if not records:
-        raise PpcdError(
-            f"profile {options.profile} has no complete run of seeds {', '.join(map(str, seeds))}; train one first"
-        )
+        raise PpcdError(f"profile {study.name} has no complete run of seeds {listed(study.seeds)}; train one first")
     for run, timed in measure_runtime(records, device)["runs"].items():
         shown = [f"{kind} {1000 * statistics.median(timed[kind]):.1f} ms" for kind in ("cpu", "gpu") if timed[kind]]
         print(f"{run}  {'  '.join(shown)} per batch of {BATCH}")

@@ -25,7 +25,7 @@ from ppcd.networks.generators import build_generator
 from ppcd.progress import say
 from ppcd.runs.pool import separate_processes
 from ppcd.training.config import RunConfig
-from ppcd.training.profiles import Profile, get_profile
+from ppcd.training.profiles import Profile
 from ppcd.training.recipes import TEACHER, get_recipe
 from ppcd.training.trainer import Trainer
 
@@ -72,7 +72,7 @@ def take_steps(profile: Profile, batch: int, device: str = "cpu", seed: int = 0,
 
 
 def measure_steps(
-    profile: str, device: str = "cpu", threads: int = 1, seed: int = 0, batches: Sequence[int] = ()
+    profile: Profile, device: str = "cpu", threads: int = 1, seed: int = 0, batches: Sequence[int] = ()
 ) -> list[dict[str, Any]]:
     """`take_steps` for each batch size (none: of BATCHES) in its own process, until one does not fit into the memory.
 
@@ -81,9 +81,9 @@ def measure_steps(
     """
     points: list[dict[str, Any]] = []
     for batch in batches or BATCHES[device]:
-        say(f"steps of {profile} at batch {batch} on {device}")
+        say(f"steps of {profile.name} at batch {batch} on {device}")
         try:
-            points.append(_in_own_process(threads, get_profile(profile), batch, device, seed))
+            points.append(_in_own_process(threads, profile, batch, device, seed))
         except PpcdError as error:
             if len(points) < 2:
                 raise PpcdError(f"steps at batch {batch} could not be measured on {device}: {error}") from None

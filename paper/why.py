@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,15 @@ import numpy as np
 from paper import numbers
 from paper.artifacts import render, rows, tables
 from paper.artifacts.runtimes import DEVICES, TOGETHER, run_times
-from paper.artifacts.sources import NOT_RUN, Record, Study, directory, find_records
 from paper.generations import read_generations
-from ppcd import paths
+from paper.study import NOT_RUN, Study
 from ppcd.base import PpcdError
-from ppcd.commands import run_options
 from ppcd.errors import ArgumentParser, run_command
-from ppcd.records import GENERATOR, file_hash, flatten, read_run
-from ppcd.runs.directory import Run
+from ppcd.records import GENERATOR, Record, file_hash, flatten, read_run
 from ppcd.runs.provenance import processor
 from ppcd.seeds import parse_seeds, write_seeds
-from ppcd.training.config import RunConfig, asked_profile, run_config, runs_root
-from ppcd.training.profiles import PROFILES, get_profile
+from ppcd.training.config import RunConfig, asked_profile
+from ppcd.training.profiles import PROFILES
 from ppcd.training.recipes import get_recipe
 
 ALIASES = {"fid": "fd", "lpips": "diversity"}  # what a cell's column may be called -> its key in the frame
@@ -54,8 +51,7 @@ class Cell:
     name: str
     what: str  # FD (classifier) of PPCD-GAN (alpha=0.7), Table 1
     shown: str  # as the table has it, or `not run`
-    profile: str
-    seeds: tuple[int, ...]
+    study: Study
     records: Sequence[Record] = ()
     missing: Sequence[RunConfig] = ()  # runs that belong to it and are not complete
     values: dict[str, str] = field(default_factory=dict)  # run id -> its value, in full
@@ -74,20 +70,19 @@ def rows_of(table: str) -> dict[str, str]:
     return {get_recipe(name, spec.alpha).name: name for name in spec.models} | {name: name for name in spec.models}
 
 
-def find_cell(name: str, profile: str, seeds: Sequence[int]) -> Cell:
+def find_cell(name: str, study: Study) -> Cell:
     """The cell of that name: `table1.ppcd.fid`, `fig4.l1-biggan-a0.5.fid`, `claims.<id>`.
 
     Args:
         name: table, row (a recipe) and column with dots between them; of a claim its id alone.
-        profile, seeds: which runs.
+        study: which runs.
 
     Raises:
         PpcdError: there is no such cell (the line says what there is), or a run was changed since it was written.
     """
-    profile, seeds = get_profile(profile).name, tuple(seeds)
     table, _, rest = name.strip().partition(".")
     if table == "claims":
-        return _claim(rest, profile, seeds)
+        return _claim(rest, study)
     if table not in COLUMNS:
         there = ", ".join(COLUMNS)
         raise PpcdError(f"no cell {name!r}; write TABLE.ROW.COLUMN, TABLE one of {there}, or claims.ID")
@@ -100,23 +95,22 @@ def find_cell(name: str, profile: str, seeds: Sequence[int]) -> Cell:
             f"as in CELL={table}.{expected[0]}.{COLUMNS[table][0]}"
         )
     if table == "fig4":
-        return _figure4(known[row], profile, seeds)
-    return _table_cell(table, known[row], column, profile, seeds)
+        return _figure4(known[row], study)
+    return _table_cell(table, known[row], column, study)
 
 
-def _missing(profile: str, recipe: str, seeds: Sequence[int], alpha: float | None = None) -> list[RunConfig]:
-    configs = (run_config(profile, recipe, seed, alpha, **run_options()) for seed in seeds)
-    return [config for config in configs if Run(config).state != "complete"]
+def _missing(study: Study, recipe: str) -> list[RunConfig]:
+    return [config for config in study.configs([recipe]) if not study.complete([config])]
 
 
-def _table_cell(table: str, row: str, column: str, profile: str, seeds: tuple[int, ...]) -> Cell:
-    number, key, frame = int(table.removeprefix("table")), ALIASES.get(column, column), MAKERS[table](profile, seeds)
-    study, notes = Study(profile, seeds, tables.TABLES[number].alpha), list[str]()
+def _table_cell(table: str, row: str, column: str, study: Study) -> Cell:
+    number, key, frame = int(table.removeprefix("table")), ALIASES.get(column, column), MAKERS[table](study)
+    notes, pruned = list[str](), study.with_alpha(tables.TABLES[number].alpha)
     shown_as = next(each for each in tables.columns(frame) if each.key == key)
     line = frame[frame["recipe"] == row].iloc[0]
-    records = study.records(row)
+    records = pruned.records(row)
     if key in DEVICES:
-        values, notes = _seconds(number, key, records, study)
+        values, notes = _seconds(number, key, records, pruned)
     elif key == "kept":
         channels = {record["id"]: rows.kept_channels(record) for record in records}
         values = {run: f"{kept}/{dense}" if dense else "all" for run, (kept, dense) in channels.items()}
@@ -126,10 +120,9 @@ def _table_cell(table: str, row: str, column: str, profile: str, seeds: tuple[in
         name=f"{table}.{row}.{column}",
         what=f"{shown_as.heading.rstrip(' ↑↓')} of {line['model']}, Table {number}",
         shown=render.cell(line, shown_as),
-        profile=profile,
-        seeds=seeds,
+        study=study,
         records=records,
-        missing=_missing(profile, row, seeds, study.alpha),
+        missing=_missing(pruned, row),
         values=values,
         paper=render.paper_cell(line, shown_as) if shown_as.paper else None,
         notes=notes,
@@ -138,7 +131,7 @@ def _table_cell(table: str, row: str, column: str, profile: str, seeds: tuple[in
 
 def _seconds(table: int, device: str, records: Sequence[Record], study: Study) -> tuple[dict[str, str], list[str]]:
     """Every run's own time, and where it was taken; times of one table come from one measurement."""
-    command = f'{PYTHON} paper timing --profile {study.profile} --seeds "{write_seeds(study.seeds)}"'
+    command = f'{PYTHON} paper timing --profile {study.name} --seeds "{write_seeds(study.seeds)}"'
     together = tables.find_all(table, study)
     times = run_times([record for found in together.values() for record in found], device)
     values = {record["id"]: times.seconds[record["id"]] for record in records}
@@ -149,10 +142,10 @@ def _seconds(table: int, device: str, records: Sequence[Record], study: Study) -
     return shown, [f"{times.source}: {times.device}", *again]
 
 
-def _figure4(row: str, profile: str, seeds: tuple[int, ...]) -> Cell:
+def _figure4(row: str, study: Study) -> Cell:
     """The mean over seeds and their ten generations each, of the runs whose generations were measured."""
     method, alpha = FIGURE4[row]
-    records, published = find_records(profile, row, seeds), numbers.FIGURE4_PRINTED.get((method, alpha))
+    records, published = study.records(row), numbers.FIGURE4_PRINTED.get((method, alpha))
     measured = {record["id"]: read_generations(record) for record in records}
     distances = {run: [one["fd"] for one in found["generations"]] for run, found in measured.items() if found}
     values = {
@@ -160,27 +153,26 @@ def _figure4(row: str, profile: str, seeds: tuple[int, ...]) -> Cell:
         for run, each in distances.items()
     }
     unmeasured = " ".join(run for run, found in measured.items() if found is None)
-    command = f"{PYTHON} paper generations --profile {profile} --run {unmeasured}"
+    command = f"{PYTHON} paper generations --profile {study.name} --run {unmeasured}"
     return Cell(
         name=f"fig4.{row}.fid",
-        what=f"{rows.score_names(get_profile(profile).backbone)['fd']} of {numbers.FIGURE4_ROWS[method]} at alpha "
+        what=f"{rows.score_names(study.profile.backbone)['fd']} of {numbers.FIGURE4_ROWS[method]} at alpha "
         f"{alpha:g}, Figure 4: the mean over seeds and generations",
         shown=render.write_number(float(np.mean(list(distances.values()))), "number") if distances else NOT_RUN,
-        profile=profile,
-        seeds=seeds,
+        study=study,
         records=records,
-        missing=_missing(profile, row, seeds),
+        missing=_missing(study, row),
         values=dict.fromkeys(measured, NOT_RUN) | values,
         paper=numbers.published(*published, "FID").text if published else None,
         notes=[f"generations were not measured: {command}"] if unmeasured else [],
     )
 
 
-def _claim(name: str, profile: str, seeds: tuple[int, ...]) -> Cell:
+def _claim(name: str, study: Study) -> Cell:
     """A claim as `make claims` left it in `claims.json`."""
-    path, again = paths.results(profile) / "claims.json", f"make claims PROFILE={profile}"
+    path, again = study.results / "claims.json", f"make claims PROFILE={study.name}"
     if not path.is_file():
-        raise PpcdError(f"profile {profile} has no claims.json yet; {again} writes it")
+        raise PpcdError(f"profile {study.name} has no claims.json yet; {again} writes it")
     try:
         claims: dict[str, dict[str, Any]] = {claim["id"]: claim for claim in json.loads(path.read_text())}
         whole = all(set(claim) >= CLAIM for claim in claims.values())
@@ -191,17 +183,16 @@ def _claim(name: str, profile: str, seeds: tuple[int, ...]) -> Cell:
     if name not in claims:
         raise PpcdError(f"no claim {name!r}; expected claims.ID, ID one of: {', '.join(claims)}")
     claim = claims[name]
-    judged = tuple(claim["seeds"])
-    note = f'judged for other seeds than were asked for; {again} SEEDS="{" ".join(map(str, seeds))}"'
+    judged = replace(study, seeds=tuple(claim["seeds"]))
+    note = f'judged for other seeds than were asked for; {again} SEEDS="{" ".join(map(str, study.seeds))}"'
     return Cell(
         name=f"claims.{name}",
         what=f"{claim['where']}: {claim['sentence']}",
         shown=claim["status"] + (f": {claim['measured']}" if claim["measured"] else ""),
-        profile=profile,
-        seeds=judged,
-        records=[read_run(runs_root(profile) / run) for run in claim["runs"]],
-        missing=[each for recipe in claim["recipes"] for each in _missing(profile, recipe, judged)],
-        notes=[] if judged == seeds else [note],
+        study=judged,
+        records=[read_run(study.source / "runs" / run) for run in claim["runs"]],
+        missing=[each for recipe in claim["recipes"] for each in _missing(judged, recipe)],
+        notes=[] if judged == study else [note],
     )
 
 
@@ -213,7 +204,7 @@ def describe(cell: Cell) -> str:
     count = f"{len(cell.records)} complete" if cell.records else NOT_RUN
     if cell.records and cell.missing:
         count += f", {len(cell.missing)} {NOT_RUN}"
-    facts = [("what", cell.what), ("runs", f"{Study(cell.profile, cell.seeds).line}: {count}")]
+    facts = [("what", cell.what), ("runs", f"{cell.study.line}: {count}")]
     if cell.paper is not None:
         facts.append(("paper", f"{cell.paper} ({numbers.SETTING}; {numbers.RUNTIME_SETTING})"))
     facts += [("note", note) for note in cell.notes]
@@ -221,7 +212,7 @@ def describe(cell: Cell) -> str:
     for record in cell.records:
         lines += ["", *_describe_run(record, cell.values.get(record["id"]))]
     for config in cell.missing:
-        command = train_command(cell.profile, config.recipe.name, config.seed)
+        command = train_command(cell.study.name, config.recipe.name, config.seed)
         lines += ["", f"run {config.id}: {NOT_RUN}", "  made by", f"    {command}"]
     return "\n".join(lines)
 
@@ -232,7 +223,7 @@ def _describe_run(record: Record, value: str | None) -> list[str]:
     dirty = "dirty: its files had been changed" if made["dirty"] else "clean"
     teachers = "none needed"
     if teacher is not None:
-        file = _generator(runs_root(record["profile"]) / teacher["id"], teacher["generator_sha256"])
+        file = _generator(record.directory.with_name(teacher["id"]), teacher["generator_sha256"])
         teachers = f"{teacher['id']}, generator {file}"
     facts = {
         "value": value,
@@ -243,7 +234,7 @@ def _describe_run(record: Record, value: str | None) -> list[str]:
         "torch": made["libraries"]["torch"],
         "data": f"{data['identity']}, {data['images']} images, SHA-256 {data['sha256']}",
         "teacher": teachers,
-        "generator": _generator(directory(record), record["files"][GENERATOR]),
+        "generator": _generator(record.directory, record["files"][GENERATOR]),
         "protocol": _pairs(record["metrics"]["protocol"]),
         "configuration": f"SHA-256 {record['config_hash']}",
     }
@@ -291,4 +282,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    print(describe(find_cell(options.cell, asked_profile(options.profile).name, parse_seeds(options.seeds))))
+    print(describe(find_cell(options.cell, Study.of(asked_profile(options.profile), parse_seeds(options.seeds)))))

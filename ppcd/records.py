@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,15 @@ NOT_BROUGHT = (
 )  # fmt: skip
 
 
-def write_record(directory: Path, record: dict[str, Any], files: Iterable[str]) -> dict[str, Any]:
+class Record(dict[str, Any]):
+    """A run.json (schema 1), and the directory that it was read from."""
+
+    def __init__(self, values: Mapping[str, Any], directory: Path) -> None:
+        super().__init__(values)
+        self.directory = directory
+
+
+def write_record(directory: Path, record: dict[str, Any], files: Iterable[str]) -> Record:
     """Write run.json atomically over files that are there already, and return what was written.
 
     Args:
@@ -29,10 +37,10 @@ def write_record(directory: Path, record: dict[str, Any], files: Iterable[str]) 
     whole: dict[str, Any] = {"schema": SCHEMA, **_plain(record), "files": hashes}
     whole["sha256"] = canonical_hash(whole)
     paths.write_atomic(directory / "run.json", json.dumps(whole, indent=1, allow_nan=False) + "\n")
-    return whole
+    return Record(whole, directory)
 
 
-def read_run(directory: Path) -> dict[str, Any]:
+def read_run(directory: Path) -> Record:
     """run.json of any run directory; its schema, id and all its hashes are checked."""
     path = directory / "run.json"
     try:
@@ -44,7 +52,7 @@ def read_run(directory: Path) -> dict[str, Any]:
         problem = f"it cannot be read ({type(error).__name__})"
     if problem:
         raise PpcdError(f"{path}: {problem}; restore the run, or delete its directory and train it again")
-    return record
+    return Record(record, directory)
 
 
 def read_unsealed(directory: Path) -> dict[str, Any] | None:

@@ -11,10 +11,10 @@ import pandas as pd
 from PIL import Image
 
 from paper import generations
-from paper.artifacts.sources import directory
+from paper.study import Study
 from ppcd.networks.generators import build_generator
 from ppcd.networks.io import save_generator
-from ppcd.records import GENERATOR
+from ppcd.records import GENERATOR, Record
 from ppcd.runs.directory import Run
 from ppcd.runs.history import HISTORY_COLUMNS, MASK_COLUMNS
 from ppcd.training.config import run_config
@@ -63,7 +63,7 @@ def fake_run(
     weights: int | None = None,
     won: bool = False,
     **scores: float | None,
-) -> dict[str, Any]:
+) -> Record:
     """A complete run directory with these scores of the EMA weights; returns its record.
 
     `params` are what it says of its size, and MACs are ten times as many; `seconds` what it says of its run time,
@@ -121,9 +121,7 @@ def fake_run(
     )  # fmt: skip
 
 
-def fake_generations(
-    record: dict[str, Any], protocol: dict[str, Any] | None = None, **scores: float | Sequence[float]
-) -> Path:
+def fake_generations(record: Record, protocol: dict[str, Any] | None = None, **scores: float | Sequence[float]) -> Path:
     """`generations.json` of a fake run: ten values of a score, or a number that they lie about."""
     rows: list[dict[str, float]] = [{"seed": seed} for seed in generations.SEEDS]
     for name, given in ({"is": 5.0, "fd": 12.0, "diversity": 0.3, "accuracy": 0.9, "leakage": 0.1} | scores).items():
@@ -138,7 +136,7 @@ def fake_generations(
         "generations": rows,
         "provenance": PROVENANCE,
     }
-    path = directory(record) / "generations.json"
+    path = record.directory / "generations.json"
     path.write_text(json.dumps(whole))
     return path
 
@@ -168,3 +166,8 @@ def _mask_history(total: int, kept: int, frozen_at: int | None) -> str:
             values = (iteration, layer, 0.01, ratio, kept if frozen else 8, int(frozen), *weights, "")
             rows.append(dict(zip(MASK_COLUMNS, values, strict=True)))
     return pd.DataFrame(rows).to_csv(index=False)
+
+
+def smoke(*seeds: int) -> Study:
+    """The study of the smoke profile, of seed 0 where none are given."""
+    return Study.of("smoke", seeds or (0,))

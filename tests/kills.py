@@ -31,6 +31,7 @@ import ppcd.runs.loop
 import ppcd.runs.train
 from paper import sums
 from paper.artifacts import tables
+from paper.study import Study
 from ppcd import stopping
 from ppcd.method.masks import ChannelMask
 from ppcd.metrics.cache import read_entry
@@ -39,7 +40,6 @@ from ppcd.networks.io import DISCRIMINATOR, LAST, MOMENTS, file_on_cpu, load_gen
 from ppcd.records import read_run
 from ppcd.runs.directory import Run
 from ppcd.runs.history import HistoryWriter
-from ppcd.training.config import run_config
 from ppcd.training.recipes import TEACHER
 from ppcd.training.trainer import Trainer
 
@@ -70,7 +70,7 @@ def work() -> int:
     """Data, teacher, student, evaluation, a table: the exit status of the command."""
     code = ppcd.runs.train.main(COMMAND)
     if code == 0:
-        tables.write(tables.table3("smoke", [0]))
+        tables.write(tables.table3(Study.of("smoke")), Study.of("smoke"))
     return code
 
 
@@ -405,7 +405,7 @@ def stopped_with_workers(folder: Path) -> dict[str, Any]:
         place = folder / number.name
 
         def reproduce() -> int:
-            paper.reproduce.plan = lambda profile, seeds: [run_config(profile, each, 0) for each in (TEACHER, "sagan")]
+            paper.reproduce.plan = lambda study: study.configs((TEACHER, "sagan"))
             return paper.reproduce.main(["--profile", "smoke", "--device", "cpu"])
 
         pid = child(place, task=reproduce)

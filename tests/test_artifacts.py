@@ -8,11 +8,12 @@ from typing import Any
 import nbformat
 import pandas as pd
 import pytest
-from fake_runs import fake_run
+from fake_runs import fake_run, smoke
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from paper.artifacts import claims_table, curves, figures, report, sources, summary, tables
+from paper.artifacts import claims_table, curves, figures, report, summary, tables
+from paper.study import Study
 from ppcd.base import PpcdError
 
 
@@ -28,12 +29,12 @@ def texts(figure: Figure) -> str:
 
 def test_figure_5_has_the_teacher_first_and_says_what_is_missing() -> None:
     ablation()
-    whole = figures.fig5("smoke")
+    whole = figures.fig5(smoke())
     assert len(whole.axes) == 5 and "not run" not in texts(whole)
     assert whole.axes[0].get_yticklabels()[0].get_text() == "Big-GAN\n(teacher)"
     assert "profile smoke · seed 0 · backbone classifier · alpha 0.5" in texts(whole)
-    assert texts(figures.fig5("smoke", alpha=0.6)).count("not run") == 3
-    assert [path.name for path in figures.write_fig5("smoke", alpha=0.6)] == ["fig5-a0.6.png", "fig5-a0.6.pdf"]
+    assert texts(figures.fig5(smoke(), alpha=0.6)).count("not run") == 3
+    assert [path.name for path in figures.write_fig5(smoke(), alpha=0.6)] == ["fig5-a0.6.png", "fig5-a0.6.pdf"]
 
 
 def test_masks_figure_marks_alpha_the_freeze_and_two_thirds() -> None:
@@ -60,15 +61,16 @@ def test_curves_show_the_losses_that_a_recipe_has() -> None:
 
 def test_masks_are_written_under_the_recipes_name() -> None:
     for recipe, name in (("ppcd", "masks"), ("ppcd-no-cd", "masks-ppcd-no-cd")):
-        assert [path.name for path in curves.write_masks(fake_run(recipe))] == [f"{name}.png", f"{name}.pdf"]
+        written = curves.write_masks(fake_run(recipe), smoke().figures)
+        assert [path.name for path in written] == [f"{name}.png", f"{name}.pdf"]
     with pytest.raises(PpcdError, match=r"has no masks\.csv"):
-        curves.write_masks(fake_run("ppcd-no-pp"))
+        curves.write_masks(fake_run("ppcd-no-pp"), smoke().figures)
 
 
 def test_headline_numbers() -> None:
     fake_run("biggan", accuracy=0.987)
     fake_run("ppcd-a0.5", frozen_at=None)
-    frame = summary.headline("smoke", [0])
+    frame = summary.headline(smoke())
     assert list(frame["conditional accuracy"]) == ["98.7%", "90.0%", "not run"]
     assert list(frame["last layer frozen at"]) == ["–", "never", "not run"]
     assert list(frame["residual blocks left"]) == ["100.0%", "62.5%", "not run"]
@@ -87,24 +89,24 @@ def test_layers_and_size_and_scores() -> None:
 
 
 def test_settings_and_provenance_stand_beside_the_papers() -> None:
-    frame = summary.settings("smoke", 0).set_index("setting")
+    frame = summary.settings(smoke()).set_index("setting")
     assert frame.loc["alpha", ["paper", "here"]].tolist() == ["0.7", "0.7"]
     assert frame.loc[["hardware", "epochs"], "here"].tolist() == ["not run", "24 iterations (teacher: 12)"]
     record = fake_run("ppcd")
-    row = summary.provenance("smoke").iloc[0]
+    row = summary.provenance(smoke()).iloc[0]
     assert (row["run"], row["commit"], row["torch"]) == (record["id"], "0123456789", "2.14.1")
 
 
 def test_standstills_are_runs_whose_discriminator_had_won() -> None:
     fake_run("sagan")
-    assert isinstance(summary.standstills("smoke", [0]), str)
+    assert isinstance(summary.standstills(smoke()), str)
     stood = fake_run("l1-sagan", won=True)
     fake_run("distill-only", won=True)  # has no discriminator
-    assert list(summary.standstills("smoke", [0])["run"]) == [stood["id"]]
+    assert list(summary.standstills(smoke())["run"]) == [stood["id"]]
 
 
 def test_what_went_wrong_in_a_training_is_shown() -> None:
-    assert summary.noticed_in("smoke", [0]) == "**not run**"
+    assert summary.noticed_in(smoke()) == "**not run**"
     record = fake_run("ppcd")
     unwatched = {name: value for name, value in record.items() if name != "warnings"}
     assert "not known: it was trained before trainings were watched" in str(summary.noticed(unwatched))
@@ -121,7 +123,7 @@ def executed(tmp_path: Path, source: str = "# Report of it", **code: Any) -> Pat
     Figure(figsize=(1, 1)).savefig(buffer, format="png")
     shown = {
         "image/png": base64.b64encode(buffer.getvalue()).decode(),
-        "text/html": tables.html(tables.table3("smoke", [0])),
+        "text/html": tables.html(tables.table3(smoke())),
     }
     outputs = [nbformat.v4.new_output("display_data", {kind: content}) for kind, content in shown.items()]
     cell = nbformat.v4.new_code_cell("secret_code = 1", **{"execution_count": 1, "outputs": outputs, "id": "b"} | code)
@@ -132,12 +134,12 @@ def executed(tmp_path: Path, source: str = "# Report of it", **code: Any) -> Pat
 
 def test_report_is_one_file_without_code_that_loads_nothing(tmp_path: Path) -> None:
     ablation()
-    path = report.build_report(executed(tmp_path), "smoke")
+    path = report.build_report(executed(tmp_path), smoke())
     page = path.read_text()
     assert path == tmp_path / "results" / "smoke" / "report.html" and "Report of it" in page
     assert "<strong>8.50</strong>" in page and "<ins>7.00</ins>" in page and "data:image/png;base64," in page
     assert not [each for each in ("secret_code", "http://", "https://", "<script") if each in page]
-    assert report.build_report(executed(tmp_path), "smoke").read_text() == page
+    assert report.build_report(executed(tmp_path), smoke()).read_text() == page
 
 
 FAILED = nbformat.v4.new_output("error", ename="E", evalue="v", traceback=[])
@@ -152,30 +154,30 @@ FAILED = nbformat.v4.new_output("error", ename="E", evalue="v", traceback=[])
     ],
 )
 def test_a_report_is_made_of_whole_notebooks_only(tmp_path: Path, change: dict[str, Any], said: str) -> None:
-    good = report.build_report(executed(tmp_path), "smoke")
+    good = report.build_report(executed(tmp_path), smoke())
     before = good.read_bytes()
     with pytest.raises(PpcdError, match=said):
-        report.build_report(executed(tmp_path, **change), "smoke")
+        report.build_report(executed(tmp_path, **change), smoke())
     assert good.read_bytes() == before
     with pytest.raises(PpcdError, match="no executed notebook"):
-        report.build_report(tmp_path / "absent.ipynb", "smoke")
+        report.build_report(tmp_path / "absent.ipynb", smoke())
 
 
 def test_every_table_of_scores_and_every_figure_says_where_images_came_from_jpeg() -> None:
     for recipe in ("biggan", "ppcd", "ppcd-a0.5"):
         fake_run(recipe, note="JPEG source")
-    record = sources.find_record("smoke", "ppcd", 0)
+    record = smoke().record("ppcd")
     assert record is not None
-    for frame in (summary.scores(record), summary.headline("smoke", [0]), summary.rules({"ppcd": record})):
+    for frame in (summary.scores(record), summary.headline(smoke()), summary.rules({"ppcd": record})):
         assert set(frame["data"]) == {"JPEG source"}
-    made = [table("smoke", [0]) for table in (tables.table1, tables.table2, tables.table3)]
-    shown = [tables.caption(table) for table in made] + [sources.Study("smoke", (0,), 0.5).line]
-    shown += [str(summary.settings("smoke", 0)["here"].tolist()), claims_table.text([], sources.Study("smoke", (0,)))]
+    made = [table(smoke()) for table in (tables.table1, tables.table2, tables.table3)]
+    shown = [tables.caption(table) for table in made] + [smoke().with_alpha(0.5).line]
+    shown += [str(summary.settings(smoke())["here"].tolist()), claims_table.text([], smoke())]
     assert [said for said in shown if "JPEG source" not in said] == []
     fake_run("ppcd")
-    record = sources.find_record("smoke", "ppcd", 0)
+    record = smoke().record("ppcd")
     assert record is not None and "data" not in summary.scores(record)
-    assert sources.Study("mnist", (0,)).line.count("data") == 0
+    assert Study.of("mnist").line.count("data") == 0
 
 
 def test_a_table_of_students_of_several_copies_of_a_teacher_says_which() -> None:
@@ -183,11 +185,11 @@ def test_a_table_of_students_of_several_copies_of_a_teacher_says_which() -> None
     brought = fake_run("biggan")
     for recipe in ("ppcd-a0.5", "ppcd-no-pp"):
         fake_run(recipe, teacher=brought)
-    assert "another copy" not in tables.caption(tables.table3("smoke", [0]))
+    assert "another copy" not in tables.caption(tables.table3(smoke()))
     trained_here = fake_run("biggan", weights=7)
-    assert "another copy" not in tables.caption(tables.table2("smoke", [0]))
+    assert "another copy" not in tables.caption(tables.table2(smoke()))
     fake_run("ppcd-no-pp", teacher=trained_here)
-    caption = tables.caption(tables.table3("smoke", [0]))
-    for said in (caption, sources.Study("smoke", (0,)).line, texts(figures.fig5("smoke"))):
+    caption = tables.caption(tables.table3(smoke()))
+    for said in (caption, smoke().line, texts(figures.fig5(smoke()))):
         assert "another copy of the teacher taught ppcd-a0.5 (seed 0)" in said, said
     assert "ppcd-no-pp (seed" not in caption

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from fake_runs import fake_run
+from fake_runs import fake_run, smoke
 
 from paper import attention_agreement as following
 from paper.attention_agreement import correlations, ensure_agreement, measure_agreement, read_agreement
-from paper.inventory import find_runs
 from ppcd import paths
 from ppcd.method.teacher import Teacher
 from ppcd.networks.generators import build_generator
+from ppcd.records import Record
 
 CLASSES, EACH, PIXELS = 5, 40, 16
 
@@ -61,13 +61,13 @@ def test_it_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for recipe in ("biggan", "ppcd", "sagan", "tinygan"):
         fake_run(recipe)
     fake_run("ppcd", seed=1)  # whose teacher is not there
-    records = {(record["recipe"], record["seed"]): record for record in find_runs("smoke")}
-    found = ensure_agreement("smoke", list(records.values()))
+    records = {(record["recipe"], record["seed"]): record for record in smoke().runs()}
+    found = ensure_agreement(smoke(), list(records.values()))
     assert set(found) == {records["ppcd", 0]["id"], records["sagan", 0]["id"]}
     monkeypatch.setattr(following, "measure_agreement", lambda *_: pytest.fail("it is known"))
-    assert ensure_agreement("smoke", list(records.values())) == found
+    assert ensure_agreement(smoke(), list(records.values())) == found
     assert [each["block"] for each in read_agreement(records["ppcd", 0]) or []] == [1, 2]
-    other = records["ppcd", 0] | {"files": {"generator.safetensors": "0" * 64}}
+    other = Record(records["ppcd", 0] | {"files": {"generator.safetensors": "0" * 64}}, records["ppcd", 0].directory)
     assert read_agreement(other) is None, "other weights"
     (paths.results("smoke") / following.FILE).write_text('{"schema": 99, "runs": {}}')
     assert read_agreement(records["ppcd", 0]) is None

@@ -40,7 +40,7 @@ import ppcd.runs.export
 import ppcd.runs.loop
 import ppcd.runs.train
 from paper import notebook
-from paper.inventory import find_runs
+from paper.study import Study
 from ppcd.data import sets as data
 from ppcd.data.sets import load_data
 from ppcd.errors import run_command
@@ -437,18 +437,19 @@ RUNS = [
         "{tmp}/results/smoke/runs/sagan-s0-...: it was changed after the run wrote it; " + SPOILED),
     Row("another version", lambda place: place.edited("sagan", '"schema": 1,', '"schema": 2,').read(),
         "...run.json: schema 2 is not 1, the one this version reads; " + SPOILED),
-    Row("run.json cut short", lambda place: (cut(place.run().path("run.json")), find_runs("smoke")),
+    Row("run.json cut short", lambda place: (cut(place.run().path("run.json")), Study.of("smoke").runs()),
         "...run.json: it cannot be read (JSONDecodeError); " + SPOILED),
     Row("run.json with another content",
-        lambda place: (place.run().path("run.json").write_text("[]"), find_runs("smoke")),
+        lambda place: (place.run().path("run.json").write_text("[]"), Study.of("smoke").runs()),
         "...run.json: it cannot be read (TypeError); " + SPOILED),
-    Row("a history edited by hand", lambda place: (place.run().write_file("history.csv", "x"), find_runs("smoke")),
+    Row("a history edited by hand",
+        lambda place: (place.run().write_file("history.csv", "x"), Study.of("smoke").runs()),
         "...run.json: history.csv was changed after the run wrote it; " + SPOILED),
     Row("a generator deleted by hand",
-        lambda place: (place.run().path("generator.safetensors").unlink(), find_runs("smoke")),
+        lambda place: (place.run().path("generator.safetensors").unlink(), Study.of("smoke").runs()),
         "...run.json: generator.safetensors is missing; " + SPOILED),
     Row("a directory renamed by hand", lambda place: (
-            place.run().directory.rename(place.folder / "results/smoke/runs/mine"), find_runs("smoke")),
+            place.run().directory.rename(place.folder / "results/smoke/runs/mine"), Study.of("smoke").runs()),
         "...run.json: run sagan-s0-... does not belong into directory mine; " + SPOILED),
     Row("train: a run edited by hand", lambda place: (
             place.edited("sagan", '"fd": 12.0', '"fd": 1.0'),

@@ -22,6 +22,7 @@ from paper.bench.results import main
 from paper.bench.runner import Case, Group
 from paper.paper_networks import build
 from paper.reproduce import notebooks
+from paper.study import Study
 from paper.verify import verify
 from ppcd import paths
 from ppcd.base import PpcdError
@@ -155,8 +156,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(results, "take_turns", played)
         results.measure(list(results.PARTS))
         content = results.read()
-        speed.write_summary(content)
-        speed.write_share(content)
+        speed.write_summary(content, Study.of("mnist"))
+        speed.write_share(content, Study.of("mnist"))
     return root
 
 
@@ -180,9 +181,9 @@ def test_the_figure_has_a_line_for_every_case_and_the_papers(copied: Path) -> No
 
 
 def test_scores_in_half_precision_are_those_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(speed.precision_table()["score"]) == {"not run"}
+    assert set(speed.precision_table(Study.of("mnist"))["score"]) == {"not run"}
     monkeypatch.setenv("PPCD_RESULTS", str(ROOT / "results"))
-    table = speed.precision_table()
+    table = speed.precision_table(Study.of("mnist"))
     (row,) = table[(table["recipe"] == "biggan") & (table["score"] == "accuracy")].to_dict("records")
     halves = [
         json.loads(path.read_text())["metrics"]["ema"]["accuracy"]
@@ -192,12 +193,12 @@ def test_scores_in_half_precision_are_those_of_the_runs(monkeypatch: pytest.Monk
 
 
 def test_the_notebook_shows_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "13_speed" not in dict(notebooks("smoke", [0])), "nothing was measured that it could show"
+    assert "13_speed" not in dict(notebooks(Study.of("smoke"))), "nothing was measured that it could show"
     monkeypatch.setattr(results, "take_turns", played)
     monkeypatch.setenv("CXX", "c++")
     results.measure(list(results.PARTS))
     before = results.place().read_text()
-    parameters = dict(notebooks("smoke", [0]))["13_speed"]
+    parameters = dict(notebooks(Study.of("smoke")))["13_speed"]
     path = notebook.execute(ROOT / "notebooks" / "13_speed.ipynb", tmp_path / "out.ipynb", parameters)
     cells = nbformat.read(path, as_version=4).cells
     data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fake_runs import PROTOCOL, fake_generations, fake_run
+from fake_runs import PROTOCOL, fake_generations, fake_run, smoke
 
 from paper.artifacts import claims_table
-from paper.artifacts.sources import Study
 from paper.claims import CLAIMS, check_claims
 from paper.claims.checking import STATUSES, Outcome, judge, write_claims
 from paper.claims.predicates import UNCHECKED, Array, Claim, Quantity, at
@@ -20,7 +19,6 @@ from paper.claims.scores import Measurements, loss_spread, mask_step
 from ppcd import paths
 from ppcd.base import PpcdError
 
-SMOKE = Study("smoke", (0, 1, 2))
 BY_ID = {claim.id: claim for claim in CLAIMS}
 SEEDS_OF_TESTS = 3
 Values = Mapping[tuple[str, str], Any]
@@ -185,7 +183,7 @@ def test_one_part_of_many_fails_less_easily() -> None:
 def test_collapsed_runs_of_l1_are_left_out_and_it_is_said() -> None:
     fake_run("l1-sagan", accuracy=0.1)
     fake_run("l1-sagan", 1, accuracy=0.5)
-    assert Measurements("smoke", (0, 1), ["l1-sagan"]).collapsed("l1-sagan") == [0]
+    assert Measurements(smoke(0, 1), ["l1-sagan"]).collapsed("l1-sagan") == [0]
     values = {("l1-sagan", "fd"): [30.0, 31.0, 900.0], ("ppcd", "fd"): [20.0, 20.0, 21.0]}
     assert judged("cutting-channels", values).status == "inconclusive"
     outcome = judged("cutting-channels", values, collapsed={"l1-sagan": [2]})
@@ -199,7 +197,7 @@ def test_collapsed_runs_of_l1_are_left_out_and_it_is_said() -> None:
 
 
 def checked(claim: str, seeds: Sequence[int] = (0,)) -> Outcome:
-    return {outcome.claim.id: outcome for outcome in check_claims("smoke", seeds)}[claim]
+    return {outcome.claim.id: outcome for outcome in check_claims(smoke(*seeds))}[claim]
 
 
 def status(claim: str, seeds: Sequence[int] = (0,)) -> str:
@@ -224,7 +222,7 @@ def test_scores_are_those_of_the_tables_and_leakage_that_of_the_generations() ->
     assert checked("less-leakage", (0, 1)).measured == "no generations: ppcd (seed 1)"
     fake_generations(fake_run("ppcd", 1), protocol={"diversity": "lpips-inception"})
     with pytest.raises(PpcdError, match="measured with diversity 'lpips-inception'"):
-        check_claims("smoke", (0, 1))
+        check_claims(smoke(0, 1))
     path.unlink()
     missing = checked("less-leakage", (0, 1, 2))
     assert missing.status == "not run" and len(missing.runs) == 4
@@ -266,7 +264,7 @@ def test_times_side_by_side_and_alone_are_not_mixed(monkeypatch: pytest.MonkeyPa
     claim = Claim("faster", "It is.", "section 4", "r", "t", BY_ID["faster-cpu"].parts[:1])
 
     def judged_now() -> Outcome:
-        return judge(claim, Measurements("smoke", (0,), ["biggan", "ppcd"]))
+        return judge(claim, Measurements(smoke(), ["biggan", "ppcd"]))
 
     assert judged_now().measured.startswith("CPU time PPCD-GAN / BigGAN 0.4 [1 seed] < 1")
     timed[records[1]["id"]] = None
@@ -298,7 +296,7 @@ def some_outcomes() -> list[Outcome]:
 
 def test_claims_json_says_what_was_judged() -> None:
     outcomes = some_outcomes()
-    entries = json.loads(write_claims(outcomes, SMOKE).read_text())
+    entries = json.loads(write_claims(outcomes, smoke(0, 1, 2)).read_text())
     assert [entry["id"] for entry in entries] == list(BY_ID)
     assert {entry["status"] for entry in entries} == set(STATUSES), "all four are among these"
     for entry, outcome in zip(entries, outcomes, strict=True):
@@ -311,19 +309,19 @@ def test_claims_json_says_what_was_judged() -> None:
 
 def test_terminal_and_report_have_every_claim_with_its_status() -> None:
     outcomes = some_outcomes()
-    shown = claims_table.text(outcomes, SMOKE)
+    shown = claims_table.text(outcomes, smoke(0, 1, 2))
     for outcome in outcomes:
         assert any(line.split("  ")[0] == outcome.status and outcome.claim.id in line for line in shown.splitlines())
         assert all(part.text in shown for part in outcome.parts)
-    table, legend = claims_table.html(outcomes, SMOKE), claims_table.summary(outcomes, SMOKE)
+    table, legend = claims_table.html(outcomes, smoke(0, 1, 2)), claims_table.summary(outcomes, smoke(0, 1, 2))
     for status_, meaning in STATUSES.items():
         assert f">{status_}</strong>" in legend and meaning in legend
     for text in (shown, table, legend):
         assert "profile smoke · seeds 0, 1, 2 · backbone classifier" in text and "by design" in text
     assert table.count("<tr>") == len(CLAIMS) and claims_table.unchecked().count("<tr>") == len(UNCHECKED)
-    row = claims_table.html([next(outcome for outcome in outcomes if outcome.status == "not run")], SMOKE)
+    row = claims_table.html([next(outcome for outcome in outcomes if outcome.status == "not run")], smoke(0, 1, 2))
     assert "✓" in table and "✗" in table and "✓" not in row and "no run: " in row
-    assert "one seed, 0, cannot decide" in claims_table.text([], Study("smoke", (0,)))
+    assert "one seed, 0, cannot decide" in claims_table.text([], smoke())
 
 
 def test_the_command_line_prints_and_writes(capsys: pytest.CaptureFixture[str]) -> None:

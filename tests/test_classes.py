@@ -12,8 +12,8 @@ from reference import refused
 
 from paper.artifacts import failures, figures, headline, interpolation
 from paper.generations import measure_generations
-from paper.inventory import find_runs
 from paper.real_images import ensure_real_images
+from paper.study import Study
 from ppcd import paths
 from ppcd.data.archive import get_archive
 from ppcd.runs import evaluate, train
@@ -111,14 +111,15 @@ def test_three_classes_go_all_the_way(
     assert record["data"]["classes"] == ["class 000", "class 001", "class 002"]
     assert record["metrics"]["protocol"]["judge"] == "natural-classifier" and record["best"]["iteration"] == 4
     assert 0 <= record["metrics"]["ema"]["accuracy"] <= 1
-    assert [each["id"] for each in find_runs("own")] == [run.config.id]
+    study = Study.of("own")
+    assert [each["id"] for each in study.runs()] == [run.config.id]
     assert evaluate.main([str(run.directory)]) == 0 and "fd" in capsys.readouterr().out
-    assert len(measure_generations(record)["generations"]) == 10
-    assert ensure_real_images("own")["protocol"]["samples"] == 18
+    assert len(measure_generations(study, record)["generations"]) == 10
+    assert ensure_real_images(study)["protocol"]["samples"] == 18
     drawn = {
         "fig3": figures.fig3, "fig5": figures.fig5, "fig6": interpolation.fig6, "fig7": interpolation.fig7,
         "fig8": failures.fig8, "headline": headline.figure,
     }  # fmt: skip
     for name, figure in drawn.items():
-        text = " ".join(each.get_text() for each in figure("own").findobj(lambda each: hasattr(each, "get_text")))
+        text = " ".join(each.get_text() for each in figure(study).findobj(lambda each: hasattr(each, "get_text")))
         assert "class 00" in text and "airplane" not in text, name

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fake_runs import fake_run
+from fake_runs import fake_run, smoke
 
 from paper import measurements, numbers
 from paper.artifacts import render, runtimes, tables
@@ -60,7 +60,7 @@ def shown(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
 
 @ALL
 def test_rows_and_columns_are_the_papers_in_its_order(make: Make) -> None:
-    frame = make("smoke", [0])
+    frame = make(smoke())
     number = tables.number_of(frame)
     models = [model for model in frame["model"] if model != "Big-GAN (teacher)"]
     assert models == list(numbers.TABLES[number])
@@ -75,7 +75,7 @@ def test_rows_and_columns_are_the_papers_in_its_order(make: Make) -> None:
 def test_numbers_are_the_means_and_spreads_of_the_records() -> None:
     records = [run("ppcd", seed, better, seconds=0.02 + 0.01 * seed) for seed, better in enumerate((0.0, 1.0, 5.0))]
     run("sagan", 1)
-    frame = table1("smoke", [0, 1, 2])
+    frame = table1(smoke(0, 1, 2))
     cell, status = shown(frame)["PPCD-GAN (alpha=0.7)"], frame.set_index("recipe")["status"]
     assert cell["IS (classifier) ↑"] == "**10.00** ± 2.65" and cell["CPU (s) ↓"] == "**0.0300** ± 0.0100"
     assert cell["#Par. ↓"] == "**13k** (n/a)", "no Big-GAN, no factor; no spread of nothing"
@@ -85,7 +85,7 @@ def test_numbers_are_the_means_and_spreads_of_the_records() -> None:
 
 def test_best_is_bold_and_second_underlined_in_every_column() -> None:
     everything()
-    table = shown(table1("smoke", [0]))
+    table = shown(table1(smoke()))
 
     def marked(heading: str) -> list[str]:
         return [model for mark in ("**", "<ins>") for model, row in table.items() if row[heading].startswith(mark)]
@@ -103,7 +103,7 @@ def test_best_is_bold_and_second_underlined_in_every_column() -> None:
 
 def test_the_teacher_of_table_3_is_not_ranked_and_is_set_apart() -> None:
     ablation()
-    rows = shown(table3("smoke", [0]))
+    rows = shown(table3(smoke()))
     assert {name: (row["IS (classifier) ↑"], row["FD (classifier) ↓"]) for name, row in rows.items()} == {
         "PPCD-GAN (complete)": ("<ins>7.00</ins>", "<ins>4.00</ins>"),
         "PPCD-GAN w/o L<sub>PP</sub>": ("**8.50**", "**3.00**"),
@@ -111,7 +111,7 @@ def test_the_teacher_of_table_3_is_not_ranked_and_is_set_apart() -> None:
         r"PPCD-GAN\*": ("6.00", "<ins>4.00</ins>"),  # as good as the other second, so marked like it
         "Big-GAN (teacher) (reference)": ("9.00", "1.00"),
     }
-    latex = tables.write(table3("smoke", [0]))[2].read_text()
+    latex = tables.write(table3(smoke()), smoke())[2].read_text()
     assert r"\textbf{8.50}" in latex and r"\underline{7.00}" in latex and r"\textbf{9.00}" not in latex
 
 
@@ -124,35 +124,39 @@ def test_equals_share_a_rank_and_precision_has_one_where_there_is_some_variety()
 
 @ALL
 def test_what_is_not_run_says_so_and_the_papers_number_stays(make: Make) -> None:
-    frame = make("smoke", [0])
+    frame = make(smoke())
     assert set(frame["status"]) == {"not run"}
     for row in shown(frame).values():
         assert {cell for name, cell in row.items() if name != "Model" and "paper" not in name} == {"not run"}
-    csv, _, latex = (path.read_text() for path in tables.write(frame))
+    csv, _, latex = (path.read_text() for path in tables.write(frame, smoke()))
     assert ",," not in csv and ",\n" not in csv and r"\textbf" not in latex
 
 
 def test_pruned_rows_are_of_the_papers_alpha_and_another_has_its_own_files() -> None:
     run("ppcd-a0.5")
-    assert set(table1("smoke", [0])["status"]) == {"not run"}
-    assert table3("smoke", [0])["status"].iloc[0] == "complete"
-    other = table3("smoke", [0], alpha=0.7)
+    assert set(table1(smoke())["status"]) == {"not run"}
+    assert table3(smoke())["status"].iloc[0] == "complete"
+    other = table3(smoke(), alpha=0.7)
     assert set(other["status"]) == {"not run"}
-    assert [path.name for path in tables.write(other)] == ["table3-a0.7.csv", "table3-a0.7.md", "table3-a0.7.tex"]
+    assert [path.name for path in tables.write(other, smoke())] == [
+        "table3-a0.7.csv",
+        "table3-a0.7.md",
+        "table3-a0.7.tex",
+    ]
     with pytest.raises(PpcdError, match="alpha must be a number in"):
-        table3("smoke", [0], alpha=1.2)
+        table3(smoke(), alpha=1.2)
 
 
 def test_ways_of_measuring_are_never_mixed_and_own_networks_are_named() -> None:
     fake_run("ppcd-a0.5", protocol={"backbone_sha256": "a"})
     fake_run("ppcd-no-pp", protocol={"backbone_sha256": "a", "seed": 5, "accuracy_classifier": 0.98})
-    assert "separately trained" not in tables.caption(table3("smoke", [0]))
+    assert "separately trained" not in tables.caption(table3(smoke()))
     fake_run("ppcd-no-cd-a0.5", protocol={"backbone_sha256": "b"})
-    assert "2 separately trained copies" in tables.caption(table3("smoke", [0]))
+    assert "2 separately trained copies" in tables.caption(table3(smoke()))
     for protocol, said in (({"kid_seed": 7}, "kid_seed 7"), ({"backbone": "inception"}, "backbone 'inception'")):
         fake_run("ppcd-two-step-a0.5", protocol=protocol)
         with pytest.raises(PpcdError, match=f"measured with {said} .*cannot stand in one table"):
-            table3("smoke", [0])
+            table3(smoke())
 
 
 def write_runtime(records: list[dict[str, Any]], gpu: bool = False, **wrong: str) -> None:
@@ -162,17 +166,17 @@ def write_runtime(records: list[dict[str, Any]], gpu: bool = False, **wrong: str
         times = {"cpu": [0.1, index + 1.0, 99.0], "gpu": [0.01, (index + 1) / 10, 9.0] if gpu else None}
         runs[record["id"]] = {"generator_sha256": record["files"]["generator.safetensors"]} | times | wrong
     whole = {"cpu": "CPU_1 (R)", "gpu": "a GPU" if gpu else None, "threads": 1, "batch": 64, "rounds": 3, "runs": runs}
-    measurements.write("smoke", "runtime.json", whole | {"provenance": {"device": "cpu"}})
+    measurements.write(smoke().source, "runtime.json", whole | {"provenance": {"device": "cpu"}})
 
 
 def test_times_side_by_side_are_taken_where_all_networks_have_them() -> None:
     write_runtime([run("biggan"), run("ppcd")], gpu=True)
-    frame = table1("smoke", [0])
+    frame = table1(smoke())
     assert list(frame["cpu"].dropna()) == [1.0, 2.0], "the median over rounds"
     on_gpu = [row["GPU (s) ↓"] for row in shown(frame).values()]
     assert on_gpu == ["**0.100**", "not run", "not run", "not run", "<ins>0.200</ins>"]
     assert f"GPU a GPU, {runtimes.TOGETHER}; CPU CPU_1 (R), 1 thread, {runtimes.TOGETHER}" in tables.caption(frame)
-    assert r"CPU\_1 (R)" in tables.write(frame)[2].read_text()
+    assert r"CPU\_1 (R)" in tables.write(frame, smoke())[2].read_text()
 
 
 @pytest.mark.parametrize("what", ["nothing", "one of two", "other weights"])
@@ -182,7 +186,7 @@ def test_times_of_two_measurements_are_never_in_one_column(what: str) -> None:
         write_runtime(records[1:])
     if what == "other weights":
         write_runtime(records, generator_sha256="0" * 64)
-    frame = table1("smoke", [0])
+    frame = table1(smoke())
     assert list(frame["cpu"].dropna()) == [0.069, 0.02], "those of the records, for both"
     assert "GPU not run" in tables.caption(frame)
     assert f"CPU a processor (AVX2), 1 thread, {runtimes.ALONE}" in tables.caption(frame)
@@ -192,11 +196,11 @@ def test_times_of_two_measurements_are_never_in_one_column(what: str) -> None:
 def test_captions_say_everything_a_small_result_could_hide(make: Make) -> None:
     everything()
     ablation()
-    frame = make("smoke", [0, 3])
+    frame = make(smoke(0, 3))
     said = ["profile smoke", "seeds 0, 3", "backbone classifier", "100 samples", "EMA weights", "ImageNet 128x128"]
     said += [f"alpha {frame['alpha'].iloc[0]:g}"] + (["batch of 64", "a processor"] if make != table3 else [])
     number = tables.number_of(frame)
-    written = tables.write(frame)
+    written = tables.write(frame, smoke())
     assert [path.name for path in written] == [f"table{number}.{kind}" for kind in ("csv", "md", "tex")]
     for text in (written[1].read_text(), written[2].read_text(), tables.html(frame)):
         assert [word for word in said if word not in text] == []
@@ -208,7 +212,7 @@ def test_latex_is_whole(make: Make) -> None:
     everything()
     ablation()
     run("distill-nas", better=-1.0)
-    latex = tables.write(make("smoke", [0]))[2].read_text()
+    latex = tables.write(make(smoke()), smoke())[2].read_text()
     plain = re.sub(r"\\.", "", latex.replace("{%\n", "{\n"))
     assert "%" not in plain, "a comment would swallow what follows"
     assert plain.count("{") == plain.count("}") and plain.count("$") % 2 == 0

@@ -1,7 +1,6 @@
 """When the distillation helps: the criterion, the questions, and what is shown of paired runs."""
 
 import math
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,12 +10,17 @@ from paper import attention_agreement, questions, reproduce
 from paper.artifacts import evidence
 from paper.intervals import t_interval
 from paper.questions import EFFECT, FEW, HINT, NONE, OPEN, QUESTIONS, Answer, Answers, answer, corrected
-from ppcd import paths
+from paper.study import Study
 from ppcd.base import PpcdError
+from ppcd.records import Record
 from ppcd.training.recipes import get_recipe
 
 PROFILE = "cifar10-lite"
 FIRST = questions.FIRST_SEEDS
+
+
+def lite(*seeds: int) -> Study:
+    return Study.of(PROFILE, seeds)
 
 
 def judged(*pairs: tuple[float, float]) -> Answer:
@@ -64,17 +68,18 @@ def test_questions_differ_in_one_thing() -> None:
 
 def test_reproduce_trains_what_the_questions_need() -> None:
     """At profiles of natural images; at others the plan is what it was."""
-    planned = {config.id for config in reproduce.plan(PROFILE, [0, 1])}
-    assert {config.id for config in questions.run_configs(PROFILE, [0, 1])} <= planned
-    assert {config.seed for config in reproduce.plan(PROFILE, FIRST)} == {*FIRST, *questions.MORE_SEEDS}
-    assert {config.profile.name for config in reproduce.plan(PROFILE, [0])} == {PROFILE, f"{PROFILE}-z24"}
-    assert questions.recipes("mnist") == [] and len(reproduce.plan("mnist", [0])) == len(reproduce.RECIPES)
-    assert "12_when_distillation_helps" in dict(reproduce.notebooks(PROFILE, [0]))
-    assert "12_when_distillation_helps" not in dict(reproduce.notebooks("mnist", [0]))
+    planned = {config.id for config in reproduce.plan(lite(0, 1))}
+    assert {config.id for config in questions.run_configs(lite(0, 1))} <= planned
+    assert {config.seed for config in reproduce.plan(lite(*FIRST))} == {*FIRST, *questions.MORE_SEEDS}
+    assert {config.profile.name for config in reproduce.plan(lite(0))} == {PROFILE, f"{PROFILE}-z24"}
+    mnist = Study.of("mnist")
+    assert questions.recipes(mnist) == [] and len(reproduce.plan(mnist)) == len(reproduce.RECIPES)
+    assert "12_when_distillation_helps" in dict(reproduce.notebooks(lite(0)))
+    assert "12_when_distillation_helps" not in dict(reproduce.notebooks(mnist))
 
 
 @pytest.fixture
-def runs() -> list[dict[str, Any]]:
+def runs() -> list[Record]:
     """Three seeds of the weights 0 and 10, two of 30; and their teachers."""
     found = [fake_run("ppcd-cd30", seed, PROFILE, fd=9.0) for seed in (0, 1)]
     for seed in range(3):
@@ -82,17 +87,16 @@ def runs() -> list[dict[str, Any]]:
         found.append(fake_run("ppcd-no-cd", seed, PROFILE, fd=10.0 + seed))
         found.append(fake_run("ppcd-cd10", seed, PROFILE, fd=8.0 + seed, raw_fd=13.0 + seed))
     for record in found:
-        folder = paths.results(PROFILE) / "runs" / record["id"]
         curve = pd.DataFrame({"iteration": [10, 20], "fd": [30.0, 20.0]})
         if record["seed"] == 1:  # a run that keeps several averages: the declared one is shown
             others = curve.assign(average="1%", fd=[300.0, 200.0])
             curve = pd.concat([curve.assign(average="ema"), others]).sort_values("iteration")
-        curve.to_csv(folder / "quality.csv", index=False)
+        curve.to_csv(record.directory / "quality.csv", index=False)
     return found
 
 
-def test_answers_are_of_the_runs(runs: list[dict[str, Any]]) -> None:
-    answers = Answers(PROFILE, FIRST)
+def test_answers_are_of_the_runs(runs: list[Record]) -> None:
+    answers = Answers(lite(*FIRST))
     found = answers.first
     assert found["weight-10"].verdict == HINT and found["weight-10"].difference.values == (-2.0, -2.0, -2.0)
     assert found["weight-30"].verdict == FEW and found["weight-30"].seeds == (0, 1)
@@ -104,24 +108,24 @@ def test_answers_are_of_the_runs(runs: list[dict[str, Any]]) -> None:
     assert list(table["verdict"]) == [found[question.name].verdict for question in QUESTIONS]
     assert "8.00 ↔ 10.00 · 9.00 ↔ 11.00" in table["by seed"][2] and table["by seed"][0] == "not run"
     fake_run("ppcd-cd10", 1, PROFILE, frozen_at=None)
-    arms = evidence.arms_table(Answers(PROFILE, FIRST)).set_index("setting")
+    arms = evidence.arms_table(Answers(lite(*FIRST))).set_index("setting")
     frozen = arms["layers frozen at (first to last, by seed)"]
     assert frozen["PPCD-GAN, 10 L_CD"] == "12 to 12; never; 12 to 12" and frozen["PPCD-GAN, 3 L_CD"] == "–"
 
 
-def test_runs_of_two_copies_of_a_teacher_are_no_pair(runs: list[dict[str, Any]]) -> None:
+def test_runs_of_two_copies_of_a_teacher_are_no_pair(runs: list[Record]) -> None:
     """Of `ppcd-cd10` against `ppcd-cd10-raw`, both of which have a teacher."""
     copies = [fake_run("biggan", 0, PROFILE, weights=weights) for weights in (7, 0)]
     for seed in range(3):
         fake_run("ppcd-cd10", seed, PROFILE, teacher=copies[1])
         fake_run("ppcd-cd10-raw", seed, PROFILE, teacher=copies[seed == 1])
-    found = Answers(PROFILE, FIRST).first
+    found = Answers(lite(*FIRST)).first
     assert found["normalised-10"].seeds == (1,) and found["weight-10"].seeds == (0, 1, 2)
 
 
-def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_and_figures_say_what_is_not_run(runs: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention_agreement, "SAMPLES", 40)
-    answers = Answers(PROFILE, FIRST)
+    answers = Answers(lite(*FIRST))
     text = evidence.verdict(answers)
     assert "**Hints** (1 of" in text and "L_CD at weight 10 (-18%, better)" in text and "**Not run**" in text
     assert "**Too few seeds yet** (1 of" in text and "L_CD at weight 30" in text
@@ -131,23 +135,23 @@ def test_tables_and_figures_say_what_is_not_run(runs: list[dict[str, Any]], monk
     left, right = evidence.curves_figure(answers).axes
     assert len(left.lines) == 8 + 3 and {tuple(line.get_ydata()) for line in left.lines} == {(30.0, 20.0)}
     assert [text.get_text() for text in right.texts] == ["not run"]
-    questions.measure(questions.run_configs(PROFILE, FIRST))
-    arms = evidence.arms_table(Answers(PROFILE, FIRST)).set_index("setting")
+    questions.measure(lite(0), questions.run_configs(lite(*FIRST)))
+    arms = evidence.arms_table(Answers(lite(*FIRST))).set_index("setting")
     assert -1 <= float(arms.loc["PPCD-GAN, 10 L_CD", "maps follow within classes"].split()[0]) <= 1
     last = arms["FD of the last weights"]
     assert last["PPCD-GAN, 10 L_CD"] == "14.00 ± 1.00" and last["PPCD-GAN, 3 L_CD"] == "–"
 
 
 def test_without_runs_everything_says_not_run() -> None:
-    assert set(evidence.answers_table(Answers(PROFILE, (0,)))["verdict"]) == {OPEN}
-    assert {"evidence.md", "evidence.png"} <= {path.name for path in evidence.write(PROFILE, (0,))}
+    assert set(evidence.answers_table(Answers(lite(0)))["verdict"]) == {OPEN}
+    assert {"evidence.md", "evidence.png"} <= {path.name for path in evidence.write(lite(0))}
 
 
 @pytest.mark.parametrize("profile", ["mnist", f"{PROFILE}-z24"])
 def test_a_profile_without_questions_says_where_they_are_asked(profile: str) -> None:
     """The line names the profile that was asked for, whatever it is called inside."""
     with pytest.raises(PpcdError, match=f"^no questions are asked at profile {profile}, .* take {PROFILE}$"):
-        Answers(profile, FIRST)
+        Answers(Study.of(profile, FIRST))
 
 
 def more_runs(*seeds: int) -> None:
@@ -160,15 +164,15 @@ def more_runs(*seeds: int) -> None:
 
 def test_five_seeds_have_a_verdict_of_their_own_and_leave_that_of_the_first_three() -> None:
     more_runs(0, 1, 2, 3, 4)
-    answers = Answers(PROFILE, FIRST)
+    answers = Answers(lite(*FIRST))
     row = evidence.more_table(answers).set_index("question").loc["L_CD at weight 10"]
     assert row["seeds"] == "0, 1, 2, 3, 4" and row["verdict"] == NONE and row["first verdict"] == HINT
     low, high = t_interval([-2.0] * 3 + [1.0] * 2)
     assert row["mean difference"].startswith("-0.8 ") and row["95% interval"] == f"{low:+.3g} to {high:+.3g}"
     assert row["first seeds, new seeds"] == "-2, +1" and float(row["p, corrected"]) > 0.05
     assert answers.first["weight-10"].verdict == HINT, "the first table stays what it was"
-    assert not any(path.stem == "evidence_more" for path in evidence.write(PROFILE, (0,)))
-    (written,) = (path for path in evidence.write(PROFILE, (0, 1, 2)) if path.stem == "evidence_more")
+    assert not any(path.stem == "evidence_more" for path in evidence.write(lite(0)))
+    (written,) = (path for path in evidence.write(lite(0, 1, 2)) if path.stem == "evidence_more")
     assert "seeds 0, 1, 2, 3, 4" in written.read_text()
 
 
@@ -177,5 +181,5 @@ def test_more_seeds_are_not_judged_half_way() -> None:
     more_runs(0, 1, 2)
     fake_run("ppcd-no-cd", 3, PROFILE, fd=13.0)
     fake_run("ppcd-cd10", 3, PROFILE, fd=11.0)
-    row = evidence.more_table(Answers(PROFILE, FIRST)).set_index("question").loc["L_CD at weight 10"]
+    row = evidence.more_table(Answers(lite(*FIRST))).set_index("question").loc["L_CD at weight 10"]
     assert row["seeds"] == "0, 1, 2, 3" and row["verdict"] == FEW and row["first verdict"] == HINT

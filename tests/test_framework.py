@@ -12,6 +12,7 @@ from ppcd.method.slim import slim
 from ppcd.networks.blocks import GeneratorBlock
 from ppcd.networks.generators import Generator, build_generator
 from ppcd.networks.resampling import straightforward
+from ppcd.training.profiles import get_profile
 
 
 def masked_generator() -> Generator:
@@ -42,7 +43,7 @@ def boxes(figure: Figure) -> list[Text]:
 
 def test_the_drawn_order_is_the_order_of_the_calls() -> None:
     """Down the main path, then down the skip."""
-    parts = [box for box in boxes(fig2("smoke")) if box.get_gid() not in ("x", "y", "+")]
+    parts = [box for box in boxes(fig2(get_profile("smoke"))) if box.get_gid() not in ("x", "y", "+")]
     columns = sorted(parts, key=lambda box: box.get_position())
     drawn = [str(box.get_gid()).split("#")[0] for box in columns]
     assert drawn == called(masked_generator().residual_blocks()[0])
@@ -54,7 +55,7 @@ def test_red_is_what_slim_removes() -> None:
     for mask in generator.masks().values():
         mask.freeze(torch.ones(mask.channels, dtype=torch.bool))
     after = {name for name, _ in slim(generator).residual_blocks()[0].named_children()}
-    figure = fig2("smoke")
+    figure = fig2(get_profile("smoke"))
     red = {box.get_gid() for box in boxes(figure) if box.get_color() == RED}
     assert red == before - after == {"mask1", "mask2"}
     assert any("profile smoke" in text.get_text() for text in figure.texts)

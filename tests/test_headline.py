@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_runs import fake_run
+from fake_runs import fake_run, smoke
 from scipy import stats
 
 from paper.artifacts import headline
@@ -52,11 +52,11 @@ def test_each_system_has_its_mean_interval_and_size(folders: list[Path]) -> None
 
 
 def test_teacher_and_student_are_drawn_for_the_same_noise() -> None:
-    words = [panel["words"] for panel in describe(headline.figure("smoke"))["panels"]]
+    words = [panel["words"] for panel in describe(headline.figure(smoke()))["panels"]]
     assert all("not run" in each for each in words) and len(words) == 2
     fake_run("biggan")
     fake_run("ppcd")
-    panels = describe(headline.figure("smoke"))["panels"]
+    panels = describe(headline.figure(smoke()))["panels"]
     assert [len(panel["images"]) for panel in panels] == [1, 1]
     assert "parameters" in " ".join(panels[1]["words"])
 

@@ -18,7 +18,7 @@ from torch import Tensor
 import ppcd.method.ema
 import ppcd.runs.health
 import ppcd.runs.train
-from paper.inventory import find_runs
+from paper.study import Study
 from ppcd.method.ema import recompute_batch_statistics
 from ppcd.records import read_run
 from ppcd.runs.callbacks import TrainingState
@@ -229,7 +229,7 @@ def test_a_training_that_ends_before_its_end_says_so_in_run_json(
     assert run.stopped == {"iteration": 20, "kind": "non-finite", "text": line.removeprefix("ppcd: ")}
 
     # It is no complete run to anybody
-    assert run.state == "absent" and find_runs("smoke") == []
+    assert run.state == "absent" and Study.of("smoke").runs() == []
     with refused("is not complete: training stopped at iteration 20", "train it again"):
         read_run(run.directory)
     assert "training stopped at iteration 20" in Run(config).describe()
@@ -239,5 +239,5 @@ def test_a_training_that_ends_before_its_end_says_so_in_run_json(
     blows_up.setattr(ppcd.runs.health, "WON", 1e9)  # every loss counts as 0
     train_run(config, callbacks=[])
     assert run.state == "complete" and run.stopped is None and run.read()["status"] == "complete"
-    assert [each["id"] for each in find_runs("smoke")] == [config.id]
+    assert [each["id"] for each in Study.of("smoke").runs()] == [config.id]
     assert "discriminator" in [each["kind"] for each in run.read()["warnings"]]

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fake_runs import fake_run
+from fake_runs import fake_run, smoke
 from PIL import Image
 
 from paper import sums
 from paper.artifacts import index
 from paper.judges import get_judges
 from paper.real_images import ensure_real_images
+from paper.study import Study
 from paper.verify.products import check_products
 from paper.verify.scores import check_scores
 from ppcd import paths
@@ -72,9 +73,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     with pytest.MonkeyPatch.context() as patch:
         Built(folder, {}, {}, "").move_here(patch)
         patch.setenv("PPCD_DATA", str(folder / "images"))
-        data, _ = get_judges("smoke")
+        data, _ = get_judges(smoke())
         record = fake_run("biggan")
-        ensure_real_images("smoke")
+        ensure_real_images(smoke())
         assert reference.FILE in sums.read(paths.results("smoke"))
         generator = load_generator(runs_root("smoke") / record["id"] / "generator.safetensors")
         measured = evaluate(
@@ -115,7 +116,7 @@ def test_verify_measures_scores_again_and_without_the_file_the_images_are_asked_
     monkeypatch.setenv("PPCD_DATA", scored.identity)
     metrics = {**scored.record["metrics"], "ema": scored.measured["scores"] | {"is": 7.5, "kid": 9.0}}
     record, said = {**scored.record, "metrics": metrics}, list[str]()
-    (found,) = check_scores(get_profile("smoke"), {record["id"]: record}, said.append)
+    (found,) = check_scores(smoke(), {record["id"]: record}, said.append)
     assert "metrics.ema.is: says 7.5" in found.problem and "kid, precision and recall are not measured" in said[0]
     file = paths.results("smoke") / reference.FILE
     content = file.read_bytes()
@@ -148,7 +149,7 @@ def test_the_index_says_what_the_runs_are_and_which_to_take() -> None:
         ("ppcd-a0.5", 1, 7.0, 50_000), ("l1-biggan-a0.8", 0, 6.0, 20_000),
     ):  # fmt: skip
         fake_run(recipe, seed, fd=fd, params=params, raw_fd=fd + 0.25)
-    text = (index.write("smoke") or Path()).read_text()
+    text = (index.write(smoke()) or Path()).read_text()
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     chosen = {row[0].removeprefix("| "): [cell.partition("-s")[0].lstrip("[") for cell in row[1:]] for row in rows[2:6]}
     assert chosen["1/2"] == ["l1-biggan-a0.8", "ppcd-a0.5"] and chosen["1/8"] == ["–", "– |"]
@@ -156,16 +157,16 @@ def test_the_index_says_what_the_runs_are_and_which_to_take() -> None:
     (row,) = (row for row in rows if row[0].startswith("| [ppcd-a0.5-s1"))
     assert row[1:] == ["PPCD-GAN", "0.5", "1", "50,000 (80,000)", "500k", "7.00 · 7.25", "90.0% |"]
     page = paths.results("smoke") / index.FILE
-    assert list(check_products("smoke", lambda: None, lambda _: None)) == []
+    assert list(check_products(smoke(), lambda: None, lambda _: None)) == []
     page.write_text(text.replace("7.00 · 7.25", "7.00 · 7.35"))
-    (found,) = check_products("smoke", lambda: None, lambda _: None)
+    (found,) = check_products(smoke(), lambda: None, lambda _: None)
     assert found.file == "results/smoke/README.md" and "7.35" in found.problem
     fake_run("sngan", protocol={"reference": "folder-0123456789ab"})
-    assert "## 1 runs scored against folder-0123456789ab" in (index.markdown("smoke") or ""), "apart from the others"
-    assert index.markdown("mnist") is None
+    assert "## 1 runs scored against folder-0123456789ab" in (index.markdown(smoke()) or ""), "apart from the others"
+    assert index.markdown(Study.of("mnist")) is None
 
 
 def test_the_committed_indexes_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPCD_RESULTS", str(COMMITTED))
     for profile in {path.parents[2].name for path in COMMITTED.glob("*/runs/*/run.json")}:
-        assert (COMMITTED / profile / index.FILE).read_text() == index.markdown(profile)
+        assert (COMMITTED / profile / index.FILE).read_text() == index.markdown(Study.of(profile))

@@ -4,13 +4,12 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fake_runs import fake_run
+from fake_runs import fake_run, smoke
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -21,15 +20,14 @@ from paper import failures, generations, judges, measurements, numbers
 from paper.artifacts import compression, figures, framework, interpolation, overview
 from paper.artifacts import failures as failure_figures
 from paper.artifacts.interpolation import between_classes, slerp
-from paper.artifacts.sources import Study
 from paper.intervals import t_interval
-from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.method.slim import slim
 from ppcd.metrics.evaluators import get_evaluators
 from ppcd.metrics.features import Features
 from ppcd.metrics.fidelity import inception_score
 from ppcd.networks.generators import Generator, build_generator
+from ppcd.records import Record
 
 
 def texts(figure: Figure) -> str:
@@ -108,11 +106,11 @@ def test_slerp_of_vectors_on_one_line_is_the_line(factor: float) -> None:
 
 def test_figure_6_starts_and_ends_with_the_classes_themselves() -> None:
     record = fake_run("ppcd")
-    z = interpolation.noise("smoke", 0, 2)
+    z = interpolation.noise(smoke(), 2)
     images = interpolation.class_steps(record, z, 3, 8).unflatten(0, (2, interpolation.STEPS))
     for place, label in ((0, 3), (-1, 8)):
         torch.testing.assert_close(images[:, place], figures.examples(record, z, [label, label]), rtol=0, atol=1e-6)
-    figure = interpolation.fig6("smoke")
+    figure = interpolation.fig6(smoke())
     assert empty_panels(figure) == 3, "the teacher is not there"
     assert "class 3 (t = 0) to 8 (t = 1)" in texts(figure)
     assert "profile smoke · seed 0 · backbone classifier" in texts(figure)
@@ -120,12 +118,12 @@ def test_figure_6_starts_and_ends_with_the_classes_themselves() -> None:
 
 def test_figure_7_starts_and_ends_with_the_noise_itself() -> None:
     record = fake_run("ppcd")
-    images = interpolation.noise_steps(record, "smoke", 0, [2, 7]).unflatten(0, (2, interpolation.STEPS))
-    ends = interpolation.noise("smoke", 0, 4)
+    images = interpolation.noise_steps(record, smoke(), [2, 7]).unflatten(0, (2, interpolation.STEPS))
+    ends = interpolation.noise(smoke(), 4)
     for place in (0, -1):
         expected = figures.examples(record, ends[[0, 2]] if place == 0 else ends[[1, 3]], [2, 7])
         torch.testing.assert_close(images[:, place], expected, rtol=0, atol=1e-6)
-    figure = interpolation.fig7("smoke")
+    figure = interpolation.fig7(smoke())
     assert empty_panels(figure) == 1
     differ = interpolation.ends_differ(images.flatten(0, 1))
     assert differ == pytest.approx(float((images[:, 0] - images[:, -1]).abs().mean())) and differ > 0
@@ -169,12 +167,12 @@ def test_the_best_of_ten_has_the_highest_score() -> None:
 def test_figure_3_has_a_row_for_every_system_and_says_what_is_missing() -> None:
     fake_run("biggan")
     fake_run("ppcd")
-    figure = figures.fig3("smoke")
+    figure = figures.fig3(smoke())
     assert [axes.get_ylabel() for axes in figure.axes][1:4] == ["SA-GAN", "SN-GAN", "Tiny-GAN"]
     assert empty_panels(figure) == 3 and len(pictures(figure)) == 2
     assert len(figures.FIGURE3_LABELS["mnist"]) == 9
     assert "highest Inception score" in texts(figure) and "profile smoke · seed 0" in texts(figure)
-    assert empty_panels(figures.fig3("smoke", seed=5)) == 5
+    assert empty_panels(figures.fig3(smoke(5))) == 5
 
 
 # --- Figure 8 ---
@@ -195,9 +193,9 @@ def test_perfect_images_never_fail() -> None:
     perfect = judged([1.0] * 8, [0.0] * 8)
     assert not perfect.unclear.any() and not perfect.far.any()
     assert len(perfect.worst("unclear", 5)) == len(perfect.worst("far", 5)) == 0
-    table = failure_figures.shares({"ppcd": perfect}, "smoke", [0])
+    table = failure_figures.shares({"ppcd": perfect}, smoke())
     assert table["failures"].tolist() == [0, 0, 0] and table["share"].tolist() == [0.0, 0.0, 0.0]
-    figure = failure_figures.fig8("smoke", (0,), {"ppcd": perfect})
+    figure = failure_figures.fig8(smoke(), {"ppcd": perfect})
     assert [axes.get_xticklabels()[0].get_text() for axes in figure.findobj(Axes)] == ["none"] * 2
 
 
@@ -205,11 +203,11 @@ def test_shares_are_counts_over_totals_and_the_worst_come_first() -> None:
     some = judged([0.9, 0.2, 0.49, 0.5, 0.1, 0.8], [0.5, 3.0, 1.0, 1.5, 0.2, 1.1])
     assert some.worst("unclear", 2).tolist() == [4, 1] and some.worst("unclear", 9).tolist() == [4, 1, 2]
     assert some.worst("far", 9).tolist() == [1, 3, 5]
-    table = failure_figures.shares({"ppcd": some, "biggan": None}, "smoke", [0, 1]).set_index(["system", "rule"])
+    table = failure_figures.shares({"ppcd": some, "biggan": None}, smoke(0, 1)).set_index(["system", "rule"])
     assert table.loc["PPCD-GAN", "failures"].tolist() == [3, 3, 5]
     assert table.loc["PPCD-GAN", "share"].tolist() == [3 / 6, 3 / 6, 5 / 6]
     assert set(table.loc["Big-GAN (teacher)", "share"]) == {"not run"}
-    assert "3 of 6 (50.0%)" in texts(failure_figures.fig8("smoke", (0,), {"ppcd": some}))
+    assert "3 of 6 (50.0%)" in texts(failure_figures.fig8(smoke(), {"ppcd": some}))
     both = failures.join([some, some])
     assert int(both.unclear.sum()) == 6 and len(both.labels) == 12
 
@@ -228,7 +226,7 @@ def test_nearest_distances_look_at_the_own_class_only() -> None:
 
 def test_real_images_are_their_own_measure() -> None:
     """One real image in a hundred is far; copies of real images never are; noise always is."""
-    data, _ = judges.get_judges("smoke")
+    data, _ = judges.get_judges(smoke())
     evaluators = get_evaluators(data, "classifier", classifier_epochs=20)
     real = failures.reference(data, evaluators)
     itself = failures.judge_real(len(data), evaluators, real)
@@ -247,13 +245,13 @@ def test_real_images_are_their_own_measure() -> None:
 def test_figure_8_says_its_rules_and_what_is_missing() -> None:
     fake_run("ppcd")
     fake_run("ppcd", 1)
-    found = failure_figures.judged("smoke", (0, 1))
+    found = failure_figures.judged(smoke(0, 1))
     assert found["biggan"] is None and found["ppcd"] is not None and len(found["ppcd"].labels) == 2 * 20
-    figure = failure_figures.fig8("smoke", (0, 1), found)
+    figure = failure_figures.fig8(smoke(0, 1), found)
     said = texts(figure)
     assert all(rule in said for rule in failures.RULES.values())
     assert said.count("not run") >= 2 and "seeds 0, 1" in said and "no background" in said
-    assert empty_panels(failure_figures.fig8("smoke", (7,))) >= 6
+    assert empty_panels(failure_figures.fig8(smoke(7))) >= 6
 
 
 # --- Figure 1 ---
@@ -262,7 +260,7 @@ def test_figure_8_says_its_rules_and_what_is_missing() -> None:
 def test_circles_have_areas_in_proportion_to_the_parameters() -> None:
     fake_run("biggan", **{"is": 9.0, "fd": 1.0})  # 80k
     fake_run("ppcd", **{"is": 8.0, "fd": 4.0})  # 50k
-    figure = overview.fig1("smoke")
+    figure = overview.fig1(smoke())
     ours, theirs = figure.axes
     area = {circle.get_gid(): float(circle.get_sizes()[0]) for circle in ours.collections if circle.get_gid()}
     assert area["ppcd"] / area["biggan"] == pytest.approx(50 / 80)
@@ -276,16 +274,16 @@ def test_circles_have_areas_in_proportion_to_the_parameters() -> None:
     assert [list(map(float, circle.get_offsets()[0])) for circle in ours.collections] == [[9, 1], [8, 4]]
     said = texts(figure)
     assert "not run: SA-GAN, SN-GAN, Tiny-GAN" in said
-    assert empty_panels(overview.fig1("smoke", (9,))) == 1
+    assert empty_panels(overview.fig1(smoke(9))) == 1
     fake_run("ppcd", 1, **{"is": 9.0, "fd": 4.0})
-    point = overview.our_points("smoke", (0, 1, 2)).loc["ppcd"]
+    point = overview.our_points(smoke(0, 1, 2)).loc["ppcd"]
     assert (point["is"], point["fd"]) == (8.5, 4.0) and point["is sd"] == pytest.approx(math.sqrt(0.5))
 
 
 # --- Figure 4 ---
 
 
-def fake_generations(record: dict[str, Any], distances: list[float]) -> None:
+def fake_generations(record: Record, distances: list[float]) -> None:
     """generations.json of a run, with these Fréchet distances."""
     scores = {"is": 5.0, "diversity": 0.3, "accuracy": 0.9, "leakage": 0.1}
     rows = [{"seed": seed, "fd": fd, **scores} for seed, fd in zip(generations.SEEDS, distances, strict=True)]
@@ -296,7 +294,7 @@ def fake_generations(record: dict[str, Any], distances: list[float]) -> None:
         "protocol": generations._expected_protocol(record),
         "generations": rows,
     }
-    path = paths.results(record["profile"]) / "runs" / record["id"] / "generations.json"
+    path = record.directory / "generations.json"
     path.write_text(json.dumps(whole))
 
 
@@ -308,7 +306,7 @@ def test_figure_4_has_means_and_intervals_of_ten_generations() -> None:
     fake_generations(fake_run("ppcd-a0.5"), ten(4.0))
     fake_generations(fake_run("ppcd"), ten(6.0, 0.4))
     fake_run("ppcd-a0.6")  # complete, but not measured
-    frame = compression.fig4_frame(Study("smoke", [0])).set_index("recipe")
+    frame = compression.fig4_frame(smoke()).set_index("recipe")
     assert list(frame.index) == compression.recipe_names() and len(frame) == 16
     row = frame.loc["ppcd-a0.5"]
     assert row["mean"] == pytest.approx(4.0) and row["generations"] == 10
@@ -325,22 +323,22 @@ def test_figure_4_has_means_and_intervals_of_ten_generations() -> None:
 def test_with_several_seeds_the_interval_is_over_them() -> None:
     for seed in (0, 1, 2):
         fake_generations(fake_run("ppcd", seed), ten(4.0 + seed))
-    several = compression.fig4_frame(Study("smoke", (0, 1, 2))).set_index("recipe").loc["ppcd"]
-    one = compression.fig4_frame(Study("smoke", (1,))).set_index("recipe").loc["ppcd"]
+    several = compression.fig4_frame(smoke(0, 1, 2)).set_index("recipe").loc["ppcd"]
+    one = compression.fig4_frame(smoke(1)).set_index("recipe").loc["ppcd"]
     assert several["mean"] == pytest.approx(one["mean"]) and several["generations"] == 30
     assert several["high"] - several["low"] > 5 * (one["high"] - one["low"])
     assert (several["low"], several["high"]) == pytest.approx(t_interval([4.0, 5.0, 6.0]))
     assert (several["interval over"], one["interval over"]) == ("seeds", "generations")
     for seed, mean in enumerate((1.0, 2.0, 9.0)):
         fake_generations(fake_run("ppcd-a0.5", seed), ten(mean, 0.01))
-    apart = compression.fig4_frame(Study("smoke", (0, 1, 2))).set_index("recipe").loc["ppcd-a0.5"]
+    apart = compression.fig4_frame(smoke(0, 1, 2)).set_index("recipe").loc["ppcd-a0.5"]
     assert apart["low"] == 0, "no distance is less"
 
 
 def test_figure_4_is_also_drawn_over_what_the_networks_cost() -> None:
     for recipe, mean, params in (("ppcd", 4.0, 40_000), ("ppcd-a0.8", 9.0, 30_000), ("l1-sagan", 7.0, 20_000)):
         fake_generations(fake_run(recipe, params=params), ten(mean))
-    study = Study("smoke", [0])
+    study = smoke()
     frame = compression.fig4_frame(study)
     table = compression.fig4_table(study, frame).query("method == 'SA-GAN, l1 pruning'").set_index("alpha")
     assert table.loc["0.7", ["#Par.", "MACs", "generations"]].tolist() == ["20k", "200k", 10]
@@ -354,14 +352,14 @@ def test_figure_4_is_also_drawn_over_what_the_networks_cost() -> None:
 def test_figure_4_writes_its_numbers_and_says_what_is_missing() -> None:
     fake_generations(fake_run("ppcd-a0.5"), ten(4.0))
     fake_generations(fake_run("ppcd-a0.8"), ten(40.0))
-    written = compression.write_fig4("smoke")
+    written = compression.write_fig4(smoke())
     assert [path.name for path in written] == ["fig4.png", "fig4.pdf", "fig4_size.png", "fig4_size.pdf", "fig4.csv"]
     written.pop(2)
     written.pop(2)
     read = pd.read_csv(written[2], keep_default_na=False).set_index("recipe")
     assert float(read.loc["ppcd-a0.5", "mean"]) == 4.0 and read.loc["l1-biggan", "mean"] == "not run"
     assert read.loc["ppcd-a0.5", "runs"].startswith("ppcd-a0.5-s0-") and "" not in read.to_numpy()
-    study = Study("smoke", [0])
+    study = smoke()
     figure = compression.fig4(study, compression.fig4_frame(study))
     said = texts(figure)
     assert figure.axes[0].get_yscale() == "log", "a tenfold range"
@@ -371,25 +369,25 @@ def test_figure_4_writes_its_numbers_and_says_what_is_missing() -> None:
     assert "PPCD-GAN, α 0.5: 14.26 (Table 3)" in said and "backbone classifier" in said
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2 and line.get_marker() == "o"]
     assert lines and list(lines[0].get_ydata()) == [4.0, 40.0], "none of the paper's numbers is on our axis"
-    other = Study("smoke", [3])
+    other = smoke(3)
     assert texts(compression.fig4(other, compression.fig4_frame(other))).count("not run") >= 5
 
 
 def test_other_alphas_have_files_of_their_own() -> None:
-    assert [path.name for path in compression.write_fig4("smoke", (0,), (0.5, 0.7))] == [
+    assert [path.name for path in compression.write_fig4(smoke(), (0.5, 0.7))] == [
         "fig4-a0.5-0.7.png", "fig4-a0.5-0.7.pdf", "fig4-a0.5-0.7.csv",
     ]  # fmt: skip
     with pytest.raises(PpcdError, match="alpha must be a number in"):
-        compression.fig4_frame(Study("smoke", [0]), (1.5,))
+        compression.fig4_frame(smoke(), (1.5,))
 
 
 # --- All of them ---
 
 
 WRITERS: dict[str, Callable[[], list[Path]]] = {
-    "fig2": lambda: figures.save(framework.fig2("smoke"), "smoke", "fig2"),
-    "fig4": lambda: compression.write_fig4("smoke"),
-    "fig6": lambda: figures.save(interpolation.fig6("smoke"), "smoke", "fig6"),
+    "fig2": lambda: figures.save(framework.fig2(smoke().profile), smoke().figures, "fig2"),
+    "fig4": lambda: compression.write_fig4(smoke()),
+    "fig6": lambda: figures.save(interpolation.fig6(smoke()), smoke().figures, "fig6"),
 }
 
 

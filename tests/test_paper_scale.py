@@ -10,6 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 import torch
+from fake_runs import smoke
 from reference import refused
 
 from paper import notebook, numbers, paper_networks, paper_scale
@@ -29,12 +30,13 @@ from paper.paper_networks import (
     network_configs,
 )
 from paper.paper_scale import ensure, read, write_part
+from paper.study import Study
 from ppcd import paths
 from ppcd.method.slim import slim
 from ppcd.metrics.complexity import complexity
 from ppcd.networks.generators import build_generator
 from ppcd.runs import provenance
-from ppcd.training.profiles import get_profile
+from ppcd.training.profiles import Profile, get_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "results" / "imagenet128" / paper_scale.FILE
@@ -138,14 +140,14 @@ def fake_steps(**more: Any) -> Content:
 
 
 def test_parts_of_other_devices_stay(full: Content) -> None:
-    write_part("smoke", "complexity", full)
-    first = write_part("smoke", "runtime", fake_part())
+    write_part(smoke(), "complexity", full)
+    first = write_part(smoke(), "runtime", fake_part())
     gpu = fake_part("gpu", "NVIDIA GeForce RTX 3090")
-    write_part("smoke", "runtime", gpu)
-    write_part("smoke", "steps", fake_steps())
+    write_part(smoke(), "runtime", gpu)
+    write_part(smoke(), "steps", fake_steps())
     newer = fake_part(rounds=5)
-    content = write_part("smoke", "runtime", newer)
-    assert read("smoke") == content
+    content = write_part(smoke(), "runtime", newer)
+    assert read(smoke()) == content
     assert content["runtime"] == {"AMD Old, 2 threads": newer, "NVIDIA GeForce RTX 3090": gpu}
     assert content["complexity"] == first["complexity"] == json.loads(json.dumps(full))
     assert list(content["steps"]) == ["AMD Old, 2 threads"]
@@ -154,11 +156,11 @@ def test_parts_of_other_devices_stay(full: Content) -> None:
 
 @pytest.mark.parametrize(("there", "instead"), [("}", ""), ('"schema": 1', '"schema": 9')])
 def test_a_damaged_file_is_neither_read_nor_overwritten(there: str, instead: str) -> None:
-    write_part("smoke", "runtime", fake_part())
+    write_part(smoke(), "runtime", fake_part())
     path = paths.results("smoke") / paper_scale.FILE
     path.write_text(path.read_text().replace(there, instead))
     damaged = path.read_text()
-    for use in (lambda: read("smoke"), lambda: write_part("smoke", "runtime", fake_part()), lambda: ensure("smoke")):
+    for use in (lambda: read(smoke()), lambda: write_part(smoke(), "runtime", fake_part()), lambda: ensure(smoke())):
         with refused("is damaged or of another version; restore it, or delete it and measure again"):
             use()
     assert path.read_text() == damaged
@@ -167,15 +169,15 @@ def test_a_damaged_file_is_neither_read_nor_overwritten(there: str, instead: str
 def test_a_part_is_measured_with_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper_scale, "cores", lambda: 2)
     monkeypatch.setitem(paper_scale.ROUNDS, "cpu", 2)
-    part = paper_scale.measure_part("smoke", "runtime")
+    part = paper_scale.measure_part(get_profile("smoke"), "runtime")
     assert (part["kind"], part["threads"], part["batch"], part["rounds"]) == ("cpu", 2, 64, 2)
     assert part["provenance"]["threads"] == 2 and part["provenance"]["finished"]
     assert {name: len(times) for name, times in part["networks"].items()} == dict.fromkeys(shown.MODELS, 2)
     assert torch.get_num_threads() == 1, "put back"
-    write_part("smoke", "runtime", part)
-    assert list(read("smoke")["runtime"]) == [paper_scale.key(paper_scale.this_machine("cpu"))]
+    write_part(smoke(), "runtime", part)
+    assert list(read(smoke())["runtime"]) == [paper_scale.key(paper_scale.this_machine("cpu"))]
     with refused("measured on cpu and cuda; 'mps' cannot be"):
-        paper_scale.measure_part("smoke", "runtime", "mps")
+        paper_scale.measure_part(get_profile("smoke"), "runtime", "mps")
     with refused("the kept fraction must be a number in (0, 1], for example 0.3; got 0"):
         kept_config(0, **SMALL)
     with refused("params are out of reach: this network has "):
@@ -193,7 +195,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]
 
     monkeypatch.setattr(paper_scale, "this_machine", machine)
 
-    def measure(profile: str, name: str, device: str, seed: int) -> Content:
+    def measure(profile: Profile, name: str, device: str, seed: int) -> Content:
         found.append((name, device))
         if name == "complexity":
             return {"networks": {}}
@@ -207,17 +209,17 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]
 def test_only_what_is_missing_is_measured(measured: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     on_cpu = [("complexity", "cpu"), ("runtime", "cpu"), ("steps", "cpu")]
     with refused("nothing was measured at profile smoke; take measure = 'missing'"):
-        ensure("smoke", measure="never")
-    ensure("smoke")
+        ensure(smoke(), measure="never")
+    ensure(smoke())
     assert measured == on_cpu
-    content = ensure("smoke")
-    assert ensure("smoke", measure="never") == content and measured == on_cpu
-    ensure("smoke", "cuda")
+    content = ensure(smoke())
+    assert ensure(smoke(), measure="never") == content and measured == on_cpu
+    ensure(smoke(), "cuda")
     assert measured == [*on_cpu, ("runtime", "cuda"), ("steps", "cuda")]
-    ensure("smoke", measure="again")
+    ensure(smoke(), measure="again")
     assert measured[5:] == on_cpu
     monkeypatch.setattr(paper_scale, "this_machine", lambda device: fake_part(device="cpu here", torch="3.0"))
-    ensure("smoke", measure="missing")
+    ensure(smoke(), measure="missing")
     assert measured[8:] == on_cpu[1:], "another version of torch counts the same and runs differently"
 
 
@@ -238,7 +240,7 @@ def test_mistakes_on_the_command_line_take_one_line(
 
 def test_the_command_line_measures_one_part_and_writes_what_follows(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--profile", "smoke", "--only", "complexity", "--device", "cpu"]) == 0
-    content = read("smoke")
+    content = read(smoke())
     assert content["complexity"]["networks"].keys() == shown.MODELS.keys()
     assert content["runtime"] == content["steps"] == {}
     written = [Path(line) for line in capsys.readouterr().out.splitlines()]
@@ -254,19 +256,19 @@ def test_the_command_line_measures_one_part_and_writes_what_follows(capsys: pyte
 @pytest.fixture
 def content(full: Content) -> Content:
     """The paper's size with run times and steps of another machine's CPU and no GPU's."""
-    write_part("imagenet128", "complexity", full)
-    write_part("imagenet128", "runtime", fake_part())
-    return write_part("imagenet128", "steps", fake_steps())
+    write_part(Study.of("imagenet128"), "complexity", full)
+    write_part(Study.of("imagenet128"), "runtime", fake_part())
+    return write_part(Study.of("imagenet128"), "steps", fake_steps())
 
 
 def test_the_table_has_ours_and_the_papers(content: Content) -> None:
-    frame = shown.table(content)
+    frame = shown.table(content, Study.of("imagenet128"))
     biggan, masked, small = (frame.set_index("recipe").loc[name] for name in ("biggan", MASKED, SLIM_MACS))
     assert (biggan["params"], biggan["paper params"], biggan["cpu"], biggan["paper cpu"]) == (70433988, 70.4e6, 2, 4.59)
     assert small["macs factor"] == pytest.approx(21_128_430_336 / small["macs"])
     assert math.isnan(masked["paper params"]) and masked["reference"]
     assert frame["gpu"].isna().all()
-    text = shown.render.markdown(frame, shown.columns(), shown.caption(frame))
+    text = shown.render.markdown(frame, shown.columns(), shown.caption(frame, get_profile("imagenet128")))
     assert (
         "at the paper's own size" in text
         and "GPU not run; CPU AMD Old, 2 threads, torch 2.0.0 (load average before: 0.1)" in text
@@ -277,12 +279,12 @@ def test_the_table_has_ours_and_the_papers(content: Content) -> None:
 
 def test_this_machines_times_come_before_others_and_newer_before_older(content: Content) -> None:
     newer = fake_part(device="AMD New", provenance={"finished": "2026-01-01T00:00:00Z"})
-    content = write_part("imagenet128", "runtime", newer)
+    content = write_part(Study.of("imagenet128"), "runtime", newer)
     assert shown.part_of(content, "runtime", "cpu") == newer
     machine = paper_scale.this_machine("cpu")
     assert machine["device"].endswith(f" ({provenance.instructions()})"), "others of that name may be slower"
     mine = fake_part(**machine, provenance={"finished": "2020-01-01T00:00:00Z"})
-    content = write_part("imagenet128", "runtime", mine)
+    content = write_part(Study.of("imagenet128"), "runtime", mine)
     assert shown.part_of(content, "runtime", "cpu") == mine
     assert shown.part_of(content, "runtime", "gpu") is None
 
@@ -302,17 +304,17 @@ def labels(figure: Any) -> list[str]:
 
 
 def test_figures_show_the_published_points_where_they_belong(content: Content, full: Content) -> None:
-    found = labels(shown.curve_figure(content))
+    found = labels(shown.curve_figure(content, Study.of("imagenet128")))
     assert "paper, α 0.7: 13.6M, kept 0.166" in found and "paper, α 0.5: 25M, kept 0.545" in found
     assert "paper, α 0.7: 1.6B, kept 0.090" in found and "1 − α = 0.3 kept: 17.2M" in found
-    line = shown.curve_figure(content).axes[0].lines[0]
+    line = shown.curve_figure(content, Study.of("imagenet128")).axes[0].lines[0]
     assert list(line.get_ydata()) == [point["params"] / 1e6 for point in full["curve"]]
-    assert labels(shown.curve_figure({**content, "profile": "smoke"})) == []
-    runtime = shown.runtime_figure(content)
+    assert labels(shown.curve_figure(content, smoke())) == []
+    runtime = shown.runtime_figure(content, Study.of("imagenet128"))
     assert [axes.get_title() for axes in runtime.axes] == ["GPU: here not run", "CPU"]
     heights = [patch.get_width() for patch in runtime.axes[1].patches]
     assert heights == [2, 3, 4, 5, 6, 7, 8, 4.59, 2.65, 2.35, 3.62, 0, 2.05, 2.05]
-    steps = shown.steps_figure(content)
+    steps = shown.steps_figure(content, Study.of("imagenet128"))
     assert list(steps.axes[0].lines[1].get_ydata()) == [1.0, 5.0]
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from together import images
 
 import ppcd
-from paper.inventory import find_runs
+from paper.study import Study
 from ppcd.method.ema import recompute_batch_statistics
 from ppcd.metrics.sampling import sample_images
 from ppcd.networks.biggan_pytorch import biggan_pytorch_state_dict
@@ -59,7 +59,7 @@ def test_a_students_teacher_may_come_from_a_file(kind: str, tmp_path: Path) -> N
     with torch.no_grad():
         assert largest_difference(kept(z, y), generator(z, y)) < 1e-5
 
-    assert {found["id"] for found in find_runs("smoke")} == {record["id"], adopted["id"]}
+    assert {found["id"] for found in Study.of("smoke").runs()} == {record["id"], adopted["id"]}
     alone = ("sagan", "sngan", "l1-biggan")
     with_teacher = [run_config("smoke", name, 0, teacher=path).hash for name in alone]
     assert [run_config("smoke", name, 0).hash for name in alone] == with_teacher
@@ -152,6 +152,6 @@ def test_half_precision_is_a_run_of_its_own() -> None:
     for name in ("loss_d", "loss_adv", "loss_cd"):
         assert 0 < abs(losses[0][name] - losses[1][name]) < 0.05 * abs(losses[0][name]) + 0.05, name
     record = train_run(half, callbacks=[]).read()
-    assert {found["id"] for found in find_runs("smoke")} >= {record["id"]}
+    assert {found["id"] for found in Study.of("smoke").runs()} >= {record["id"]}
     weights = load_generator(half.directory / "generator.safetensors").state_dict().values()
     assert {tensor.dtype for tensor in weights if tensor.is_floating_point()} == {torch.float32}

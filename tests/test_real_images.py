@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from fake_runs import PROTOCOL, fake_run
+from fake_runs import PROTOCOL, fake_run, smoke
 from reference import refused
 
 from paper import real_images as floor
@@ -22,7 +22,6 @@ from ppcd.data.sets import ImageSet
 from ppcd.metrics.classifier import split
 from ppcd.metrics.fidelity import frechet_distance, precision_recall, reference_order
 from ppcd.metrics.moments import statistics
-from ppcd.training.profiles import get_profile
 
 SCORES = {"is": 9.5, "is_std": 0.1, "fd": 0.1, "kid": 0.0, "kid_std": 0.01, "precision": 0.9, "recall": 0.8}
 SCORES |= {"diversity": 0.7, "accuracy": 0.99, "leakage": 0.02}
@@ -55,12 +54,12 @@ def test_which_images_are_drawn() -> None:
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, dict[str, Any]]:
-    data, evaluators = get_judges("smoke")
+    data, evaluators = get_judges(smoke())
     return measure_real_images(data, evaluators, 100, 2)
 
 
 def test_scores_are_those_of_the_drawn_against_the_others(measured: dict[str, dict[str, Any]]) -> None:
-    data, evaluators = get_judges("smoke")
+    data, evaluators = get_judges(smoke())
     order, scores = reference_order(len(data)), measured["scores"]
     drawn = order[draw(data, 100)]
     others = order[~torch.isin(order, drawn)]
@@ -80,24 +79,24 @@ def test_it_is_measured_once_and_again_where_it_no_longer_fits(
 ) -> None:
     calls = []
     monkeypatch.setattr(floor, "measure_real_images", lambda *_: calls.append(1) or measured)
-    first = ensure_real_images("smoke")
-    assert ensure_real_images("smoke") == first == read_real_images("smoke") and len(calls) == 1
+    first = ensure_real_images(smoke())
+    assert ensure_real_images(smoke()) == first == read_real_images(smoke().source) and len(calls) == 1
     assert floor.FILE in sums.read(paths.results("smoke"))
     write(backbone_sha256="another")
-    assert ensure_real_images("smoke") == measured and len(calls) == 2
+    assert ensure_real_images(smoke()) == measured and len(calls) == 2
     (paths.results("smoke") / floor.FILE).write_text("{")
-    assert read_real_images("smoke") is None
-    assert ensure_real_images("smoke") == measured and len(calls) == 3
+    assert read_real_images(smoke().source) is None
+    assert ensure_real_images(smoke()) == measured and len(calls) == 3
 
 
 def test_verify_measures_it_again(measured: dict[str, dict[str, Any]]) -> None:
-    profile, (data, evaluators) = get_profile("smoke"), get_judges("smoke")
-    assert list(real_problems(profile, data, evaluators)) == [], "not there"
+    data, evaluators = get_judges(smoke())
+    assert list(real_problems(smoke(), data, evaluators)) == [], "not there"
     write()  # with invented scores
-    cells = [problem.split(":")[0] for problem in real_problems(profile, data, evaluators)]
+    cells = [problem.split(":")[0] for problem in real_problems(smoke(), data, evaluators)]
     assert {"scores.fd", "scores.is"} <= set(cells)
     write(scores=measured["scores"])
-    assert list(real_problems(profile, data, evaluators)) == []
+    assert list(real_problems(smoke(), data, evaluators)) == []
 
 
 def test_tables_end_with_real_images_which_are_not_ranked() -> None:
@@ -105,7 +104,7 @@ def test_tables_end_with_real_images_which_are_not_ranked() -> None:
     fake_run("ppcd-a0.5")
     write()
     for table in (tables.table1, tables.table2, tables.table3):
-        frame = table("smoke", [0])
+        frame = table(smoke())
         text = tables.markdown(frame)
         rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
         (row,) = (row for row in rows if row[0] == "Real images (reference)")
@@ -115,7 +114,7 @@ def test_tables_end_with_real_images_which_are_not_ranked() -> None:
         assert found == ("0.100", "0.800", "99.0%")
         assert shown["seeds"] == shown["#Par. ↓"] == "–" and "not run" not in row
         assert "Real images: 80 of them measured as a generator's are, against the 120 others." in text
-    read = pd.read_csv(tables.write(tables.table1("smoke", [0]))[0], keep_default_na=False)
+    read = pd.read_csv(tables.write(tables.table1(smoke()), smoke())[0], keep_default_na=False)
     assert not (read == "").any().any() and set(read["paper table"].astype(str)) == {"1"}
     write(backbone="inception")
-    assert "Real images" not in tables.markdown(tables.table1("smoke", [0])), "measured in another way"
+    assert "Real images" not in tables.markdown(tables.table1(smoke())), "measured in another way"

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_runs import fake_run
+from fake_runs import fake_run, smoke
 from reference import refused
 
 from paper import numbers
 from paper.claims import CLAIMS
 from paper.notebook import notebook_parameters
 from paper.reproduce import PAPER_SCALE, RECIPES, main, notebooks, of_other_data, plan, reproduce
+from paper.study import Study
 from paper.why import FIGURE4
 from ppcd import paths
 from ppcd.runs.directory import Run
@@ -270,21 +271,21 @@ def test_the_plan_covers_every_table_figure_and_claim() -> None:
     needed = {TEACHER, *ablation, *curves, *numbers.TABLE1_ROWS, *numbers.TABLE2_ROWS}
     assert claimed - needed == {"ppcd-no-cd"}  # left out for the sake of time
     assert needed == set(RECIPES) and len(RECIPES) == len(set(RECIPES))
-    assert [config.recipe.name for config in plan("smoke", [0])] == list(RECIPES)
+    assert [config.recipe.name for config in plan(smoke())] == list(RECIPES)
 
 
 @pytest.mark.parametrize("profile", ["mnist", "cifar10-lite"])
 def test_the_notebooks_take_their_parameters_and_train_nothing(profile: str) -> None:
-    assert "08_paper_scale" not in dict(notebooks(profile, [3, 4]))  # nothing was measured that it could show
+    assert "08_paper_scale" not in dict(notebooks(Study.of(profile, [3, 4])))  # nothing was measured that it could show
     paths.write_atomic(paths.results(PAPER_SCALE) / "paper_scale.json", "{}")
-    listed = dict(notebooks(profile, [3, 4]))
+    listed = dict(notebooks(Study.of(profile, [3, 4])))
     for name, given in listed.items():
         known = notebook_parameters(paths.repository() / "notebooks" / f"{name}.ipynb")
         assert set(given) <= set(known)
         assert given.get("train_missing") is (False if "train_missing" in known else None)
         assert (given["profile"], given["seed"]) == (PAPER_SCALE if name == "08_paper_scale" else profile, 3)
     assert listed["08_paper_scale"]["measure"] == "never"
-    assert dict(notebooks(PAPER_SCALE, [0]))["08_paper_scale"]["measure"] == "missing"
+    assert dict(notebooks(Study.of(PAPER_SCALE)))["08_paper_scale"]["measure"] == "missing"
     assert listed["03_ablation"]["alpha"] == numbers.TABLE3_ALPHA
     assert listed["09_report"]["seeds"] == [3, 4] and list(listed)[-1] == "09_report"
 
@@ -305,17 +306,17 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_reproduce_trains_then_executes_then_reports(
     steps: list[tuple[Any, ...]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reproduce("smoke", [0, 1], device="cpu")
-    build = ["execute"] * len(notebooks("smoke", [0])) + ["build_report"]
+    reproduce(smoke(0, 1), device="cpu")
+    build = ["execute"] * len(notebooks(smoke())) + ["build_report"]
     measured = ["ensure_generations", "ensure_real_images", "ensure_runtime"]
     assert [name for name, *_ in steps] == ["run_all", *measured, *build]
-    assert steps[0][1] == steps[1][2] == plan("smoke", [0, 1])
+    assert steps[0][1] == plan(smoke(0, 1))
     target = paths.results("smoke") / "notebooks"
-    assert [step[2] for step in steps[4:-1]] == [target / f"{name}.ipynb" for name, _ in notebooks("smoke", [0])]
-    assert steps[-1][1:3] == (target / "09_report.ipynb", "smoke")
+    assert [step[2] for step in steps[4:-1]] == [target / f"{name}.ipynb" for name, _ in notebooks(smoke())]
+    assert steps[-1][1:3] == (target / "09_report.ipynb", smoke(0, 1))
     assert str(paths.results("smoke") / "tables") in capsys.readouterr().out
     steps.clear()
-    reproduce("smoke", [0], report_only=True)
+    reproduce(smoke(), report_only=True)
     assert [name for name, *_ in steps] == build
 
 
@@ -326,7 +327,7 @@ def test_reproduce_trains_then_executes_then_reports(
 def test_only_profiles_of_minutes_are_trained_again(
     steps: list[tuple[Any, ...]], profile: str, asked: bool | None, expected: bool
 ) -> None:
-    reproduce(profile, [0, 1, 2], device="cpu", retrain=asked)
+    reproduce(Study.of(profile, [0, 1, 2]), device="cpu", retrain=asked)
     assert steps[0][-1]["retrain"] is expected
     assert {run.seed for run in steps[1][2]} == {0, 1, 2}, "none is measured that only a question asks for"
 
@@ -334,9 +335,9 @@ def test_only_profiles_of_minutes_are_trained_again(
 def test_runs_of_other_images_are_named_and_how_to_build_from_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPCD_DATA", "folder-0123456789ab")
     fake_run("ppcd", profile="cifar10-lite")
-    assert of_other_data("cifar10-lite") is None
+    assert of_other_data(Study.of("cifar10-lite")) is None
     monkeypatch.delenv("PPCD_DATA")
-    said = of_other_data("cifar10-lite") or ""
+    said = of_other_data(Study.of("cifar10-lite")) or ""
     assert "of the images folder-0123456789ab, and torchvision-cifar10 is asked for" in said
     assert "DATA=folder-0123456789ab builds from them" in said
 
@@ -354,7 +355,7 @@ def test_seeds_that_are_none_are_refused(text: str) -> None:
 
 def test_a_dry_run_shows_the_plan_and_does_nothing(fresh_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--profile", "smoke", "--seeds", "0 1", "--dry-run"]) == 0
-    captured, runs = capsys.readouterr(), plan("smoke", [0, 1])
+    captured, runs = capsys.readouterr(), plan(smoke(0, 1))
     assert [config.id for config in runs if config.hash not in captured.out] == [] and captured.err == ""
     assert captured.out.endswith(f"{len(runs)} runs: 0 complete, 0 begun, {len(runs)} not started\n")
     assert not any(path.is_file() for path in fresh_cache.parent.rglob("*"))
@@ -375,4 +376,4 @@ def test_an_error_of_use_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize("content", ["[]", "{", '{"status": "complete", "config": 3}'])
 def test_a_changed_run_does_not_stop_the_look_for_other_data(content: str) -> None:
     paths.write_atomic(paths.results("smoke") / "runs" / "biggan-s0-00000000" / "run.json", content)
-    assert of_other_data("smoke") is None
+    assert of_other_data(smoke()) is None

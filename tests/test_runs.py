@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from paper.inventory import find_runs
+from paper.study import Study
 from ppcd import paths, records
 from ppcd.base import PpcdError
 from ppcd.runs import provenance
@@ -380,11 +380,11 @@ def test_a_resealed_record_must_still_agree_with_itself_and_its_directory() -> N
 
 
 def test_complete_runs_are_found() -> None:
-    assert find_runs("smoke") == []
+    assert Study.of("smoke").runs() == []
     finished(Run(config("ppcd", 1)))
     finished(Run(config("sagan", 0)), teacher=None)
     Run(config("ppcd", 2)).write_file("checkpoint.pt", b"state")
-    assert [found["id"] for found in find_runs("smoke")] == sorted([config("ppcd", 1).id, config("sagan", 0).id])
+    assert [found["id"] for found in Study.of("smoke").runs()] == sorted([config("ppcd", 1).id, config("sagan", 0).id])
 
 
 def test_runs_of_another_configuration_are_stale() -> None:
@@ -393,17 +393,17 @@ def test_runs_of_another_configuration_are_stale() -> None:
     own = Recipe("mine", "PPCD-GAN, minimax", "sagan", adversarial="minimax")
     finished(Run(config(own)), teacher=None)
     finished(Run(config(replace(get_recipe("ppcd"), lambda_cd=9.0), seed=5)))
-    assert sorted(found["id"] for found in find_runs("smoke")) == sorted([config().id, config(own).id])
-    assert len(find_runs(replace(SMOKE, iterations=7))) == 1
+    assert sorted(found["id"] for found in Study.of("smoke").runs()) == sorted([config().id, config(own).id])
+    assert len(Study.of(replace(SMOKE, iterations=7)).runs()) == 1
 
 
 def test_finding_runs_refuses_a_spoiled_one_and_an_unknown_profile() -> None:
     finished(Run(config()))
     edited(Run(config()).path("run.json"), '"fd": 12.5', '"fd": 1.5')
     with pytest.raises(PpcdError, match="was changed"):
-        find_runs("smoke")
+        Study.of("smoke").runs()
     with pytest.raises(PpcdError, match="unknown profile"):
-        find_runs("smok")
+        Study.of("smok").runs()
 
 
 # History files

@@ -20,8 +20,10 @@ RECIPES = ("biggan", "ppcd-a0.5")
 MAKE = f"""
 from ppcd.runs import train
 from paper.artifacts import tables
+from paper.study import Study
 from ppcd.training.config import run_config
 
+study = Study.of("smoke")
 watchers = ()
 if disturbed:
     disturber = Disturber()
@@ -30,10 +32,10 @@ if disturbed:
         setattr(train, name, disturber.around(getattr(train, name)))
 for recipe in {RECIPES}:
     train.train_run(run_config("smoke", recipe, 0), callbacks=watchers)
-frame = tables.table3("smoke", [0])
+frame = tables.table3(study)
 if disturbed:
     disturber.disturb()
-tables.write(frame)
+tables.write(frame, study)
 if disturbed:
     disturber.disturb()
     print(disturber.times)

@@ -5,12 +5,13 @@ import statistics
 from typing import Any
 
 import pytest
-from fake_runs import fake_run
+from fake_runs import fake_run, smoke
 
 from paper import timing
 from paper.timing import ensure_runtime, main, measure_runtime, read_runtime, seconds_in_turns
 from ppcd import paths
 from ppcd.networks.generators import build_generator
+from ppcd.records import Record
 
 
 def test_networks_take_turns_with_batches_of_64() -> None:
@@ -50,18 +51,18 @@ def test_run_times_of_other_weights_or_damaged_ones_are_not_read(there: str, ins
 def test_it_is_measured_again_only_where_the_runs_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = []
 
-    def count(records: list[dict[str, Any]], device: str) -> dict[str, Any]:
+    def count(records: list[Record], device: str) -> dict[str, Any]:
         measured.append([record["recipe"] for record in records])
         return measure_runtime(records, device, rounds=1)
 
     monkeypatch.setattr(timing, "measure_runtime", count)
     teacher, student = fake_run("biggan"), fake_run("ppcd")
-    first = ensure_runtime("smoke", [teacher])
-    assert ensure_runtime("smoke", [teacher]) == first and measured == [["biggan"]]
-    both = ensure_runtime("smoke", [teacher, student])
-    assert ensure_runtime("smoke", [student, teacher]) == both  # in whatever order
-    trained_again = student | {"files": student["files"] | {"generator.safetensors": "2" * 64}}
-    ensure_runtime("smoke", [teacher, trained_again])
+    first = ensure_runtime(smoke(), [teacher])
+    assert ensure_runtime(smoke(), [teacher]) == first and measured == [["biggan"]]
+    both = ensure_runtime(smoke(), [teacher, student])
+    assert ensure_runtime(smoke(), [student, teacher]) == both  # in whatever order
+    student["files"]["generator.safetensors"] = "2" * 64  # as if it was trained again
+    ensure_runtime(smoke(), [teacher, student])
     assert len(measured) == 3
 
 

@@ -43,7 +43,7 @@ def test_the_peak_is_that_of_the_steps() -> None:
 
 
 def test_every_batch_has_a_process() -> None:
-    points = measure_steps("smoke", batches=(1, 2))
+    points = measure_steps(get_profile("smoke"), batches=(1, 2))
     assert [each["batch"] for each in points] == [1, 2] and all(each["memory"] > 50e6 for each in points)
     assert estimate(get_profile("smoke"), points)["days"] > 0
 
@@ -58,10 +58,10 @@ def test_a_batch_that_does_not_fit_ends_the_measuring(monkeypatch: pytest.Monkey
         return point(batch, [1.0], 1)
 
     monkeypatch.setattr(training_cost, "_in_own_process", process)
-    assert [each["batch"] for each in measure_steps("smoke")] == [2, 4]
+    assert [each["batch"] for each in measure_steps(get_profile("smoke"))] == [2, 4]
     most = 2
     with refused("steps at batch 4 could not be measured on cpu: no memory"):
-        measure_steps("smoke")
+        measure_steps(get_profile("smoke"))
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """`make verify`: a single changed digit is found and named; what another machine rounds or draws differently is not."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,10 +16,10 @@ from fake_runs import fake_run
 from paper import sums
 from paper.artifacts import claims_table, compression, plotted, tables
 from paper.artifacts.figures import new_figure
-from paper.artifacts.sources import Study
 from paper.claims import check_claims
 from paper.judges import get_judges
 from paper.readme import filled
+from paper.study import Study
 from paper.verify import Finding, verify, verifying
 from paper.verify.compare import ROUNDING, file_difference
 from paper.verify.runs import check_runs, record_problems
@@ -49,9 +50,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PPCD_RESULTS", str(root / "results"))
         patch.setenv("PPCD_FIGURES", str(root / "figures"))
-        tables.write(tables.table1("mnist", [0]))
-        compression.write_fig4("mnist", [0])
-        claims_table.write(check_claims("mnist", [0]), Study("mnist", (0,)))
+        study = Study.of("mnist")
+        tables.write(tables.table1(study), study)
+        compression.write_fig4(study)
+        claims_table.write(check_claims(study), study)
     return root
 
 
@@ -185,9 +187,11 @@ def test_what_another_machine_makes_differently_is_no_changed_digit(
 def test_runs_of_a_folder_of_images_are_verified_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPCD_DATA", "folder-0123456789ab")
     fake_run("ppcd", profile="cifar10-lite")
-    table = tables.write(tables.table1("cifar10-lite", [0]))[1]
+    study = Study.of("cifar10-lite")
+    table = tables.write(tables.table1(study), study)[1]
     monkeypatch.delenv("PPCD_DATA")
     assert not [found for found in verify("cifar10-lite") if "table1" in found.file]
+    assert "PPCD_DATA" not in os.environ
     table.write_text(table.read_text().replace("12.00", "11.00"))
     assert "instead of" in one(verify("cifar10-lite"), "table1.md")
 
@@ -219,7 +223,7 @@ def test_scores_are_measured_again_from_the_generator() -> None:
     """A record of the smoke profile, first with invented scores, then with those that its generator has."""
     record = fake_run("biggan", **{"is": 7.5})
     directory, smoke = paths.results("smoke") / "runs" / record["id"], get_profile("smoke")
-    data, evaluators = get_judges("smoke")
+    data, evaluators = get_judges(smoke())
     found = list(score_problems(record, directory, smoke, data, evaluators))
     assert {"metrics.ema.is", "metrics.ema.fd"} <= {problem.split(":")[0] for problem in found}
     for problem in found:
@@ -228,9 +232,9 @@ def test_scores_are_measured_again_from_the_generator() -> None:
         record["metrics"]["ema"][match[1]] = float(match[2])
     assert list(score_problems(record, directory, smoke, data, evaluators)) == []
     record["metrics"]["protocol"]["backbone_sha256"] = evaluators.network.sha256
-    assert other_judge("smoke", {"a": record}) is None
+    assert other_judge(smoke(), {"a": record}) is None
     other = {"metrics": {"protocol": {"backbone_sha256": "0" * 64}}}
-    assert "is another" in (other_judge("smoke", {"a": other}) or "")
+    assert "is another" in (other_judge(smoke(), {"a": other}) or "")
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,10 @@ import shlex
 from typing import Any
 
 import pytest
-from fake_runs import PROVENANCE, TEACHER, fake_generations, fake_run
+from fake_runs import PROVENANCE, TEACHER, fake_generations, fake_run, smoke
 
 from paper import why
 from paper.artifacts import tables
-from paper.artifacts.sources import directory
 from paper.why import COLUMNS, FIGURE4, find_cell
 from ppcd import paths
 from ppcd.runs.train import main as train
@@ -18,7 +17,7 @@ from ppcd.training.config import run_config
 
 
 def told(cell: str, seeds: tuple[int, ...] = (0,)) -> str:
-    return why.describe(find_cell(cell, "smoke", seeds))
+    return why.describe(find_cell(cell, smoke(*seeds)))
 
 
 def refused(cell: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -34,13 +33,13 @@ def test_the_value_of_every_cell_is_the_tables() -> None:
         for index, recipe in enumerate(("biggan", "tinygan", "ppcd", "distill-only", "ppcd-a0.5", "ppcd-no-pp")):
             fake_run(recipe, seed, params=1000 * (index + 1), seconds=0.01 * (index + 1), **{"is": 5.0 + index + seed})
     for table, make in why.MAKERS.items():
-        frame = make("smoke", [0, 1])
+        frame = make(smoke(0, 1))
         lines = re.sub(r"\*\*|</?ins>", "", tables.markdown(frame)).splitlines()
         head, _, *body = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
         ours = [place for place, heading in enumerate(head) if place > 1 and not heading.startswith("paper's")]
         seen = set()
         for recipe, line in zip(frame["recipe"], body, strict=True):
-            shown = [find_cell(f"{table}.{recipe}.{column}", "smoke", (0, 1)).shown for column in COLUMNS[table]]
+            shown = [find_cell(f"{table}.{recipe}.{column}", smoke(0, 1)).shown for column in COLUMNS[table]]
             assert sorted(shown) == sorted(line[place] for place in ours)
             seen.add(shown[0])
         assert len(seen) > 2, "different rows have different values"
@@ -57,7 +56,7 @@ def test_exactly_the_runs_of_the_cell_are_told_with_their_values() -> None:
         assert runs == [run_config("smoke", recipe, seed).id for seed in (0, 2)]
         assert re.findall(r"^  value +(\S+)$", text, re.MULTILINE) == ["4.25", "5.75"]
         assert text.splitlines()[0].endswith(".is = 5.00 ± 1.06")
-    assert find_cell("table1.ppcd.fd", "smoke", (0,)) == find_cell("table1.ppcd.fid", "smoke", (0,))
+    assert find_cell("table1.ppcd.fd", smoke()) == find_cell("table1.ppcd.fid", smoke())
 
 
 def test_everything_that_decided_the_value_is_told() -> None:
@@ -98,9 +97,9 @@ def test_the_command_makes_that_very_run(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_changed_generator_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
     record = fake_run("ppcd")
-    cell = find_cell("table1.ppcd.fid", "smoke", (0,))
+    cell = find_cell("table1.ppcd.fid", smoke())
     assert "the same on disk" in why.describe(cell) and "ANOTHER" not in why.describe(cell)
-    path = directory(record) / "generator.safetensors"
+    path = record.directory / "generator.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     assert "ANOTHER FILE ON DISK" in why.describe(cell), "changed behind our back"
     assert "generator.safetensors was changed after the run wrote it" in refused("table1.ppcd.fid", capsys)
@@ -127,7 +126,7 @@ def test_a_wrong_cell_lists_what_there_is(capsys: pytest.CaptureFixture[str]) ->
         assert all(name in line for name in ("biggan", "sagan", "sngan", "tinygan", "ppcd", *COLUMNS["table1"])), wrong
     assert all(row in refused("fig4.ppcd-a0.9.fid", capsys) for row in FIGURE4)
     example = re.search(r"CELL=(\S+)", refused("table2.x.y", capsys))
-    assert example and find_cell(example[1], "smoke", (0,)).shown == "not run", "the example is a cell"
+    assert example and find_cell(example[1], smoke()).shown == "not run", "the example is a cell"
 
 
 def test_a_point_of_figure_4_is_the_mean_of_its_generations() -> None:

@@ -8,7 +8,6 @@ import pandas as pd
 
 from paper import sums
 from paper.artifacts.render import Html, html_table, plain, plain_markdown
-from paper.artifacts.sources import Study
 from paper.claims.checking import (
     STATUSES,
     Outcome,
@@ -21,7 +20,7 @@ from paper.claims.checking import (
 )  # fmt: skip
 from paper.claims.predicates import CLAIMS, UNCHECKED, Part
 from paper.intervals import MOST_SEEDS
-from ppcd import paths
+from paper.study import Study
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.seeds import parse_seeds
 from ppcd.training.config import asked_profile
@@ -140,8 +139,8 @@ def _with_seeds(outcome: Outcome) -> str:
 
 
 def write(outcomes: Sequence[Outcome], study: Study) -> list[Path]:
-    """Write `results/<profile>/claims.json` and, short, `tables/claims.md`."""
-    short = sums.write(paths.results(study.profile), "tables/claims.md", markdown(outcomes, study))
+    """Write `claims.json` and, short, `tables/claims.md`."""
+    short = sums.write(study.results, "tables/claims.md", markdown(outcomes, study))
     return [write_claims(outcomes, study), short]
 
 
@@ -153,7 +152,7 @@ def explanations(outcomes: Sequence[Outcome], study: Study) -> str:
     """
     unknown = {"not reproduced": "no reason has been found yet."}
     noted = [
-        (outcome, outcome.claim.notes.get(study.profile, unknown.get(outcome.status)))
+        (outcome, outcome.claim.notes.get(study.name, unknown.get(outcome.status)))
         for outcome in outcomes
         if outcome.status in ("not reproduced", "inconclusive")
     ]
@@ -173,8 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    study = Study(asked_profile(options.profile).name, tuple(parse_seeds(options.seeds)))
-    outcomes = check_claims(study.profile, study.seeds)
+    study = Study.of(asked_profile(options.profile), parse_seeds(options.seeds))
+    outcomes = check_claims(study)
     written = write(outcomes, study)
     print(text(outcomes, study))
     print("\nwritten: " + ", ".join(map(str, written)))

@@ -3,7 +3,6 @@
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,9 @@ from paper.artifacts import figures, render
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.render import write_number
 from paper.artifacts.rows import score_names
-from paper.artifacts.sources import NOT_RUN, Record, Study, common_protocol, data_note, listed
 from paper.generations import read_generations
 from paper.intervals import LEVEL, t_interval
-from ppcd import paths
-from ppcd.commands import run_options
-from ppcd.training.config import RunConfig, run_config
+from paper.study import NOT_RUN, Record, Study, common_protocol, data_note, listed
 from ppcd.training.recipes import check_alpha, get_recipe
 
 NOT_MEASURED = "no generations"  # a complete run whose ten generations are not there
@@ -35,11 +31,6 @@ SIZES = {"params": "#Par.", "macs": "MACs"}
 def recipe_names(alphas: Sequence[float] = numbers.FIGURE4_ALPHAS) -> list[str]:
     """The runs of Figure 4 by their full names: `ppcd-a0.5`, `ppcd-a0.6`, `ppcd` ..."""
     return [get_recipe(method, check_alpha(alpha)).name for method in numbers.FIGURE4_ROWS for alpha in alphas]
-
-
-def run_configs(profile: str, seeds: Sequence[int], alphas: Sequence[float]) -> list[RunConfig]:
-    """The same with their seeds, for `paper.generations.ensure_generations`."""
-    return [run_config(profile, name, seed, **run_options()) for seed in seeds for name in recipe_names(alphas)]
 
 
 def fig4_frame(study: Study, alphas: Sequence[float] = numbers.FIGURE4_ALPHAS) -> pd.DataFrame:
@@ -59,7 +50,7 @@ def fig4_frame(study: Study, alphas: Sequence[float] = numbers.FIGURE4_ALPHAS) -
 
 def _point(study: Study, method: str, alpha: float) -> tuple[dict[str, Any], list[Record]]:
     """A row of the frame, and the runs whose generations were measured."""
-    records = replace(study, alpha=alpha).records(method)
+    records = study.with_alpha(alpha).records(method)
     found = [(record, read_generations(record)) for record in records]
     measured = [(record, each) for record, each in found if each is not None]
     runs = [record for record, _ in measured]
@@ -67,7 +58,7 @@ def _point(study: Study, method: str, alpha: float) -> tuple[dict[str, Any], lis
     sizes = pd.DataFrame([record["complexity"] for record in runs], columns=list(SIZES), dtype=float)
     table, printed_row = numbers.FIGURE4_PRINTED.get((method, alpha), (None, ""))
     row = {
-        "profile": study.profile,
+        "profile": study.name,
         "method": numbers.FIGURE4_ROWS[method],
         "recipe": get_recipe(method, alpha).name,
         "alpha": alpha,
@@ -95,7 +86,7 @@ def _mean_and_interval(distances: Sequence[Sequence[float]]) -> dict[str, float]
 
 def fig4_table(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
     """The numbers of Figure 4 to be read: methods by alpha, mean and interval, the paper's FID where it has one."""
-    heading = f"{score_names(study.backbone)['fd']}, mean ({100 * LEVEL:.0f}% interval)"
+    heading = f"{score_names(study.profile.backbone)['fd']}, mean ({100 * LEVEL:.0f}% interval)"
     table = pd.DataFrame({"method": frame["method"], "alpha": frame["alpha"].map("{:g}".format)})
     table[heading] = [f"{each.mean:.2f} ({each.low:.2f} to {each.high:.2f})" for each in frame.itertuples()]
     table[["seeds", "generations"]] = frame[["seeds", "generations"]]
@@ -114,7 +105,7 @@ def fig4(study: Study, frame: pd.DataFrame) -> Figure:
         study: which runs.
         frame: what `fig4_frame` returned for them.
     """
-    means, heading = frame["mean"].dropna(), f"{score_names(study.backbone)['fd']} ↓"
+    means, heading = frame["mean"].dropna(), f"{score_names(study.profile.backbone)['fd']} ↓"
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 3.3)
         axes = figure.subplots()
@@ -132,7 +123,7 @@ def fig4(study: Study, frame: pd.DataFrame) -> Figure:
             # An interval of three seeds can be wider than everything else; the axis ends where the means do.
             axes.set_ylim(means.min() / 2 if logarithmic else 0, 1.5 * means.max())
         figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
-        sign(figure, study, _note(frame))
+        sign(figure, study.line, _note(frame))
     return figure
 
 
@@ -152,9 +143,9 @@ def fig4_size(study: Study, frame: pd.DataFrame) -> Figure:
             not_run(panels[0], " / ".join(frame["status"].unique()))
         else:
             figures.log_scale(panels[0])
-            panels[0].set_ylabel(f"{score_names(study.backbone)['fd']} ↓")
+            panels[0].set_ylabel(f"{score_names(study.profile.backbone)['fd']} ↓")
             panels[0].legend()
-        sign(figure, study, "the means of Figure 4, each method's alphas joined; left and low is better")
+        sign(figure, study.line, "the means of Figure 4, each method's alphas joined; left and low is better")
     return figure
 
 
@@ -187,17 +178,14 @@ def _note(frame: pd.DataFrame) -> str:
     return "\n".join([*lines, *(["paper's FID, on another scale: " + "; ".join(said)] if said else [])])
 
 
-def write_fig4(
-    profile: str, seeds: Sequence[int] = (0,), alphas: Sequence[float] = numbers.FIGURE4_ALPHAS
-) -> list[Path]:
-    """Write `figures/<profile>/fig4{,_size}.{png,pdf}` and their numbers, `results/<profile>/tables/fig4.csv`.
+def write_fig4(study: Study, alphas: Sequence[float] = numbers.FIGURE4_ALPHAS) -> list[Path]:
+    """Write `fig4{,_size}.{png,pdf}` and their numbers, `tables/fig4.csv`.
 
     Other alphas than the paper's go to separate files, `fig4-a0.5-0.7`.
     """
-    study = Study(profile, seeds)
     frame = fig4_frame(study, alphas)
     name = "fig4" if tuple(alphas) == numbers.FIGURE4_ALPHAS else f"fig4-a{'-'.join(f'{alpha:g}' for alpha in alphas)}"
-    written = save(fig4(study, frame), profile, name)
+    written = save(fig4(study, frame), study.figures, name)
     if name == "fig4":
-        written += save(fig4_size(study, frame), profile, "fig4_size")
-    return [*written, sums.write(paths.results(profile), f"tables/{name}.csv", render.csv(frame))]
+        written += save(fig4_size(study, frame), study.figures, "fig4_size")
+    return [*written, sums.write(study.results, f"tables/{name}.csv", render.csv(frame))]

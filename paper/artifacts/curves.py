@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
-from paper.artifacts.sources import Record, Study, alpha_of, read_csv
+from paper.study import Record, alpha_of, line_of, read_csv
 from ppcd.training.recipes import RECIPES
 
 FREEZE_BY = 2 / 3  # of the training: when every masked layer should have frozen
@@ -35,10 +35,6 @@ RULES = {
     "ppcd-literal-adam": "the paper's words: Adam at 0.1",
     "ppcd-literal-sgd": "the same with SGD at 0.1",
 }
-
-
-def _study(record: Record) -> Study:
-    return Study(record["profile"], [record["seed"]], alpha_of(record))
 
 
 def masks_figure(record: Record) -> Figure:
@@ -73,7 +69,7 @@ def masks_figure(record: Record) -> Figure:
         for axes in grid[-1]:
             axes.set_xlabel("iteration")
         figure.suptitle(f"{record['title']}: the masks", fontsize=9)
-        sign(figure, _study(record), LEGEND_OF_CHANNELS if by_channel else LEGEND)
+        sign(figure, line_of(record), LEGEND_OF_CHANNELS if by_channel else LEGEND)
     return figure
 
 
@@ -133,7 +129,7 @@ def mask_rules(records: Mapping[str, Record | None]) -> Figure:
         if present:
             handles, labels = next(axes for axes in grid[1] if axes.lines).get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside right center", fontsize=7)
-            sign(figure, _study(present[0]), LEGEND)
+            sign(figure, line_of(present[0]), LEGEND)
     return figure
 
 
@@ -167,11 +163,11 @@ def curves_figure(record: Record) -> Figure:
                 axes.axvline(start, color="0.3", linestyle="-.", linewidth=1)
             axes.set(title=LOSSES[name], xlabel="iteration", xlim=(0, record["training"]["iterations"]))
         figure.suptitle(f"{record['title']}: the losses", fontsize=9)
-        sign(figure, _study(record))
+        sign(figure, line_of(record))
     return figure
 
 
-def write_masks(record: Record) -> list[Path]:
-    """Write `figures/<profile>/masks.{png,pdf}` of a run; `masks-<recipe>` where it is not `ppcd`."""
+def write_masks(record: Record, folder: Path) -> list[Path]:
+    """Write `masks.{png,pdf}` of a run; `masks-<recipe>` where it is not `ppcd`."""
     name = "masks" if record["recipe"] == "ppcd" else f"masks-{record['recipe']}"
-    return save(masks_figure(record), record["profile"], name)
+    return save(masks_figure(record), folder, name)

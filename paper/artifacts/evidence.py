@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -14,7 +15,6 @@ from paper import sums
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.render import plain_markdown, write_number
 from paper.artifacts.rows import kept_channels, score_names
-from paper.artifacts.sources import NOT_RUN, Record, Study, data_note, directory, listed
 from paper.claims.predicates import Quantity
 from paper.claims.scores import MAPS
 from paper.intervals import MOST_SEEDS, Contrast
@@ -34,10 +34,9 @@ from paper.questions import (
     Question,
     extended,
 )
-from ppcd import paths
+from paper.study import NOT_RUN, Record, Study, data_note, listed
 from ppcd.method.ema import DECLARED
 from ppcd.runs.score_curve import CURVE
-from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe
 
 KINDS = {EFFECT: "Effects", HINT: "Hints", NONE: "None seen", FEW: "Too few seeds yet", OPEN: "Not run"}
@@ -112,7 +111,7 @@ def _sizes(record: Record) -> str:
 def verdict(found: Answers) -> str:
     """What came out, in a sentence for each kind of answer, and of which data."""
     note = data_note(record for each in QUESTIONS for pair in found.pairs(each, found.seeds) for record in pair)
-    lines = [f"Profile {found.profile}, seeds {listed(found.seeds)}" + (f", data: {note}." if note else "."), ""]
+    lines = [f"Profile {found.study.name}, seeds {listed(found.seeds)}" + (f", data: {note}." if note else "."), ""]
     for kind, said in KINDS.items():
         parts = []
         for question in QUESTIONS:
@@ -131,7 +130,7 @@ def verdict(found: Answers) -> str:
 
 def arms_table(found: Answers) -> pd.DataFrame:
     """A row for each setting: means and spreads over seeds of its scores, and how its maps follow the teacher's."""
-    names = score_names(get_profile(found.profile).backbone)
+    names = score_names(found.study.profile.backbone)
     shown = {  # score, weights -> heading
         ("fd", "ema"): names["fd"], ("fd", "raw"): "FD of the last weights", ("is", "ema"): names["is"],
         **{(key, "ema"): key for key in ("precision", "recall", "diversity")},
@@ -143,7 +142,7 @@ def arms_table(found: Answers) -> pd.DataFrame:
         runs, recipe = found.runs[where], get_recipe(name)
         records = runs.records(name, seeds=found.seeds)
         row = {
-            "setting": recipe.title + ("" if where == found.profile else f" ({where[len(found.profile) + 1 :]})"),
+            "setting": recipe.title + ("" if where == found.study.name else f" ({where[len(found.study.name) + 1 :]})"),
             "alpha": "–" if recipe.alpha is None else f"{recipe.alpha:g}",
             "seeds": listed([record["seed"] for record in records]),
         }
@@ -205,7 +204,7 @@ def answers_figure(found: Answers) -> Figure:
         _limit(axes)
         note = "points: means; strokes: seeds; lines: 95% t intervals of paired differences; "
         note += "green: effect, orange: hint, grey: none seen, pale: too few seeds; intervals are not corrected"
-        sign(figure, Study(found.profile, found.seeds), note)
+        sign(figure, found.study.line, note)
     return figure
 
 
@@ -223,8 +222,8 @@ def curves_figure(found: Answers) -> Figure:
         figure = new_figure(7.2, 3.0)
         left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
         for place, (weight, name) in enumerate(WEIGHTS.items()):
-            records = found.runs[found.profile].records(name, seeds=found.seeds)
-            curves = [_curve(path) for record in records if (path := directory(record) / CURVE).is_file()]
+            records = found.runs[found.study.name].records(name, seeds=found.seeds)
+            curves = [_curve(path) for record in records if (path := record.directory / CURVE).is_file()]
             if not curves:
                 continue
             color = PALETTE[place]
@@ -235,13 +234,13 @@ def curves_figure(found: Answers) -> Figure:
             left.plot(mean.index, mean, color=color, marker=MARKERS[place], markersize=3, label=label)
         if left.lines:
             left.legend()
-            left.set(xlabel="iteration", ylabel=f"FD of few samples ({get_profile(found.profile).backbone})")
+            left.set(xlabel="iteration", ylabel=f"FD of few samples ({found.study.profile.backbone})")
         else:
             not_run(left)
         _agreement(right, found)
         note = "left: averaged generator, masks still open in the first half; right: correlation of attention maps "
         note += "for the same noise, less the class means, mean of the blocks"
-        sign(figure, Study(found.profile, found.seeds), note)
+        sign(figure, found.study.line, note)
     return figure
 
 
@@ -253,7 +252,7 @@ def _curve(path: Path) -> pd.DataFrame:
 
 def _agreement(axes: Axes, found: Answers) -> None:
     """How the maps follow the teacher's, against the weight of L_CD."""
-    table = found.runs[found.profile].table(Quantity(name, "within") for name in WEIGHTS.values())
+    table = found.runs[found.study.name].table(Quantity(name, "within") for name in WEIGHTS.values())
     points = table.loc[list(found.seeds)].set_axis(range(len(WEIGHTS)), axis="columns").unstack().dropna()
     if points.empty:
         not_run(axes)
@@ -267,17 +266,17 @@ def _agreement(axes: Axes, found: Answers) -> None:
 # --- Files ---
 
 
-def write(profile: str, seeds: Sequence[int]) -> list[Path]:
+def write(study: Study) -> list[Path]:
     """Write the tables evidence, evidence_settings and, with the first seeds, evidence_more (Markdown), and the
     figures evidence and evidence_curves."""
-    found = Answers(profile, seeds)
-    asked, every = (Study(found.profile, each).line for each in (found.seeds, ALL_SEEDS))
+    found = Answers(study)
+    asked, every = study.line, replace(study, seeds=ALL_SEEDS).line
     tables = {"evidence": (verdict(found), answers_table(found)), "evidence_settings": (asked, arms_table(found))}
     if found.has_more:
         tables["evidence_more"] = (every, more_table(found))
     written = [
-        sums.write(paths.results(found.profile), f"tables/{name}.md", f"{caption}\n\n{plain_markdown(table)}\n")
+        sums.write(study.results, f"tables/{name}.md", f"{caption}\n\n{plain_markdown(table)}\n")
         for name, (caption, table) in tables.items()
     ]
-    written += save(answers_figure(found), found.profile, "evidence")
-    return written + save(curves_figure(found), found.profile, "evidence_curves")
+    written += save(answers_figure(found), study.figures, "evidence")
+    return written + save(curves_figure(found), study.figures, "evidence_curves")

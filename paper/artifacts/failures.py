@@ -9,14 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper import failures, sums
+from paper import failures, numbers, sums
 from paper.artifacts.figures import STYLE, class_names, new_figure, not_run, save, show_tiles, sign
-from paper.artifacts.sources import NOT_RUN, Study, data_notes, find_records, generator_of, listed
 from paper.failures import RULES, Judged
 from paper.judges import get_judges
-from ppcd import paths
+from paper.study import NOT_RUN, Study, generator_of, listed
 from ppcd.metrics.sampling import fewest_samples, sample_images
-from ppcd.training.profiles import fitted, get_profile
 from ppcd.training.recipes import RECIPES, TEACHER
 
 SYSTEMS = ("ppcd", TEACHER)
@@ -34,16 +32,15 @@ PAPER_ELSEWHERE = (
 )
 
 
-def judged(profile: str, seeds: Sequence[int]) -> dict[str, Judged | None]:
+def judged(study: Study) -> dict[str, Judged | None]:
     """What the rules say of PPCD-GAN, of its teacher and of the real images; samples of all seeds together.
 
     Of every run the first fifth of its evaluation's samples; None for a system of which no run is complete.
     """
-    budget = fitted(get_profile(profile))
-    records = {recipe: find_records(profile, recipe, seeds) for recipe in SYSTEMS}
+    budget, records = study.fitted, {recipe: study.records(recipe) for recipe in SYSTEMS}
     if not any(records.values()):
         return dict.fromkeys((*SYSTEMS, REAL))
-    data, evaluators = get_judges(profile)
+    data, evaluators = get_judges(study)
     real = failures.reference(data, evaluators)
     count = max(budget.evaluation_samples // SHARE, fewest_samples(budget.num_classes))
     found: dict[str, Judged | None] = {}
@@ -57,25 +54,25 @@ def judged(profile: str, seeds: Sequence[int]) -> dict[str, Judged | None]:
     return found
 
 
-def shares(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+def shares(found: dict[str, Judged | None], study: Study) -> pd.DataFrame:
     """Failures under each rule and under either: a count, the samples it is of, and the share in [0, 1]."""
     rows = []
     for system, what in found.items():
         for rule in (*RULES, "either"):
-            row: dict[str, Any] = {"profile": profile, "seeds": listed(seeds), "system": _title(system), "rule": rule}
+            row: dict[str, Any] = {"profile": study.name, "seeds": listed(study.seeds)}
+            row |= {"system": _title(system), "rule": rule}
             row |= dict.fromkeys(("failures", "samples", "share"), NOT_RUN)
             if what is not None:
                 failed = what.unclear | what.far if rule == "either" else getattr(what, rule)
                 count, total = int(failed.sum()), len(failed)
                 row |= {"failures": count, "samples": total, "share": count / total}
             rows.append(row)
-    note = data_notes(profile)
-    return pd.DataFrame(rows).assign(**({"data note": note} if note else {}))
+    return pd.DataFrame(rows).assign(**({"data note": study.note} if study.note else {}))
 
 
-def shares_table(found: dict[str, Judged | None], profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+def shares_table(found: dict[str, Judged | None], study: Study) -> pd.DataFrame:
     """The same to be read, `12 of 1000 (1.2%)`: one row per system, one column per rule."""
-    table = shares(found, profile, seeds)
+    table = shares(found, study)
     said = [
         NOT_RUN if row["share"] == NOT_RUN else f"{row['failures']} of {row['samples']} ({100 * row['share']:.1f}%)"
         for row in table.to_dict("records")
@@ -89,18 +86,17 @@ def _title(system: str) -> str:
     return RECIPES[system].title if system in RECIPES else system
 
 
-def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | None] | None = None) -> Figure:
+def fig8(study: Study, found: dict[str, Judged | None] | None = None) -> Figure:
     """Figure 8: the worst failures of PPCD-GAN under each rule, of its teacher and of the real images for contrast.
 
     Args:
-        seeds: their samples are judged together.
-        found: what `judged` returned for the same profile and seeds, so that it is not computed twice.
+        study: the samples of its seeds are judged together.
+        found: what `judged` returned for the same study, so that it is not computed twice.
     """
-    budget = fitted(get_profile(profile))
-    found = judged(profile, seeds) if found is None else found
-    said = shares_table(found, profile, seeds).set_index("system")
-    records = [record for recipe in SYSTEMS for record in find_records(profile, recipe, seeds)]
-    names = class_names(profile, records, range(budget.num_classes))
+    budget, found = study.fitted, judged(study) if found is None else found
+    said = shares_table(found, study).set_index("system")
+    records = [record for recipe in SYSTEMS for record in study.records(recipe)]
+    names = class_names(budget, records, range(budget.num_classes))
     short = max(map(len, names)) <= SHORT
     heads = [name + (": " if short else "\n") for name in names]
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
@@ -112,8 +108,8 @@ def fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | No
                 _worst(axes, what, rule, heads, f"{_title(system)}\n{texts[_title(system)]}")
         either = ", ".join(f"{system} {text}" for system, text in said["either"].items())
         note = PAPER if budget.dataset == "mnist" else PAPER_ELSEWHERE
-        study = Study(budget.name, tuple(seeds), RECIPES["ppcd"].alpha)
-        sign(figure, study, f"failures under either rule: {either}\n{note}")
+        line = study.with_alpha(numbers.TABLE1_ALPHA).line
+        sign(figure, line, f"failures under either rule: {either}\n{note}")
     return figure
 
 
@@ -135,9 +131,9 @@ def _worst(axes: Axes, what: Judged | None, rule: str, heads: Sequence[str], lab
     show_tiles(axes, images.float() / 255, [label], under + [""] * (SHOWN - len(under)))
 
 
-def write_fig8(profile: str, seeds: Sequence[int] = (0,), found: dict[str, Judged | None] | None = None) -> list[Path]:
+def write_fig8(study: Study, found: dict[str, Judged | None] | None = None) -> list[Path]:
     """Write `figures/<profile>/fig8.{png,pdf}` and `results/<profile>/tables/fig8.csv` with the shares."""
-    found = judged(profile, seeds) if found is None else found
-    written = save(fig8(profile, seeds, found), profile, "fig8")
-    table = shares(found, profile, seeds).to_csv(index=False, lineterminator="\n")
-    return [*written, sums.write(paths.results(get_profile(profile).name), "tables/fig8.csv", table)]
+    found = judged(study) if found is None else found
+    written = save(fig8(study, found), study.figures, "fig8")
+    table = shares(found, study).to_csv(index=False, lineterminator="\n")
+    return [*written, sums.write(study.results, "tables/fig8.csv", table)]

@@ -20,12 +20,11 @@ from torch import Tensor
 
 from paper import numbers, sums
 from paper.artifacts import plotted
-from paper.artifacts.sources import NOT_RUN, Record, Study, alpha_suffix, generator_of
 from paper.judges import TIMES, best_of, get_judges
-from ppcd import paths
+from paper.study import NOT_RUN, Record, Study, alpha_suffix, generator_of
 from ppcd.base import seeded
 from ppcd.metrics.evaluators import Evaluators
-from ppcd.training.profiles import fitted, get_profile
+from ppcd.training.profiles import Profile
 from ppcd.training.recipes import RECIPES, TEACHER
 
 DPI = 150
@@ -68,9 +67,9 @@ def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
     return figure
 
 
-def sign(figure: Figure, study: Study, note: str = "") -> None:
-    """Print profile, seeds, backbone and alpha small below a figure, and what its lines mean."""
-    line = textwrap.fill(study.line, 130)
+def sign(figure: Figure, line: str, note: str = "") -> None:
+    """Print the line of a study small below a figure, and what its lines mean."""
+    line = textwrap.fill(line, 130)
     text = f"{note}\n{line}" if note else line
     figure.supxlabel(text, fontsize=6, color="0.35", x=0.99, ha="right")
 
@@ -84,13 +83,8 @@ def encoded(figure: Figure, kind: str = "png") -> bytes:
     return buffer.getvalue()
 
 
-def save(figure: Figure, profile: str, name: str) -> list[Path]:
-    """Write `figures/<profile>/<name>.png` and `.pdf`, each at once or not at all; what they show in `<name>.json`."""
-    return save_in(paths.figures(profile), figure, name)
-
-
-def save_in(folder: Path, figure: Figure, name: str) -> list[Path]:
-    """As `save`, for a folder of figures that is no profile's."""
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write `<name>.png` and `.pdf`, each at once or not at all; what they show in `<name>.json`."""
     sums.write(folder, f"{name}.json", plotted.to_json(plotted.describe(figure)))
     return [sums.write(folder, f"{name}.{kind}", encoded(figure, kind)) for kind in ("png", "pdf")]
 
@@ -127,10 +121,9 @@ def show_tiles(
     axes.grid(False)
 
 
-def example_noise(profile: str, seed: int, count: int) -> Float[Tensor, "count noise"]:
+def example_noise(profile: Profile, seed: int, count: int) -> Float[Tensor, "count noise"]:
     """One noise vector per column, the same for every model: each takes its first `dim_z` entries."""
-    settings = get_profile(profile)
-    return torch.randn(count, max(settings.dim_z, settings.teacher_dim_z), generator=seeded(seed))
+    return torch.randn(count, max(profile.dim_z, profile.teacher_dim_z), generator=seeded(seed))
 
 
 def log_scale(axes: Axes) -> None:
@@ -151,21 +144,21 @@ def examples(
     return (images.clamp(-1, 1) + 1) / 2
 
 
-def shown_classes(profile: str, fixed: Mapping[str, Sequence[int]], count: int) -> tuple[int, ...]:
+def shown_classes(study: Study, fixed: Mapping[str, Sequence[int]], count: int) -> tuple[int, ...]:
     """The fixed classes of the profile's data set; where its images have no such classes, the first `count` of them."""
-    budget = fitted(get_profile(profile))
+    budget = study.fitted
     labels = fixed.get(budget.dataset, ())
     if labels and max(labels) < budget.num_classes:
         return tuple(labels)
     return tuple(range(min(count, budget.num_classes)))
 
 
-def class_names(profile: str, records: Sequence[Record | None], labels: Sequence[int]) -> list[str]:
+def class_names(profile: Profile, records: Sequence[Record | None], labels: Sequence[int]) -> list[str]:
     """Names of the classes: those in the runs' records, else the data set's own."""
     known = next((record["data"]["classes"] for record in records if record is not None), None)
     if isinstance(known, list):
         return [str(known[label]) for label in labels]
-    names = CLASSES.get(get_profile(profile).dataset, ())
+    names = CLASSES.get(profile.dataset, ())
     return [names[label] if label < len(names) else f"class {label}" for label in labels]
 
 
@@ -183,7 +176,7 @@ def image_rows(study: Study, rows: Mapping[str, Tensor | None], names: Sequence[
             else:
                 show_tiles(axes, images, [title], names)
                 axes.tick_params(labeltop=axes is figure.axes[0], labelsize=8)
-        sign(figure, study, note)
+        sign(figure, study.line, note)
     return figure
 
 
@@ -195,32 +188,33 @@ def best_images(
     return best.images[list(labels)].float() / 255
 
 
-def fig3(profile: str, seed: int = 0) -> Figure:
+def fig3(study: Study) -> Figure:
     """Figure 3: PPCD-GAN and the systems of Table 1, nine classes, the best of ten by the Inception score.
 
     Which image is the best is said by the profile's backbone; see `paper.judges.best_of`.
     """
-    study = Study(profile, [seed])
+    study = study.first
     records = {recipe: study.record(recipe) for recipe in numbers.TABLE1_ROWS}
-    labels = shown_classes(profile, FIGURE3_LABELS, 9)
-    names = class_names(profile, list(records.values()), labels)
-    evaluators, rows = get_judges(profile)[1] if any(records.values()) else None, {}
+    labels = shown_classes(study, FIGURE3_LABELS, 9)
+    names = class_names(study.profile, list(records.values()), labels)
+    evaluators, rows = get_judges(study)[1] if any(records.values()) else None, {}
     for recipe, record in records.items():
         images = None if record is None or evaluators is None else best_images(record, evaluators, labels)
         rows[RECIPES[recipe].title.replace(" (", "\n(")] = images
     return image_rows(study, rows, names, BEST)
 
 
-def fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> Figure:
+def fig5(study: Study, alpha: float = numbers.TABLE3_ALPHA) -> Figure:
     """Figure 5: the ablation models side by side, six classes, the same noise for every model.
 
     The teacher is the first row. Made with each run's slim EMA generator; a missing run is drawn as such.
     """
-    study = Study(profile, [seed], alpha)
+    study = study.first.with_alpha(alpha)
     titles = {TEACHER: RECIPES[TEACHER].title} | numbers.TABLE3_ROWS
     records = {recipe: study.record(recipe) for recipe in titles}
-    labels = shown_classes(study.profile, FIGURE5_LABELS, 6)
-    names, z = class_names(profile, list(records.values()), labels), example_noise(profile, seed, len(labels))
+    labels = shown_classes(study, FIGURE5_LABELS, 6)
+    names = class_names(study.profile, list(records.values()), labels)
+    z = example_noise(study.profile, study.seeds[0], len(labels))
     rows = {}
     for recipe, record in records.items():
         label = re.sub("(PPCD-GAN|Big-GAN) ", "\\1\n", titles[recipe])
@@ -229,6 +223,6 @@ def fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> Fi
     return image_rows(study, rows, names)
 
 
-def write_fig5(profile: str, seed: int = 0, alpha: float = numbers.TABLE3_ALPHA) -> list[Path]:
+def write_fig5(study: Study, alpha: float = numbers.TABLE3_ALPHA) -> list[Path]:
     """Write `figures/<profile>/fig5.{png,pdf}`; `fig5-a0.6` for an alpha that is not the paper's."""
-    return save(fig5(profile, seed, alpha), profile, "fig5" + alpha_suffix(alpha, numbers.TABLE3_ALPHA))
+    return save(fig5(study, alpha), study.figures, "fig5" + alpha_suffix(alpha, numbers.TABLE3_ALPHA))

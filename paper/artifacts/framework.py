@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from paper.artifacts.figures import STYLE, new_figure
 from ppcd.networks.generators import CHANNELS
-from ppcd.training.profiles import get_profile
+from ppcd.training.profiles import Profile
 
 Bend = tuple[str, str, str]  # from, to, and how the arrow turns
 
@@ -115,10 +115,9 @@ def draw_block(axes: Axes) -> None:
     draw(axes, boxes, [["x", *main, "+"], skip], bends)
 
 
-def fig2(profile: str) -> Figure:
+def fig2(profile: Profile) -> Figure:
     """Figure 2: the framework (left) and the PP-Res block (right); what is removed after training is red."""
-    settings = get_profile(profile)
-    blocks = len(CHANNELS[settings.resolution]) - 1
+    blocks = len(CHANNELS[profile.resolution]) - 1
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = new_figure(10.5, 6.2, constrained=False)
         edges = {"left": 0.01, "right": 0.99, "top": 0.94, "bottom": 0.05, "wspace": 0.04}
@@ -127,11 +126,11 @@ def fig2(profile: str) -> Figure:
         right.set_title("Progressive pruning residual block", fontsize=9)
         draw(left, FRAMEWORK, FRAMEWORK_ARROWS)
         draw_block(right)
-        for text, x in ((f"student: SA-GAN, width {settings.student_width}", 2.2),
-                        (f"teacher: Big-GAN, frozen, width {settings.teacher_width}", 8.8)):  # fmt: skip
+        for text, x in ((f"student: SA-GAN, width {profile.student_width}", 2.2),
+                        (f"teacher: Big-GAN, frozen, width {profile.teacher_width}", 8.8)):  # fmt: skip
             left.text(x, -0.48, text, ha="center", fontsize=7.5)
         left.text(7.7, 5.4, EQUATION_8, ha="center", va="center", fontsize=7.5, linespacing=1.5)
         right.text(1, 0, "red: removed after training", color=RED, fontsize=7, ha="right", transform=right.transAxes)
-        note = f"profile {profile}: L = {blocks} blocks, {settings.resolution} pixels"
+        note = f"profile {profile.name}: L = {blocks} blocks, {profile.resolution} pixels"
         figure.text(0.99, 0.012, note, fontsize=6, color="0.35", ha="right")
     return figure

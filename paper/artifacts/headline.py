@@ -14,9 +14,8 @@ from paper import numbers
 from paper.artifacts.figures import FIGURE3_LABELS, class_names, example_noise, examples, image_rows, shown_classes
 from paper.artifacts.render import plain_markdown, write_number
 from paper.artifacts.rows import score_names
-from paper.artifacts.sources import NOT_RUN, Record, Study, data_note, find_record
 from paper.intervals import t_interval
-from ppcd.training.profiles import get_profile
+from paper.study import NOT_RUN, Record, Study, data_note
 from ppcd.training.recipes import TEACHER
 
 TABLES = ("tables/table1.csv", "tables/table2.csv", "tables/fig4.csv")  # they name the runs of each recipe
@@ -93,15 +92,16 @@ def _with_interval(values: Sequence[float], most: float, style: str) -> str:
     return f"{mean} ({low} to {high})"
 
 
-def figure(profile: str, seed: int = 0) -> Figure:
+def figure(study: Study) -> Figure:
     """The teacher's images above those of the slim PPCD-GAN: each column has one class and one noise vector.
 
     The teacher sees the first `dim_z` entries of the student's noise, as in L_CD (eq. 4).
     """
-    study = Study(get_profile(profile).name, (seed,), numbers.TABLE1_ALPHA)
-    records = {recipe: find_record(profile, recipe, seed) for recipe in (TEACHER, "ppcd")}
-    labels = shown_classes(profile, FIGURE3_LABELS, 9)
-    names, z = class_names(profile, list(records.values()), labels), example_noise(profile, seed, len(labels))
+    study = study.first.with_alpha(numbers.TABLE1_ALPHA)
+    records = {recipe: study.record(recipe) for recipe in (TEACHER, "ppcd")}
+    labels = shown_classes(study, FIGURE3_LABELS, 9)
+    names = class_names(study.profile, list(records.values()), labels)
+    z = example_noise(study.profile, study.seeds[0], len(labels))
     rows = {}
     for record, name in zip(records.values(), ("Big-GAN", "PPCD-GAN"), strict=True):
         size = NOT_RUN if record is None else f"{write_number(record['complexity']['params'], 'count')} parameters"

@@ -7,9 +7,7 @@ import pandas as pd
 
 from paper import sums
 from paper.artifacts.render import plain, plain_markdown, write_number
-from paper.artifacts.sources import Record, alpha_of, data_note
-from paper.inventory import find_runs
-from ppcd import paths
+from paper.study import Record, Study, alpha_of, data_note
 from ppcd.metrics.evaluate import is_free
 from ppcd.records import GENERATOR, canonical_hash
 from ppcd.training.recipes import TEACHER
@@ -41,19 +39,21 @@ difference between the seeds of a recipe says little.
 """
 
 
-def markdown(profile: str) -> str | None:
+def markdown(study: Study) -> str | None:
     """The page; None where the profile has no complete run.
 
     Raises:
-        PpcdError: unknown profile, or a run that was changed.
+        PpcdError: a run that was changed.
     """
     groups: dict[str, list[Record]] = {}
-    for record in sorted(find_runs(profile), key=_place):
+    for record in sorted(study.runs(), key=_place):
         taken = {name: value for name, value in record["metrics"]["protocol"].items() if not is_free(name)}
         groups.setdefault(canonical_hash(taken), []).append(record)
     if not groups:
         return None
-    return HEAD.format(profile=profile, file=GENERATOR) + "".join(_section(profile, some) for some in groups.values())
+    return HEAD.format(profile=study.name, file=GENERATOR) + "".join(
+        _section(study.name, some) for some in groups.values()
+    )
 
 
 def _section(profile: str, records: Sequence[Record]) -> str:
@@ -77,10 +77,10 @@ def _section(profile: str, records: Sequence[Record]) -> str:
     )
 
 
-def write(profile: str) -> Path | None:
-    """Write `results/<profile>/README.md`; None where the profile has no complete run."""
-    text = markdown(profile)
-    return None if text is None else sums.write(paths.results(profile), FILE, text)
+def write(study: Study) -> Path | None:
+    """Write the page; None where the profile has no complete run."""
+    text = markdown(study)
+    return None if text is None else sums.write(study.results, FILE, text)
 
 
 def _place(record: Record) -> tuple[bool, str, float, int]:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from paper import numbers
 from paper.artifacts.figures import (
     STYLE,
     class_names,
@@ -21,11 +22,10 @@ from paper.artifacts.figures import (
     shown_classes,
     sign,
 )
-from paper.artifacts.sources import Record, Study, find_record, generator_of
+from paper.study import Record, Study, generator_of
 from ppcd.base import PpcdError
 from ppcd.metrics.sampling import draw_noise
 from ppcd.networks.layers import SpectralNorm
-from ppcd.training.profiles import fitted, get_profile
 from ppcd.training.recipes import RECIPES, TEACHER
 
 SYSTEMS = ("ppcd", TEACHER)
@@ -100,10 +100,9 @@ def _titles() -> list[str]:
     return [f"{t:.2g}" for t in steps().tolist()]
 
 
-def noise(profile: str, seed: int, count: int) -> Float[Tensor, "count noise"]:
-    """Noise vectors of a seed; every system takes the first `dim_z` entries of each."""
-    budget = get_profile(profile)
-    return draw_noise(count, max(budget.dim_z, budget.teacher_dim_z), seed)
+def noise(study: Study, count: int) -> Float[Tensor, "count noise"]:
+    """Noise vectors of the first seed; every system takes the first `dim_z` entries of each."""
+    return draw_noise(count, max(study.profile.dim_z, study.profile.teacher_dim_z), study.seeds[0])
 
 
 @torch.no_grad()
@@ -117,27 +116,27 @@ def class_steps(
     return (mixed(rows, labels.repeat(len(z))).clamp(-1, 1) + 1) / 2
 
 
-def noise_steps(record: Record, profile: str, seed: int, labels: Sequence[int]) -> Float[Tensor, "images 3 h w"]:
+def noise_steps(record: Record, study: Study, labels: Sequence[int]) -> Float[Tensor, "images 3 h w"]:
     """Images in [0, 1], class by class, of every step from one noise vector to the next of the seed.
 
     The arc is drawn between the entries that the generator sees, so that its ends are the ends of the arc.
     """
-    ends = noise(profile, seed, 2 * len(labels))[:, : generator_of(record).dim_z]
+    ends = noise(study, 2 * len(labels))[:, : generator_of(record).dim_z]
     rows = [slerp(start, end, steps()) for start, end in ends.unflatten(0, (-1, 2))]
     return examples(record, torch.cat(rows), [label for label in labels for _ in range(STEPS)])
 
 
-def fig6(profile: str, seed: int = 0) -> Figure:
+def fig6(study: Study) -> Figure:
     """Figure 6: class changes at fixed noise, in PPCD-GAN and in its teacher.
 
     Left: from one class to another through interpolated class embeddings, for two pairs. Right: every class
     (the first ten). A row has one noise vector throughout, the same for both systems.
     """
-    budget = fitted(get_profile(profile))
-    records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
-    ends = shown_classes(profile, PAIRS, 4)
-    z, classes = noise(profile, seed, NOISES), range(min(budget.num_classes, 10))
-    names = class_names(profile, list(records.values()), range(budget.num_classes))
+    study = study.first.with_alpha(numbers.TABLE1_ALPHA)
+    budget, records = study.fitted, {recipe: study.record(recipe) for recipe in SYSTEMS}
+    ends = shown_classes(study, PAIRS, 4)
+    z, classes = noise(study, NOISES), range(min(budget.num_classes, 10))
+    names = class_names(budget, list(records.values()), range(budget.num_classes))
     blocks: list[tuple[str, list[str], Callable[[Record], Tensor]]] = []
     for start, end in zip(ends[::2], ends[1::2], strict=False):
         title = f"class {names[start]} (t = 0) to {names[end]} (t = 1)"
@@ -155,21 +154,21 @@ def fig6(profile: str, seed: int = 0) -> Figure:
                 _panel(axes, None if record is None else make(record), rows, columns, title)
             band[0].set_ylabel(RECIPES[recipe].title.replace(" (", "\n("), fontsize=9)
         note = "a row has one noise vector; class embeddings are interpolated linearly, t = 0 and 1 are the classes"
-        sign(figure, Study(budget.name, (seed,), RECIPES["ppcd"].alpha), note)
+        sign(figure, study.line, note)
     return figure
 
 
-def fig7(profile: str, seed: int = 0) -> Figure:
+def fig7(study: Study) -> Figure:
     """Figure 7: noise changes at fixed class, in PPCD-GAN and in its teacher, on the arc between two vectors."""
-    budget = get_profile(profile)
-    records = {recipe: find_record(profile, recipe, seed) for recipe in SYSTEMS}
-    labels = shown_classes(profile, FIXED, 4)
-    names = class_names(profile, list(records.values()), labels)
+    study = study.first.with_alpha(numbers.TABLE1_ALPHA)
+    records = {recipe: study.record(recipe) for recipe in SYSTEMS}
+    labels = shown_classes(study, FIXED, 4)
+    names = class_names(study.profile, list(records.values()), labels)
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = new_figure(6.4, 2.5)
         figure.set_layout_engine("compressed")  # panels of images have an aspect
         for axes, (recipe, record) in zip(figure.subplots(1, len(SYSTEMS)), records.items(), strict=True):
-            images = None if record is None else noise_steps(record, profile, seed, labels)
+            images = None if record is None else noise_steps(record, study, labels)
             title = RECIPES[recipe].title
             if images is not None:
                 title += f": the ends differ by {ends_differ(images):.3f}"
@@ -178,7 +177,7 @@ def fig7(profile: str, seed: int = 0) -> Figure:
             "a row has one class; its noise goes from t = 0 to t = 1 by spherical interpolation;\n"
             "how much the ends differ is the mean absolute difference of the pixels, which are in [0, 1]"
         )
-        sign(figure, Study(budget.name, (seed,), RECIPES["ppcd"].alpha), note)
+        sign(figure, study.line, note)
     return figure
 
 

@@ -1,7 +1,6 @@
 """How far trainings bring L_CD between its values for an equal student and for flat maps, under each normalisation."""
 
 import copy
-from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, sign
-from paper.artifacts.sources import Record, Study, find_record, find_records, generator_of, read_csv
+from paper.study import Record, Study, generator_of, read_csv
 from ppcd.base import seeded
 from ppcd.method.distillation import Distillation
 from ppcd.method.losses import class_aware_distillation
@@ -42,10 +41,10 @@ def reached(record: Record) -> float:
     return float(np.mean(values[-max(1, len(values) // 10) :]))
 
 
-def figure(profile: str, seeds: Sequence[int]) -> Figure:
+def figure(study: Study) -> Figure:
     """A column for each recipe that distils and has runs: its range of L_CD, and what each seed reached."""
-    teacher = find_record(profile, TEACHER, seeds[0])
-    found = {name: records for name in DISTILLED if (records := find_records(profile, name, seeds))}
+    teacher = study.record(TEACHER)
+    found = {name: records for name in DISTILLED if (records := study.records(name))}
     with matplotlib.rc_context(STYLE):
         drawn = new_figure(1.6 + 0.85 * max(3, len(found)), 2.8)
         axes = drawn.subplots()
@@ -61,5 +60,5 @@ def figure(profile: str, seeds: Sequence[int]) -> Figure:
         axes.set_ylim(bottom=-0.02)
         axes.set_ylabel(r"$\mathcal{L}_{\rm CD}$ (eq. 6)")
         axes.grid(axis="x", visible=False)
-        sign(drawn, Study(profile, tuple(seeds)), NOTE)
+        sign(drawn, study.line, NOTE)
     return drawn

@@ -1,7 +1,5 @@
 """Figure 1: the overall comparison, IS and the Fréchet distance against the number of parameters."""
 
-from collections.abc import Sequence
-
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,17 +10,16 @@ from paper.artifacts import figures
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, sign
 from paper.artifacts.render import write_number
 from paper.artifacts.rows import score_names, statistics, value_of
-from paper.artifacts.sources import NOT_RUN, Study, common_protocol, find_records
-from ppcd.training.profiles import get_profile
+from paper.study import NOT_RUN, Study, common_protocol
 from ppcd.training.recipes import RECIPES
 
 LARGEST = 900.0  # area in points² of the circle with the most parameters of a panel
 KEYS = {"is": "IS", "fd": "FID", "params": "#Par."}  # ours -> the paper's columns
 
 
-def our_points(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+def our_points(study: Study) -> pd.DataFrame:
     """A row for each system of Table 1: means over the seeds that are complete, and deviations (NaN for one seed)."""
-    found = {recipe: find_records(profile, recipe, seeds) for recipe in numbers.TABLE1_ROWS}
+    found = {recipe: study.records(recipe) for recipe in numbers.TABLE1_ROWS}
     common_protocol([record for records in found.values() for record in records])
     values = {
         recipe: [[value_of(record, key) for key in KEYS] for record in records] for recipe, records in found.items()
@@ -40,32 +37,31 @@ def paper_points() -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def fig1(profile: str, seeds: Sequence[int] = (0,)) -> Figure:
+def fig1(study: Study) -> Figure:
     """Figure 1: IS against the Fréchet distance, areas of circles proportional to #Par.; ours and the paper's.
 
     Ours (filled) and the paper's (hollow) have separate panels, axes and circle sizes: they are of other data, other
     networks and another backbone.
     """
-    study = Study(get_profile(profile).name, tuple(seeds))
-    names, ours = score_names(study.backbone), our_points(profile, seeds)
+    names, ours = score_names(study.profile.backbone), our_points(study)
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.4, 4.2)
         left, right = figure.subplots(1, 2)
         _panel(left, ours, hollow=False)
         left.set(
-            title=f"ours: profile {profile},\nbackbone {study.backbone}",
+            title=f"ours: profile {study.name},\nbackbone {study.profile.backbone}",
             xlabel=f"{names['is']} ↑ better",
             ylabel=f"{names['fd']} ↓ better",
         )
         _panel(right, paper_points(), hollow=True)
         right.set(title=f"the paper's Table 1:\n{numbers.SETTING}", xlabel="IS ↑ better", ylabel="FID ↓ better")
-        spread = "; bars: standard deviation over seeds" if len(seeds) > 1 else ""
+        spread = "; bars: standard deviation over seeds" if len(study.seeds) > 1 else ""
         note = (
             "areas of circles are proportional to #Par. within a panel (half as wide in the legend); "
             f"the panels share no scale{spread}"
         )
         missing = ", ".join(RECIPES[recipe].title for recipe in ours.index[ours["is"].isna()])
-        sign(figure, study, note + (f"\n{NOT_RUN}: {missing}" if missing else ""))
+        sign(figure, study.line, note + (f"\n{NOT_RUN}: {missing}" if missing else ""))
     return figure
 
 

@@ -7,7 +7,6 @@ import argparse
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,12 @@ from paper import numbers
 from paper.artifacts import render, rows
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.render import Column, Html, write_number
-from paper.artifacts.sources import NOT_RUN, Study
 from paper.paper_networks import MASKED, PLAIN, SLIM_ALPHA, SLIM_MACS, Content, is_paper_size
 from paper.paper_scale import PARTS, key, measure_part, read, this_machine, write_part
+from paper.study import NOT_RUN, Study
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.runs.train import resolve_device
-from ppcd.training.profiles import get_profile
+from ppcd.training.profiles import Profile
 
 KINDS = ("gpu", "cpu")
 PPCD_ROW = numbers.TABLE1_ROWS["ppcd"]
@@ -41,14 +40,10 @@ QUANTITIES = {"params": "parameters", "macs": "MACs"}
 GIB = 2**30
 
 
-@dataclass(frozen=True)
-class Scale(Study):
+def _line(study: Study) -> str:
     """What stands on these figures: no score is in them, so no backbone."""
-
-    @property
-    def line(self) -> str:
-        profile = self.settings
-        return f"profile {profile.name} · seed {self.seeds[0]} · {profile.num_classes} classes, {profile.resolution} px"
+    profile = study.profile
+    return f"profile {profile.name} · seed {study.seeds[0]} · {profile.num_classes} classes, {profile.resolution} px"
 
 
 # --- What was measured ---
@@ -88,14 +83,17 @@ def machine(part: Content | None, load: bool = False) -> str:
 # --- Tables ---
 
 
-def table(content: Content, seed: int = 0) -> pd.DataFrame:
+def table(content: Content, study: Study) -> pd.DataFrame:
     """Table 1's complexity and run time: Big-GAN, SA-GAN, SN-GAN, Tiny-GAN, and PPCD-GAN dense and slim."""
     networks, sizes = content["complexity"]["networks"], (*rows.SIZES, *KINDS)
     times = {kind: seconds(content, kind) for kind in KINDS}
     found = []
     for name, (model, printed) in MODELS.items():
         row: dict[str, Any] = {"model": model, "recipe": name, "reference": name == MASKED, "status": "complete"}
-        row |= {"seeds": str(seed), "kept": f"{networks[name]['kept']:.3f}" if "kept" in networks[name] else "all"}
+        row |= {
+            "seeds": str(study.seeds[0]),
+            "kept": f"{networks[name]['kept']:.3f}" if "kept" in networks[name] else "all",
+        }
         for size in rows.SIZES:
             row[size] = float(networks[name][size])
             row[f"{size} factor"] = networks["biggan"][size] / networks[name][size]
@@ -103,7 +101,7 @@ def table(content: Content, seed: int = 0) -> pd.DataFrame:
         row |= rows.paper_numbers(1, printed or PPCD_ROW, sizes)
         found.append(row if printed else row | {f"paper {each}": math.nan for each in sizes})
     devices = {f"{kind} device": machine(part_of(content, "runtime", kind), load=True) for kind in KINDS}
-    return pd.DataFrame(found).assign(profile=content["profile"], **devices)
+    return pd.DataFrame(found).assign(profile=study.name, **devices)
 
 
 def columns() -> list[Column]:
@@ -117,9 +115,8 @@ def columns() -> list[Column]:
     ]
 
 
-def caption(frame: pd.DataFrame) -> str:
+def caption(frame: pd.DataFrame, profile: Profile) -> str:
     """What was counted and timed, on what, and what the paper's numbers are of."""
-    profile = get_profile(frame["profile"].iloc[0])
     own = " at the paper's own size" if is_paper_size(profile) else ""
     times = "; ".join(f"{kind.upper()} {frame[f'{kind} device'].iloc[0]}" for kind in KINDS)
     return (
@@ -131,9 +128,9 @@ def caption(frame: pd.DataFrame) -> str:
     )
 
 
-def html(frame: pd.DataFrame) -> Html:
+def html(frame: pd.DataFrame, profile: Profile) -> Html:
     """The table for `notebook.show`."""
-    return render.table_html(frame, columns(), caption(frame))
+    return render.table_html(frame, columns(), caption(frame, profile))
 
 
 def published_table(content: Content) -> pd.DataFrame:
@@ -212,12 +209,12 @@ def papers_training() -> str:
 # --- Figures ---
 
 
-def curve_figure(content: Content, seed: int = 0) -> Figure:
+def curve_figure(content: Content, study: Study) -> Figure:
     """Parameters and MACs against the kept fraction, with the paper's published points on the curves.
 
     At other sizes than the paper's, where its numbers do not belong on the axis, the curves are drawn alone.
     """
-    curve, printed = content["complexity"]["curve"], is_paper_size(get_profile(content["profile"]))
+    curve, printed = content["complexity"]["curve"], is_paper_size(study.profile)
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 3.2)
         for axes, (quantity, name) in zip(figure.subplots(1, 2), QUANTITIES.items(), strict=True):
@@ -234,7 +231,7 @@ def curve_figure(content: Content, seed: int = 0) -> Figure:
         note = "slim PP-Res SA-GAN, spectral norm worked in; MACs of one image"
         if printed:
             note += "\nfilled: where the curve meets a published number; open: what keeping 1 − alpha gives"
-        sign(figure, Scale(content["profile"], (seed,)), note)
+        sign(figure, _line(study), note)
     return figure
 
 
@@ -250,7 +247,7 @@ def _published(axes: Axes, point: dict[str, Any], unit: float, letter: str, colo
     axes.plot([literal["kept"]], [height], "o", color=color, markersize=5, mfc="white", label=label)
 
 
-def runtime_figure(content: Content, seed: int = 0) -> Figure:
+def runtime_figure(content: Content, study: Study) -> Figure:
     """Seconds per batch of 64 on GPU and CPU: dense, masked and slim, and the paper's times."""
     with matplotlib.rc_context(STYLE):
         figure, machines = new_figure(7.2, 3.2), []
@@ -272,11 +269,11 @@ def runtime_figure(content: Content, seed: int = 0) -> Figure:
         axes.invert_yaxis()
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2)
         note = f"medians, all networks in turns; here: {'; '.join(machines)}\npaper: {numbers.RUNTIME_SETTING}"
-        sign(figure, Scale(content["profile"], (seed,)), note)
+        sign(figure, _line(study), note)
     return figure
 
 
-def steps_figure(content: Content, seed: int = 0) -> Figure:
+def steps_figure(content: Content, study: Study) -> Figure:
     """Seconds and memory of an optimisation step over the batch, with the lines that the estimates come from."""
     parts = steps_of(content)
     with matplotlib.rc_context(STYLE):
@@ -297,7 +294,7 @@ def steps_figure(content: Content, seed: int = 0) -> Figure:
             axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
         if parts:
             figure.axes[0].legend(loc="lower right")
-        sign(figure, Scale(content["profile"], (seed,)), "one step of joint PPCD-GAN; lines: least squares")
+        sign(figure, _line(study), "one step of joint PPCD-GAN; lines: least squares")
     return figure
 
 
@@ -307,23 +304,23 @@ FIGURES = {"curve": curve_figure, "runtime": runtime_figure, "steps": steps_figu
 # --- Files ---
 
 
-def write_table(content: Content, seed: int = 0) -> list[Path]:
-    """Write `results/<profile>/tables/paper_scale.{csv,md,tex}`."""
-    frame = table(content, seed)
-    return rows.write(frame, "paper_scale", columns(), caption(frame))
+def write_table(content: Content, study: Study) -> list[Path]:
+    """Write `tables/paper_scale.{csv,md,tex}`."""
+    frame = table(content, study)
+    return rows.write(study, frame, "paper_scale", columns(), caption(frame, study.profile))
 
 
-def write(name: str, content: Content, seed: int = 0) -> list[Path]:
-    """Write `figures/<profile>/paper_scale_<name>.{png,pdf}`, one of FIGURES."""
-    return save(FIGURES[name](content, seed), content["profile"], f"paper_scale_{name}")
+def write(name: str, content: Content, study: Study) -> list[Path]:
+    """Write `paper_scale_<name>.{png,pdf}`, one of FIGURES."""
+    return save(FIGURES[name](content, study), study.figures, f"paper_scale_{name}")
 
 
-def write_all(profile: str, seed: int = 0) -> list[Path]:
+def write_all(study: Study) -> list[Path]:
     """The table and the figures, from what `paper_scale.json` has; nothing where it has no complexity yet."""
-    content = read(profile)
+    content = read(study)
     if not content["complexity"]:
         return []
-    return write_table(content, seed) + [path for name in FIGURES for path in write(name, content, seed)]
+    return write_table(content, study) + [path for name in FIGURES for path in write(name, content, study)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -338,10 +335,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    profile, found = get_profile(options.profile).name, resolve_device(options.device)
+    study, found = Study.of(options.profile, [options.seed]), resolve_device(options.device)
     devices = dict.fromkeys(("cpu", found)) if options.device == "auto" else (found,)
     for name in options.only:
         for device in ("cpu",) if name == "complexity" else devices:
-            write_part(profile, name, measure_part(profile, name, device, options.seed))
-    for path in write_all(profile, options.seed):
+            write_part(study, name, measure_part(study.profile, name, device, options.seed))
+    for path in write_all(study):
         print(path)

@@ -18,7 +18,7 @@ from typing import Literal
 import pandas as pd
 
 from paper import numbers
-from paper.artifacts.sources import NO_MODEL, NOT_RUN
+from paper.study import NO_MODEL, NOT_RUN
 
 Notation = Literal["markdown", "latex", "html"]
 WIDE = 12  # columns; a table with more is scaled to the width of the text in LaTeX

@@ -7,9 +7,9 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
+from paper.study import Study
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.training.profiles import get_profile
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -41,19 +41,14 @@ a.anchor-link {{ display: none; }}
 """
 
 
-def build_report(executed: Path, profile: str) -> Path:
-    """Write `results/<profile>/report.html` from an executed `09_report` notebook.
+def build_report(executed: Path, study: Study) -> Path:
+    """Write `report.html` from an executed `09_report` notebook.
 
     Code is hidden, pictures are inside, nothing is loaded from anywhere: it opens without a network.
-
-    Args:
-        executed: the executed notebook.
-        profile: whose results it goes to.
 
     Raises:
         PpcdError: there is no such notebook, it was not executed, or one of its cells failed.
     """
-    name = get_profile(profile).name
     if not executed.is_file():
         raise PpcdError(f"no executed notebook at {executed}; run 09_report first")
     notebook = nbformat.read(executed, as_version=4)
@@ -66,10 +61,10 @@ def build_report(executed: Path, profile: str) -> Path:
     exporter = HTMLExporter(template_name="basic", embed_images=True, **hidden)
     body, _ = exporter.from_notebook_node(notebook)
     body = re.sub(r' id="cell-id=[^"]*"', "", body)  # random for papermill's cell; nothing refers to them
-    page = PAGE.format(title=html.escape(f"PPCD-GAN, profile {name}"), body=body)
+    page = PAGE.format(title=html.escape(f"PPCD-GAN, profile {study.name}"), body=body)
     loaded = re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[\"'](?!data:)([^\"']+)", page)
     if loaded:
         raise PpcdError(f"the report would load {loaded[0]} from outside; show pictures with notebook.show")
-    path = paths.results(name) / "report.html"
+    path = study.results / "report.html"
     paths.write_atomic(path, page)
     return path

@@ -11,9 +11,8 @@ import pandas as pd
 from paper import numbers, sums
 from paper.artifacts import render
 from paper.artifacts.render import Column
-from paper.artifacts.sources import NO_MODEL, NOT_RUN, Record, Study, common_protocol, data_note, listed, own_networks
 from paper.real_images import comparable, read_real_images
-from ppcd import paths
+from paper.study import NO_MODEL, NOT_RUN, Record, Study, common_protocol, data_note, listed, own_networks
 
 SCORES = ("is", "fd", "precision", "recall", "accuracy", "diversity")
 SIZES = ("params", "macs")
@@ -92,22 +91,22 @@ def assemble(table: int, rows: Sequence[dict[str, Any]], study: Study, records: 
     """
     protocol, note = common_protocol(records), data_note(records)
     settings = {
-        "profile": study.profile,
+        "profile": study.name,
         "asked seeds": listed(study.seeds),
-        "backbone": study.backbone,
+        "backbone": study.profile.backbone,
         "alpha": study.alpha,
         "weights": "EMA",
         "samples": protocol.get("samples", math.nan),
-        "diversity distance": protocol.get("diversity", study.backbone),
+        "diversity distance": protocol.get("diversity", study.profile.backbone),
         "copies of the backbone": own_networks(records),
         **({"data note": note} if note else {}),
     }
-    return pd.DataFrame([*rows, *_real_images(table, study.profile, protocol)]).assign(**settings)
+    return pd.DataFrame([*rows, *_real_images(table, study, protocol)]).assign(**settings)
 
 
-def _real_images(table: int, profile: str, protocol: dict[str, Any]) -> list[dict[str, Any]]:
+def _real_images(table: int, study: Study, protocol: dict[str, Any]) -> list[dict[str, Any]]:
     """A row of real images measured as a generator's; none where they were not, or not as these runs were."""
-    measured = read_real_images(profile)
+    measured = read_real_images(study.source)
     if measured is None or not protocol or not comparable(measured["protocol"], protocol):
         return []
     texts = ("recipe", "status", "seeds", "kept", "kept per layer", "runs", "paper row")
@@ -124,12 +123,11 @@ def score_names(backbone: str) -> dict[str, str]:
     return {"is": f"IS ({backbone})", "fd": f"FD ({backbone})"}
 
 
-def write(frame: pd.DataFrame, name: str, columns: Sequence[Column], caption: str) -> list[Path]:
-    """Write `results/<profile>/tables/<name>.{csv,md,tex}`."""
-    folder = paths.results(frame["profile"].iloc[0])
+def write(study: Study, frame: pd.DataFrame, name: str, columns: Sequence[Column], caption: str) -> list[Path]:
+    """Write `tables/<name>.{csv,md,tex}`."""
     contents = {
         "csv": render.csv(frame, columns),
         "md": render.markdown(frame, columns, caption),
         "tex": render.latex(frame, columns, caption, f"tab:{name}"),
     }
-    return [sums.write(folder, f"tables/{name}.{extension}", content) for extension, content in contents.items()]
+    return [sums.write(study.results, f"tables/{name}.{extension}", content) for extension, content in contents.items()]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from paper import timing
 from paper.artifacts.rows import number
-from paper.artifacts.sources import NOT_RUN, Record
+from paper.study import NOT_RUN, Record
 from ppcd.runs.provenance import processor
 
 DEVICES = ("gpu", "cpu")
@@ -34,7 +34,7 @@ def run_times(records: Sequence[Record], device: str) -> Times:
     """
     together = {record["id"]: number((timing.read_runtime(record) or {}).get(device)) for record in records}
     if together and not any(map(math.isnan, together.values())):
-        content = timing.read(records[0]["profile"])
+        content = timing.read(records[0].directory.parents[1])
         return Times(together, TOGETHER, _machine({str(content[device])}, {content["threads"]}, device))
     own = {record["id"]: record["runtime"][device] for record in records}
     alone = {run: number(timed and timed["seconds_per_batch"]) for run, timed in own.items()}

@@ -11,22 +11,21 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from paper import numbers, sums
-from paper.artifacts.figures import PALETTE, STYLE, new_figure, save_in
+from paper.artifacts.figures import PALETTE, STYLE, new_figure, save
 from paper.artifacts.render import plain_markdown
-from paper.artifacts.sources import NOT_RUN
 from paper.bench.latency import BATCHES, FORMS, PAPER_SCALE, SLIM, TEACHER
 from paper.bench.results import PARTS, Content
 from paper.bench.runner import times_faster
 from paper.bench.training import ALLOCATOR, PAIR, STRAIGHT, THREADS, TOGETHER
-from ppcd import paths
+from paper.study import NOT_RUN, Study
 from ppcd.records import read_run
 from ppcd.runs.provenance import processor
 from ppcd.training.config import run_config
 
-FOLDER = "bench"  # of the figures
+FOLDER = "bench"  # of results and figures, next to those of profiles
 MIB = 2**20
 HALF = ("mnist", ("biggan",), (0, 1, 2))  # profile, recipes and seeds that were also trained in bf16
-HALF_FOLDER = "bench/quality"  # where those in bf16 are
+HALF_FOLDER = "bench/quality"  # where those in bf16 are, among all results
 SCORES = ("fd", "is", "precision", "recall", "diversity", "accuracy")
 MARKERS = dict(zip(BATCHES, "os^", strict=True))  # of a profile
 COLORS = dict(zip(FORMS, (PALETTE[7], PALETTE[0], PALETTE[1]), strict=True))
@@ -117,10 +116,13 @@ def targets_table(content: Content) -> pd.DataFrame:
     return pd.DataFrame(found).fillna("")
 
 
-def precision_table() -> pd.DataFrame:
+def precision_table(study: Study) -> pd.DataFrame:
     """Scores of runs in float32 and in bf16, a value a seed, and their difference; "not run" where one is missing."""
     profile, recipes, seeds = HALF
-    folders = {"float32": (paths.results(profile), "no"), "bf16": (paths.results(HALF_FOLDER) / profile, "bf16")}
+    folders = {
+        "float32": (study.source.with_name(profile), "no"),
+        "bf16": (study.source.parent / HALF_FOLDER / profile, "bf16"),
+    }
     found = []
     for recipe in recipes:
         places = {
@@ -140,8 +142,8 @@ def precision_table() -> pd.DataFrame:
     return pd.DataFrame(found).fillna("")
 
 
-def write_summary(content: Content) -> Path:
-    """Write `results/bench/summary.md`, for docs/speed.md: the targets, training and latency at the paper's scale."""
+def write_summary(content: Content, study: Study) -> Path:
+    """Write `summary.md`, for docs/speed.md: the targets, training and latency at the paper's scale."""
     lines = [title(content), "", plain_markdown(targets_table(content)), ""]
     training, latency = table(content, "training"), table(content, "latency")
     if len(training):
@@ -150,7 +152,7 @@ def write_summary(content: Content) -> Path:
     if len(latency):
         columns = ["scene", "case", "seconds", "times faster", "times fewer MACs", "share"]
         lines += [plain_markdown(latency[latency["scene"].str.contains(f"{PAPER_SCALE}.*2 threads")][columns]), ""]
-    return sums.write(paths.results(FOLDER), "summary.md", "\n".join(lines).rstrip() + "\n")
+    return sums.write(study.results.with_name(FOLDER), "summary.md", "\n".join(lines).rstrip() + "\n")
 
 
 def paper_points() -> dict[str, tuple[float, float]]:
@@ -194,6 +196,6 @@ def share_figure(content: Content) -> Figure:
     return figure
 
 
-def write_share(content: Content) -> list[Path]:
-    """Write `figures/bench/share.{png,pdf}`."""
-    return save_in(paths.figures(FOLDER), share_figure(content), "share")
+def write_share(content: Content, study: Study) -> list[Path]:
+    """Write `figures/bench/share.{png,pdf}` next to a study's."""
+    return save(share_figure(content), study.figures.with_name(FOLDER), "share")

@@ -1,6 +1,7 @@
 """Small tables of the notebooks and the report: scores, layers, headline numbers, provenance, deviations."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -10,15 +11,11 @@ from paper import numbers
 from paper.artifacts.curves import RULES
 from paper.artifacts.render import write_number
 from paper.artifacts.rows import kept_channels, score_names
-from paper.artifacts.sources import NOT_RUN, Record, data_note, find_record, read_csv, second_half
-from paper.inventory import find_runs
+from paper.study import NOT_RUN, Record, Study, data_note, read_csv, second_half
 from ppcd import paths
-from ppcd.commands import run_options
 from ppcd.method.earlier_rules import Schedule
 from ppcd.method.masks import ChannelMask
 from ppcd.networks.generators import CHANNELS
-from ppcd.training.config import run_config
-from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import OPTIMISATION, TEACHER, get_recipe
 
 HEADLINE_RECIPES = (TEACHER, "ppcd-a0.5", "ppcd")
@@ -34,11 +31,11 @@ def when_run(record: Record | None, make: Callable[[Record], Any]) -> Any:
     return make(record) if record is not None else f"**{NOT_RUN}**"
 
 
-def when_masked(record: Record | None, make: Callable[[Record], Any]) -> Any:
-    """The same for what only a pruned run has."""
+def when_masked(record: Record | None, make: Callable[..., Any], *arguments: Any) -> Any:
+    """The same for what only a pruned run has; `make` gets the arguments too."""
     if record is not None and not record["masks"]:
         return f"Nothing was pruned: {record['title']} has no masks."
-    return when_run(record, make)
+    return when_run(record, lambda run: make(run, *arguments))
 
 
 def _percent(part: float, whole: float) -> str:
@@ -131,17 +128,17 @@ def _headline_row(record: Record) -> dict[str, str]:
     }
 
 
-def headline(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+def headline(study: Study) -> pd.DataFrame:
     """The teacher and PPCD-GAN at alpha 0.5 and 0.7, seed by seed: the numbers that say whether it worked."""
     rows: list[dict[str, Any]] = []
     records = []
-    for recipe, seed in product(map(get_recipe, HEADLINE_RECIPES), seeds):
-        record = find_record(profile, recipe.name, seed)
+    for recipe, seed in product(map(get_recipe, HEADLINE_RECIPES), study.seeds):
+        record = replace(study, seeds=(seed,)).record(recipe.name)
         row = {"run": recipe.title, "alpha": f"{recipe.alpha:g}" if recipe.alpha else "–", "seed": seed}
         rows.append(row | ({} if record is None else _headline_row(record)))
         records.append(record)
     frame = pd.DataFrame(rows, columns=["run", "alpha", "seed", *HEADLINE_COLUMNS]).fillna(NOT_RUN)
-    frame = frame.rename(columns={"FD": score_names(get_profile(profile).backbone)["fd"]})
+    frame = frame.rename(columns={"FD": score_names(study.profile.backbone)["fd"]})
     return _noted_frame(frame, records)
 
 
@@ -160,14 +157,14 @@ def rules(records: Mapping[str, Record | None]) -> pd.DataFrame:
     return _noted_frame(frame, list(records.values()))
 
 
-def settings(profile: str, seed: int) -> pd.DataFrame:
+def settings(study: Study) -> pd.DataFrame:
     """The settings of the paper's section 4.2 and those of PPCD-GAN at this profile, side by side."""
-    config = run_config(profile, "ppcd", seed, **run_options())
+    config = study.config("ppcd", study.seeds[0])
     budget, recipe, mask = config.profile, config.recipe, ChannelMask(1)
     optimisation = OPTIMISATION[recipe.generator]
     gradual = config.mask_rule == "gradual"
     blocks = len(CHANNELS[budget.resolution]) - 1
-    record = find_record(profile, "ppcd", seed)
+    record = study.record("ppcd")
     ours = {
         "epochs": f"{budget.iterations} iterations (teacher: {budget.teacher_iterations})",
         "optimizer": f"Adam; {'the gradual rule' if gradual else 'SGD'} for the masks",
@@ -194,16 +191,16 @@ def settings(profile: str, seed: int) -> pd.DataFrame:
     )
 
 
-def standstills(profile: str, seeds: Sequence[int]) -> pd.DataFrame | str:
+def standstills(study: Study) -> pd.DataFrame | str:
     """Runs whose discriminator had won: its hinge loss is exactly 0 in most logged steps of the second half.
 
     Every real image is then scored above 1 and every generated one below -1, so D has no gradient and learns
     nothing more; G still has one, from a D that stands still.
     """
     rows = []
-    for record in find_runs(profile):
+    for record in study.runs():
         method = record["config"]["recipe"].get("baseline") or {}
-        if record["seed"] not in seeds or method.get("kind") == "output":  # which has no D
+        if record["seed"] not in study.seeds or method.get("kind") == "output":  # which has no D
             continue
         second = second_half(read_csv(record, "history.csv"))["loss_d"]
         share = float((second == 0).mean()) if len(second) else 0.0
@@ -230,15 +227,15 @@ def noticed(*records: Record) -> pd.DataFrame | str:
     return unknown if records else f"**{NOT_RUN}**"
 
 
-def noticed_in(profile: str, seeds: Sequence[int]) -> pd.DataFrame | str:
-    """As `noticed`, of all runs of a profile with these seeds."""
-    return noticed(*(record for record in find_runs(profile) if record["seed"] in seeds))
+def noticed_in(study: Study) -> pd.DataFrame | str:
+    """As `noticed`, of all runs of a study."""
+    return noticed(*(record for record in study.runs() if record["seed"] in study.seeds))
 
 
-def provenance(profile: str) -> pd.DataFrame | str:
+def provenance(study: Study) -> pd.DataFrame | str:
     """Every complete run of a profile: what made it, on what, from which data, and how long it took."""
     rows = []
-    for record in find_runs(profile):
+    for record in study.runs():
         made = record["provenance"]
         rows.append({
             "run": record["id"],
@@ -251,7 +248,7 @@ def provenance(profile: str) -> pd.DataFrame | str:
             "started": made["started"],
             "minutes": f"{record['training']['seconds'] / 60:.1f}",
         })  # fmt: skip
-    return pd.DataFrame(rows) if rows else f"Runs of profile {profile}: **{NOT_RUN}**"
+    return pd.DataFrame(rows) if rows else f"Runs of profile {study.name}: **{NOT_RUN}**"
 
 
 def _noted(record: Record | None) -> str:

@@ -1,6 +1,6 @@
 """Tables 1, 2 and 3 of the paper from our runs, the paper's numbers next to them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from paper import numbers
 from paper.artifacts import render, rows
 from paper.artifacts.render import Column, Html
 from paper.artifacts.runtimes import DEVICES, run_times
-from paper.artifacts.sources import NOT_RUN, Record, Study, alpha_suffix
+from paper.study import NOT_RUN, Record, Study, alpha_suffix
 from ppcd.training.recipes import RECIPES, TEACHER
 
 LEAST_RECALL = 0.02  # images that are all alike may lie where the real ones do: precision alone says little then
@@ -61,7 +61,7 @@ TABLES = {
 }
 
 
-def table1(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+def table1(study: Study) -> pd.DataFrame:
     """Table 1: Big-GAN, SA-GAN, SN-GAN, Tiny-GAN and PPCD-GAN; quality, complexity, run time.
 
     Every number is the mean over the seeds that are complete; a row without runs has status `not run`. Columns
@@ -69,27 +69,27 @@ def table1(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     of it).
 
     Raises:
-        PpcdError: unknown profile, or runs that were measured in different ways.
+        PpcdError: runs that were measured in different ways.
     """
-    frame = _table(1, Study(profile, seeds, numbers.TABLE1_ALPHA))
+    frame = _table(1, study.with_alpha(numbers.TABLE1_ALPHA))
     biggan = frame[frame["recipe"] == TEACHER].iloc[0]
     for key in rows.SIZES:
         frame[f"{key} factor"] = biggan[key] / frame[key]
     return frame
 
 
-def table2(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
+def table2(study: Study) -> pd.DataFrame:
     """Table 2: distillation with NAS, distillation alone, and PPCD-GAN. See `table1`; factors are not in it."""
-    return _table(2, Study(profile, seeds, numbers.TABLE2_ALPHA))
+    return _table(2, study.with_alpha(numbers.TABLE2_ALPHA))
 
 
-def table3(profile: str, seeds: Sequence[int], alpha: float = numbers.TABLE3_ALPHA) -> pd.DataFrame:
+def table3(study: Study, alpha: float = numbers.TABLE3_ALPHA) -> pd.DataFrame:
     """Table 3: the ablation, four rows in the paper's order, then the teacher as a reference. See `table1`.
 
     Raises:
-        PpcdError: unknown profile, impossible alpha, or runs that were measured in different ways.
+        PpcdError: impossible alpha, or runs that were measured in different ways.
     """
-    return _table(3, Study(profile, seeds, alpha))
+    return _table(3, study.with_alpha(alpha))
 
 
 def find_all(table: int, study: Study) -> dict[str, list[Record]]:
@@ -193,8 +193,8 @@ def html(frame: pd.DataFrame) -> Html:
     return render.table_html(frame, columns(frame), caption(frame))
 
 
-def write(frame: pd.DataFrame) -> list[Path]:
-    """Write `results/<profile>/tables/table{1,2,3}.{csv,md,tex}`; `table3-a0.6` where alpha is not the paper's."""
+def write(frame: pd.DataFrame, study: Study) -> list[Path]:
+    """Write `tables/table{1,2,3}.{csv,md,tex}`; `table3-a0.6` where alpha is not the paper's."""
     number = number_of(frame)
     name = f"table{number}" + alpha_suffix(float(frame["alpha"].iloc[0]), TABLES[number].alpha)
-    return rows.write(frame, name, columns(frame), caption(frame))
+    return rows.write(study, frame, name, columns(frame), caption(frame))

@@ -22,7 +22,6 @@ import pandas as pd
 
 from paper import sums
 from paper.artifacts.render import write_number
-from paper.artifacts.sources import Study, listed, of_another_teacher
 from paper.claims.predicates import (
     CLAIMS,
     MEASURES,
@@ -38,9 +37,8 @@ from paper.claims.predicates import (
 from paper.claims.scores import OWN_TIME, Measurements
 from paper.generations import samples_per_generation
 from paper.intervals import LEVEL, MOST_SEEDS, Contrast
-from ppcd import paths
+from paper.study import Study, listed, of_another_teacher
 from ppcd.base import PpcdError
-from ppcd.training.profiles import fitted, get_profile
 
 RECIPES_OF_CLAIMS = tuple(dict.fromkeys(recipe for claim in CLAIMS for recipe in claim.recipes))  # that they read
 
@@ -242,18 +240,18 @@ def _sizes(recipes: Sequence[str], measurements: Measurements) -> list[str]:
     return [" ".join([name(recipe), *(write_number(size, "count") for size in sizes[recipe])]) for recipe in recipes]
 
 
-def check_claims(profile: str, seeds: Sequence[int]) -> list[Outcome]:
-    """Every claim against the complete runs of these seeds, in the paper's order.
+def check_claims(study: Study) -> list[Outcome]:
+    """Every claim against the complete runs of a study, in the paper's order.
 
     A recipe counts only where every seed that was asked for is complete: a mean over other seeds than its rival's
     would not be paired, and less than what was asked must not look like it.
 
     Raises:
-        PpcdError: unknown profile, no or impossible seeds, or runs that must not be compared.
+        PpcdError: no or impossible seeds, or runs that must not be compared.
     """
-    if not seeds:
+    if not study.seeds:
         raise PpcdError("claims need at least one seed, for example 0")
-    measurements = Measurements(profile, seeds, RECIPES_OF_CLAIMS)
+    measurements = Measurements(study, RECIPES_OF_CLAIMS)
     return [judge(claim, measurements) for claim in CLAIMS]
 
 
@@ -266,7 +264,7 @@ def as_json(outcome: Outcome, study: Study) -> dict[str, Any]:
         "seeds_to_decide": outcome.needed if outcome.open else None, "reading": claim.reading,
         "tolerance": claim.tolerance, "recipes": list(claim.recipes), "missing": list(outcome.missing),
         "parts": [_part_json(part, each) for part, each in zip(claim.parts, found, strict=True)],
-        "profile": study.profile, "seeds": list(study.seeds), "backbone": study.backbone,
+        "profile": study.name, "seeds": list(study.seeds), "backbone": study.profile.backbone,
         "interval_over": spread_over(study),
     }  # fmt: skip
 
@@ -287,7 +285,7 @@ def _part_json(part: Part, outcome: PartOutcome | None) -> dict[str, Any]:
 
 def spread_over(study: Study) -> str:
     """What the intervals are over, and of how many images the scores are."""
-    profile = fitted(get_profile(study.profile))
+    profile = study.fitted
     few = samples_per_generation(profile.evaluation_samples, profile.num_classes)
     scores = f"scores of {profile.evaluation_samples} images a run, as in the tables; leakage of ten times {few}"
     if len(study.seeds) > 1:
@@ -299,4 +297,4 @@ def write_claims(outcomes: Sequence[Outcome], study: Study) -> Path:
     """Write `results/<profile>/claims.json`, atomically."""
     entries = [as_json(outcome, study) for outcome in outcomes]
     content = json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    return sums.write(paths.results(study.profile), "claims.json", content)
+    return sums.write(study.results, "claims.json", content)

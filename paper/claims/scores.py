@@ -5,19 +5,19 @@ mean of a run's ten generations: a mean over images, so fewer of them do not bia
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from paper.artifacts.sources import Record, common_protocol, find_records, listed, own_networks, read_csv, second_half
 from paper.attention_agreement import read_agreement
 from paper.claims.predicates import SCORES, TIMES, Quantity
 from paper.generations import read_generations
 from paper.real_images import comparable, read_real_images
+from paper.study import Study, common_protocol, listed, own_networks, read_csv, second_half
 from paper.timing import read_runtime
-from ppcd.training.profiles import get_profile
+from ppcd.records import Record
 
 OWN_TIME = "own "  # before the name of a time: that of the run's own record, which was timed after its training
 MAPS = ("within", "between")  # agreement of a student's attention maps with its teacher's
@@ -27,15 +27,15 @@ ERRORS = 3  # standard errors by which an accuracy must exceed chance
 
 
 class Measurements:
-    """The complete runs of a profile with these seeds, each read once, and what was measured of them.
+    """The complete runs of a study, each read once, and what was measured of them.
 
     Raises:
-        PpcdError: unknown profile, a run directory that was changed, or runs that were measured in different ways.
+        PpcdError: a run directory that was changed, or runs that were measured in different ways.
     """
 
-    def __init__(self, profile: str, seeds: Sequence[int], recipes: Iterable[str]) -> None:
-        self.profile, self.seeds = get_profile(profile).name, list(seeds)
-        self._records = {name: find_records(self.profile, name, seeds) for name in dict.fromkeys(recipes)}
+    def __init__(self, study: Study, recipes: Iterable[str]) -> None:
+        self.seeds = list(study.seeds)
+        self._records = {name: study.records(name) for name in dict.fromkeys(recipes)}
         self._values: dict[tuple[str, str, str], float] = {}  # run, key, weights
         everything = self.records(*self._records)
         common_protocol(everything)
@@ -97,7 +97,7 @@ class Measurements:
         return [record["seed"] for record in self.records(recipe) if at_chance(record)]
 
 
-def _as_measured(record: Record, generations: dict[str, Any]) -> Record:
+def _as_measured(record: Record, generations: dict[str, Any]) -> dict[str, Any]:
     """What `common_protocol` compares, of the generations of a run."""
     protocol = {key: value for key, value in generations["protocol"].items() if key != "classifier_epochs"}
     count = {"generations": len(generations["generations"])}
@@ -131,7 +131,7 @@ def _measured(record: Record, key: str, weights: str) -> float | None:
         blocks = read_agreement(record)
         return None if blocks is None else float(np.mean([each[key] for each in blocks]))
     if key == "real_leakage":
-        real = read_real_images(record["profile"])
+        real = read_real_images(record.directory.parents[1])
         same = real is not None and comparable(real["protocol"], record["metrics"]["protocol"])
         return real["scores"].get("leakage") if real is not None and same else None
     if key == "frozen":

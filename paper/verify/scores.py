@@ -10,8 +10,8 @@ from paper.generations import measure_generation
 from paper.judges import get_judges
 from paper.real_images import FILE as REAL
 from paper.real_images import measure_real_images, read_real_images
+from paper.study import Study
 from paper.verify.compare import Finding, close
-from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.evaluate import evaluate
@@ -25,26 +25,27 @@ RELATIVE = 1e-3  # what the arithmetic of another machine may change in a score
 ABSOLUTE = 2e-3  # and in a share of the samples
 
 
-def check_scores(profile: Profile, records: Mapping[str, Any], say: Callable[[str], None]) -> Iterator[Finding]:
+def check_scores(study: Study, records: Mapping[str, Any], say: Callable[[str], None]) -> Iterator[Finding]:
     """Scores that are measured again, run by run, and differ.
 
     Args:
-        profile: of the runs.
+        study: of the runs.
         records: by the runs' ids.
         say: called with a line when a run was measured.
     """
-    data, evaluators = get_judges(profile.name, kept=True)
+    profile = study.fitted
+    data, evaluators = get_judges(study, kept=True)
     if isinstance(data, Reference):
         say(f"note: {REAL}, kid, precision and recall are not measured again: the images {data.identity} are not here")
     for number, (name, record) in enumerate(records.items(), 1):
-        for problem in score_problems(record, paths.results(profile.name) / "runs" / name, profile, data, evaluators):
+        for problem in score_problems(record, study.source / "runs" / name, profile, data, evaluators):
             yield Finding(f"results/{profile.name}/runs/{name}/run.json", problem)
         say(f"{profile.name}: scores of {number} of {len(records)} runs measured again")
-    for problem in () if isinstance(data, Reference) else real_problems(profile, data, evaluators):
+    for problem in () if isinstance(data, Reference) else real_problems(study, data, evaluators):
         yield Finding(f"results/{profile.name}/{REAL}", problem)
 
 
-def other_judge(profile: str, records: Mapping[str, Any], kept: bool = False) -> str | None:
+def other_judge(study: Study, records: Mapping[str, Any], kept: bool = False) -> str | None:
     """Why the networks that measured the runs are not available here; None where they are.
 
     Args:
@@ -52,7 +53,7 @@ def other_judge(profile: str, records: Mapping[str, Any], kept: bool = False) ->
     """
     theirs = {record["metrics"]["protocol"].get("backbone_sha256") for record in records.values()}
     try:
-        ours = get_judges(profile, kept=kept)[1].network.sha256
+        ours = get_judges(study, kept=kept)[1].network.sha256
     except PpcdError as error:
         return str(error)
     return None if theirs == {ours} else "it needs the classifier that measured the runs, and the one here is another"
@@ -89,9 +90,10 @@ def score_problems(
             yield from _differing(f"{GENERATIONS}, seed {each['seed']}", {name: each[name] for name in again}, again)
 
 
-def real_problems(profile: Profile, data: ImageSet, evaluators: Evaluators) -> Iterator[str]:
+def real_problems(study: Study, data: ImageSet, evaluators: Evaluators) -> Iterator[str]:
     """Where real.json is not what the real images give; nothing where it is not there."""
-    if (committed := read_real_images(profile.name)) is not None:
+    if (committed := read_real_images(study.source)) is not None:
+        profile = study.fitted
         found = measure_real_images(data, evaluators, profile.evaluation_samples, profile.classifier_epochs)["scores"]
         yield from _differing("scores", committed["scores"], found)
 

@@ -7,7 +7,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from paper.paper_networks import compute_complexity
 from paper.paper_scale import FILE as PAPER_SCALE
 from paper.paper_scale import read as read_paper_scale
 from paper.readme import filled, pages
+from paper.study import Study
 from paper.verify.compare import ROUNDING, Finding, text_difference, value_difference
-from paper.verify.products import check_products, compare, moved
+from paper.verify.products import check_products, compare
 from paper.verify.runs import check_runs
 from paper.verify.scores import check_scores, other_judge
 from ppcd import paths
@@ -29,7 +30,7 @@ from ppcd.base import PpcdError
 from ppcd.data import sets as data
 from ppcd.errors import run_command
 from ppcd.training.config import asked_profile
-from ppcd.training.profiles import PROFILES, fitted, get_profile
+from ppcd.training.profiles import PROFILES
 
 BENCH = speed.FOLDER  # stands with the names of profiles
 ALL = "all"
@@ -51,7 +52,7 @@ def verify(name: str, say: Callable[[str], None] = lambda _: None, scores: bool 
         found = list(_check_bench(say))
         folders = {"results": bench.place().parent}
     else:
-        found = list(_check_profile(get_profile(name).name, say, scores))
+        found = list(_check_profile(Study.of(name), say, scores))
         folders = {}
     for shown, folder in (
         folders | {f"results/{name}": paths.results(name), f"figures/{name}": paths.figures(name)}
@@ -60,52 +61,54 @@ def verify(name: str, say: Callable[[str], None] = lambda _: None, scores: bool 
     return found
 
 
-def _check_profile(profile: str, say: Callable[[str], None], scores: bool) -> Iterator[Finding]:
-    results = paths.results(profile)
-    if not results.is_dir():
-        raise PpcdError(f"profile {profile} has no results in {results}; make reproduce PROFILE={profile} makes them")
-    records, problems = check_runs(f"results/{profile}", results)
+def _check_profile(study: Study, say: Callable[[str], None], scores: bool) -> Iterator[Finding]:
+    name = study.name
+    if not study.source.is_dir():
+        raise PpcdError(f"profile {name} has no results in {study.source}; make reproduce PROFILE={name} makes them")
+    records, problems = check_runs(f"results/{name}", study.source)
     yield from problems
-    say(f"{profile}: {len(records)} runs read")
-    with _same_data(profile, records.values()):
-        yield from check_products(profile, lambda: other_judge(profile, records), say)
-        if scores and (reason := other_judge(profile, records, kept=True)):
-            raise PpcdError(f"the scores of {profile} cannot be measured again here: {reason}")
-        if scores:
-            yield from check_scores(fitted(get_profile(profile)), records, say)
-    if (results / PAPER_SCALE).is_file():
-        yield from _check_paper_scale(profile)
+    say(f"{name}: {len(records)} runs read")
+    study = _same_data(study, records.values())
+    yield from check_products(study, lambda: other_judge(study, records), say)
+    if scores and (reason := other_judge(study, records, kept=True)):
+        raise PpcdError(f"the scores of {name} cannot be measured again here: {reason}")
+    if scores:
+        yield from check_scores(study, records, say)
+    if (study.source / PAPER_SCALE).is_file():
+        yield from _check_paper_scale(study)
 
 
-def _same_data(profile: str, records: Iterable[dict[str, Any]]) -> AbstractContextManager[None]:
-    """Inside, runs are looked up by the images that these saw, whether those are on this machine or not."""
+def _same_data(study: Study, records: Iterable[dict[str, Any]]) -> Study:
+    """The study of the images that these runs saw, whether those are on this machine or not."""
     names = {data.without_count(record["data"]["identity"]) for record in records}
     try:
-        here = data.identity(get_profile(profile).dataset)
+        here = data.identity(study.profile.dataset)
     except PpcdError:  # no folder of images is given, or one that is not there
         here = ""
     if len(names) != 1 or here in names or not data.is_name(*names):
-        return nullcontext()
-    return moved(PPCD_DATA=names.pop())
+        return study
+    return replace(study, images=names.pop())
 
 
-def _check_paper_scale(profile: str) -> Iterator[Finding]:
+def _check_paper_scale(study: Study) -> Iterator[Finding]:
     """Parameters and MACs of paper_scale.json against the networks, counted again."""
+    file = f"results/{study.name}/{PAPER_SCALE}"
     try:
-        written = read_paper_scale(profile)["complexity"]
+        written = read_paper_scale(study)["complexity"]
     except PpcdError as error:
-        yield Finding(f"results/{profile}/{PAPER_SCALE}", str(error))
+        yield Finding(file, str(error))
         return
-    counted = compute_complexity(get_profile(profile)) | {"provenance": written.get("provenance")}
+    counted = compute_complexity(study.profile) | {"provenance": written.get("provenance")}
     if problem := value_difference(written, counted, ROUNDING):
-        yield Finding(f"results/{profile}/{PAPER_SCALE}", f"complexity.{problem}")
+        yield Finding(file, f"complexity.{problem}")
 
 
 def _check_bench(say: Callable[[str], None]) -> Iterator[Finding]:
     """The runs in bf16, what follows from the measured seconds, and the figures and the summary."""
     if not bench.place().is_file():
         raise PpcdError(f"speed was not measured: there is no {bench.place()}; make bench measures it")
-    for root in sorted(paths.results(speed.HALF_FOLDER).glob("*/runs")):
+    study = Study.of(speed.HALF[0])
+    for root in sorted((study.source.parent / speed.HALF_FOLDER).glob("*/runs")):
         yield from check_runs(f"results/{speed.HALF_FOLDER}/{root.parent.name}", root.parent)[1]
     try:
         content = bench.read()
@@ -113,19 +116,18 @@ def _check_bench(say: Callable[[str], None]) -> Iterator[Finding]:
         yield Finding(f"results/{bench.FILE}", str(error))
         return
     say(f"{BENCH}: medians and ratios computed again")
-    committed = _bench_products()
     with tempfile.TemporaryDirectory(prefix="ppcd-verify-") as folder:
-        with moved(PPCD_RESULTS=f"{folder}/results", PPCD_FIGURES=f"{folder}/figures"):
-            speed.write_summary(content)
-            speed.write_share(content)
-            made = _bench_products()
-        yield from compare(committed, made)
+        made = study.into(Path(folder))
+        speed.write_summary(content, made)
+        speed.write_share(content, made)
+        yield from compare(_bench_products(study), _bench_products(made))
 
 
-def _bench_products() -> dict[str, Path]:
+def _bench_products(study: Study) -> dict[str, Path]:
     """`figures/bench/share.png` -> where it is."""
-    found = {f"results/{BENCH}/{path.name}": path for path in paths.results(BENCH).glob("*.md")}
-    return found | {f"figures/{BENCH}/{path.name}": path for path in paths.figures(BENCH).glob("[!.]*.*")}
+    results, drawn = study.results.with_name(BENCH), study.figures.with_name(BENCH)
+    found = {f"results/{BENCH}/{path.name}": path for path in results.glob("*.md")}
+    return found | {f"figures/{BENCH}/{path.name}": path for path in drawn.glob("[!.]*.*")}
 
 
 def check_pages(root: Path) -> Iterator[Finding]:

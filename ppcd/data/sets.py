@@ -83,13 +83,13 @@ def load_data(
     return ImageSet(images, labels, whole.classes, name, image_hash(images, labels), whole.note)
 
 
-def at_hand(dataset: str, resolution: int) -> bool:
+def at_hand(dataset: str, resolution: int, source: str | None = None) -> bool:
     """Whether `load_data` has the images without a download; a folder that PPCD_DATA names counts, there or not."""
     if dataset == "mnist":
         return True
-    if os.environ.get("PPCD_DATA") and not named(dataset):
+    if (source or os.environ.get("PPCD_DATA")) and not named(dataset, source):
         return True
-    return dataset != "imagenet" and _prepared(identity(dataset), resolution).is_file()
+    return dataset != "imagenet" and _prepared(identity(dataset, source), resolution).is_file()
 
 
 def class_sizes(

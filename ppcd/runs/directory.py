@@ -10,7 +10,7 @@ from typing import Any
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.locks import alone
-from ppcd.records import flatten, read_run, read_stop, write_record
+from ppcd.records import Record, flatten, read_run, read_stop, write_record
 from ppcd.training.config import RunConfig
 
 RECORD = ("provenance", "data", "teacher", "training", "masks", "complexity", "metrics", "runtime")
@@ -46,7 +46,7 @@ class Run:
         """Whether this checkout trained it, rather than having been given it."""
         return self.path(".local").is_file()
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> Record:
         """run.json, checked (`ppcd.records.read_run`)."""
         return read_run(self.directory)
 
@@ -66,7 +66,7 @@ class Run:
             return None
         return found if isinstance(found, dict) else None
 
-    def finish(self, record: dict[str, Any], extra: Sequence[str] = ()) -> dict[str, Any]:
+    def finish(self, record: dict[str, Any], extra: Sequence[str] = ()) -> Record:
         """Complete the run: write run.json, last and atomically, over files that are there already.
 
         Args:

@@ -72,18 +72,19 @@ def _command(options: argparse.Namespace) -> None:
         print(f"trained on {trained} (profile {own['profile']}), scored against {against}", file=sys.stderr)
 
 
-def images_or_reference(profile: Profile, identity: str | None = None) -> ImageSet:
+def images_or_reference(profile: Profile, identity: str | None = None, source: str | None = None) -> ImageSet:
     """The images that a profile is measured with; where they are not here, what the repository keeps of them.
 
     Args:
         identity: of the images that are meant where PPCD_DATA names none; None: any of the profile's data set.
+        source: folder or name of the images; None: PPCD_DATA, or the data set's own.
     """
-    if not at_hand(profile.dataset, profile.resolution):
-        meant = named_images(profile.dataset) or identity
+    if not at_hand(profile.dataset, profile.resolution, source):
+        meant = named_images(profile.dataset, source) or identity
         kept = find_reference(profile.name, profile.dataset, profile.resolution, profile.backbone, meant)
         if kept is not None:
             return kept
-    return run_config(profile, TEACHER, 0).load_data()
+    return run_config(profile, TEACHER, 0, images=source).load_data(source)
 
 
 def _table(found: dict[str, dict[str, Any]]) -> str:

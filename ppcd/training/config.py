@@ -118,11 +118,11 @@ class RunConfig:
         """Whether a teacher that was trained elsewhere was given and has an effect on this run."""
         return self.pretrained is not None and (self.adopted or self.recipe.needs_teacher)
 
-    def load_data(self) -> data.ImageSet:
-        """The images of this run."""
+    def load_data(self, source: str | None = None) -> data.ImageSet:
+        """The images of this run; `source` as `run_config` had it in `images`."""
         profile = self.profile
         images = data.load_data(
-            profile.dataset, profile.resolution,
+            profile.dataset, profile.resolution, source=source,
             images_per_class=profile.images_per_class, num_classes=profile.num_classes,
         )  # fmt: skip
         if images.identity != self.data_identity:
@@ -142,17 +142,18 @@ def run_config(
     alpha: float | None = None,
     precision: str = "no",
     teacher: Path | str | None = None,
+    images: str | None = None,
 ) -> RunConfig:
     """The configuration of a run, every part of it checked: also whether images, networks and metrics fit together.
 
-    The number of classes is that of the images, whatever the profile says (`profiles.fitted`). Of the environment only
-    the place of the images counts (`ppcd.data.sets.load_data`); commands and notebooks have the other arguments from
-    `ppcd.commands.run_options`.
+    The number of classes is that of the images, whatever the profile says (`profiles.fitted`). What the environment
+    asks of all runs, commands and notebooks pass on (`ppcd.commands.run_options`).
 
     Args:
         alpha: for a recipe given by name, instead of its default.
         precision: of the training's forward passes, "no" or "bf16".
         teacher: the file of a teacher that was trained elsewhere (`ppcd.training.pretrained`).
+        images: folder or name of the images; None: PPCD_DATA (a place, no setting), or the data set's own.
 
     Raises:
         PpcdError: one line that says what was expected.
@@ -173,8 +174,9 @@ def run_config(
     with suppress(PpcdError):
         ours = get_recipe(recipe.name)
     _refuse_borrowed(recipe, ours)
-    identity = data.identity(profile.dataset, images_per_class=profile.images_per_class, lately=True)
-    sizes = data.class_sizes(profile.dataset, profile.resolution, images_per_class=profile.images_per_class)
+    identity = data.identity(profile.dataset, images, images_per_class=profile.images_per_class, lately=True)
+    few = profile.images_per_class
+    sizes = data.class_sizes(profile.dataset, profile.resolution, source=images, images_per_class=few)
     if sizes is not None:
         profile = with_classes(profile, len(sizes))
     file = pretrained.find(teacher)
