@@ -72,14 +72,7 @@ def entries(of_channels: Tensor, count: int, channels_last: bool) -> Tensor:
 
 
 def insert_stream(network: Any, blocks: Sequence[str], inputs: Example | None, start: float) -> None:
-    """Put one open mask on each stage of the stream.
-
-    Args:
-        network: with its PP-Res branches; it is changed.
-        blocks: names of the residual blocks.
-        inputs: what it is called with.
-        start: of the masks.
-    """
+    """Put one open mask on each stage of the stream between these blocks of a network that has its PP-Res branches."""
     if inputs is None:
         raise PpcdError("what reads the stream is found by a run of the network: give inputs=(z, y), a small batch")
     stages = find_stages(network, blocks, inputs)
