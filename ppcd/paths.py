@@ -44,6 +44,11 @@ def cache() -> Path:
     return _root("CACHE")
 
 
+def images() -> str | None:
+    """PPCD_DATA: where the images lie on this machine. A place, no setting of a run, which names its images itself."""
+    return os.environ.get("PPCD_DATA")
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Say in one line what keeps a file or a folder from being written.

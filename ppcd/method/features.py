@@ -37,7 +37,6 @@ class BlockFeatures:
     """The outputs of named blocks in each forward pass, normalised by what follows them.
 
     Args:
-        network: any.
         blocks: their names, in the order in which they are called.
         use: called with the features of each block, before any later operation can change them in place.
         norms: "conditional": under the class-conditional norm that follows the block, where one does; "any": under the

@@ -89,11 +89,7 @@ class _Weights(TorchFunctionMode):
 def plain(layer: Any, name: str = "a layer") -> Any:
     """The layer, in evaluation mode, without what normalises its weight: the weight that it computes with is its own.
 
-    A layer under spectral or weight norm, or of an own type, becomes torch's plain one.
-
-    Args:
-        layer: a convolution, a linear layer or an embedding.
-        name: of the layer, for the error.
+    A layer under spectral or weight norm, or of an own type, becomes torch's convolution, linear layer or embedding.
     """
     reparametrised = any(type(hook).__name__ in REPARAMETRISATIONS for hook in layer._forward_pre_hooks.values())
     return layer if type(layer) in TORCHS and not reparametrised else _as_torchs(layer, name)
@@ -236,14 +232,7 @@ def layers_of(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 @torch.no_grad()
 def narrow_norm(norm: Any, kept: Tensor, channels: int, name: str) -> nn.Module:
-    """The norm of the channels that stay.
-
-    Args:
-        norm: a copy, in evaluation mode; it is changed.
-        kept: indices of the channels that stay, ascending.
-        channels: how many it has.
-        name: of the norm, for the error.
-    """
+    """The norm, a copy in evaluation mode that is changed, of those of its channels that stay, by ascending indices."""
     for kind in type(norm).__mro__:
         if kind in _registered:
             return _registered[kind](norm, kept)

@@ -21,57 +21,35 @@ from ppcd.method.teacher import Teacher
 
 @dataclass(frozen=True)
 class Objective:
-    """The terms of G's loss and their weights.
+    """The terms of G's loss and their weights."""
 
-    Attributes:
-        adversarial: "hinge" or "minimax" (eq. 7).
-        lambda_cd, lambda_pp: of eq. 8.
-        masks_distil: whether L_CD moves the masks as well, as eq. 8 has it.
-        lambda_pixel: beyond the paper, the weight of the distance to the teacher's pixels for the same noise.
-        lambda_teacher_d: beyond the paper, the weight of what the teacher's frozen discriminator says
-            (DGL-GAN, arXiv 2112.06502).
-    """
-
-    adversarial: str = "hinge"
-    lambda_cd: float = 1.0
+    adversarial: str = "hinge"  # or "minimax" (eq. 7)
+    lambda_cd: float = 1.0  # of eq. 8, as lambda_pp
     lambda_pp: float = 0.01
-    masks_distil: bool = True
-    lambda_pixel: float | None = None
-    lambda_teacher_d: float | None = None
+    masks_distil: bool = True  # whether L_CD moves the masks as well, as eq. 8 has it
+    # Beyond the paper
+    lambda_pixel: float | None = None  # of the distance to the teacher's pixels for the same noise
+    lambda_teacher_d: float | None = None  # of what the teacher's discriminator says (DGL-GAN, arXiv 2112.06502)
 
 
 class Step:
-    """The networks, and what one iteration does to them.
+    """The networks, and what one iteration does to them."""
 
-    Attributes:
-        generator: the student, with masks where it is pruned.
-        discriminator: None for a method that trains without.
-        teacher: None without distillation.
-        guide: L_CD; None where it is no term of the loss.
-        teacher_discriminator: frozen; None without that term.
-        optimizer_g: of all of G's weights but the masks.
-        compressor: of the masks; None where none learn.
-        averages: of G's weights, by name.
-        pieces: batches whose gradients are accumulated for one step of an optimiser.
-        discriminator_steps: for each step of G.
-        phase: "prune" leaves out what comes from the teacher (PPCD-GAN*).
-    """
-
-    generator: Any
-    discriminator: nn.Module | None
-    teacher: Teacher | None
-    guide: Distillation | None
-    teacher_discriminator: nn.Module | None
-    optimizer_g: torch.optim.Adam
+    generator: Any  # the student, with masks where it is pruned
+    discriminator: nn.Module | None  # None for a method that trains without
+    teacher: Teacher | None  # None without distillation
+    guide: Distillation | None  # L_CD; None where it is no term of the loss
+    teacher_discriminator: nn.Module | None  # frozen; None without that term
+    optimizer_g: torch.optim.Adam  # of all of G's weights but the masks
     optimizer_d: torch.optim.Adam | None
-    compressor: Compressor | None
-    averages: dict[str, Ema]
+    compressor: Compressor | None  # of the masks; None where none learn
+    averages: dict[str, Ema]  # of G's weights, by name
     objective: Objective
     device: torch.device
-    pieces: int
-    discriminator_steps: int
+    pieces: int  # batches whose gradients are accumulated for one step of an optimiser
+    discriminator_steps: int  # for each step of G
     iteration: int
-    phase: str
+    phase: str  # "prune" leaves out what comes from the teacher (PPCD-GAN*)
 
     # Given by the trainer
 

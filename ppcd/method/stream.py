@@ -12,7 +12,7 @@ and depthwise convolutions pass a channel on, and are in the stage too. Whether 
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,21 +29,13 @@ STREAM = "pp_res_stream"  # the masks of a network, by the layer that writes fir
 
 @dataclass
 class Stage:
-    """A stage of the stream. Layers are named as in the network.
+    """A stage of the stream. Layers are named as in the network."""
 
-    Args:
-        channels: its width.
-        writers: layers whose outputs are added up in it.
-        carriers: norms and depthwise convolutions of it.
-        readers: convolutions and linear layers that take it in.
-        channels_last: of the entries that a linear writer gives, those of one pixel follow each other.
-    """
-
-    channels: int
-    writers: list[str] = field(default_factory=list)
-    carriers: list[str] = field(default_factory=list)
-    readers: list[str] = field(default_factory=list)
-    channels_last: bool = False
+    channels: int  # its width
+    writers: list[str]  # layers whose outputs are added up in it
+    carriers: list[str]  # norms and depthwise convolutions of it
+    readers: list[str]  # convolutions and linear layers that take it in
+    channels_last: bool  # of the entries that a linear writer gives, those of one pixel follow each other
 
 
 class StreamMask:
@@ -72,14 +64,7 @@ def entries(of_channels: Tensor, count: int, channels_last: bool) -> Tensor:
 
 
 def insert_stream(network: Any, blocks: Sequence[str], inputs: Example | None, start: float) -> None:
-    """Put one open mask on each stage of the stream.
-
-    Args:
-        network: with its PP-Res branches; it is changed.
-        blocks: names of the residual blocks.
-        inputs: what it is called with.
-        start: of the masks.
-    """
+    """Put one open mask on each stage of the stream between these blocks of a network that has its PP-Res branches."""
     if inputs is None:
         raise PpcdError("what reads the stream is found by a run of the network: give inputs=(z, y), a small batch")
     stages = find_stages(network, blocks, inputs)

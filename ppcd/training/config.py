@@ -1,6 +1,5 @@
 """Runs: profile x recipe x seed, named by a hash of all that decides the result, each in its directory."""
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
@@ -246,7 +245,7 @@ def _refuse_borrowed(given: Profile | Recipe, known: Profile | Recipe | None) ->
 def asked_profile(name: str) -> Profile:
     """The profile that a command or a notebook was asked for; refuses one on which PPCD_DATA, if set, has no effect."""
     profile = get_profile(name)
-    if not takes_images(profile) and os.environ.get("PPCD_DATA"):
+    if not takes_images(profile) and paths.images():
         others = ", ".join(each.name for each in PROFILES.values() if takes_images(each))
         raise PpcdError(
             f"PPCD_DATA (make: DATA=) has no effect at profile {name}, whose images come with a package; unset it, or "
