@@ -64,9 +64,7 @@ def correlations(
 
 
 @torch.no_grad()
-def measure_agreement(
-    student: Generator, teacher: Teacher, samples: int = SAMPLES, seed: int = NOISE_SEED
-) -> list[dict[str, Any]]:
+def measure_agreement(student: Generator, teacher: Teacher, samples: int = SAMPLES) -> list[dict[str, Any]]:
     """How well a generator's maps agree with a teacher's, of the blocks that L_CD compares.
 
     Args:
@@ -76,7 +74,7 @@ def measure_agreement(
     Returns:
         for each block: block (from 1 on), pixels (of a side), within, between: see `correlations`.
     """
-    z, y = draw_noise(samples, student.dim_z, seed), sample_labels(samples, student.num_classes)
+    z, y = draw_noise(samples, student.dim_z, NOISE_SEED), sample_labels(samples, student.num_classes)
     maps: list[list[tuple[Tensor, Tensor]]] = []
     for z_part, y_part in zip(z.split(BATCH), y.split(BATCH), strict=True):
         theirs, ours = teacher.features(z_part, y_part), student(z_part, y_part, return_features=True)[1][1:]

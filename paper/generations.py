@@ -5,7 +5,6 @@ generation, measured alone; intervals and claims are made of them. `generations.
 without being part of its seal.
 """
 
-import argparse
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 from contextlib import closing
@@ -20,7 +19,6 @@ from paper.judges import get_judges
 from paper.measurements import Content
 from paper.study import Study, generator_of
 from ppcd.base import PpcdError
-from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.diversity import Diversity
 from ppcd.metrics.evaluate import DIVERSITY_SEED, check_fit, measure
 from ppcd.metrics.evaluators import Evaluators
@@ -134,8 +132,6 @@ def ensure_generations(
     """Measure ten generations of the runs that lack them, in several processes at a time.
 
     Args:
-        study: of the runs.
-        records: of complete runs.
         device: of the measuring. On a GPU one process does it all.
         workers: how many processes; None is one a core.
 
@@ -175,19 +171,3 @@ def _measure_alone(study: Study, record: Record, device: str) -> None:
     torch.set_num_threads(1)
     memory.keep_freed()  # as a training
     measure_generations(study, record, device)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m paper generations", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="mnist")
-    parser.add_argument("--run", nargs="+", required=True, metavar="ID", help="complete runs of the profile")
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or mps")
-    options = parser.parse_args(arguments)
-    return run_command(lambda: _command(options), "the same command goes on with the runs that are left")
-
-
-def _command(options: argparse.Namespace) -> None:
-    study = Study.of(options.profile)
-    records = [read_run(study.source / "runs" / name) for name in options.run]
-    _measure_in_processes(study, records, resolve_device(options.device))

@@ -52,7 +52,7 @@ class Best:
 
     Attributes:
         images: one of each class.
-        chosen: which of the `times` images of the class it is.
+        chosen: which of the ten images of the class it is.
         scores: of all of them.
     """
 
@@ -61,15 +61,15 @@ class Best:
     scores: Float[Tensor, "times klass"]
 
 
-def best_of(generator: nn.Module, backbone: Backbone, seed: int, times: int = TIMES) -> Best:
-    """Generate every class `times` times and keep, of each class, the image with the highest Inception score.
+def best_of(generator: nn.Module, backbone: Backbone, seed: int) -> Best:
+    """Generate every class ten times and keep, of each class, the image with the highest Inception score.
 
     The scores' p(y) is that of all these images, in which the classes have equal shares. Images are those of
     `sample_images` for the seed: the first ones of the run's own evaluation where it is the run's seed. Of
     equal scores the first wins.
     """
     classes = int(generator.num_classes)  # type: ignore[arg-type]
-    images, _ = sample_images(generator, times * classes, seed)  # sample i is of class i mod classes
-    scores = image_scores(backbone.extract(images).logits).unflatten(0, (times, classes))
+    images, _ = sample_images(generator, TIMES * classes, seed)  # sample i is of class i mod classes
+    scores = image_scores(backbone.extract(images).logits).unflatten(0, (TIMES, classes))
     chosen = scores.argmax(0)
-    return Best(images.unflatten(0, (times, classes))[chosen, torch.arange(classes)], chosen, scores)
+    return Best(images.unflatten(0, (TIMES, classes))[chosen, torch.arange(classes)], chosen, scores)

@@ -212,8 +212,6 @@ def runs(settings: Settings, recipes: Iterable[str], at_alpha: bool = True) -> d
     With `train_missing` those that are missing are trained first, for all of the notebook's seeds.
 
     Args:
-        settings: what `start` returned.
-        recipes: names of recipes.
         at_alpha: take the notebook's alpha where it has one; else each recipe's own.
 
     Returns:
@@ -281,8 +279,6 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any]) -> Path
     When a cell fails, what there is becomes `<name>.failed.ipynb` and an older output stays as it is.
 
     Args:
-        notebook: the notebook to run.
-        output: where the executed notebook goes.
         parameters: name -> value; checked against the notebook's own first.
 
     Raises:

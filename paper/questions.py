@@ -191,11 +191,7 @@ class Answer:
 
 
 def answer(scores: pd.DataFrame) -> Answer:
-    """Judge paired scores by themselves; only `corrected` tells an effect from a hint.
-
-    Args:
-        scores: as `Answer` has them.
-    """
+    """Judge paired scores by themselves; only `corrected` tells an effect from a hint."""
     found = Answer(scores, OPEN if scores.empty else FEW)
     if len(scores) < FEWEST:
         return found

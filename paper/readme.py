@@ -44,11 +44,7 @@ class Block:
 
 
 def pages(root: Path) -> list[Path]:
-    """README.md and the pages of docs/, as far as they are there.
-
-    Args:
-        root: of the repository.
-    """
+    """README.md and the pages of docs/, as far as they are there."""
     return [path for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))) if path.is_file()]
 
 

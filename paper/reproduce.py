@@ -157,7 +157,6 @@ def reproduce(
     """Train what the plan lacks, measure the runs, and build everything from it.
 
     Args:
-        study: what to reproduce.
         device: "auto", "cpu", "cuda" or "mps".
         retrain: train again what came with the repository; None: at profiles of minutes.
         report_only: only build, from the runs that are there.

@@ -21,11 +21,6 @@ LISTED = ("*.json", "*.md", "*.safetensors", "*.png", "*.pdf", "tables/*", "runs
 def write(folder: Path, name: str, content: bytes | str) -> Path:
     """Write `folder/name` atomically, and its hash into the folder's SHA256SUMS.
 
-    Args:
-        folder: of results or figures.
-        name: of the file below it.
-        content: of the file.
-
     Raises:
         PpcdError: the folder cannot be written.
     """

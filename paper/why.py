@@ -11,7 +11,7 @@ import numpy as np
 
 from paper import numbers
 from paper.artifacts import render, rows, tables
-from paper.artifacts.runtimes import DEVICES, TOGETHER, run_times
+from paper.artifacts.rows import DEVICES, TOGETHER, run_times
 from paper.generations import read_generations
 from paper.study import NOT_RUN, Study
 from ppcd.base import PpcdError
@@ -152,8 +152,7 @@ def _figure4(row: str, study: Study) -> Cell:
         run: f"{np.mean(each):{FULL}}, the mean of " + " ".join(f"{one:.6g}" for one in each)
         for run, each in distances.items()
     }
-    unmeasured = " ".join(run for run, found in measured.items() if found is None)
-    command = f"{PYTHON} paper generations --profile {study.name} --run {unmeasured}"
+    command = f'make reproduce PROFILE={study.name} SEEDS="{write_seeds(study.seeds)}" REUSE=1'
     return Cell(
         name=f"fig4.{row}.fid",
         what=f"{rows.score_names(study.profile.backbone)['fd']} of {numbers.FIGURE4_ROWS[method]} at alpha "
@@ -164,7 +163,7 @@ def _figure4(row: str, study: Study) -> Cell:
         missing=_missing(study, row),
         values=dict.fromkeys(measured, NOT_RUN) | values,
         paper=numbers.published(*published, "FID").text if published else None,
-        notes=[f"generations were not measured: {command}"] if unmeasured else [],
+        notes=[] if all(measured.values()) else [f"generations were not measured; {command} does it"],
     )
 
 

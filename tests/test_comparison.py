@@ -10,7 +10,7 @@ import pytest
 from fake_runs import fake_run, smoke
 
 from paper import measurements, numbers
-from paper.artifacts import render, runtimes, tables
+from paper.artifacts import render, rows, tables
 from paper.artifacts.tables import table1, table2, table3
 from ppcd.base import PpcdError
 
@@ -175,7 +175,7 @@ def test_times_side_by_side_are_taken_where_all_networks_have_them() -> None:
     assert list(frame["cpu"].dropna()) == [1.0, 2.0], "the median over rounds"
     on_gpu = [row["GPU (s) ↓"] for row in shown(frame).values()]
     assert on_gpu == ["**0.100**", "not run", "not run", "not run", "<ins>0.200</ins>"]
-    assert f"GPU a GPU, {runtimes.TOGETHER}; CPU CPU_1 (R), 1 thread, {runtimes.TOGETHER}" in tables.caption(frame)
+    assert f"GPU a GPU, {rows.TOGETHER}; CPU CPU_1 (R), 1 thread, {rows.TOGETHER}" in tables.caption(frame)
     assert r"CPU\_1 (R)" in tables.write(frame, smoke())[2].read_text()
 
 
@@ -189,7 +189,7 @@ def test_times_of_two_measurements_are_never_in_one_column(what: str) -> None:
     frame = table1(smoke())
     assert list(frame["cpu"].dropna()) == [0.069, 0.02], "those of the records, for both"
     assert "GPU not run" in tables.caption(frame)
-    assert f"CPU a processor (AVX2), 1 thread, {runtimes.ALONE}" in tables.caption(frame)
+    assert f"CPU a processor (AVX2), 1 thread, {rows.ALONE}" in tables.caption(frame)
 
 
 @ALL

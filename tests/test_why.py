@@ -133,7 +133,7 @@ def test_a_point_of_figure_4_is_the_mean_of_its_generations() -> None:
     assert told("fig4.l1-biggan-a0.5.fid").startswith("fig4.l1-biggan-a0.5.fid = not run\n")
     first, second = fake_run("l1-biggan-a0.5", 0), fake_run("l1-biggan-a0.5", 1)
     unmeasured = told("fig4.l1-biggan-a0.5.fid")
-    assert "= not run" in unmeasured and f"paper generations --profile smoke --run {first['id']}" in unmeasured
+    assert "= not run" in unmeasured and 'make reproduce PROFILE=smoke SEEDS="0" REUSE=1 does it' in unmeasured
     fake_generations(first, fd=[10.0 + step for step in range(10)])
     fake_generations(second, fd=[20.0 + step for step in range(10)])
     text = told("fig4.l1-biggan-a0.5.fid", (0, 1))

@@ -63,20 +63,12 @@ def text(outcomes: Sequence[Outcome], study: Study) -> str:
     return "\n".join([*lines, BY_DESIGN, "A part with + holds, with - does not, with ? may."])
 
 
-def summary(outcomes: Sequence[Outcome], study: Study) -> Html:
-    """How many claims came to which status, and what the statuses mean."""
-    designed = counts([outcome for outcome in outcomes if outcome.claim.by_design])
-    frame = pd.DataFrame(
-        {"status": _status(status), "claims": n, "by design": designed[status], "meaning": STATUSES[status]}
-        for status, n in counts(outcomes).items()
-    )
-    return html_table(frame, f"{study.line}; 95% intervals over {spread_over(study)}. {BY_DESIGN}", top_left=True)
-
-
 def html(outcomes: Sequence[Outcome], study: Study) -> Html:
     """The table for the report: sentence, reading, every part with its interval, the paper's number, the place."""
     frame = pd.DataFrame(map(_html_row, outcomes))
-    return html_table(frame, f"Claims of the paper: {study.line}. {counted(outcomes)}.", top_left=True)
+    meanings = "; ".join(f"{status}: {meaning}" for status, meaning in STATUSES.items())
+    caption = f"Claims of the paper: {study.line}. {counted(outcomes)}. {meanings[0].upper()}{meanings[1:]}."
+    return html_table(frame, caption, top_left=True)
 
 
 def _html_row(outcome: Outcome) -> dict[str, str]:

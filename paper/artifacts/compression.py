@@ -99,12 +99,7 @@ def fig4_table(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def fig4(study: Study, frame: pd.DataFrame) -> Figure:
-    """Figure 4: Fréchet distance over alpha, mean and interval; the paper's printed numbers as text.
-
-    Args:
-        study: which runs.
-        frame: what `fig4_frame` returned for them.
-    """
+    """Figure 4: Fréchet distance over alpha, mean and interval; the paper's printed numbers as text."""
     means, heading = frame["mean"].dropna(), f"{score_names(study.profile.backbone)['fd']} ↓"
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 3.3)

@@ -2,23 +2,28 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from paper import numbers, sums
+from paper import numbers, sums, timing
 from paper.artifacts import render
 from paper.artifacts.render import Column
 from paper.real_images import comparable, read_real_images
 from paper.study import NO_MODEL, NOT_RUN, Record, Study, common_protocol, data_note, listed, own_networks
+from ppcd.runs.provenance import processor
 
 SCORES = ("is", "fd", "precision", "recall", "accuracy", "diversity")
 SIZES = ("params", "macs")
 REAL = "Real images"
 PAPER_COLUMNS = {"is": "IS", "fd": "FID", "diversity": "LPIPS", "params": "#Par.", "macs": "MACs"}
 PAPER_COLUMNS |= {"gpu": "GPU", "cpu": "CPU"}
+DEVICES = ("gpu", "cpu")
+TOGETHER = "all networks timed in turns on one machine"
+ALONE = "each network timed behind its training"
 
 
 def kept_channels(record: Record) -> tuple[int, int]:
@@ -80,12 +85,6 @@ def paper_numbers(table: int, row: str, keys: Iterable[str]) -> dict[str, Any]:
 def assemble(table: int, rows: Sequence[dict[str, Any]], study: Study, records: Sequence[Record]) -> pd.DataFrame:
     """The rows, and one of real images, as a frame that says of every row what it was measured with.
 
-    Args:
-        table: number of the paper's table.
-        rows: of `model_row` and `paper_numbers`.
-        study: of the table.
-        records: of all rows.
-
     Raises:
         PpcdError: the records were measured in different ways.
     """
@@ -114,6 +113,41 @@ def _real_images(table: int, study: Study, protocol: dict[str, Any]) -> list[dic
     row |= {key: number(measured["scores"][key]) for key in SCORES}
     row["real images"] = measured["protocol"]["samples"]
     return [row | {"other real images": measured["protocol"]["reference_images"]}]
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds per batch of 64 images of several runs on one kind of device."""
+
+    seconds: dict[str, float] = field(default_factory=dict)  # run id -> seconds, NaN where it was not timed
+    source: str = NOT_RUN  # TOGETHER, ALONE or not run
+    device: str = NOT_RUN  # what it was timed on
+
+
+def run_times(records: Sequence[Record], device: str) -> Times:
+    """Run times that may stand in one column: of `runtime.json` where it has all these runs, else of the records.
+
+    A machine at rest does in less time what a busy one does: the two are never mixed.
+    """
+    together = {record["id"]: number((timing.read_runtime(record) or {}).get(device)) for record in records}
+    if together and not any(map(math.isnan, together.values())):
+        content = timing.read(records[0].directory.parents[1])
+        return Times(together, TOGETHER, _machine({str(content[device])}, {content["threads"]}, device))
+    own = {record["id"]: record["runtime"][device] for record in records}
+    alone = {run: number(timed and timed["seconds_per_batch"]) for run, timed in own.items()}
+    timed = [record for record in records if not math.isnan(alone[record["id"]])]
+    if not timed:
+        return Times(alone)
+    made = [record["provenance"] for record in timed]
+    names = {processor(each) if device == "cpu" else str(each["device"]) for each in made}
+    return Times(alone, ALONE, _machine(names, {own[record["id"]]["threads"] for record in timed}, device))
+
+
+def _machine(names: set[str], threads: set[int], device: str) -> str:
+    said = " or ".join(sorted(names))
+    if device == "gpu":
+        return said
+    return f"{said}, {' or '.join(map(str, sorted(threads)))} thread{'s' * (threads != {1})}"
 
 
 def score_names(backbone: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pandas as pd
 from paper import numbers
 from paper.artifacts import render, rows
 from paper.artifacts.render import Column, Html
-from paper.artifacts.runtimes import DEVICES, run_times
+from paper.artifacts.rows import DEVICES, run_times
 from paper.study import NOT_RUN, Record, Study, alpha_suffix
 from ppcd.training.recipes import RECIPES, TEACHER
 

@@ -150,12 +150,7 @@ def combine(statuses: Sequence[Status]) -> Status:
 
 
 def judge(claim: Claim, measurements: Measurements) -> Outcome:
-    """Check a claim.
-
-    Args:
-        claim: one of CLAIMS.
-        measurements: of all its systems.
-    """
+    """Check a claim by the measurements of all its systems."""
     timed = [quantity.recipe for quantity in claim.quantities if quantity.key in TIMES]
     together = measurements.side_by_side(timed)
     read = {  # all times come from one measurement, or each from its run's own

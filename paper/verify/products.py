@@ -21,7 +21,6 @@ from paper.artifacts import (
     headline,
     index,
     interpolation,
-    lcd_range,
     overview,
     paper_scale,
     tables,
@@ -70,7 +69,7 @@ MAKERS: dict[str, Maker] = {
     r"mask-rules": _figure(
         lambda study: curves.mask_rules({rule: study.record(rule) for rule in curves.RULES}), "mask-rules"
     ),
-    r"lcd_range": _figure(lcd_range.figure, "lcd_range"),
+    r"lcd_range": _figure(curves.lcd_range, "lcd_range"),
     r"evidence": lambda study, _: evidence.write(study),
     r"paper_scale": lambda study, _: paper_scale.write_all(study),
 }

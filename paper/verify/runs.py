@@ -22,11 +22,9 @@ Record = dict[str, Any]  # a run.json
 
 
 def check_runs(shown: str, root: Path) -> tuple[dict[str, Record], list[Finding]]:
-    """The records of the runs that are what was written, by id; and what is wrong with these and the others.
+    """The records of the runs below a folder that are what was written, by id; and what is wrong with all of them.
 
-    Args:
-        shown: name of the folder that holds `runs`.
-        root: that folder.
+    `shown` is what the folder is called.
     """
     records: dict[str, Record] = {}
     problems: dict[str, list[str]] = {}
@@ -48,10 +46,7 @@ def check_runs(shown: str, root: Path) -> tuple[dict[str, Record], list[Finding]
 def record_problems(record: Record, directory: Path, records: Mapping[str, Record]) -> Iterator[str]:
     """Where run.json says something other than the files next to it.
 
-    Args:
-        record: of the run, whose seal is whole.
-        directory: of the run.
-        records: of the profile's runs by their ids; teachers are looked up in them.
+    Teachers are looked up in `records`, those of the profile's runs by their ids.
     """
     config = load_generator(directory / GENERATOR).config
     expected = {f"complexity.{name}": value for name, value in _complexity(config).items()}

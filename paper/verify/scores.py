@@ -26,13 +26,7 @@ ABSOLUTE = 2e-3  # and in a share of the samples
 
 
 def check_scores(study: Study, records: Mapping[str, Any], say: Callable[[str], None]) -> Iterator[Finding]:
-    """Scores that are measured again, run by run, and differ.
-
-    Args:
-        study: of the runs.
-        records: by the runs' ids.
-        say: called with a line when a run was measured.
-    """
+    """Scores that are measured again, run by run, and differ; `say` is called with a line when a run was measured."""
     profile = study.fitted
     data, evaluators = get_judges(study, kept=True)
     if isinstance(data, Reference):
@@ -46,11 +40,7 @@ def check_scores(study: Study, records: Mapping[str, Any], say: Callable[[str], 
 
 
 def other_judge(study: Study, records: Mapping[str, Any], kept: bool = False) -> str | None:
-    """Why the networks that measured the runs are not available here; None where they are.
-
-    Args:
-        kept: as `get_judges`.
-    """
+    """Why the networks that measured the runs are not available here; None where they are."""
     theirs = {record["metrics"]["protocol"].get("backbone_sha256") for record in records.values()}
     try:
         ours = get_judges(study, kept=kept)[1].network.sha256

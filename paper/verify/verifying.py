@@ -131,11 +131,7 @@ def _bench_products(study: Study) -> dict[str, Path]:
 
 
 def check_pages(root: Path) -> Iterator[Finding]:
-    """The tables in README.md and docs/ against the files that they are of.
-
-    Args:
-        root: of the repository that the pages are in.
-    """
+    """The tables in README.md and docs/ against the files that they are of."""
     for page in pages(root):
         text = page.read_text()
         try:
@@ -147,13 +143,7 @@ def check_pages(root: Path) -> Iterator[Finding]:
 
 
 def _check_hashes(shown: str, folder: Path, named: set[str]) -> Iterator[Finding]:
-    """Files that are not what SHA256SUMS says, and of which nothing better is known.
-
-    Args:
-        shown: name of the folder.
-        folder: of products.
-        named: files that have a finding already.
-    """
+    """Files of a folder that are not what SHA256SUMS says; those that were `named` have a better finding already."""
     try:
         differing = sums.differing(folder)
     except PpcdError as error:
