@@ -11,7 +11,7 @@ from ppcd.data.sets import ImageSet
 from ppcd.metrics.evaluators import Evaluators, get_evaluators
 from ppcd.metrics.features import Backbone
 from ppcd.metrics.sampling import sample_images
-from ppcd.runs.evaluate import images_or_reference
+from ppcd.runs.evaluate import find_kept
 from ppcd.training.recipes import TEACHER
 
 TIMES = 10  # "We thus run each method 10 times for a fair comparison" (section 4.3)
@@ -28,7 +28,8 @@ def get_judges(study: Study, device: str = "cpu", kept: bool = False) -> tuple[I
     """
     config = study.config(TEACHER, 0)
     budget = config.profile
-    data = images_or_reference(budget, source=study.images) if kept else config.load_data(study.images)
+    reference = find_kept(budget, source=study.images) if kept else None
+    data = config.load_data(study.images) if reference is None else reference
     return data, get_evaluators(data, budget.backbone, budget.classifier_epochs, device, judge=budget.judge)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ppcd.base import PpcdError
-from ppcd.data.sets import ImageSet, at_hand, without_count
+from ppcd.data.sets import at_hand, without_count
 from ppcd.data.sets import named as named_images
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.metrics.evaluate import evaluate, evaluate_against
@@ -58,7 +58,8 @@ def _command(options: argparse.Namespace) -> None:
     if real is not None:
         found = evaluate_against(generator, real, **how)
     else:
-        data = images_or_reference(profile, trained)
+        kept = find_kept(profile, trained)
+        data = run_config(profile, TEACHER, 0).load_data() if kept is None else kept
         found = evaluate(generator, data, classifier_epochs=profile.classifier_epochs, judge=profile.judge, **how)
     print(json.dumps(found, indent=1) if options.json else _table(found))
     if isinstance(data, Reference):
@@ -72,19 +73,17 @@ def _command(options: argparse.Namespace) -> None:
         print(f"trained on {trained} (profile {own['profile']}), scored against {against}", file=sys.stderr)
 
 
-def images_or_reference(profile: Profile, identity: str | None = None, source: str | None = None) -> ImageSet:
-    """The images that a profile is measured with; where they are not here, what the repository keeps of them.
+def find_kept(profile: Profile, identity: str | None = None, source: str | None = None) -> Reference | None:
+    """What the repository keeps of the images that a profile is measured with; None where they are here themselves.
 
     Args:
         identity: of the images that are meant where PPCD_DATA names none; None: any of the profile's data set.
         source: folder or name of the images; None: PPCD_DATA, or the data set's own.
     """
-    if not at_hand(profile.dataset, profile.resolution, source):
-        meant = named_images(profile.dataset, source) or identity
-        kept = find_reference(profile.name, profile.dataset, profile.resolution, profile.backbone, meant)
-        if kept is not None:
-            return kept
-    return run_config(profile, TEACHER, 0, images=source).load_data(source)
+    if at_hand(profile.dataset, profile.resolution, source):
+        return None
+    meant = named_images(profile.dataset, source) or identity
+    return find_reference(profile.name, profile.dataset, profile.resolution, profile.backbone, meant)
 
 
 def _table(found: dict[str, dict[str, Any]]) -> str:
