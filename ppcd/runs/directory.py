@@ -13,8 +13,6 @@ from ppcd.locks import alone
 from ppcd.records import Record, flatten, read_run, read_stop, write_record
 from ppcd.training.config import RunConfig
 
-RECORD = ("provenance", "data", "teacher", "training", "masks", "complexity", "metrics", "runtime")
-WATCHED = ("warnings", "best")  # parts that a record may have besides
 FILES = ("generator.safetensors", "history.csv", "samples.png")
 MASK_FILE, CHECKPOINT = "masks.csv", "checkpoint.pt"
 
@@ -70,11 +68,10 @@ class Run:
         """Complete the run: write run.json, last and atomically, over files that are there already.
 
         Args:
-            record: the parts named in RECORD, and any of WATCHED; numbers that are not finite become null.
+            record: provenance, data, teacher, training, masks, complexity, metrics and runtime, besides warnings and
+                best where there are some; numbers that are not finite become null.
             extra: names of files besides those that every run has.
         """
-        if set(record) - set(WATCHED) != set(RECORD):
-            raise ValueError(f"a record has exactly {', '.join(RECORD)}; got {', '.join(record)}")
         config = self.config
         if record["data"]["identity"] != config.data_identity:
             raise ValueError(f"data {record['data']['identity']} in a run of {config.data_identity}")
