@@ -1,9 +1,7 @@
 """Judging single images: the Inception score of one image, and the best of ten (Figure 3)."""
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from paper.study import Study
@@ -47,22 +45,7 @@ def image_scores(logits: Float[Tensor, "n klass"]) -> Float[Tensor, " n"]:
     return (log_p.exp() * (log_p - log_marginal)).sum(1).exp()
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best image of every class.
-
-    Attributes:
-        images: one of each class.
-        chosen: which of the ten images of the class it is.
-        scores: of all of them.
-    """
-
-    images: UInt8[Tensor, "klass 3 height width"]
-    chosen: Int64[Tensor, " klass"]
-    scores: Float[Tensor, "times klass"]
-
-
-def best_of(generator: nn.Module, backbone: Backbone, seed: int) -> Best:
+def best_of(generator: nn.Module, backbone: Backbone, seed: int) -> UInt8[Tensor, "klass 3 height width"]:
     """Generate every class ten times and keep, of each class, the image with the highest Inception score.
 
     The scores' p(y) is that of all these images, in which the classes have equal shares. Images are those of
@@ -72,5 +55,4 @@ def best_of(generator: nn.Module, backbone: Backbone, seed: int) -> Best:
     classes = int(generator.num_classes)  # type: ignore[arg-type]
     images, _ = sample_images(generator, TIMES * classes, seed)  # sample i is of class i mod classes
     scores = image_scores(backbone.extract(images).logits).unflatten(0, (TIMES, classes))
-    chosen = scores.argmax(0)
-    return Best(images.unflatten(0, (TIMES, classes))[chosen, torch.arange(classes)], chosen, scores)
+    return images.unflatten(0, (TIMES, classes))[scores.argmax(0), torch.arange(classes)]

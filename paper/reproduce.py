@@ -12,17 +12,15 @@ from paper.artifacts import index
 from paper.claims import RECIPES_OF_CLAIMS
 from paper.generations import ensure_generations
 from paper.real_images import ensure_real_images
-from paper.study import Study
+from paper.study import Study, asked_study, study_parser
 from paper.timing import ensure_runtime
 from ppcd import paths
 from ppcd.data.sets import is_name, without_count
-from ppcd.errors import ArgumentParser, run_command
+from ppcd.errors import run_command
 from ppcd.runs.directory import Run
 from ppcd.runs.pool import run_all
 from ppcd.runs.train import resolve_device
-from ppcd.seeds import parse_seeds
-from ppcd.training.config import RunConfig, asked_profile
-from ppcd.training.profiles import PROFILES
+from ppcd.training.config import RunConfig
 from ppcd.training.recipes import TEACHER
 
 # Every system of the paper's tables and figures. One claim also needs `ppcd-no-cd` at alpha 0.7, which the repository
@@ -187,9 +185,7 @@ def reproduce(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m paper reproduce", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
-    parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
+    parser = study_parser("reproduce", __doc__.splitlines()[0])
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--reuse", action="store_true", help="take complete runs that came with the repository")
@@ -202,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    study = Study.of(asked_profile(options.profile), parse_seeds(options.seeds))
+    study = asked_study(options)
     if options.dry_run:
         runs = plan(study)
         print("\n\n".join(Run(config).describe() for config in runs))

@@ -1,5 +1,6 @@
 """A study: a profile, seeds, and where its runs and products are; and the records (`run.json`) of its runs."""
 
+import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,14 +13,16 @@ from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.commands import run_options
 from ppcd.data.folders import some
+from ppcd.errors import ArgumentParser
 from ppcd.metrics.evaluate import is_free
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
 from ppcd.records import GENERATOR, Record, read_run, read_stop, read_unsealed
 from ppcd.runs.train import sample_grid
+from ppcd.seeds import parse_seeds
 from ppcd.training import methods
-from ppcd.training.config import RunConfig, run_config
-from ppcd.training.profiles import Profile, fitted, get_profile, with_classes
+from ppcd.training.config import RunConfig, asked_profile, run_config
+from ppcd.training.profiles import PROFILES, Profile, fitted, get_profile, with_classes
 from ppcd.training.recipes import TEACHER, Recipe, check_alpha, get_recipe
 
 NOT_RUN = "not run"
@@ -168,6 +171,23 @@ def _unsealed(source: Path) -> list[dict[str, Any]]:
 
 def _note(source: Path) -> str:
     return data_note(record for record in _unsealed(source) if record.keys() >= NOTED)
+
+
+def study_parser(command: str, description: str) -> ArgumentParser:
+    """The parser of a command line that is asked for a study."""
+    parser = ArgumentParser(prog=f"python -m paper {command}", description=description)
+    parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
+    parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
+    return parser
+
+
+def asked_study(options: argparse.Namespace) -> Study:
+    """The study that a command line was asked for.
+
+    Raises:
+        PpcdError: unknown profile, impossible seeds, or a PPCD_DATA that has no effect.
+    """
+    return Study.of(asked_profile(options.profile), parse_seeds(options.seeds))
 
 
 def _is_complete(folder: Path) -> bool:

@@ -14,16 +14,15 @@ from torch import nn
 
 from paper import measurements
 from paper.measurements import Content
-from paper.study import Study, listed
+from paper.study import Study, asked_study, listed, study_parser
 from ppcd.base import PpcdError
-from ppcd.errors import ArgumentParser, run_command
+from ppcd.errors import run_command
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.networks.io import load_generator
 from ppcd.progress import say
 from ppcd.records import GENERATOR, Record
 from ppcd.runs import provenance
 from ppcd.runs.train import resolve_device
-from ppcd.seeds import parse_seeds
 
 FILE = "runtime.json"
 BATCH = 64  # images, as in the paper's "second per the batch of 64 images"
@@ -117,9 +116,7 @@ def ensure_runtime(study: Study, records: Sequence[Record], device: str = "cpu",
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m paper timing", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="mnist")
-    parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
+    parser = study_parser("timing", __doc__.splitlines()[0])
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
     return run_command(lambda: _command(options), "nothing was written")
@@ -127,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(options: argparse.Namespace) -> None:
     torch.set_num_threads(THREADS)
-    study, device = Study.of(options.profile, parse_seeds(options.seeds)), resolve_device(options.device)
+    study, device = asked_study(options), resolve_device(options.device)
     records = [record for record in study.runs() if record["seed"] in study.seeds]
     if not records:
         raise PpcdError(f"profile {study.name} has no complete run of seeds {listed(study.seeds)}; train one first")

@@ -13,14 +13,13 @@ from paper import numbers
 from paper.artifacts import render, rows, tables
 from paper.artifacts.rows import DEVICES, TOGETHER, run_times
 from paper.generations import read_generations
-from paper.study import NOT_RUN, Study
+from paper.study import NOT_RUN, Study, asked_study, study_parser
 from ppcd.base import PpcdError
-from ppcd.errors import ArgumentParser, run_command
+from ppcd.errors import run_command
 from ppcd.records import GENERATOR, Record, file_hash, flatten, read_run
 from ppcd.runs.provenance import processor
-from ppcd.seeds import parse_seeds, write_seeds
-from ppcd.training.config import RunConfig, asked_profile
-from ppcd.training.profiles import PROFILES
+from ppcd.seeds import write_seeds
+from ppcd.training.config import RunConfig
 from ppcd.training.recipes import get_recipe
 
 ALIASES = {"fid": "fd", "lpips": "diversity"}  # what a cell's column may be called -> its key in the frame
@@ -272,13 +271,11 @@ def _pairs(values: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 (for a cell that was not run too), or 2 with one line on standard error."""
-    parser = ArgumentParser(prog="python -m paper why", description=(__doc__ or "").splitlines()[0])
+    parser = study_parser("why", (__doc__ or "").splitlines()[0])
     parser.add_argument("--cell", required=True, help="table1.ppcd.fid, fig4.l1-biggan-a0.5.fid, claims.ID")
-    parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
-    parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
     options = parser.parse_args(arguments)
     return run_command(lambda: _command(options), "nothing was written")
 
 
 def _command(options: argparse.Namespace) -> None:
-    print(describe(find_cell(options.cell, Study.of(asked_profile(options.profile), parse_seeds(options.seeds)))))
+    print(describe(find_cell(options.cell, asked_study(options))))

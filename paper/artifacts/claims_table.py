@@ -2,36 +2,29 @@
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from paper import sums
-from paper.artifacts.render import Html, html_table, plain, plain_markdown
+from paper.artifacts.render import plain, plain_markdown
 from paper.claims.checking import (
     STATUSES,
     Outcome,
-    PartOutcome,
     Status,
     check_claims,
     number,
     spread_over,
     write_claims,
 )  # fmt: skip
-from paper.claims.predicates import CLAIMS, UNCHECKED, Part
+from paper.claims.predicates import CLAIMS, UNCHECKED
 from paper.intervals import MOST_SEEDS
-from paper.study import Study
-from ppcd.errors import ArgumentParser, run_command
-from ppcd.seeds import parse_seeds
-from ppcd.training.config import asked_profile
-from ppcd.training.profiles import PROFILES
+from paper.study import Study, asked_study, study_parser
+from ppcd.errors import run_command
 
 BY_DESIGN = "By design: of sizes and times alone, which architectures, widths and alpha decide and no training can."
-MARKS: dict[Status, str] = {"reproduced": "+", "not reproduced": "-", "inconclusive": "?", "not run": " "}
-TICKS: dict[Status, str] = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?"}
-COLOURS: dict[Status, str] = {
-    "reproduced": "#1a7f37", "not reproduced": "#b42318", "inconclusive": "#8a5a00", "not run": "#6b6b6b",
-}  # fmt: skip
+MARKS: dict[Status, str] = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "not run": " "}
 
 
 def counts(outcomes: Sequence[Outcome]) -> dict[Status, int]:
@@ -46,66 +39,52 @@ def counted(outcomes: Sequence[Outcome]) -> str:
     return f"{len(outcomes)} claims: " + ", ".join(said).replace(")", " by design)", 1)
 
 
-def _paper(part: Part) -> str:
-    value = part.published()
-    return "–" if value is None else number(value)
+def _lines(outcome: Outcome) -> list[str]:
+    """Each part with the paper's own number, and what else is to be known."""
+    lines = []
+    for each in outcome.parts:
+        printed = each.part.published()
+        lines.append(f"{MARKS[each.status]} {each.text} (paper: {'–' if printed is None else number(printed)})")
+    return [*lines, *filter(None, (*outcome.missing, outcome.remark, outcome.open))]
 
 
 def text(outcomes: Sequence[Outcome], study: Study) -> str:
-    """The list for a terminal: every claim with its status, below it each part with the paper's own number."""
+    """The list for a terminal: every claim with its status and its lines."""
     lines = [f"Claims of the paper: {study.line}", f"95% intervals over {spread_over(study)}", ""]
     for outcome in outcomes:
         designed = "  by design" * outcome.claim.by_design
         lines.append(f"{outcome.status:<14}  {outcome.claim.id:<23}  {outcome.claim.where}{designed}")
-        lines += [f"  {MARKS[part.status]} {part.text}  (paper: {_paper(part.part)})" for part in outcome.parts]
-        lines += [f"    {said}" for said in (*outcome.missing, outcome.remark, outcome.open) if said]
+        lines += [f"  {line}" for line in _lines(outcome)]
     lines += ["", counted(outcomes), *(f"  {status}: {meaning}" for status, meaning in STATUSES.items())]
-    return "\n".join([*lines, BY_DESIGN, "A part with + holds, with - does not, with ? may."])
+    return "\n".join([*lines, BY_DESIGN, "A part with ✓ holds, with ✗ does not, with ? may."])
 
 
-def html(outcomes: Sequence[Outcome], study: Study) -> Html:
-    """The table for the report: sentence, reading, every part with its interval, the paper's number, the place."""
-    frame = pd.DataFrame(map(_html_row, outcomes))
-    meanings = "; ".join(f"{status}: {meaning}" for status, meaning in STATUSES.items())
-    caption = f"Claims of the paper: {study.line}. {counted(outcomes)}. {meanings[0].upper()}{meanings[1:]}."
-    return html_table(frame, caption, top_left=True)
+def table(outcomes: Sequence[Outcome], study: Study) -> str:
+    """The table for the report, in Markdown: sentence, reading, every part with its interval, the place."""
+    rows = []
+    for outcome in outcomes:
+        claim = outcome.claim
+        reading = f"{claim.id}: {claim.reading}. Tolerance: {claim.tolerance}."
+        rows.append({
+            "status": outcome.status + "<br>by design" * claim.by_design,
+            "what the paper says": f"“{claim.sentence}”<br>{reading}",
+            "measured [95% interval], asked (the paper's number)": "<br>".join(_lines(outcome)),
+            "place": claim.where,
+        })  # fmt: skip
+    meanings = "\n".join(f"- {status}: {meaning}" for status, meaning in STATUSES.items())
+    return f"Claims of the paper: {study.line}. {counted(outcomes)}.\n\n{meanings}\n\n{_sentences(rows)}"
 
 
-def _html_row(outcome: Outcome) -> dict[str, str]:
-    claim = outcome.claim
-    measured = [*map(_html_part, outcome.parts), _escaped("; ".join(outcome.missing))]
-    measured += [_escaped(outcome.remark), _escaped(outcome.open)]
-    said = f"<p>“{_escaped(claim.sentence)}”</p><p><em>{claim.id}</em>: {_escaped(claim.reading)}. "
-    return {
-        "status": _status(outcome.status) + "<br>by design" * claim.by_design,
-        "what the paper says": f"{said}Tolerance: {_escaped(claim.tolerance)}.</p>",
-        "measured [95% interval], asked": f"<p>{'<br>'.join(filter(None, measured))}</p>",
-        "paper": f"<p>{'<br>'.join(map(_paper, claim.parts))}</p>",
-        "place": f"<p>{_escaped(claim.where)}</p>",
-    }
-
-
-def _status(status: Status) -> str:
-    return f"<strong style='color: {COLOURS[status]}'>{status}</strong>"
-
-
-def _html_part(outcome: PartOutcome) -> str:
-    """A part in one line, so that the paper's number stands next to it."""
-    tick = f"<span style='color: {COLOURS[outcome.status]}'>{TICKS[outcome.status]}</span>"
-    return f"<span style='white-space: nowrap'>{tick} {_escaped(outcome.text)}</span>"
-
-
-def _escaped(content: str) -> str:
-    return plain(content, "html")
-
-
-def unchecked() -> Html:
+def unchecked() -> str:
     """The sentences that are no predicate over runs, with the reason."""
-    frame = pd.DataFrame(
+    rows = [
         {"what the paper says": f"“{each.sentence}”", "place": each.where, "why not": each.reason} for each in UNCHECKED
-    )
-    caption = f"Besides the {len(CLAIMS)} claims, what the paper says that no run can decide."
-    return html_table(frame.map(lambda cell: f"<p>{_escaped(cell)}</p>"), caption, top_left=True)
+    ]
+    return f"Besides the {len(CLAIMS)} claims, what the paper says that no run can decide.\n\n{_sentences(rows)}"
+
+
+def _sentences(rows: Sequence[dict[str, str]]) -> str:
+    return plain_markdown(pd.DataFrame(rows).map(partial(plain, notation="markdown")))
 
 
 def markdown(outcomes: Sequence[Outcome], study: Study) -> str:
@@ -154,17 +133,13 @@ def explanations(outcomes: Sequence[Outcome], study: Study) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 whatever the claims came to, 2 with one line on standard error for a mistake of use."""
-    parser = ArgumentParser(
-        prog="python -m paper claims", description="Each claim of the paper, against the runs that are there."
-    )
-    parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
-    parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
+    parser = study_parser("claims", "Each claim of the paper, against the runs that are there.")
     options = parser.parse_args(arguments)
     return run_command(lambda: _command(options), "nothing was written")
 
 
 def _command(options: argparse.Namespace) -> None:
-    study = Study.of(asked_profile(options.profile), parse_seeds(options.seeds))
+    study = asked_study(options)
     outcomes = check_claims(study)
     written = write(outcomes, study)
     print(text(outcomes, study))

@@ -184,8 +184,7 @@ def best_images(
     record: Record, evaluators: Evaluators, labels: Sequence[int]
 ) -> Float[Tensor, "labels 3 height width"]:
     """The best of ten images in [0, 1] of each of these classes."""
-    best = best_of(generator_of(record), evaluators.network, record["seed"])
-    return best.images[list(labels)].float() / 255
+    return best_of(generator_of(record), evaluators.network, record["seed"])[list(labels)].float() / 255
 
 
 def fig3(study: Study) -> Figure:

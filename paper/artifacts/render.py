@@ -160,18 +160,11 @@ def plain_markdown(frame: pd.DataFrame, rules: Sequence[str] | None = None) -> s
     return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
 
 
-def html_table(frame: pd.DataFrame, caption: str, top_left: bool = False) -> Html:
-    """A frame of HTML cells below a caption; `top_left` is for cells of sentences."""
-    table = frame.to_html(index=False, escape=False, border=0, justify="left" if top_left else None)
-    if top_left:
-        table = table.replace("<td>", "<td style='vertical-align: top; text-align: left'>")
-    return Html(f"<p>{plain(caption, 'html')}</p>\n{table}")
-
-
 def table_html(frame: pd.DataFrame, columns: Sequence[Column], caption: str) -> Html:
     """The table for a notebook or a page (nbconvert's Markdown loses the underlining)."""
     head, *body = grid(frame, columns, "html")
-    return html_table(pd.DataFrame(body, columns=head), caption)
+    shown = pd.DataFrame(body, columns=head).to_html(index=False, escape=False, border=0)
+    return Html(f"<p>{plain(caption, 'html')}</p>\n{shown}")
 
 
 def latex(frame: pd.DataFrame, columns: Sequence[Column], caption: str, label: str) -> str:

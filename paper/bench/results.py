@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper import sums
+from paper import measurements, sums
 from paper.bench import latency, training
 from paper.bench.runner import derived, take_turns
 from ppcd import paths
@@ -46,15 +46,11 @@ def _stored(quick: bool) -> Content:
     path = place(quick)
     if not path.is_file():
         return {}
-    try:
-        found = json.loads(path.read_text())
-        parts = dict(found["parts"])
-        whole = all({"groups", "provenance"} <= set(part) for part in parts.values()) and set(parts) <= set(PARTS)
-        problem = None if whole and found["schema"] == SCHEMA else "it is of another version, or not whole"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"it cannot be read ({type(error).__name__})"
-    if problem:
-        raise PpcdError(f"{path}: {problem}; restore it, or delete it and measure again")
+    parts = (measurements.read(path.parent, path.name, schema=SCHEMA) or {}).get("parts")
+    if not isinstance(parts, dict) or not all(
+        name in PARTS and {"groups", "provenance"} <= set(part) for name, part in parts.items()
+    ):
+        raise PpcdError(f"{path}: damaged or of another version; restore it, or delete it and measure again")
     return parts
 
 
