@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_runs import fake_run
+from fake_runs import fake_run, smoke
 
 from paper import sums
 from paper.artifacts import claims_table, compression, plotted, tables
