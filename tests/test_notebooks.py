@@ -17,6 +17,7 @@ from pytest_notebook.nb_regression import NBRegressionFixture
 
 from paper import notebook
 from paper.artifacts.report import build_report
+from paper.study import Study
 from ppcd.networks.io import load_generator
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
@@ -72,7 +73,7 @@ def test_start_gets_exactly_the_parameters_that_there_are(path: Path, monkeypatc
 
 def test_start_returns_checked_settings(capsys: pytest.CaptureFixture[str]) -> None:
     settings = notebook.start(profile="smoke", seed=3, recipe="ppcd", alpha=0.5, device="cpu")
-    assert settings == notebook.Settings("smoke", 3, (3,), recipe="ppcd-a0.5", alpha=0.5, device="cpu")
+    assert settings == notebook.Settings(Study.of("smoke", [3]), 3, recipe="ppcd-a0.5", alpha=0.5, device="cpu")
     said = capsys.readouterr().out
     assert "profile smoke" in said and "seed 3" in said and "recipe ppcd-a0.5" in said
     assert notebook.start(profile="smoke", seed=0, recipe="biggan", alpha=None).recipe == "biggan"
@@ -82,7 +83,7 @@ def test_start_returns_checked_settings(capsys: pytest.CaptureFixture[str]) -> N
     for seeds, expected in (
         (None, (7,)), ("", (7,)), ([0, 1], (0, 1)), ("2,0", (2, 0)), ("[0, 1]", (0, 1)), (4, (4,)), ("1 1", (1,))
     ):  # fmt: skip
-        assert notebook.start(profile="smoke", seed=7, seeds=seeds).seeds == expected
+        assert notebook.start(profile="smoke", seed=7, seeds=seeds).study.seeds == expected
 
 
 def papermill(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
@@ -160,7 +161,7 @@ def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_
             assert process.returncode == 0, said
     (student,) = (tmp_path / "results" / "own" / "runs").glob("ppcd-s0-*/generator.safetensors")
     assert (load_generator(student).num_classes, load_generator(student).resolution) == (3, 64)
-    page = build_report(elsewhere / "09_report.ipynb", "smoke").read_text()
+    page = build_report(elsewhere / "09_report.ipynb", Study.of("smoke")).read_text()
     assert "Table 3, comparison of ablation models: profile smoke, seed 0" in page
     assert page.count("data:image/png") >= 2 and "not run" in page, "the literal settings were not run"
     runs = {entry.name.split("-s0-")[0] for entry in (tmp_path / "results" / "smoke" / "runs").glob("*-s0-*")}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_runs import fake_run
+from fake_runs import fake_run, smoke
 
 from paper import sums
 from paper.artifacts import claims_table, compression, plotted, tables
@@ -25,7 +25,6 @@ from paper.verify.compare import ROUNDING, file_difference
 from paper.verify.runs import check_runs, record_problems
 from paper.verify.scores import other_judge, score_problems
 from paper.verify.verifying import check_pages, main
-from ppcd import paths
 from ppcd.records import NOT_BROUGHT, read_run
 from ppcd.training.profiles import get_profile
 
@@ -222,15 +221,15 @@ def test_what_cannot_be_verified_is_one_line(profile: str, capsys: pytest.Captur
 def test_scores_are_measured_again_from_the_generator() -> None:
     """A record of the smoke profile, first with invented scores, then with those that its generator has."""
     record = fake_run("biggan", **{"is": 7.5})
-    directory, smoke = paths.results("smoke") / "runs" / record["id"], get_profile("smoke")
+    directory, profile = record.directory, get_profile("smoke")
     data, evaluators = get_judges(smoke())
-    found = list(score_problems(record, directory, smoke, data, evaluators))
+    found = list(score_problems(record, directory, profile, data, evaluators))
     assert {"metrics.ema.is", "metrics.ema.fd"} <= {problem.split(":")[0] for problem in found}
     for problem in found:
         match = re.fullmatch(r"metrics\.ema\.(\w+): says .*, (\S+) measured again", problem)
         assert match
         record["metrics"]["ema"][match[1]] = float(match[2])
-    assert list(score_problems(record, directory, smoke, data, evaluators)) == []
+    assert list(score_problems(record, directory, profile, data, evaluators)) == []
     record["metrics"]["protocol"]["backbone_sha256"] = evaluators.network.sha256
     assert other_judge(smoke(), {"a": record}) is None
     other = {"metrics": {"protocol": {"backbone_sha256": "0" * 64}}}
