@@ -107,11 +107,6 @@ def test_discriminator_ends_at_4x4(resolution: int, channels: list[int]) -> None
     assert all(isinstance(each, SpectralNorm) for each in learned)
 
 
-def test_a_discriminator_of_another_size_is_refused() -> None:
-    with refused("Tiny-GAN's discriminator takes"):
-        FeatureDiscriminator(48, 10)
-
-
 # ------------------------------------------------------------ losses and schedules
 
 

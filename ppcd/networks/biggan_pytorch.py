@@ -30,18 +30,15 @@ from torch import Tensor
 
 from ppcd.base import PpcdError
 from ppcd.method.restore import choose_state, states_in
-from ppcd.networks import discriminators, generators
-from ppcd.networks.discriminators import Discriminator
-from ppcd.networks.generators import Generator, GeneratorConfig, check_network
+from ppcd.networks.discriminators import BLOCKS, Discriminator
+from ppcd.networks.generators import ARCHITECTURES, CHANNELS, Generator, GeneratorConfig, check_network
 from ppcd.networks.layers import SpectralNorm, power_iteration
 from ppcd.paths import write_atomic
 
 Network = Generator | Discriminator
 State = Mapping[str, Tensor]
 
-PUBLIC = ("biggan", "sagan", "sngan")  # that the layout has
-GENERATORS = {name: generators.ARCHITECTURES[name] for name in PUBLIC}
-DISCRIMINATORS = {name: discriminators.ARCHITECTURES[name] for name in PUBLIC}
+PUBLIC = {name: ARCHITECTURES[name] for name in ("biggan", "sagan", "sngan")}  # that the layout has
 PARTS = {
     "attention": "blocks.{attention}.1",
     "output_norm": "output_layer.0",
@@ -85,16 +82,12 @@ def load_biggan_pytorch(
         PpcdError: an argument is impossible; the file cannot be read; it is of another network: one line says
             what differs.
     """
-    check_network(arch, GENERATORS, resolution, num_classes, 1 if width is None else width)
-    reference = GENERATORS[arch]
-    width = reference.width if width is None else width
+    width = check_network(arch, PUBLIC, resolution, num_classes, width)
     name, state = _read(path_or_state_dict, "generator", key)
-    chunks = len(generators.CHANNELS[resolution]) if reference.hierarchical else 1
-    dim_z = _size(state, "linear.weight", 1) * chunks or reference.dim_z
-    config = GeneratorConfig(arch, resolution, num_classes, width, dim_z)
-    config.check()
+    chunks = len(CHANNELS[resolution]) if PUBLIC[arch].hierarchical else 1
+    dim_z = _size(state, "linear.weight", 1) * chunks or PUBLIC[arch].dim_z
     with torch.device("meta"):  # shapes only, until the file is known to have them
-        generator = Generator(config)
+        generator = Generator(GeneratorConfig(arch, resolution, num_classes, width, dim_z))
     _check_network(name, state, generator, width)
     _fill(name, state, generator)
     return generator.eval()
@@ -112,9 +105,7 @@ def load_biggan_pytorch_discriminator(
 
     Arguments, result and errors as `load_biggan_pytorch`; `width` is `D_ch` there. "sngan" is the "thin" one.
     """
-    check_network(arch, DISCRIMINATORS, resolution, num_classes, 1 if width is None else width)
-    reference = DISCRIMINATORS[arch]
-    width = reference.width if width is None else width
+    width = check_network(arch, PUBLIC, resolution, num_classes, width)
     name, state = _read(path_or_state_dict, "discriminator", key)
     with torch.device("meta"):
         discriminator = Discriminator(arch, resolution, num_classes, width)
@@ -209,8 +200,8 @@ def _check_network(name: str, state: State, network: Network, width: int) -> Non
     differences = []
     blocks = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
     if isinstance(network, Generator):
-        resolution, table = 2 ** (blocks + 2), generators.CHANNELS
-        multiple = table.get(resolution, (0,))[-1]
+        resolution = 2 ** (blocks + 2)
+        multiple = CHANNELS.get(resolution, (0,))[-1]
         channels, classes = _size(state, "output_layer.0.gain"), _size(state, "shared.weight")
         if not network.hierarchical and classes:
             differences.append("a BigGAN (one class embedding for all its CBNs)")
@@ -218,7 +209,7 @@ def _check_network(name: str, state: State, network: Network, width: int) -> Non
             differences.append("an SA-GAN or SN-GAN (class embeddings in its CBNs)")
     else:
         resolution = 2 ** (blocks + 1)
-        multiple = discriminators.BLOCKS.get(resolution, ((0, False),))[-1][0]
+        multiple = BLOCKS.get(resolution, ((0, False),))[-1][0]
         classes, channels = _size(state, "embed.weight"), _size(state, "embed.weight", 1)
     if blocks and resolution != network.resolution:
         differences.append(f"made for {resolution} px ({blocks} blocks), resolution is {network.resolution}")
@@ -291,7 +282,7 @@ def _check_writable(network: Network) -> None:
     missing = None
     if isinstance(network, Generator):
         config = network.config
-        if config.arch not in GENERATORS:
+        if config.arch not in PUBLIC:
             missing = config.arch
         elif config.masked or config.transition or config.hidden is not None or config.channels is not None:
             missing = "masks, PP-Res transitions or pruned channels"

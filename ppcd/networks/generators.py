@@ -33,7 +33,7 @@ BASE = 4  # every generator starts from 4x4
 
 @dataclass(frozen=True)
 class Architecture:
-    """What tells one ResNet generator from another."""
+    """What tells one generator, and the discriminator that goes with it, from another."""
 
     width: int  # at paper scale
     dim_z: int
@@ -281,8 +281,10 @@ class Generator(Conditional):
         return (images, features) if return_features else images
 
 
-def check_network(arch: str, known: dict[str, Any], resolution: int, num_classes: int, width: int) -> None:
-    """One line for what cannot be built.
+def check_network(
+    arch: str, known: dict[str, Architecture], resolution: int, num_classes: int, width: int | None = None
+) -> int:
+    """The width, which is that at paper scale where none is given, of a network that can be built.
 
     Raises:
         PpcdError: unknown architecture or resolution, or a number that is not positive.
@@ -291,9 +293,11 @@ def check_network(arch: str, known: dict[str, Any], resolution: int, num_classes
         raise PpcdError(f"unknown architecture {arch!r}; expected one of: {', '.join(known)}")
     if not isinstance(resolution, int) or resolution not in CHANNELS:
         raise PpcdError(f"resolution must be one of {', '.join(map(str, CHANNELS))}; got {resolution!r}")
+    width = known[arch].width if width is None else width
     for name, value in (("num_classes", num_classes), ("width", width)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise PpcdError(f"{name} must be a positive integer; got {value!r}")
+    return width
 
 
 def build_generator(
@@ -326,12 +330,13 @@ def build_generator(
     Raises:
         PpcdError: an argument is impossible; one line says which and what is expected.
     """
-    reference = ARCHITECTURES.get(arch, ARCHITECTURES["sagan"])
+    width = check_network(arch, ARCHITECTURES, resolution, num_classes, width)
+    reference = ARCHITECTURES[arch]
     config = GeneratorConfig(
         arch,
         resolution,
         num_classes,
-        reference.width if width is None else width,
+        width,
         reference.dim_z if dim_z is None else dim_z,
         masked,
         transition=masked or hidden is not None,

@@ -13,9 +13,7 @@ Parameters stay the 3x3 weights. Published MACs count the straightforward form, 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -52,30 +50,6 @@ def convolve(conv: nn.Conv2d, x: Tensor, rows: Tensor | None, columns: Tensor | 
     return F.conv2d(x, weight_of(conv, rows, columns), bias_of(conv, rows), padding=conv.padding)
 
 
-class Box(torch.autograd.Function):
-    """`box`, whose gradient is the box of the other padding; `F.avg_pool2d` would keep its input for the gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, padding: int, divisor: int) -> Tensor:
-        ctx.padding, ctx.divisor = padding, divisor
-        return F.avg_pool2d(x, 2, 1, padding, divisor_override=divisor)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return box(gradients[0], 1 - ctx.padding, ctx.divisor), None, None
-
-
-def box(x: Float[Tensor, "batch channel height width"], padding: int, divisor: int = 1) -> Tensor:
-    """Sums of 2x2 pixels at a stride of 1, over `divisor`.
-
-    With padding 0 the result has a row and a column fewer than x, with padding 1 one more of each.
-    """
-    if torch.compiler.is_compiling():  # a custom function would break the graph
-        return F.avg_pool2d(x, 2, 1, padding, divisor_override=divisor)
-    result: Tensor = Box.apply(x, padding, divisor)
-    return result
-
-
 class Resampling(nn.Module):
     """Mixin of a block that convolves next to a change of size, with its compute options.
 
@@ -102,7 +76,7 @@ class Resampling(nn.Module):
         bias = bias_of(conv, rows)
         if self.boxed:
             h = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2)  # a row and a column too many
-            h = box(h, padding=0)
+            h = F.avg_pool2d(h, 2, stride=1, divisor_override=1)  # sums of 2x2 pixels
             return h if bias is None else h.add_(bias[:, None, None])
         kernel = box_sum(kernel).transpose(0, 1)
         return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
@@ -120,7 +94,7 @@ class Resampling(nn.Module):
         if not self.merged:
             return F.avg_pool2d(conv(x), 2)
         if self.boxed:
-            return F.conv2d(box(x, padding=1, divisor=4), weight_of(conv), conv.bias, stride=2)
+            return F.conv2d(F.avg_pool2d(x, 2, 1, padding=1), weight_of(conv), conv.bias, stride=2)
         return F.conv2d(x, box_sum(weight_of(conv)) / 4, conv.bias, stride=2, padding=1)
 
 
