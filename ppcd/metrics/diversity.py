@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from ppcd.base import PpcdError, needs, seeded
-from ppcd.data.sets import to_float
+from ppcd.data.images import to_float
 from ppcd.metrics.features import Backbone, downloading
 
 with needs("metrics"):

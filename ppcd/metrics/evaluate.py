@@ -58,7 +58,9 @@ def evaluate(
             or judge that is not to be had.
     """
     check_fit(G, data)
-    check_samples(samples, data)
+    least = fewest_samples(len(data.classes))
+    if samples < least:
+        raise PpcdError(f"the metrics need at least {least} samples of this data; got {samples}: ask for more")
     evaluators = get_evaluators(data, backbone, classifier_epochs, device, judge=judge)
     found = measure(G, evaluators, samples, seed, device=device)
     return {
@@ -211,17 +213,6 @@ def check_fit(G: nn.Module, data: ImageSet) -> None:
         raise PpcdError(
             f"the generator ({given}) does not fit the data {data.identity} ({expected}); take its own profile"
         )
-
-
-def check_samples(samples: int, data: ImageSet) -> None:
-    """Refuse too few samples.
-
-    Raises:
-        PpcdError: there are.
-    """
-    least = fewest_samples(len(data.classes))
-    if samples < least:
-        raise PpcdError(f"the metrics need at least {least} samples of this data; got {samples}: ask for more")
 
 
 def is_free(key: str) -> bool:

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from ppcd.base import PpcdError, seeded
-from ppcd.data.sets import ImageSet, to_float
+from ppcd.data.images import ImageSet, to_float
 from ppcd.metrics.cache import Key
 from ppcd.metrics.classifier import (
     TrainedClassifier,

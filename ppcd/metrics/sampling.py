@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from ppcd.base import PpcdError, eval_mode, seeded, weights_dtype
-from ppcd.data.sets import to_uint8
+from ppcd.data.images import to_uint8
 
 BATCH = 100  # images at a time
 MINIMUM = 16  # images of a set: precision and recall look at the third neighbour, KID halves the set

@@ -4,7 +4,6 @@
 against it. Runs record their profile, whose `fast` says which of `EXACT` and `FAST` they took.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -43,12 +42,6 @@ class ComputeOptions:
     def of_teacher(self) -> "ComputeOptions":
         """For a frozen teacher: it has no backward pass, and sums of pixels pay only there."""
         return replace(self, boxed=False)
-
-    def adam(
-        self, parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], eps: float
-    ) -> torch.optim.Adam:
-        """The optimiser of a network's weights."""
-        return torch.optim.Adam(list(parameters), lr=lr, betas=betas, eps=eps, fused=self.fused)
 
     def apply(self, network: nn.Module) -> None:
         """Let the network compute so; a compiled one compiles when it first runs."""

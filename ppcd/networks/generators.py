@@ -85,9 +85,8 @@ class GeneratorConfig:
             PpcdError: the fields are not those of a GeneratorConfig.
         """
         try:
-            hidden = values.get("hidden")
+            hidden, channels = values.get("hidden"), values.get("channels")
             hidden = None if hidden is None else tuple((int(a), int(b)) for a, b in hidden)
-            channels = values.get("channels")
             channels = None if channels is None else tuple(int(c) for c in channels)
             config = GeneratorConfig(**{**values, "hidden": hidden, "channels": channels})
         except (AttributeError, TypeError, ValueError) as error:
@@ -113,18 +112,14 @@ class GeneratorConfig:
                 f"dim_z of {self.arch} at {self.resolution} px must be a positive multiple of {chunks}; "
                 f"got {self.dim_z!r}"
             )
-        if self.hidden is not None and (len(self.hidden) != blocks or min(map(min, self.hidden)) < 1):
+        channels = table_channels(self)
+        hidden = self.hidden or tuple((each, each) for each in channels[1:])
+        same = self.transition or tuple(second for _, second in hidden) == channels[1:]
+        if len(channels) != blocks + 1 or len(hidden) != blocks or min(*channels, *map(min, hidden)) < 1 or not same:
             raise PpcdError(
-                f"hidden must be {blocks} pairs of at least one channel at {self.resolution} px; got {self.hidden}"
-            )
-        if self.channels is not None and (len(self.channels) != blocks + 1 or min(self.channels) < 1):
-            raise PpcdError(
-                f"channels must be {blocks + 1} positive numbers at {self.resolution} px; got {self.channels}"
-            )
-        outputs = table_channels(self)[1:]
-        if self.hidden is not None and not self.transition and outputs != tuple(pair[1] for pair in self.hidden):
-            raise PpcdError(
-                f"without a transition, conv2 has the channels of its block's output, {outputs}; got {self.hidden}"
+                f"at {self.resolution} px there are {blocks + 1} channels and {blocks} pairs of hidden ones, all "
+                f"positive, whose second is the block's output unless there is a transition; got {channels} "
+                f"and {hidden}"
             )
 
 
@@ -238,13 +233,6 @@ class Generator(Conditional):
         for module in self.modules():
             if isinstance(module, Resampling):
                 module.reset()
-
-    def convolution_of(self, mask: str) -> nn.Conv2d:
-        """The convolution whose filters a mask layer multiplies: conv1 of "blocks.0.mask1"."""
-        conv = self.get_submodule(mask.replace("mask", "conv"))
-        if not isinstance(conv, nn.Conv2d):
-            raise ValueError(f"{mask} follows no convolution")
-        return conv
 
     def conditions(
         self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]

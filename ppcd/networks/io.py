@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -56,17 +57,11 @@ def load_generator(path: str | Path) -> Generator:
     path = Path(path)
     if not path.is_file():
         raise PpcdError(f"no generator at {path}; train one with `python -m ppcd train`")
-    metadata = _metadata(path)
-    tensors = load_file(path)
+    about, tensors = _about(path), load_file(path)
+    if about.get("format") != FORMAT:
+        raise PpcdError(f"{path} is not a generator of ppcd ({FORMAT}); got format {about.get('format')!r}; {WANTED}")
     try:
-        about = json.loads(metadata.get("ppcd", "{}"))
-        found_format = about.get("format")
-    except (AttributeError, json.JSONDecodeError):
-        about, found_format = {}, None
-    if found_format != FORMAT:
-        raise PpcdError(f"{path} is not a generator of ppcd ({FORMAT}); got format {found_format!r}; {WANTED}")
-    try:
-        config = GeneratorConfig.from_dict(about.get("config"))
+        config = GeneratorConfig.from_dict(about.get("config", {}))
     except PpcdError as error:
         raise PpcdError(f"{path}: {error}") from None
     with torch.device("meta"):  # shapes only: a wrong description must not allocate
@@ -90,15 +85,19 @@ def describes_itself(path: Path) -> bool:
     Raises:
         PpcdError: not a safetensors file, or truncated.
     """
-    return "ppcd" in _metadata(path)
+    return bool(_about(path))
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def _about(path: Path) -> dict[str, Any]:
+    """What `save_generator` has written of a generator; {} in any other safetensors file."""
     try:
         with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
+            about = json.loads((file.metadata() or {}).get("ppcd", "{}"))
+    except json.JSONDecodeError:
+        return {}
     except (SafetensorError, OSError) as error:
         raise PpcdError(f"{path} is not a readable safetensors file ({error}); {WANTED}") from None
+    return about if isinstance(about, dict) else {}
 
 
 @dataclass(frozen=True)

@@ -234,10 +234,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     ) -> Float[Tensor, "batch channel height width"]:
         if _shared is None or not self.training:
             return super().forward(input)
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            raise ValueError("a batch norm without running statistics cannot share its batch")
-        self.num_batches_tracked.add_(1)
-        x = batch_norm(input, self.running_mean, self.running_var, True, self.momentum or 0.0, self.eps)
+        self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        x = batch_norm(input, self.running_mean, self.running_var, True, self.momentum, self.eps)  # type: ignore[arg-type]
         return torch.addcmul(self.bias[:, None, None], x, self.weight[:, None, None])
 
 

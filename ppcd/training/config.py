@@ -166,7 +166,7 @@ def run_config(
     with suppress(PpcdError):
         ours = get_recipe(recipe.name)
     _refuse_borrowed(recipe, ours)
-    identity = data.identity(profile.dataset, images_per_class=profile.images_per_class, lately=True)
+    identity = data.identity(profile.dataset, images_per_class=profile.images_per_class)
     sizes = data.class_sizes(profile.dataset, profile.resolution, images_per_class=profile.images_per_class)
     if sizes is not None:
         profile = with_classes(profile, len(sizes))
