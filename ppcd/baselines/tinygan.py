@@ -42,16 +42,16 @@ class FeatureDiscriminator(Conditional):
 
     takes = ("discriminator", "images")
 
+    @torch.random.fork_rng(devices=[])  # torch's layers draw from the global stream when they are made
     def __init__(self, resolution: int, num_classes: int, width: int = 32, *, seed: int = 0) -> None:
         super().__init__()
         self.resolution, self.num_classes = resolution, num_classes
         self.input_shape = (3, resolution, resolution)
         count = (resolution // BASE).bit_length() - 1
         channels, make = [3] + [width * 2**layer for layer in range(count)], LayerMaker(True, EPS)
-        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made
-            self.layers = nn.ModuleList(make.conv(*pair, 4, stride=2) for pair in pairwise(channels))
-            self.linear = make.linear(channels[-1], 1)
-            self.embed = make.embedding(num_classes, channels[-1])
+        self.layers = nn.ModuleList(make.conv(*pair, 4, stride=2) for pair in pairwise(channels))
+        self.linear = make.linear(channels[-1], 1)
+        self.embed = make.embedding(num_classes, channels[-1])
         initialise(self, "xavier", seed, "discriminator")
 
     def features(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:

@@ -63,11 +63,7 @@ def is_archive(folder: Path) -> bool:
 
 
 def archive_identity(folder: Path) -> str:
-    """ "imagenet-<12 hex>" of a folder of class folders, or of the one from which an archive was made.
-
-    Raises:
-        PpcdError: as `folders.listing` and `open_archive`.
-    """
+    """ "imagenet-<12 hex>" of a folder of class folders, or of the one from which an archive was made."""
     if is_archive(folder):
         return open_archive(folder).identity
     return f"imagenet-{folders.remembered(folders.listing, folder)[0][:12]}"
@@ -75,9 +71,6 @@ def archive_identity(folder: Path) -> str:
 
 def open_archive(directory: Path, resolution: int | None = None) -> Archive:
     """Open an archive, which may lie on a read-only disk. Its sizes are checked here, its pixels by `damaged`.
-
-    Args:
-        resolution: that its images must have.
 
     Raises:
         PpcdError: it is not there, is damaged, or is of another version or resolution.
@@ -124,9 +117,7 @@ def open_archive(directory: Path, resolution: int | None = None) -> Archive:
 def get_archive(folder: Path, resolution: int) -> Archive:
     """The prepared images of a folder of class folders: kept under `paths.cache()`, prepared where they are missing.
 
-    Args:
-        folder: the class folders; or an archive itself, which may have been moved from where it was made.
-        resolution: height and width in pixels.
+    The folder may also be an archive itself, which may have been moved from where it was made.
 
     Raises:
         PpcdError: a folder that cannot serve, an archive of another resolution, a full disk; nothing that was prepared
@@ -239,5 +230,4 @@ def _content_hash(about: dict[str, Any]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """What an error says, or its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -17,9 +17,7 @@ class BatchSampler:
         data: what to draw from; its images are kept on `device`, unless they are mapped.
         batch_size: images per batch, of all processes together.
         generator: a CPU generator that gives each epoch's order and nothing else.
-        flip_generator: another CPU generator, so that the order does not depend on it; where it is given, each image
-            is mirrored with probability 1/2.
-        device: where batches are.
+        flip_generator: another one; where it is given, each image is mirrored with probability 1/2.
         share: (index, count): this sampler gives the part `index` of `count` equal parts of every batch. Order and
             flips are drawn for the whole batch, so samplers with equal generators give the parts of the same batches.
     """

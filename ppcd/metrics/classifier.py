@@ -31,11 +31,7 @@ BROUGHT = "results/judges"  # of the repository: the classifiers that measured t
 
 
 def check_judge(name: str, num_classes: int) -> None:
-    """Refuse a judge that cannot judge data of so many classes.
-
-    Raises:
-        PpcdError: it is unknown, or knows ImageNet's 1000 classes, which the data have not.
-    """
+    """Refuse a judge that is unknown, or knows ImageNet's 1000 classes, which the data have not."""
     if name not in JUDGES:
         raise PpcdError(
             f"unknown judge {name!r}; expected one of: {', '.join(JUDGES)}; or none: a classifier trained on the data"
@@ -124,7 +120,7 @@ def train_or_load_classifier(
     (`ppcd.runs.provenance.instructions`).
 
     Raises:
-        PpcdError: epochs < 1, or a class with fewer than two images.
+        PpcdError: as `trained_or_cached`.
     """
     untrained = _untrained(data, seed)
     return trained_or_cached(
@@ -189,11 +185,7 @@ def agreement(logits: Float[Tensor, "n klass"], labels: Int64[Tensor, " n"]) -> 
 def split(
     labels: Int64[Tensor, " n"], num_classes: int, generator: torch.Generator
 ) -> tuple[Int64[Tensor, " held_out"], Int64[Tensor, " training"]]:
-    """Indices of held-out and of training images: the same share of every class, at least one image of each.
-
-    Raises:
-        PpcdError: a class has fewer than two images.
-    """
+    """Indices of held-out and of training images: the same share of every class, at least one image of each."""
     share = min(HELD_OUT / max(len(labels), 1), 0.2)
     held_out, training = [], []
     for label in range(num_classes):

@@ -31,8 +31,6 @@ BATCH = 32  # pairs at a time
 
 @dataclass(frozen=True)
 class Diversity:
-    """A mean distance and how it was taken."""
-
     value: float
     distance: str  # "lpips-alex" or "lpips-uncalibrated-<backbone>"
     pairs_per_class: int  # at most
@@ -50,10 +48,6 @@ def diversity(
 
     lpips-alex goes with the inception backbone, which downloads as well, and lpips-uncalibrated with those that work
     offline: whether a machine has internet never decides which of the two stands in a table.
-
-    Args:
-        images, labels: samples of every class, two at least.
-        seed: which pairs are drawn.
 
     Raises:
         PpcdError: a class with fewer than two images, or no AlexNet to be had.
@@ -83,9 +77,6 @@ def class_pairs(
     """For every class, `count` random pairs of two different images of it (a pair can come twice).
 
     All pairs, each once, where there are not more than `count`.
-
-    Raises:
-        PpcdError: a class has fewer than two images.
     """
     pairs = []
     for label in range(num_classes):
@@ -124,11 +115,7 @@ def uncalibrated(stages: Callable[[Tensor], list[Tensor]]) -> Distance:
 
 
 def lpips_alex(device: torch.device) -> Distance:
-    """The lpips package's distance, version 0.1, on AlexNet; images at their own size.
-
-    Raises:
-        PpcdError: AlexNet is neither here nor to be had.
-    """
+    """The lpips package's distance, version 0.1, on AlexNet; images at their own size."""
     with downloading("of lpips' AlexNet"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lpips asks torchvision in a way that is deprecated
         network = lpips.LPIPS(net="alex", verbose=False)

@@ -114,15 +114,8 @@ def evaluate_against(
 ) -> dict[str, dict[str, Any]]:
     """What can be said of a generator with nothing but another tool's statistics of the real images.
 
-    Args:
-        real: of `ppcd.metrics.read_statistics`. Its Inception may be another port than ours: see there.
-
-    Other arguments as `evaluate`, whose protocol and scores are also what it returns, with the file's name and hash
-    as the reference; all scores but is, is_std and fd are None, and so are the settings of theirs.
-
-    Raises:
-        PpcdError: statistics of other features, too few samples, images that are not finite, or a backbone that is
-            not to be had.
+    Arguments, protocol, scores and errors as `evaluate`, with the file's name and hash as the reference; all scores but
+    is, is_std and fd are None, and so are the settings of theirs.
     """
     check_features(real, backbone)
     network = published_backbone(backbone, device)
@@ -145,11 +138,7 @@ def evaluate_against(
 def frechet_and_inception(
     G: nn.Module, backbone: Backbone, real: Moments, samples: int, seed: int, device: torch.device | str = "cpu"
 ) -> tuple[float, tuple[float, float]]:
-    """Sample a generator: the Fréchet distance to real images, and the Inception score (mean, deviation).
-
-    Raises:
-        PpcdError: too few samples, or images that are not finite.
-    """
+    """Sample a generator: the Fréchet distance to real images, and the Inception score (mean, deviation)."""
     found = backbone.extract(sample_images(G, samples, seed, device=device)[0])
     return frechet_distance(statistics(found.features), real), inception_score(found.logits)
 
@@ -161,7 +150,6 @@ class Measured:
     Attributes:
         statistics: of their features.
         score: their Inception score, mean and deviation.
-        diversity: how different those of a class are.
         accuracy: the share that the judge puts into the class that was asked for, in [0, 1].
         leakage: class leakage (section 3.3) as a number: the mean of 1 - p(y | x), p the judge's softmax; in [0, 1].
     """
@@ -197,11 +185,7 @@ def observe(
 
 
 def check_fit(G: nn.Module, data: ImageSet) -> None:
-    """Refuse a generator that makes other classes or another resolution than the data have.
-
-    Raises:
-        PpcdError: it does.
-    """
+    """Refuse a generator that makes other classes or another resolution than the data have."""
     if lacking := [name for name in ("dim_z", "num_classes", "resolution") if not hasattr(G, name)]:
         raise PpcdError(
             f"a generator that is measured has dim_z, num_classes and resolution; {type(G).__name__} lacks "

@@ -53,7 +53,7 @@ def get_evaluators(
     *,
     judge: str | None = None,
 ) -> Evaluators:
-    """Backbone, judge and real statistics, from the cache where they are there; arguments as `ppcd.metrics.evaluate`.
+    """Backbone, judge and real statistics, from the cache where they are there; arguments as `evaluate`.
 
     Raises:
         PpcdError: a backbone or a judge that is unknown or not to be had, a judge of other classes, or a reference

@@ -170,11 +170,7 @@ class Backbone:
         return 250 if self.name in CLASSIFIERS else 32
 
     def extract(self, images: UInt8[Tensor, "n 3 height width"], batch: int | None = None) -> Features:
-        """Features and logits of all images, computed `batch` at a time.
-
-        Raises:
-            PpcdError: there are no images.
-        """
+        """Features and logits of all images, computed `batch` at a time."""
         if len(images) == 0:
             raise PpcdError("no images to take features of")
         features, logits = [], []
@@ -199,9 +195,7 @@ class Backbone:
 def get_backbone(
     name: str, data: ImageSet, *, classifier_epochs: int = 8, device: torch.device | str = "cpu"
 ) -> Backbone:
-    """The backbone of that name; `data` and `classifier_epochs` matter only to those that the data train.
-
-    Besides BACKBONES there is "natural-classifier", which judges labels and is no backbone of a profile.
+    """A network of BACKBONES or CLASSIFIERS; `data` and `classifier_epochs` matter only to the latter.
 
     Raises:
         PpcdError: there is none of that name; the inception weights are neither here nor to be had.
@@ -213,11 +207,7 @@ def get_backbone(
 
 
 def published_backbone(name: str, device: torch.device | str = "cpu") -> Backbone:
-    """One whose weights come from elsewhere: "efficientnet-lite0" or "inception".
-
-    Raises:
-        PpcdError: as `get_backbone`.
-    """
+    """One whose weights come from elsewhere: "efficientnet-lite0" or "inception"; errors as `get_backbone`."""
     kinds: dict[str, Callable[[], nn.Module]] = {"efficientnet-lite0": EfficientNetLite0, "inception": Inception}
     if name not in kinds:
         raise PpcdError(f"unknown feature backbone {name!r}; expected one of: {', '.join(BACKBONES)}")
@@ -228,11 +218,7 @@ def published_backbone(name: str, device: torch.device | str = "cpu") -> Backbon
 
 @contextmanager
 def downloading(whose: str) -> Iterator[None]:
-    """Make a network whose weights may have to be downloaded, with the global random state left alone.
-
-    Raises:
-        PpcdError: the weights could not be downloaded.
-    """
+    """Make a network whose weights may have to be downloaded, with the global random state left alone."""
     try:
         with torch.random.fork_rng(devices=[]):
             yield

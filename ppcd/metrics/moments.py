@@ -17,11 +17,7 @@ COMPARED = 10_000  # at most; features that KID, precision and recall compare, o
 
 @dataclass(frozen=True)
 class Moments:
-    """What the Fréchet distance needs of a set.
-
-    Attributes:
-        mu, sigma: mean and covariance of its features.
-    """
+    """What the Fréchet distance needs of a set: mean and covariance of its features."""
 
     mu: Float[Tensor, " feature"]
     sigma: Float[Tensor, "feature feature"]
@@ -41,11 +37,7 @@ class Statistics(Moments):
 
 
 def statistics(features: Float[Tensor, "n feature"]) -> Statistics:
-    """The statistics of a set, mu and sigma in float64.
-
-    Raises:
-        PpcdError: fewer than 16 samples, or features that are not finite.
-    """
+    """The statistics of a set, mu and sigma in float64."""
     if len(features) < MINIMUM:
         raise PpcdError(f"the metrics need at least {MINIMUM} samples; got {len(features)}")
     if not bool(features.isfinite().all()):
@@ -59,14 +51,7 @@ def without(whole: Statistics, part: Statistics, places: Int64[Tensor, " part"])
     """The statistics of a set without a part of it, by Chan, Golub and LeVeque 1979, eq. 2.1, solved for one of two.
 
     For two sets of m and n vectors, means that differ by d and scatter matrices S (sums of squared deviations from
-    their means), S = S_m + S_n + m n / (m + n) d d^T.
-
-    Args:
-        whole, part: of the set and of the part.
-        places: where the part's members stand in the set.
-
-    Raises:
-        PpcdError: fewer than 16 are left.
+    their means), S = S_m + S_n + m n / (m + n) d d^T. `places` says where the part's members stand in the set.
     """
     left = whole.images - part.images
     if left < MINIMUM:

@@ -55,9 +55,6 @@ class Member(TrainedClassifier):
     """Whitened patches, three stages of conv3x3-maxpool-BN-GELU-conv3x3-BN-GELU, the largest of each map, logits.
 
     It looks at the mirror images too.
-
-    Raises:
-        PpcdError: images of fewer than 16 pixels a side.
     """
 
     def __init__(self, num_classes: int, resolution: int) -> None:
@@ -134,12 +131,10 @@ class NaturalClassifier(TrainedClassifier):
 def train_or_load_natural_classifier(
     data: ImageSet, *, epochs: int, seed: int = 0, device: torch.device | str = "cpu"
 ) -> NaturalClassifier:
-    """The classifier of `data`, in eval mode and without gradients; that of the committed runs came with them.
-
-    As `train_or_load_classifier`: trained once or read, 1,000 held-out images, one thread on a CPU.
+    """As `train_or_load_classifier`.
 
     Raises:
-        PpcdError: epochs < 1, a class with fewer than two images, or images of fewer than 16 pixels a side.
+        PpcdError: as there, or images of fewer than 16 pixels a side.
     """
     members = []
     for number in range(MEMBERS):  # all of them leave out the same images

@@ -24,10 +24,10 @@ def sample_images(
     """Generate images as they would be saved, on the CPU; sample i has class i mod num_classes.
 
     Raises:
-        PpcdError: count or batch < 1, or images that are not finite.
+        PpcdError: no images asked for, or images that are not finite.
     """
-    if count < 1 or batch < 1:
-        raise PpcdError(f"sampling needs a count and a batch of at least 1; got {count} and {batch}")
+    if count < 1:
+        raise PpcdError(f"sampling needs a count of at least 1; got {count}")
     labels = sample_labels(count, int(G.num_classes))  # type: ignore[arg-type]
     noise = draw_noise(count, int(G.dim_z), seed)  # type: ignore[arg-type]
     return generate(G, noise, labels, batch=batch, device=device), labels
@@ -39,7 +39,6 @@ def fewest_of_each(num_classes: int) -> int:
 
 
 def fewest_samples(num_classes: int) -> int:
-    """How many samples the metrics need."""
     return num_classes * fewest_of_each(num_classes)
 
 
@@ -63,11 +62,7 @@ def generate(
     batch: int = BATCH,
     device: torch.device | str = "cpu",
 ) -> UInt8[Tensor, "n 3 height width"]:
-    """The images of this noise in eval mode, on the CPU, made `batch` at a time, in the type of the weights.
-
-    Raises:
-        PpcdError: images that are not finite.
-    """
+    """The images of this noise in eval mode, on the CPU, made `batch` at a time, in the type of the weights."""
     parts, dtype = [], weights_dtype(G)
     with eval_mode(G), torch.no_grad():
         for z, y in zip(noise.split(batch), labels.split(batch), strict=True):

@@ -1,16 +1,8 @@
 """Checkpoints of BigGAN-PyTorch (https://github.com/ajbrock/BigGAN-PyTorch): read, and written back.
 
-    generator = ppcd.load_biggan_pytorch("G_ema.pth")  # BigGAN, 128 px, 1000 classes, width 96
-    z = torch.randn(8, generator.dim_z)
-    images = generator(z, torch.arange(8))  # the same as with that code in evaluation mode
-    discriminator = ppcd.load_biggan_pytorch_discriminator("D.pth")
-
 The network may lie in a checkpoint with other things, {"G": ..., "G_ema": ..., "optimizer": ...}, under the names that
 DataParallel, torch.compile or a training framework give it ("module.", "_orig_mod.", "generator."), or in a safetensors
 file. Of several generators the average, whose key has "ema" in it, is taken, or the one that `key` names.
-
-Its README links the public files under "Pretrained models". The main one, "BigGAN bs256x8" after 138k iterations,
-is an archive to unpack: G_ema.pth is the generator to use, D.pth the discriminator.
 
 Weights are stored as they are trained, not normalised, and with the vectors u0 of the spectral norm. An EMA of
 those need not have unit norm; the power iteration of every forward pass (`ppcd.networks.layers`) takes them as they
@@ -69,8 +61,6 @@ def load_biggan_pytorch(
         path_or_state_dict: a file such as G_ema.pth, of which only tensors are read and nothing is executed, or a
             state dict (it is copied); also a checkpoint that holds one, see the module.
         arch: "biggan", "sagan" or "sngan".
-        resolution: 32, 64 or 128 pixels.
-        num_classes: number of labels.
         width: `G_ch` there; None is the width at paper scale (BigGAN 96, SA-GAN and SN-GAN 64).
         key: where in a checkpoint the network is, "G" or "state_dict.generator"; needed if several could be meant.
 
@@ -79,8 +69,7 @@ def load_biggan_pytorch(
         has any.
 
     Raises:
-        PpcdError: an argument is impossible; the file cannot be read; it is of another network: one line says
-            what differs.
+        PpcdError: an impossible argument, a file that cannot be read or that is of another network.
     """
     width = check_network(arch, PUBLIC, resolution, num_classes, width)
     name, state = _read(path_or_state_dict, "generator", key)
@@ -137,7 +126,6 @@ def _read(source: str | Path | Mapping[str, Any], asked: str, key: str | None) -
 
 
 def _kind(state: State) -> str | None:
-    """What the state says it is of; None: it does not say."""
     return "discriminator" if "embed.weight" in state else "generator" if "output_layer.0.gain" in state else None
 
 
@@ -233,11 +221,7 @@ def _size(state: State, key: str, axis: int = 0) -> int:
 
 
 def save_biggan_pytorch(network: Network, path: str | Path) -> None:
-    """Write a plain generator, or a discriminator, as BigGAN-PyTorch does (a flat state dict), atomically.
-
-    Raises:
-        PpcdError: as `biggan_pytorch_state_dict`.
-    """
+    """Write a plain generator, or a discriminator, as BigGAN-PyTorch does: a flat state dict; errors as there."""
     buffer = io.BytesIO()
     torch.save(biggan_pytorch_state_dict(network), buffer)
     write_atomic(Path(path), buffer.getvalue())

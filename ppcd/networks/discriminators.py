@@ -29,12 +29,9 @@ class Discriminator(Conditional):
 
     takes = ("discriminator", "images")
 
+    @torch.random.fork_rng(devices=[])  # torch's layers draw from the global stream when they are made
     def __init__(self, arch: str, resolution: int, num_classes: int, width: int) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made
-            self._build(arch, resolution, num_classes, width)
-
-    def _build(self, arch: str, resolution: int, num_classes: int, width: int) -> None:
         reference = ARCHITECTURES[arch]
         make = LayerMaker(True, reference.eps)
         self.resolution, self.num_classes = resolution, num_classes

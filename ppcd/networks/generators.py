@@ -95,7 +95,7 @@ class GeneratorConfig:
         return config
 
     def check(self) -> None:
-        """One line for what cannot be built.
+        """Refuse what cannot be built.
 
         Raises:
             PpcdError: unknown architecture or resolution, or an impossible number.
@@ -132,8 +132,6 @@ class Generator(Conditional):
     """G(z, y): linear, residual blocks that double the size, BN-ReLU-conv3x3-tanh.
 
     Attributes:
-        config: what it was built from.
-        dim_z, num_classes, resolution: of the noise, the labels and the images.
         blocks: the residual blocks (PP-Res blocks where `config.transition`).
         attention_after: index of the block that self-attention follows; None without.
     """
@@ -141,12 +139,9 @@ class Generator(Conditional):
     takes = ("generator", "z")
     layer_by_layer = straightforward  # for `ppcd.prunable`: within this context each convolution is called as a layer
 
+    @torch.random.fork_rng(devices=[])  # torch's layers draw from the global stream when they are made
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made
-            self._build(config)
-
-    def _build(self, config: GeneratorConfig) -> None:
         arch = ARCHITECTURES[config.arch]
         channels = table_channels(config)
         hidden = config.hidden or tuple((c, c) for c in channels[1:])
@@ -305,7 +300,6 @@ def build_generator(
         arch: "biggan", "sagan", "sagan-hier" (SA-GAN into whose every block noise enters, as in BigGAN),
             "sagan-shared" (SA-GAN with BigGAN's one class embedding, without that noise), "sngan" or "tinygan".
         resolution: 32, 64 or 128 pixels.
-        num_classes: number of labels.
         width: multiplies the table of channels; None is the width at paper scale (BigGAN 96, SA-GAN and
             SN-GAN 64, Tiny-GAN 32).
         masked: PP-Res blocks with masks instead of plain residual blocks.

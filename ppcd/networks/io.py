@@ -144,11 +144,7 @@ def load_adam_moments(optimizer: torch.optim.Adam, network: nn.Module, name: str
 
 
 def save_last_state(state: LastState, directory: Path) -> tuple[str, ...]:
-    """Write the last state of a teacher's training; the names of the files.
-
-    Raises:
-        PpcdError: the generator has masks.
-    """
+    """Write the last state of a teacher's training; the names of the files."""
     save_generator(state.generator, directory / LAST)
     write_atomic(directory / DISCRIMINATOR, save(_tensors(state.discriminator)))
     write_atomic(directory / MOMENTS, save(state.moments))
@@ -156,10 +152,7 @@ def save_last_state(state: LastState, directory: Path) -> tuple[str, ...]:
 
 
 def load_last_state(directory: Path) -> LastState:
-    """What a teacher's training ended with: on the CPU, the networks in evaluation mode.
-
-    Args:
-        directory: of a complete run of the teacher.
+    """What the training of a teacher's complete run ended with: on the CPU, the networks in evaluation mode.
 
     Raises:
         PpcdError: the run is not complete or not what was written, or it does not keep its last state.

@@ -120,10 +120,7 @@ class RunConfig:
     def load_data(self) -> data.ImageSet:
         """The images of this run."""
         profile = self.profile
-        images = data.load_data(
-            profile.dataset, profile.resolution,
-            images_per_class=profile.images_per_class, num_classes=profile.num_classes,
-        )  # fmt: skip
+        images = data.load_data(profile.dataset, profile.resolution, images_per_class=profile.images_per_class)
         if images.identity != self.data_identity:
             raise PpcdError(
                 f"run {self.id} is of {self.data_identity}, but the data are now {images.identity}; "
