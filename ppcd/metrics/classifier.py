@@ -168,13 +168,11 @@ def trained_or_cached(
     return untrained.to(device).eval().requires_grad_(False)
 
 
-def classifier_logits(
-    classifier: nn.Module, images: UInt8[Tensor, "n 3 height width"], batch: int = 250
-) -> Float[Tensor, "n klass"]:
-    """The logits of all images, on the CPU, computed `batch` at a time."""
+@torch.no_grad()
+def classifier_logits(classifier: nn.Module, images: UInt8[Tensor, "n 3 height width"]) -> Float[Tensor, "n klass"]:
+    """The logits of all images, on the CPU."""
     device = next(classifier.parameters()).device
-    with torch.no_grad():
-        return torch.cat([classifier(part.to(device)).cpu() for part in images.split(batch)])
+    return torch.cat([classifier(part.to(device)).cpu() for part in images.split(250)])
 
 
 def agreement(logits: Float[Tensor, "n klass"], labels: Int64[Tensor, " n"]) -> float:

@@ -145,20 +145,13 @@ def frechet_and_inception(
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found of a generator's samples.
+    """What was found of a generator's samples."""
 
-    Attributes:
-        statistics: of their features.
-        score: their Inception score, mean and deviation.
-        accuracy: the share that the judge puts into the class that was asked for, in [0, 1].
-        leakage: class leakage (section 3.3) as a number: the mean of 1 - p(y | x), p the judge's softmax; in [0, 1].
-    """
-
-    statistics: Statistics
-    score: tuple[float, float]
+    statistics: Statistics  # of their features
+    score: tuple[float, float]  # Inception score, mean and deviation
     diversity: Diversity
-    accuracy: float
-    leakage: float
+    accuracy: float  # the share that the judge puts into the class that was asked for, in [0, 1]
+    leakage: float  # class leakage (section 3.3) as a number: the mean of 1 - p(y | x), p the judge's softmax
 
 
 def measure(

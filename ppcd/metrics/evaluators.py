@@ -25,20 +25,12 @@ VERSION = 1  # raised when the trial of a judge changes
 
 @dataclass(frozen=True)
 class Evaluators:
-    """What generated images are measured with; none of it depends on a generator.
-
-    Attributes:
-        network: the backbone.
-        judge: the network whose logits say of what class an image is: a classifier of the data, or a published one of
-            ImageNet.
-        accuracy: of the judge on real images (held out from training where the data trained it), in [0, 1].
-        real: statistics of the real images.
-    """
+    """What generated images are measured with; none of it depends on a generator."""
 
     network: Backbone
-    judge: Backbone
-    accuracy: float
-    real: Statistics
+    judge: Backbone  # its logits say of what class an image is: a classifier of the data, or a published one
+    accuracy: float  # of the judge on real images (held out from training where the data trained it), in [0, 1]
+    real: Statistics  # of the real images
 
     def judged(self, images: UInt8[Tensor, "n 3 height width"], found: Features) -> Float[Tensor, "n klass"]:
         """The judge's logits of the images, of which the backbone found these features."""

@@ -146,19 +146,15 @@ def _folded(network: Any) -> Any:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A named network with its weights' hash.
+    """A named network in eval mode, on its device, with its weights' hash.
 
-    Attributes:
-        name: one of BACKBONES, or of CLASSIFIERS.
-        network: an nn.Module in eval mode, on its device. Of images in 0..255 it has `features(images)` (for the
-            Fréchet distance, KID, precision and recall), `logits(features)` (for the Inception score) and
-            `stages(images)` (feature maps from early to late, for the diversity).
-        sha256: of the weights (64 hex): statistics of other weights are never reused.
+    Of images in 0..255 it has `features(images)` (for the Fréchet distance, KID, precision and recall),
+    `logits(features)` (for the Inception score) and `stages(images)` (feature maps from early to late, for diversity).
     """
 
-    name: str
+    name: str  # of BACKBONES or CLASSIFIERS
     network: Any
-    sha256: str
+    sha256: str  # statistics of other weights are never reused
 
     @property
     def device(self) -> torch.device:

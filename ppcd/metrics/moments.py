@@ -25,15 +25,10 @@ class Moments:
 
 @dataclass(frozen=True)
 class Statistics(Moments):
-    """What all distances need of a set: moments, and the features that KID, precision and recall compare.
+    """What all distances need of a set: moments, and the features that KID, precision and recall compare."""
 
-    Attributes:
-        features: of its first images (COMPARED at most).
-        images: how many there were.
-    """
-
-    features: Float[Tensor, "compared feature"]
-    images: int
+    features: Float[Tensor, "compared feature"]  # of its first images
+    images: int  # how many there were
 
 
 def statistics(features: Float[Tensor, "n feature"]) -> Statistics:

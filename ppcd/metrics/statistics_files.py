@@ -21,14 +21,9 @@ ASYMMETRY = 1e-4  # at most, as a share of the largest entry: files in single pr
 
 @dataclass(frozen=True)
 class StatisticsFile(Moments):
-    """The statistics in such a file, in float64.
+    """The statistics in such a file, in float64."""
 
-    Attributes:
-        name: of the file, without its folder.
-        sha256: of its bytes (64 hex).
-    """
-
-    name: str
+    name: str  # of the file, without its folder
     sha256: str
 
 

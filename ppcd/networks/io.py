@@ -104,15 +104,13 @@ def _about(path: Path) -> dict[str, Any]:
 class LastState:
     """What a teacher's training ended with, from which another one can go on.
 
-    Attributes:
-        generator, discriminator: under spectral norm, with the vectors of its power iterations.
-        moments: of `adam_moments`, names beginning with "generator." and "discriminator.". An optimiser that begins
-            without them takes its first steps at full size for every weight, which a trained pair does not survive.
+    An optimiser that begins without the moments takes its first steps at full size for every weight, which a trained
+    pair does not survive.
     """
 
-    generator: Generator
+    generator: Generator  # under spectral norm, as the discriminator
     discriminator: Discriminator
-    moments: dict[str, Tensor]
+    moments: dict[str, Tensor]  # `adam_moments`, names beginning with "generator." and "discriminator."
 
 
 def adam_moments(optimizer: torch.optim.Adam, network: nn.Module, name: str) -> dict[str, Tensor]:

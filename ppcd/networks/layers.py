@@ -243,14 +243,10 @@ class Conditional(nn.Module):
     """A network of inputs and their labels that refuses in one line what it cannot take.
 
     Labels beyond the classes are found by torch's own error on a CPU; on a GPU a check would have to wait for it.
-
-    Attributes:
-        takes: what the network is, and the name of its input.
-        input_shape: of one input.
     """
 
-    takes: tuple[str, str]
-    input_shape: tuple[int, ...]
+    takes: tuple[str, str]  # what the network is, and the name of its input
+    input_shape: tuple[int, ...]  # of one input
     num_classes: int
 
     def __call__(self, x: Any, y: Any, *options: Any) -> Any:
@@ -287,9 +283,7 @@ def _described(value: Any) -> str:
 class SelfAttention(nn.Module):
     """Self-attention of SA-GAN as BigGAN-PyTorch has it: 1x1 convolutions without bias, gamma starts at 0.
 
-    Args:
-        channels: of its input and its output.
-        before: the channels before slimming, which set its inner widths; None: the same.
+    `before` is the number of channels before slimming, which sets its inner widths; None: the same.
     """
 
     def __init__(self, channels: int, make: LayerMaker, before: int | None = None) -> None:
