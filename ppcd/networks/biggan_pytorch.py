@@ -221,7 +221,7 @@ def _size(state: State, key: str, axis: int = 0) -> int:
 
 
 def save_biggan_pytorch(network: Network, path: str | Path) -> None:
-    """Write a plain generator, or a discriminator, as BigGAN-PyTorch does: a flat state dict; errors as there."""
+    """Write the `biggan_pytorch_state_dict` of a plain generator, or a discriminator, to a file, atomically."""
     buffer = io.BytesIO()
     torch.save(biggan_pytorch_state_dict(network), buffer)
     write_atomic(Path(path), buffer.getvalue())
