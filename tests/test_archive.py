@@ -82,7 +82,6 @@ def test_an_archive_holds_what_decoding_gives(folder: Path, tmp_path: Path, monk
     assert prepared(folder.rename(tmp_path / "elsewhere")).sha256 == found.sha256
     monkeypatch.setattr(folders, "decode", lambda *_: pytest.fail("work was done for a wrong folder"))
     again = tmp_path / "elsewhere"
-    refused("expected 1000 classes, found 3", lambda: data.load_data("imagenet", 24, source=again, num_classes=1000))
     refused("fewer of n01 (12)", lambda: data.load_data("imagenet", RESOLUTION, source=again, images_per_class=13))
 
 
@@ -187,14 +186,14 @@ def test_an_archive_without_its_folder_and_on_a_read_only_disk(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PPCD_DATA", str(folder))
-    before = data.load_data("imagenet", RESOLUTION, num_classes=3)
+    before = data.load_data("imagenet", RESOLUTION)
     moved = away(prepared(folder), tmp_path / "moved")
     shutil.rmtree(folder)
     for each in moved.iterdir():
         each.chmod(0o444)
     moved.chmod(0o555)
     monkeypatch.setenv("PPCD_DATA", str(moved))
-    after = data.load_data("imagenet", RESOLUTION, num_classes=3)
+    after = data.load_data("imagenet", RESOLUTION)
     assert (after.identity, after.sha256) == (before.identity, before.sha256)
     assert data.identity("imagenet") == before.identity and torch.equal(after.images, before.images)
     refused("prepared at 16 px, not 32", data.load_data, "imagenet", 32)

@@ -191,10 +191,11 @@ SAGAN = {"arch": "sagan", "resolution": 32, "num_classes": 3, "width": 1, "dim_z
         ({"dim_z": 4.0}, ["dim_z of sagan", "positive multiple of 1", "got 4.0"]),
         ({"arch": "biggan", "dim_z": 6}, ["dim_z of biggan", "multiple of 4", "got 6"]),
         ({"width": "1"}, ["width must be a positive integer", "'1'"]),
-        ({"hidden": [[1, 1]]}, ["hidden must be 3 pairs", "((1, 1),)"]),
-        ({"hidden": [[1, 1], [1, 0], [1, 1]]}, ["at least one channel", "(1, 0)"]),
-        ({"transition": False, "hidden": [[2, 1]] * 3}, ["without a transition, conv2 has the channels of its block"]),
-        ({"channels": [8, 0, 8, 8]}, ["channels must be 4 positive numbers", "(8, 0, 8, 8)"]),
+        ({"hidden": [[1, 1]]}, ["at 32 px there are 4 channels and 3 pairs of hidden ones", "and ((1, 1),)"]),
+        ({"transition": True, "hidden": [[1, 1], [1, 0], [1, 1]]}, ["all positive", "(1, 0)"]),
+        ({"transition": False, "hidden": [[2, 1]] * 3}, ["whose second is the block's output unless", "(2, 1)"]),
+        ({"channels": [8, 0, 8, 8]}, ["all positive", "got (8, 0, 8, 8)"]),
+        ({"channels": [8, 8, 8]}, ["there are 4 channels", "got (8, 8, 8)"]),
     ],
 )
 def test_an_impossible_configuration_is_refused(values: dict[str, object], parts: list[str]) -> None:

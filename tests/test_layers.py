@@ -11,9 +11,6 @@ from ppcd.networks.layers import (
     ClassConditionalBatchNorm,
     LayerMaker,
     SelfAttention,
-    SNConv2d,
-    SNEmbedding,
-    SNLinear,
     power_iteration,
 )
 
@@ -27,11 +24,12 @@ KINDS = ["conv", "conv 1x1", "linear", "embedding"]
 
 def sn_layer(kind: str) -> tuple[nn.Module, Tensor]:
     """A random layer under spectral norm, and an input of it."""
+    make = LayerMaker(True, 1e-8)
     layer, x = {
-        "conv": lambda: (SNConv2d(3, 4, 3, True, 1e-8), random((2, 3, 4, 4), 9)),
-        "conv 1x1": lambda: (SNConv2d(3, 4, 1, False, 1e-8), random((2, 3, 4, 4), 9)),
-        "linear": lambda: (SNLinear(6, 5, True, 1e-8), random((2, 6), 9)),
-        "embedding": lambda: (SNEmbedding(5, 4, 1e-8), torch.tensor([3, 0, 3])),
+        "conv": lambda: (make.conv(3, 4, 3), random((2, 3, 4, 4), 9)),
+        "conv 1x1": lambda: (make.conv(3, 4, 1, bias=False), random((2, 3, 4, 4), 9)),
+        "linear": lambda: (make.linear(6, 5), random((2, 6), 9)),
+        "embedding": lambda: (make.embedding(5, 4), torch.tensor([3, 0, 3])),
     }[kind]()
     return reference.randomise(layer.double(), 1), x
 

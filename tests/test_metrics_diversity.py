@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ppcd.base import PpcdError
-from ppcd.data.sets import ImageSet, to_float
+from ppcd.data.images import ImageSet, to_float
 from ppcd.metrics.diversity import class_pairs, diversity, lpips_alex, uncalibrated
 from ppcd.metrics.features import Backbone, get_backbone
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ppcd.base import PpcdError
-from ppcd.data.sets import ImageSet, load_data, to_float
+from ppcd.data.images import ImageSet, to_float
+from ppcd.data.sets import load_data
 from ppcd.metrics import diversity, fidelity
 from ppcd.metrics.evaluate import evaluate
 from ppcd.metrics.sampling import draw_noise, sample_images

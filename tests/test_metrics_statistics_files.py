@@ -73,14 +73,15 @@ INFINITE[1, 1] = np.inf
     [
         ({"mu": GOOD["mu"]}, "has no sigma; it holds mu"),
         ({"pool": GOOD["mu"], "logits": GOOD["mu"]}, "has no mu and no sigma; it holds logits, pool"),
-        (GOOD | {"sigma": covariance(3)}, "mu has shape (4,) and sigma (3, 3); expected"),
-        ({"mu": np.zeros(0), "sigma": np.zeros((0, 0))}, "mu has shape (0,)"),
-        (GOOD | {"mu": np.zeros(4, dtype=int)}, "mu is of type int64"),
-        (GOOD | {"sigma": covariance(4).astype(np.float16)}, "sigma is of type float16"),
-        (GOOD | {"mu": np.array([0, np.nan, 0, 0])}, "mu is not finite"),
-        (GOOD | {"sigma": INFINITE}, "sigma is not finite"),
-        (GOOD | {"sigma": ASYMMETRIC}, "sigma is not symmetric"),
-        (GOOD | {"sigma": NEGATIVE}, "negative variance"),
+        (GOOD | {"sigma": covariance(3)}, "got (4,) of float64 and (3, 3) of float64"),
+        (GOOD | {"mu": np.zeros((4, 1))}, "got (4, 1) of float64"),
+        ({"mu": np.zeros(0), "sigma": np.zeros((0, 0))}, "got (0,) of float64"),
+        (GOOD | {"mu": np.zeros(4, dtype=int)}, "got (4,) of int64"),
+        (GOOD | {"sigma": covariance(4).astype(np.float16)}, "(4, 4) of float16"),
+        (GOOD | {"mu": np.array([0, np.nan, 0, 0])}, "expected finite mu"),
+        (GOOD | {"sigma": INFINITE}, "expected finite mu [n] and sigma [n, n]"),
+        (GOOD | {"sigma": ASYMMETRIC}, "sigma a covariance matrix"),
+        (GOOD | {"sigma": NEGATIVE}, "sigma a covariance matrix"),
     ],
 )
 def test_what_are_no_statistics_is_refused(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_the_loss_is_the_sum_of_its_parts() -> None:
         scores = discriminator(images, y)
     recon = sum(abs(a - b) for a, b in zip(images.flatten().tolist(), wanted.flatten().tolist(), strict=True))
     distance = 0.0
-    for layer, o_s, o_t in zip(trainer.remappings.convolutions(), ours, theirs, strict=True):
+    for layer, o_s, o_t in zip(trainer.remappings.layers, ours, theirs, strict=True):
         assert layer.bias is not None
         weight, bias = layer.weight.detach(), layer.bias.detach()
         mapped = torch.einsum("oc,bchw->bohw", weight[:, : o_s.shape[1], 0, 0], o_s) + bias[:, None, None]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ppcd.networks.generators import build_generator
 from ppcd.networks.layers import LayerMaker
-from ppcd.networks.resampling import Resampling, straightforward, weight_of
+from ppcd.networks.resampling import Resampling, part_of, straightforward
 
 FORMS = {"straightforward": (False, False), "merged": (True, False), "boxed": (True, True)}  # merged, boxed
 ODD = [(1, 1, 1, 1, 1), (2, 1, 3, 3, 5), (3, 5, 2, 4, 1), (1, 4, 4, 7, 7), (2, 3, 1, 1, 6)]  # B, C_in, C_out, H, W
@@ -42,7 +42,7 @@ def test_each_operation(operation: str, form: str, normalised: bool, shape: tupl
     x = picture(batch, in_channels, 2 * height, 2 * width) if pools else picture(batch, in_channels, height, width)
     for bias in (False, True):
         layer = conv(in_channels, out_channels, 1 if operation == "upsample_skip" else 3, normalised, bias).eval()
-        weight = weight_of(layer).detach()
+        weight = part_of(layer)[0].detach()
         wrong = weight.flip(2, 3) if operation == "upsample_conv" else 4 * weight  # turned round; sums for means
         expected, other = (
             reference.pool(convolved(x, each, layer.bias)) if pools else convolved(reference.up(x), each, layer.bias)

@@ -16,7 +16,8 @@ from reference import largest_difference, refused
 from torch import Tensor
 
 from ppcd.base import PpcdError
-from ppcd.data.sets import BatchSampler, ImageSet
+from ppcd.data.batches import BatchSampler
+from ppcd.data.images import ImageSet
 from ppcd.method import losses
 from ppcd.method.schedule import GradualSchedule
 from ppcd.method.teacher import Teacher

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppcd.base import PpcdError
 from ppcd.method.narrow import narrow
 from ppcd.networks.generators import BASE, Generator
 from ppcd.networks.layers import SelfAttention
@@ -27,11 +26,6 @@ def select_channels(
         hidden: indices of the kept channels of each block's conv1.
         for_training: keep the layers under spectral norm, with a scale each, so that training can go on.
     """
-    config, count = generator.config, len(generator.residual_blocks())
-    if config.masked or config.transition or not count:
-        raise PpcdError("channels are selected from plain residual blocks; this generator has others")
-    if len(channels) != count + 1 or len(hidden) != count:
-        raise PpcdError(f"{count} blocks need {count + 1} and {count} selections of channels")
 
     def part(layer: Any, rows: Tensor | None = None, columns: Tensor | None = None) -> Any:
         return narrow(layer, rows, columns, for_training=for_training)

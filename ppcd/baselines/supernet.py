@@ -143,18 +143,15 @@ class Remappings(nn.Module):
     A sub-network's features have fewer channels: they meet the leading columns of the weight.
     """
 
+    @torch.random.fork_rng(devices=[])  # torch's layers draw from the global stream when they are made
     def __init__(self, student: Sequence[int], teacher: Sequence[int]) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            self.layers = nn.ModuleList(nn.Conv2d(c_s, c_t, 1) for c_s, c_t in zip(student, teacher, strict=True))
-
-    def convolutions(self) -> list[nn.Conv2d]:
-        return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
+        self.layers: Any = nn.ModuleList(nn.Conv2d(c_s, c_t, 1) for c_s, c_t in zip(student, teacher, strict=True))
 
     def distance(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
         """sum_k mean (f_k(O^S_k) - O^T_k)^2 (GAN Compression, section 3.1), over lists of [batch, C, H, W]."""
         terms = []
-        for layer, o_s, o_t in zip(self.convolutions(), student, teacher, strict=True):
+        for layer, o_s, o_t in zip(self.layers, student, teacher, strict=True):
             weight = leading(layer.weight, (layer.out_channels, o_s.shape[1], 1, 1))
             terms.append(F.mse_loss(F.conv2d(o_s, weight, layer.bias), o_t))
         return torch.stack(terms).sum()
@@ -162,7 +159,7 @@ class Remappings(nn.Module):
     @torch.no_grad()
     def sliced(self, student: Sequence[int]) -> "Remappings":
         """Those for a sub-network of these channels: a copy, also where they are the same."""
-        result = Remappings(student, [layer.out_channels for layer in self.convolutions()])
+        result = Remappings(student, [layer.out_channels for layer in self.layers])
         for source, target in zip(self.parameters(), result.parameters(), strict=True):
             target.copy_(leading(source, target.shape))
         return result.to(next(self.parameters()).device)

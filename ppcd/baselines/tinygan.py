@@ -11,6 +11,7 @@ one forward pass of D, so one power iteration, where the code has several; epoch
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -18,13 +19,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ppcd.base import PpcdError, full, named_generator
+from ppcd.base import full, named_generator
 from ppcd.baselines.output import student_width
 from ppcd.method import losses
 from ppcd.method.teacher import Teacher
-from ppcd.networks.generators import BASE, CHANNELS
+from ppcd.networks.generators import BASE
 from ppcd.networks.initialisation import initialise
-from ppcd.networks.layers import Conditional, SNEmbedding, SNLinear, SpectralNorm
+from ppcd.networks.layers import Conditional, LayerMaker
 from ppcd.training.methods import TinyGan
 from ppcd.training.trainer import Trainer
 
@@ -32,41 +33,25 @@ SLOPE = 0.01  # of D's leaky ReLU
 EPS = 1e-12  # of D's spectral norm
 
 
-class HalvingConv(nn.Conv2d, SpectralNorm):
-    """A 4x4 convolution of stride 2 under spectral norm: it halves the size."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, 4, stride=2, padding=1)
-        self.add_spectral_norm(EPS)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, self.normalized_weight(), self.bias)
-
-
 class FeatureDiscriminator(Conditional):
     """D(I, y) = linear(h) + <embed(y), h>, h the sum-pooled last layer; its layers' outputs are the features.
 
-    At 128 px five layers of width to 16 times width channels; at 64 px four and at 32 px three, so that the last map
-    is 4x4. Everything is under spectral norm.
+    The layers are 4x4 convolutions of stride 2: at 128 px five, of width to 16 times width channels; at 64 px four and
+    at 32 px three, so that the last map is 4x4. Everything is under spectral norm.
     """
 
     takes = ("discriminator", "images")
 
+    @torch.random.fork_rng(devices=[])  # torch's layers draw from the global stream when they are made
     def __init__(self, resolution: int, num_classes: int, width: int = 32, *, seed: int = 0) -> None:
         super().__init__()
-        if resolution not in CHANNELS or min(num_classes, width) < 1:
-            raise PpcdError(
-                f"Tiny-GAN's discriminator takes {', '.join(map(str, CHANNELS))} px and positive numbers of classes "
-                f"and channels; got {resolution}, {num_classes} and {width}"
-            )
         self.resolution, self.num_classes = resolution, num_classes
         self.input_shape = (3, resolution, resolution)
         count = (resolution // BASE).bit_length() - 1
-        channels = [3] + [width * 2**layer for layer in range(count)]
-        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made
-            self.layers = nn.ModuleList(map(HalvingConv, channels, channels[1:]))
-            self.linear = SNLinear(channels[-1], 1, True, EPS)
-            self.embed = SNEmbedding(num_classes, channels[-1], EPS)
+        channels, make = [3] + [width * 2**layer for layer in range(count)], LayerMaker(True, EPS)
+        self.layers = nn.ModuleList(make.conv(*pair, 4, stride=2) for pair in pairwise(channels))
+        self.linear = make.linear(channels[-1], 1)
+        self.embed = make.embedding(num_classes, channels[-1])
         initialise(self, "xavier", seed, "discriminator")
 
     def features(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
@@ -90,8 +75,6 @@ class FeatureDiscriminator(Conditional):
 
 def feature_distance(wanted: Sequence[Tensor], found: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """sum_k w_k mean |D_k(teacher's) - D_k(student's)| over the layers; a shallow D takes the last weights."""
-    if len(wanted) != len(found) or not 0 < len(found) <= len(weights):
-        raise PpcdError(f"{len(wanted)} and {len(found)} features and {len(weights)} weights do not fit together")
     terms = zip(weights[-len(found) :], wanted, found, strict=True)
     return torch.stack([weight * F.l1_loss(f, w) for weight, w, f in terms]).sum()
 

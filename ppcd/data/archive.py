@@ -23,13 +23,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
-from torch import Tensor
 from tqdm import tqdm
 
 from ppcd import locks, paths
 from ppcd.base import PpcdError, cores
 from ppcd.data import folders
+from ppcd.data.images import ImageSet
 
 log = logging.getLogger(__name__)
 
@@ -40,29 +39,13 @@ IMAGES, ABOUT, PARTS = "images.bin", "archive.json", "parts.jsonl"
 AGAIN = "delete the folder, and `python -m ppcd prepare` makes it again from the original images"
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A complete archive, open for reading."""
+@dataclass(frozen=True, kw_only=True)
+class Archive(ImageSet):
+    """The images of a complete archive, open for reading; their sha256 is of the hashes of all parts."""
 
     directory: Path
-    identity: str  # of the images that it was made from
-    classes: tuple[str, ...]
-    images: UInt8[Tensor, "n 3 resolution resolution"]  # memory-mapped and read-only
-    labels: Int64[Tensor, "n"]
-    sha256: str  # of the number of images per class and the hashes of all parts
     skipped: dict[str, str]  # file -> why it could not serve
-    parts: list[tuple[int, str]]  # number of images, their SHA-256
-
-    @property
-    def note(self) -> str:
-        """What a reader of results must know, or ""."""
-        files = len(self.labels) + len(self.skipped)
-        return f"skipped {len(self.skipped)} of {files} images" if self.skipped else ""
-
-    @property
-    def class_sizes(self) -> dict[str, int]:
-        """The number of images of each class."""
-        return dict(zip(self.classes, torch.bincount(self.labels).tolist(), strict=True))
+    parts: list[list[Any]]  # number of images, their SHA-256
 
     def damaged(self) -> list[str]:
         """Read everything and compare it with the recorded hashes; the damaged parts, as "first-last" image."""
@@ -89,8 +72,8 @@ def archive_identity(folder: Path) -> str:
 def open_archive(directory: Path, resolution: int | None = None) -> Archive:
     """Open an archive, which may lie on a read-only disk. Its sizes are checked here, its pixels by `damaged`.
 
-    Args:
-        resolution: that its images must have.
+    Raises:
+        PpcdError: it is not there, is damaged, or is of another version or resolution.
     """
     try:
         about = json.loads((directory / ABOUT).read_text())
@@ -106,7 +89,7 @@ def open_archive(directory: Path, resolution: int | None = None) -> Archive:
     if about.get("sha256") != _content_hash(about):
         raise PpcdError(f"{directory / ABOUT} is damaged: its hash is another; {AGAIN}")
 
-    counts, size_of_each = list(about["classes"].values()), about["resolution"]
+    counts, size_of_each, skipped = list(about["classes"].values()), about["resolution"], about["skipped"]
     if resolution not in (None, size_of_each):
         raise PpcdError(
             f"the images in {directory} were prepared at {size_of_each} px, not {resolution}; "
@@ -117,18 +100,28 @@ def open_archive(directory: Path, resolution: int | None = None) -> Archive:
         raise PpcdError(f"{directory / IMAGES} is damaged: it has {size} of {np.prod(shape)} bytes; {AGAIN}")
     with warnings.catch_warnings(action="ignore"):  # torch's tensors cannot be read-only, and it says so
         images = torch.from_numpy(np.memmap(directory / IMAGES, np.uint8, "r", shape=shape))
-    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    parts = [(count, digest) for count, digest in about["parts"]]
-    classes = tuple(about["classes"])
-    return Archive(directory, about["identity"], classes, images, labels, about["sha256"], about["skipped"], parts)
+    return Archive(
+        images=images,
+        labels=torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)),
+        classes=tuple(about["classes"]),
+        identity=about["identity"],
+        sha256=about["sha256"],
+        note=f"skipped {len(skipped)} of {len(images) + len(skipped)} images" if skipped else "",
+        mapped=True,
+        directory=directory,
+        skipped=skipped,
+        parts=about["parts"],
+    )
 
 
 def get_archive(folder: Path, resolution: int) -> Archive:
     """The prepared images of a folder of class folders: kept under `paths.cache()`, prepared where they are missing.
 
-    Args:
-        folder: the class folders; or an archive itself, which may have been moved from where it was made.
-        resolution: height and width in pixels.
+    The folder may also be an archive itself, which may have been moved from where it was made.
+
+    Raises:
+        PpcdError: a folder that cannot serve, an archive of another resolution, a full disk; nothing that was prepared
+            is lost.
     """
     if is_archive(folder):
         return open_archive(folder, resolution)
@@ -237,5 +230,4 @@ def _content_hash(about: dict[str, Any]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """What an error says, or its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

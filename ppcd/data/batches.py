@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ppcd.base import PpcdError
 from ppcd.data.images import ImageSet, to_float
 
 
@@ -18,9 +17,7 @@ class BatchSampler:
         data: what to draw from; its images are kept on `device`, unless they are mapped.
         batch_size: images per batch, of all processes together.
         generator: a CPU generator that gives each epoch's order and nothing else.
-        flip_generator: another CPU generator, so that the order does not depend on it; where it is given, each image
-            is mirrored with probability 1/2.
-        device: where batches are.
+        flip_generator: another one; where it is given, each image is mirrored with probability 1/2.
         share: (index, count): this sampler gives the part `index` of `count` equal parts of every batch. Order and
             flips are drawn for the whole batch, so samplers with equal generators give the parts of the same batches.
     """
@@ -34,18 +31,11 @@ class BatchSampler:
         device: torch.device | str = "cpu",
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        if batch_size < 1:
-            raise PpcdError(f"the batch size must be positive; got {batch_size}")
         index, count = share
-        if not 0 <= index < count:
-            raise PpcdError(f"a share is an index from 0 and a larger count; got {index} of {count}")
-        if batch_size % count:
-            raise PpcdError(f"a batch of {batch_size} images cannot be shared equally by {count}; change one of them")
         self.batch_size = batch_size
         self.generator = generator
         self.flip_generator = flip_generator
         self.device = torch.device(device)
-        self.epoch = 0  # epochs begun
         self._share = slice(index * batch_size // count, (index + 1) * batch_size // count)
         self._images = data.images if data.mapped else data.images.to(self.device)
         self._labels = data.labels.to(self.device)
@@ -59,7 +49,6 @@ class BatchSampler:
         while len(self._order) < self.batch_size:
             epoch = torch.randperm(len(self._labels), generator=self.generator)
             self._order = torch.cat([self._order, epoch])
-            self.epoch += 1
         drawn, self._order = self._order[: self.batch_size], self._order[self.batch_size :]
         places = drawn[self._share]
         images = self._images[places.to(self._images.device)].to(self.device)
@@ -72,20 +61,14 @@ class BatchSampler:
     def state_dict(self) -> dict[str, Any]:
         """What a sampler needs to draw the same batches from here on, its generators included."""
         return {
-            "images": len(self._labels),
             "order": self._order.clone(),
-            "epoch": self.epoch,
             "generator": self.generator.get_state(),
             "flip_generator": None if self.flip_generator is None else self.flip_generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from the state of another sampler of the same data."""
-        if state["images"] != len(self._labels):
-            raise PpcdError(f"a sampler of {state['images']} images cannot go on with {len(self._labels)}")
-        if (state["flip_generator"] is None) != (self.flip_generator is None):
-            raise PpcdError("a sampler with random flips and one without them cannot continue each other")
-        self._order, self.epoch = state["order"].cpu().clone(), state["epoch"]
+        """Go on from the state of another sampler of the same data and kind."""
+        self._order = state["order"].cpu().clone()
         self.generator.set_state(state["generator"].cpu())
         if self.flip_generator is not None:
             self.flip_generator.set_state(state["flip_generator"].cpu())

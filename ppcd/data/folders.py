@@ -1,6 +1,7 @@
 """Folders of class folders of images: what is in them, and their images decoded to one size."""
 
 import hashlib
+import itertools
 import logging
 import os
 import time
@@ -39,31 +40,29 @@ def class_names(folder: Path) -> list[str]:
 
 
 def class_files(folder: Path) -> ClassFiles:
-    """Class name -> its images, as sorted paths relative to `folder`."""
-    classes = {name: _images_below(folder / name, folder) for name in class_names(folder)}
+    """Class name -> its images, as sorted paths relative to `folder`; strings, since a data set has many files.
+
+    Raises:
+        PpcdError: fewer than two class folders, one without images, or a name that is not UTF-8.
+    """
+    classes = {
+        name: sorted(file for file in _files_below(folder / name, folder) if _suffix(file) in SUFFIXES)
+        for name in class_names(folder)
+    }
     empty = [name for name, files in classes.items() if not files]
     if empty:
         raise PpcdError(f"no images in class folder {some(empty)} of {folder}; add some or remove the folder")
     return classes
 
 
-def digest(folder: Path, classes: ClassFiles | None = None) -> str:
+def digest(folder: Path, classes: ClassFiles) -> str:
     """SHA-256 of the images' relative names and bytes: the same for the same images on every machine.
 
     The bytes are read once for as long as the files' names, sizes and times stay the same.
-
-    Args:
-        classes: of `class_files`, where they are known already.
     """
-    files = [name for names in (classes or class_files(folder)).values() for name in names]
-    listing = hashlib.sha256(str(folder.resolve()).encode())
-    for name in files:
-        try:
-            stat = os.stat(f"{folder}/{name}")
-            listing.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-        except OSError:
-            listing.update(f"{name}\0unreadable\n".encode())
-    known = paths.cache() / "data" / f"listing-{listing.hexdigest()[:32]}.txt"
+    files = [name for names in classes.values() for name in names]
+    seen = hashlib.sha256(f"{folder.resolve()} {listing(folder, classes, times=True)}".encode())
+    known = paths.cache() / "data" / f"listing-{seen.hexdigest()[:32]}.txt"
     if known.is_file():
         return known.read_text().strip()
     content_hash = hashlib.sha256()
@@ -77,21 +76,17 @@ def digest(folder: Path, classes: ClassFiles | None = None) -> str:
     return content_hash.hexdigest()
 
 
-def listing(folder: Path, classes: ClassFiles | None = None) -> str:
-    """SHA-256 of the images' relative names and sizes, for folders with too many files to read them all.
-
-    Args:
-        classes: of `class_files`, where they are known already.
-    """
-    sizes = hashlib.sha256()
-    for names in (classes or class_files(folder)).values():
-        for name in names:
-            try:
-                size = os.stat(f"{folder}/{name}").st_size
-            except OSError:
-                size = -1
-            sizes.update(f"{name}\0{size}\n".encode())
-    return sizes.hexdigest()
+def listing(folder: Path, classes: ClassFiles, times: bool = False) -> str:
+    """SHA-256 of the images' relative names and sizes, for folders with too many files to read them all."""
+    content_hash = hashlib.sha256()
+    for name in itertools.chain.from_iterable(classes.values()):
+        try:
+            stat = os.stat(f"{folder}/{name}")
+            about = f"{stat.st_size}\0{stat.st_mtime_ns}" if times else f"{stat.st_size}"
+        except OSError:
+            about = "-1"
+        content_hash.update(f"{name}\0{about}\n".encode())
+    return content_hash.hexdigest()
 
 
 def remembered(naming: Callable[[Path, ClassFiles], str], folder: Path) -> tuple[str, dict[str, int]]:
@@ -99,6 +94,9 @@ def remembered(naming: Callable[[Path, ClassFiles], str], folder: Path) -> tuple
 
     Looking at the times of 50,000 files takes half a second, and tables and figures ask for hundreds of runs. A file
     that is added to a class folder, removed or renamed is noticed at once, one whose content changes a minute later.
+
+    Raises:
+        PpcdError: as class_files.
     """
     changed = tuple((folder / name).stat().st_mtime_ns for name in class_names(folder))
     return _name_of(naming, folder.resolve(), changed, int(time.monotonic() // RECENT))
@@ -187,16 +185,13 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + more
 
 
-def _images_below(class_folder: Path, folder: Path) -> list[str]:
-    """Paths relative to `folder`, sorted; as plain strings, since a data set has many files."""
-    return sorted(file for file in _files_below(class_folder, folder) if _suffix(file) in SUFFIXES)
-
-
 def _files_below(class_folder: Path, folder: Path) -> Iterator[str]:
     """Paths relative to `folder` of all files of a class but junk; links to directories are not followed."""
-    inside = os.path.realpath(class_folder)
     for top, below, files in os.walk(class_folder):
-        below[:] = [name for name in below if not _is_junk(name) and _is_own(os.path.join(top, name), inside)]
+        below[:] = [name for name in below if not _is_junk(name)]
+        for link in (Path(top, name) for name in below if os.path.islink(f"{top}/{name}")):
+            if not (target := link.resolve()).is_relative_to(class_folder.resolve()):  # else it is found where it is
+                log.warning("%s leads out of its class folder, to %s, and is not followed", link, target)
         relative = os.path.relpath(top, folder).replace(os.sep, "/")
         for file in files:
             if _is_junk(file):
@@ -207,16 +202,6 @@ def _files_below(class_folder: Path, folder: Path) -> Iterator[str]:
                 name = ascii(f"{relative}/{file}")
                 raise PpcdError(f"{name} has a name that is not UTF-8; rename it") from None
             yield f"{relative}/{file}"
-
-
-def _is_own(path: str, inside: str) -> bool:
-    """Whether a directory is the class's own and no link; a link that leads out of the class is named."""
-    if not os.path.islink(path):
-        return True
-    real = os.path.realpath(path)
-    if os.path.commonpath([real, inside]) != inside:  # else what it leads to is visited where it is
-        log.warning("%s leads out of its class folder, to %s, and is not followed", path, real)
-    return False
 
 
 def _is_junk(name: str) -> bool:

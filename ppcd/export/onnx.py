@@ -26,7 +26,6 @@ from ppcd.base import PpcdError, needs, seeded
 from ppcd.method.compare import copied, example
 from ppcd.method.masks import masks_of
 from ppcd.method.slim import slim
-from ppcd.networks.blocks import GeneratorBlock
 from ppcd.networks.generators import Generator
 from ppcd.networks.resampling import box_sum
 from ppcd.paths import write_atomic
@@ -135,35 +134,26 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
+@torch.no_grad()
 def _merged(generator: Generator) -> Generator:
-    """A copy without spectral norm, each upsampling merged into its convolution."""
+    """A copy without spectral norm, each conv1 a transposed convolution that upsamples and convolves at once."""
     network = slim(copy.deepcopy(generator).cpu().float())
     for block in network.residual_blocks():
-        _merge_upsampling(block)
+        conv = block.conv1
+        merged = nn.ConvTranspose2d(conv.in_channels, conv.out_channels, 4, stride=2, padding=1, device="meta")
+        merged.weight = nn.Parameter(box_sum(conv.weight.double().flip(2, 3)).transpose(0, 1).contiguous())
+        merged.bias = conv.bias
+        block.conv1 = merged  # type: ignore[assignment]
+        block.upsample_conv = lambda conv, x, rows=None: conv(x)  # type: ignore[method-assign]
     return network
 
 
 @torch.no_grad()
-def _merge_upsampling(block: GeneratorBlock) -> None:
-    """Turn the block's conv1 into the transposed convolution that upsamples and convolves at once."""
-    conv = block.conv1
-    merged = nn.ConvTranspose2d(conv.in_channels, conv.out_channels, 4, stride=2, padding=1, device="meta")
-    merged.weight = nn.Parameter(box_sum(conv.weight.double().flip(2, 3)).transpose(0, 1).contiguous())
-    merged.bias = conv.bias
-    block.conv1 = merged  # type: ignore[assignment]
-    block.upsample_conv = lambda conv, x, rows=None: conv(x)  # type: ignore[method-assign]
-
-
-@torch.no_grad()
-def check_onnx(
-    generator: nn.Module, path: str | Path, batches: Sequence[int] = BATCHES, inputs: Sequence[Any] | None = None
-) -> float:
+def check_onnx(generator: nn.Module, path: str | Path, inputs: Sequence[Any] | None = None) -> float:
     """The largest difference between the generator's images and those that onnxruntime makes with the file.
 
     Args:
         generator: what was exported, on the CPU, in evaluation mode; it is compared in float32.
-        path: the file.
-        batches: sizes of the batches that are compared; labels go from the first class to the last.
         inputs: as for `export_onnx`.
 
     Raises:
@@ -175,7 +165,7 @@ def check_onnx(
     generator, random, largest = copied(generator).float(), seeded(0), 0.0
     try:
         session = onnx_session(path)
-        for batch in batches:
+        for batch in BATCHES:
             given = _inputs(generator, batch, random, inputs)
             (found,) = session.run(["images"], {name: each.numpy() for name, each in given.items()})
             expected = _Images(generator)(*given.values())

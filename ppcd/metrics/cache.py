@@ -23,11 +23,6 @@ class Entry:
     notes: dict[str, str]
 
 
-def key_hash(key: Key) -> str:
-    """SHA-256 (64 hex) of everything that decides what is computed."""
-    return hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()
-
-
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 (64 hex) of names, types, shapes and bytes; the order of the names does not matter."""
     digest = hashlib.sha256()
@@ -45,12 +40,10 @@ def cached(kind: str, key: Key, compute: Callable[[], Entry], brought: Path | No
     wait. A file that is damaged, even by a single bit (it holds its content's hash), is computed again.
 
     Args:
-        kind: name of the folder in the cache.
         key: everything that decides what is computed.
-        compute: called where it is not there.
         brought: a folder of such files that came with the repository; one that is whole is taken as it is.
     """
-    name = f"{key_hash(key)}.safetensors"
+    name = f"{hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()}.safetensors"
     if brought is not None and (entry := read_entry(brought / name)) is not None:
         return entry
     path = paths.cache() / kind / name

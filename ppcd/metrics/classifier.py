@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ppcd import paths
 from ppcd.base import PpcdError, seeded
-from ppcd.data.sets import ImageSet, to_float
+from ppcd.data.images import ImageSet, to_float
 from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
 
 PUBLISHED, NATURAL = "efficientnet-lite0", "natural-classifier"
@@ -31,7 +31,7 @@ BROUGHT = "results/judges"  # of the repository: the classifiers that measured t
 
 
 def check_judge(name: str, num_classes: int) -> None:
-    """Refuse a judge that cannot judge data of so many classes."""
+    """Refuse a judge that is unknown, or knows ImageNet's 1000 classes, which the data have not."""
     if name not in JUDGES:
         raise PpcdError(
             f"unknown judge {name!r}; expected one of: {', '.join(JUDGES)}; or none: a classifier trained on the data"
@@ -118,6 +118,9 @@ def train_or_load_classifier(
     mirrored, as digits would become others. On a CPU one thread trains, because weights would otherwise differ with
     the number of threads, and scores with them. They still differ between processors with other instruction sets
     (`ppcd.runs.provenance.instructions`).
+
+    Raises:
+        PpcdError: as `trained_or_cached`.
     """
     untrained = _untrained(data, seed)
     return trained_or_cached(
@@ -162,13 +165,11 @@ def trained_or_cached(
     return untrained.to(device).eval().requires_grad_(False)
 
 
-def classifier_logits(
-    classifier: nn.Module, images: UInt8[Tensor, "n 3 height width"], batch: int = 250
-) -> Float[Tensor, "n klass"]:
-    """The logits of all images, on the CPU, computed `batch` at a time."""
+@torch.no_grad()
+def classifier_logits(classifier: nn.Module, images: UInt8[Tensor, "n 3 height width"]) -> Float[Tensor, "n klass"]:
+    """The logits of all images, on the CPU."""
     device = next(classifier.parameters()).device
-    with torch.no_grad():
-        return torch.cat([classifier(part.to(device)).cpu() for part in images.split(batch)])
+    return torch.cat([classifier(part.to(device)).cpu() for part in images.split(250)])
 
 
 def agreement(logits: Float[Tensor, "n klass"], labels: Int64[Tensor, " n"]) -> float:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from ppcd.base import PpcdError, needs, seeded
-from ppcd.data.sets import to_float
+from ppcd.data.images import to_float
 from ppcd.metrics.features import Backbone, downloading
 
 with needs("metrics"):
@@ -31,8 +31,6 @@ BATCH = 32  # pairs at a time
 
 @dataclass(frozen=True)
 class Diversity:
-    """A mean distance and how it was taken."""
-
     value: float
     distance: str  # "lpips-alex" or "lpips-uncalibrated-<backbone>"
     pairs_per_class: int  # at most
@@ -51,9 +49,8 @@ def diversity(
     lpips-alex goes with the inception backbone, which downloads as well, and lpips-uncalibrated with those that work
     offline: whether a machine has internet never decides which of the two stands in a table.
 
-    Args:
-        images, labels: samples of every class, two at least.
-        seed: which pairs are drawn.
+    Raises:
+        PpcdError: a class with fewer than two images, or no AlexNet to be had.
     """
     if backbone.name == "inception":
         name, distance = "lpips-alex", lpips_alex(backbone.device)

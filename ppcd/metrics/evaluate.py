@@ -58,7 +58,9 @@ def evaluate(
             or judge that is not to be had.
     """
     check_fit(G, data)
-    check_samples(samples, data)
+    least = fewest_samples(len(data.classes))
+    if samples < least:
+        raise PpcdError(f"the metrics need at least {least} samples of this data; got {samples}: ask for more")
     evaluators = get_evaluators(data, backbone, classifier_epochs, device, judge=judge)
     found = measure(G, evaluators, samples, seed, device=device)
     return {
@@ -112,15 +114,8 @@ def evaluate_against(
 ) -> dict[str, dict[str, Any]]:
     """What can be said of a generator with nothing but another tool's statistics of the real images.
 
-    Args:
-        real: of `ppcd.metrics.read_statistics`. Its Inception may be another port than ours: see there.
-
-    Other arguments as `evaluate`, whose protocol and scores are also what it returns, with the file's name and hash
-    as the reference; all scores but is, is_std and fd are None, and so are the settings of theirs.
-
-    Raises:
-        PpcdError: statistics of other features, too few samples, images that are not finite, or a backbone that is
-            not to be had.
+    Arguments, protocol, scores and errors as `evaluate`, with the file's name and hash as the reference; all scores but
+    is, is_std and fd are None, and so are the settings of theirs.
     """
     check_features(real, backbone)
     network = published_backbone(backbone, device)
@@ -150,21 +145,13 @@ def frechet_and_inception(
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found of a generator's samples.
+    """What was found of a generator's samples."""
 
-    Attributes:
-        statistics: of their features.
-        score: their Inception score, mean and deviation.
-        diversity: how different those of a class are.
-        accuracy: the share that the judge puts into the class that was asked for, in [0, 1].
-        leakage: class leakage (section 3.3) as a number: the mean of 1 - p(y | x), p the judge's softmax; in [0, 1].
-    """
-
-    statistics: Statistics
-    score: tuple[float, float]
+    statistics: Statistics  # of their features
+    score: tuple[float, float]  # Inception score, mean and deviation
     diversity: Diversity
-    accuracy: float
-    leakage: float
+    accuracy: float  # the share that the judge puts into the class that was asked for, in [0, 1]
+    leakage: float  # class leakage (section 3.3) as a number: the mean of 1 - p(y | x), p the judge's softmax
 
 
 def measure(
@@ -203,13 +190,6 @@ def check_fit(G: nn.Module, data: ImageSet) -> None:
         raise PpcdError(
             f"the generator ({given}) does not fit the data {data.identity} ({expected}); take its own profile"
         )
-
-
-def check_samples(samples: int, data: ImageSet) -> None:
-    """Refuse too few samples."""
-    least = fewest_samples(len(data.classes))
-    if samples < least:
-        raise PpcdError(f"the metrics need at least {least} samples of this data; got {samples}: ask for more")
 
 
 def is_free(key: str) -> bool:

@@ -25,20 +25,12 @@ VERSION = 1  # raised when the trial of a judge changes
 
 @dataclass(frozen=True)
 class Evaluators:
-    """What generated images are measured with; none of it depends on a generator.
-
-    Attributes:
-        network: the backbone.
-        judge: the network whose logits say of what class an image is: a classifier of the data, or a published one of
-            ImageNet.
-        accuracy: of the judge on real images (held out from training where the data trained it), in [0, 1].
-        real: statistics of the real images.
-    """
+    """What generated images are measured with; none of it depends on a generator."""
 
     network: Backbone
-    judge: Backbone
-    accuracy: float
-    real: Statistics
+    judge: Backbone  # its logits say of what class an image is: a classifier of the data, or a published one
+    accuracy: float  # of the judge on real images (held out from training where the data trained it), in [0, 1]
+    real: Statistics  # of the real images
 
     def judged(self, images: UInt8[Tensor, "n 3 height width"], found: Features) -> Float[Tensor, "n klass"]:
         """The judge's logits of the images, of which the backbone found these features."""
@@ -53,7 +45,12 @@ def get_evaluators(
     *,
     judge: str | None = None,
 ) -> Evaluators:
-    """Backbone, judge and real statistics, cached; arguments as `ppcd.metrics.evaluate`."""
+    """Backbone, judge and real statistics, from the cache where they are there; arguments as `evaluate`.
+
+    Raises:
+        PpcdError: a backbone or a judge that is unknown or not to be had, a judge of other classes, or a reference
+            of another backbone than the one here.
+    """
     if backbone not in BACKBONES:
         raise PpcdError(f"unknown feature backbone {backbone!r}; expected one of: {', '.join(BACKBONES)}")
     if judge is not None:

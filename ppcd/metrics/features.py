@@ -146,19 +146,15 @@ def _folded(network: Any) -> Any:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A named network with its weights' hash.
+    """A named network in eval mode, on its device, with its weights' hash.
 
-    Attributes:
-        name: one of BACKBONES, or of CLASSIFIERS.
-        network: an nn.Module in eval mode, on its device. Of images in 0..255 it has `features(images)` (for the
-            Fréchet distance, KID, precision and recall), `logits(features)` (for the Inception score) and
-            `stages(images)` (feature maps from early to late, for the diversity).
-        sha256: of the weights (64 hex): statistics of other weights are never reused.
+    Of images in 0..255 it has `features(images)` (for the Fréchet distance, KID, precision and recall),
+    `logits(features)` (for the Inception score) and `stages(images)` (feature maps from early to late, for diversity).
     """
 
-    name: str
+    name: str  # of BACKBONES or CLASSIFIERS
     network: Any
-    sha256: str
+    sha256: str  # statistics of other weights are never reused
 
     @property
     def device(self) -> torch.device:
@@ -195,9 +191,10 @@ class Backbone:
 def get_backbone(
     name: str, data: ImageSet, *, classifier_epochs: int = 8, device: torch.device | str = "cpu"
 ) -> Backbone:
-    """The backbone of that name; `data` and `classifier_epochs` matter only to those that the data train.
+    """A network of BACKBONES or CLASSIFIERS; `data` and `classifier_epochs` matter only to the latter.
 
-    Besides BACKBONES there is "natural-classifier", which judges labels and is no backbone of a profile.
+    Raises:
+        PpcdError: there is none of that name; the inception weights are neither here nor to be had.
     """
     if name in CLASSIFIERS:
         classifier = CLASSIFIERS[name](data, epochs=classifier_epochs, device=device)
@@ -206,7 +203,7 @@ def get_backbone(
 
 
 def published_backbone(name: str, device: torch.device | str = "cpu") -> Backbone:
-    """One whose weights come from elsewhere: "efficientnet-lite0" or "inception"."""
+    """One whose weights come from elsewhere: "efficientnet-lite0" or "inception"; errors as `get_backbone`."""
     kinds: dict[str, Callable[[], nn.Module]] = {"efficientnet-lite0": EfficientNetLite0, "inception": Inception}
     if name not in kinds:
         raise PpcdError(f"unknown feature backbone {name!r}; expected one of: {', '.join(BACKBONES)}")

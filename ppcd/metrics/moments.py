@@ -17,11 +17,7 @@ COMPARED = 10_000  # at most; features that KID, precision and recall compare, o
 
 @dataclass(frozen=True)
 class Moments:
-    """What the Fréchet distance needs of a set.
-
-    Attributes:
-        mu, sigma: mean and covariance of its features.
-    """
+    """What the Fréchet distance needs of a set: mean and covariance of its features."""
 
     mu: Float[Tensor, " feature"]
     sigma: Float[Tensor, "feature feature"]
@@ -29,15 +25,10 @@ class Moments:
 
 @dataclass(frozen=True)
 class Statistics(Moments):
-    """What all distances need of a set: moments, and the features that KID, precision and recall compare.
+    """What all distances need of a set: moments, and the features that KID, precision and recall compare."""
 
-    Attributes:
-        features: of its first images (COMPARED at most).
-        images: how many there were.
-    """
-
-    features: Float[Tensor, "compared feature"]
-    images: int
+    features: Float[Tensor, "compared feature"]  # of its first images
+    images: int  # how many there were
 
 
 def statistics(features: Float[Tensor, "n feature"]) -> Statistics:
@@ -55,11 +46,7 @@ def without(whole: Statistics, part: Statistics, places: Int64[Tensor, " part"])
     """The statistics of a set without a part of it, by Chan, Golub and LeVeque 1979, eq. 2.1, solved for one of two.
 
     For two sets of m and n vectors, means that differ by d and scatter matrices S (sums of squared deviations from
-    their means), S = S_m + S_n + m n / (m + n) d d^T.
-
-    Args:
-        whole, part: of the set and of the part.
-        places: where the part's members stand in the set.
+    their means), S = S_m + S_n + m n / (m + n) d d^T. `places` says where the part's members stand in the set.
     """
     left = whole.images - part.images
     if left < MINIMUM:

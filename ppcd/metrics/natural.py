@@ -21,7 +21,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from ppcd.base import PpcdError, seeded
-from ppcd.data.sets import ImageSet, to_float
+from ppcd.data.images import ImageSet, to_float
 from ppcd.metrics.cache import Key
 from ppcd.metrics.classifier import (
     TrainedClassifier,
@@ -129,21 +129,21 @@ class NaturalClassifier(TrainedClassifier):
 
 
 def train_or_load_natural_classifier(
-    data: ImageSet, *, epochs: int, seed: int = 0, device: torch.device | str = "cpu"
+    data: ImageSet, *, epochs: int, device: torch.device | str = "cpu"
 ) -> NaturalClassifier:
-    """The classifier of `data`, in eval mode and without gradients; that of the committed runs came with them.
+    """As `train_or_load_classifier`.
 
-    As `train_or_load_classifier`: trained once or read, 1,000 held-out images, one thread on a CPU.
+    Raises:
+        PpcdError: as there, or images of fewer than 16 pixels a side.
     """
     members = []
     for number in range(MEMBERS):  # all of them leave out the same images
-        untrained = _untrained(data, seed).to(memory_format=torch.channels_last)
+        untrained = _untrained(data, 0).to(memory_format=torch.channels_last)
         version: Key = {"natural architecture": ARCHITECTURE} | ({"member": number} if number else {})
-        train = partial(_train, seed=seed + number)
-        members.append(trained_or_cached(untrained, train, version, data, epochs, seed, device))
+        members.append(trained_or_cached(untrained, partial(_train, seed=number), version, data, epochs, 0, device))
     classifier = NaturalClassifier(members).to(device).eval().requires_grad_(False)
     if len(data):
-        held_out, _ = split(data.labels, len(data.classes), seeded(seed))
+        held_out, _ = split(data.labels, len(data.classes), seeded(0))
         classifier.accuracy = agreement(classifier_logits(classifier, data.images[held_out]), data.labels[held_out])
     classifier.sha256 = hashlib.sha256("".join(each.sha256 for each in members).encode()).hexdigest()
     return classifier

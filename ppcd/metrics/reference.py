@@ -23,21 +23,13 @@ STEPS = 2**15 - 1  # of the 16-bit integers, from 0 to 1
 
 @dataclass(frozen=True, kw_only=True)
 class Reference(ImageSet):
-    """A set of real images that holds none of them.
+    """A set of real images that holds none of them."""
 
-    Attributes:
-        dataset: what profiles call it.
-        real: statistics of their features, without the features of single images.
-        backbone, backbone_sha256: the network whose features they are.
-        judge_accuracy: of the judge of the labels on real images, in [0, 1].
-        path: of the file.
-    """
-
-    dataset: str
-    real: Statistics
+    dataset: str  # what profiles call it
+    real: Statistics  # of their features, without the features of single images
     backbone: str
     backbone_sha256: str
-    judge_accuracy: float
+    judge_accuracy: float  # of the judge of the labels on real images, in [0, 1]
     path: Path
 
 
@@ -90,8 +82,7 @@ def find_reference(
 ) -> Reference | None:
     """What a profile is measured with, its own file first; None where no file in `results` has it.
 
-    Args:
-        identity: of the images; None: of any of the data set.
+    Without an identity it may be of any images of the data set.
     """
     for path in (paths.results(profile) / FILE, *sorted(paths.results(".").glob(f"*/{FILE}"))):
         each = read_reference(path)
@@ -118,7 +109,7 @@ def pack_covariance(
 def unpack_covariance(
     correlations: Int16[Tensor, " triangle"], deviation: Float[Tensor, " feature"]
 ) -> Float[Tensor, "feature feature"]:
-    """The covariance in double precision, of what `pack_covariance` made of it."""
+    """The covariance in double precision."""
     whole = torch.zeros(len(deviation), len(deviation), dtype=torch.float64)
     rows, columns = torch.triu_indices(*whole.shape)
     whole[rows, columns] = whole[columns, rows] = correlations.double() / STEPS

@@ -8,7 +8,7 @@ from itertools import chain
 import torch
 from torch import nn
 
-from ppcd.base import PpcdError, eval_mode, seeded, weights_dtype
+from ppcd.base import eval_mode, seeded, weights_dtype
 
 
 def seconds(
@@ -44,20 +44,13 @@ def seconds_per_batch(
 
     Args:
         G: put on `device`, and back where it was.
-        batch: images per batch.
         repeats: timed batches; their median counts.
         warmup: batches before them that are not timed.
         threads: of the CPU; None leaves torch's setting as it is, which is put back in any case.
-        seed: of the noise and the labels.
 
     Returns:
         seconds_per_batch, batch, threads, repeats.
-
-    Raises:
-        PpcdError: batch, repeats or threads < 1.
     """
-    if batch < 1 or repeats < 1 or warmup < 0 or (threads is not None and threads < 1):
-        raise PpcdError(f"timing needs batch, repeats and threads of at least 1; got {batch}, {repeats}, {threads}")
     device, home = torch.device(device), next(chain(G.parameters(), G.buffers())).device
     generator = seeded(seed)
     z = torch.randn(batch, int(G.dim_z), generator=generator).to(device, weights_dtype(G))  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from ppcd.base import PpcdError, eval_mode, seeded, weights_dtype
-from ppcd.data.sets import to_uint8
+from ppcd.data.images import to_uint8
 
 BATCH = 100  # images at a time
 MINIMUM = 16  # images of a set: precision and recall look at the third neighbour, KID halves the set
@@ -21,9 +21,13 @@ CHUNK = 64  # samples whose noise is drawn at once: torch draws the end of a ten
 def sample_images(
     G: nn.Module, count: int, seed: int, *, batch: int = BATCH, device: torch.device | str = "cpu"
 ) -> tuple[UInt8[Tensor, "count 3 height width"], Int64[Tensor, " count"]]:
-    """Generate images as they would be saved, on the CPU; sample i has class i mod num_classes."""
-    if count < 1 or batch < 1:
-        raise PpcdError(f"sampling needs a count and a batch of at least 1; got {count} and {batch}")
+    """Generate images as they would be saved, on the CPU; sample i has class i mod num_classes.
+
+    Raises:
+        PpcdError: no images asked for, or images that are not finite.
+    """
+    if count < 1:
+        raise PpcdError(f"sampling needs a count of at least 1; got {count}")
     labels = sample_labels(count, int(G.num_classes))  # type: ignore[arg-type]
     noise = draw_noise(count, int(G.dim_z), seed)  # type: ignore[arg-type]
     return generate(G, noise, labels, batch=batch, device=device), labels
@@ -35,7 +39,6 @@ def fewest_of_each(num_classes: int) -> int:
 
 
 def fewest_samples(num_classes: int) -> int:
-    """How many samples the metrics need."""
     return num_classes * fewest_of_each(num_classes)
 
 

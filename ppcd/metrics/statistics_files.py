@@ -5,9 +5,6 @@ features they are of: three ports of Inception are in use, and distances to stat
 are off by a little. The file's name and hash therefore stand with every number that comes of it.
 """
 
-import hashlib
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,20 +14,16 @@ import torch
 from ppcd.base import PpcdError
 from ppcd.metrics.features import DIMENSIONS
 from ppcd.metrics.moments import Moments
+from ppcd.records import file_hash
 
 ASYMMETRY = 1e-4  # at most, as a share of the largest entry: files in single precision have some
 
 
 @dataclass(frozen=True)
 class StatisticsFile(Moments):
-    """The statistics in such a file, in float64.
+    """The statistics in such a file, in float64."""
 
-    Attributes:
-        name: of the file, without its folder.
-        sha256: of its bytes (64 hex).
-    """
-
-    name: str
+    name: str  # of the file, without its folder
     sha256: str
 
 
@@ -43,44 +36,36 @@ def read_statistics(path: str | Path) -> StatisticsFile:
     path = Path(path)
     if not path.is_file():
         raise PpcdError(f"no statistics file at {path}; give an .npz file with mu and sigma")
-    if not zipfile.is_zipfile(path):
-        raise PpcdError(f"{path} is not an .npz file, or only the beginning of one; give one with mu and sigma")
-    content = path.read_bytes()
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("mu", "sigma") if name in file}
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in ("mu", "sigma") if name in file}
             there = ", ".join(sorted(file)) or "nothing"
     except Exception as error:  # damaged members, pickled objects: numpy raises many things
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PpcdError(
             f"{path} is not a readable .npz file of plain arrays ({reason}); give one with mu and sigma"
         ) from None
-    if missing := [name for name in ("mu", "sigma") if name not in arrays]:
-        raise PpcdError(f"{path} has no {' and no '.join(missing)}; it holds {there}")
-    mu, sigma = arrays["mu"], arrays["sigma"]
-    problem = _problem(mu, sigma)
-    if problem:
-        raise PpcdError(f"{path} holds no statistics of features: {problem}")
+    if len(found) < 2:
+        raise PpcdError(f"{path} has no {' and no '.join(sorted({'mu', 'sigma'} - set(found)))}; it holds {there}")
+    mu, sigma = found["mu"], found["sigma"]
+    if not _are_statistics(mu, sigma):
+        raise PpcdError(
+            f"{path} holds no statistics of features: expected finite mu [n] and sigma [n, n] in float32 or float64, "
+            f"sigma a covariance matrix; got {mu.shape} of {mu.dtype} and {sigma.shape} of {sigma.dtype}"
+        )
     mean, covariance = (torch.from_numpy(np.ascontiguousarray(each, dtype=np.float64)) for each in (mu, sigma))
-    return StatisticsFile(mean, covariance, path.name, hashlib.sha256(content).hexdigest())
+    return StatisticsFile(mean, covariance, path.name, file_hash(path))
 
 
-def _problem(mu: np.ndarray, sigma: np.ndarray) -> str | None:
-    """Why these are not a mean and a covariance; None where they are."""
-    kinds = {"mu": mu, "sigma": sigma}
-    for name, array in kinds.items():
-        if array.dtype not in (np.float32, np.float64):
-            return f"{name} is of type {array.dtype}, not float32 or float64"
-    if mu.ndim != 1 or not len(mu) or sigma.shape != (len(mu), len(mu)):
-        return f"mu has shape {mu.shape} and sigma {sigma.shape}; expected (n,) and (n, n)"
-    for name, array in kinds.items():
-        if not np.isfinite(array).all():
-            return f"{name} is not finite everywhere"
-    if np.abs(sigma - sigma.T).max() > ASYMMETRY * np.abs(sigma).max():
-        return "sigma is not symmetric"
-    if sigma.diagonal().min() < 0:
-        return "sigma has a negative variance"
-    return None
+def _are_statistics(mu: np.ndarray, sigma: np.ndarray) -> bool:
+    return bool(
+        all(each.dtype in (np.float32, np.float64) and np.isfinite(each).all() for each in (mu, sigma))
+        and mu.ndim == 1
+        and len(mu)
+        and sigma.shape == 2 * mu.shape
+        and np.abs(sigma - sigma.T).max() <= ASYMMETRY * np.abs(sigma).max()
+        and sigma.diagonal().min() >= 0
+    )
 
 
 def check_features(file: StatisticsFile, backbone: str) -> None:

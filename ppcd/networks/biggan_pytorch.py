@@ -1,16 +1,8 @@
 """Checkpoints of BigGAN-PyTorch (https://github.com/ajbrock/BigGAN-PyTorch): read, and written back.
 
-    generator = ppcd.load_biggan_pytorch("G_ema.pth")  # BigGAN, 128 px, 1000 classes, width 96
-    z = torch.randn(8, generator.dim_z)
-    images = generator(z, torch.arange(8))  # the same as with that code in evaluation mode
-    discriminator = ppcd.load_biggan_pytorch_discriminator("D.pth")
-
 The network may lie in a checkpoint with other things, {"G": ..., "G_ema": ..., "optimizer": ...}, under the names that
 DataParallel, torch.compile or a training framework give it ("module.", "_orig_mod.", "generator."), or in a safetensors
 file. Of several generators the average, whose key has "ema" in it, is taken, or the one that `key` names.
-
-Its README links the public files under "Pretrained models". The main one, "BigGAN bs256x8" after 138k iterations,
-is an archive to unpack: G_ema.pth is the generator to use, D.pth the discriminator.
 
 Weights are stored as they are trained, not normalised, and with the vectors u0 of the spectral norm. An EMA of
 those need not have unit norm; the power iteration of every forward pass (`ppcd.networks.layers`) takes them as they
@@ -30,18 +22,15 @@ from torch import Tensor
 
 from ppcd.base import PpcdError
 from ppcd.method.restore import choose_state, states_in
-from ppcd.networks import discriminators, generators
-from ppcd.networks.discriminators import Discriminator
-from ppcd.networks.generators import Generator, GeneratorConfig, check_network
+from ppcd.networks.discriminators import BLOCKS, Discriminator
+from ppcd.networks.generators import ARCHITECTURES, CHANNELS, Generator, GeneratorConfig, check_network
 from ppcd.networks.layers import SpectralNorm, power_iteration
 from ppcd.paths import write_atomic
 
 Network = Generator | Discriminator
 State = Mapping[str, Tensor]
 
-PUBLIC = ("biggan", "sagan", "sngan")  # that the layout has
-GENERATORS = {name: generators.ARCHITECTURES[name] for name in PUBLIC}
-DISCRIMINATORS = {name: discriminators.ARCHITECTURES[name] for name in PUBLIC}
+PUBLIC = {name: ARCHITECTURES[name] for name in ("biggan", "sagan", "sngan")}  # that the layout has
 PARTS = {
     "attention": "blocks.{attention}.1",
     "output_norm": "output_layer.0",
@@ -72,8 +61,6 @@ def load_biggan_pytorch(
         path_or_state_dict: a file such as G_ema.pth, of which only tensors are read and nothing is executed, or a
             state dict (it is copied); also a checkpoint that holds one, see the module.
         arch: "biggan", "sagan" or "sngan".
-        resolution: 32, 64 or 128 pixels.
-        num_classes: number of labels.
         width: `G_ch` there; None is the width at paper scale (BigGAN 96, SA-GAN and SN-GAN 64).
         key: where in a checkpoint the network is, "G" or "state_dict.generator"; needed if several could be meant.
 
@@ -82,19 +69,14 @@ def load_biggan_pytorch(
         has any.
 
     Raises:
-        PpcdError: an argument is impossible; the file cannot be read; it is of another network: one line says
-            what differs.
+        PpcdError: an impossible argument, a file that cannot be read or that is of another network.
     """
-    check_network(arch, GENERATORS, resolution, num_classes, 1 if width is None else width)
-    reference = GENERATORS[arch]
-    width = reference.width if width is None else width
+    width = check_network(arch, PUBLIC, resolution, num_classes, width)
     name, state = _read(path_or_state_dict, "generator", key)
-    chunks = len(generators.CHANNELS[resolution]) if reference.hierarchical else 1
-    dim_z = _size(state, "linear.weight", 1) * chunks or reference.dim_z
-    config = GeneratorConfig(arch, resolution, num_classes, width, dim_z)
-    config.check()
+    chunks = len(CHANNELS[resolution]) if PUBLIC[arch].hierarchical else 1
+    dim_z = _size(state, "linear.weight", 1) * chunks or PUBLIC[arch].dim_z
     with torch.device("meta"):  # shapes only, until the file is known to have them
-        generator = Generator(config)
+        generator = Generator(GeneratorConfig(arch, resolution, num_classes, width, dim_z))
     _check_network(name, state, generator, width)
     _fill(name, state, generator)
     return generator.eval()
@@ -112,9 +94,7 @@ def load_biggan_pytorch_discriminator(
 
     Arguments, result and errors as `load_biggan_pytorch`; `width` is `D_ch` there. "sngan" is the "thin" one.
     """
-    check_network(arch, DISCRIMINATORS, resolution, num_classes, 1 if width is None else width)
-    reference = DISCRIMINATORS[arch]
-    width = reference.width if width is None else width
+    width = check_network(arch, PUBLIC, resolution, num_classes, width)
     name, state = _read(path_or_state_dict, "discriminator", key)
     with torch.device("meta"):
         discriminator = Discriminator(arch, resolution, num_classes, width)
@@ -146,7 +126,6 @@ def _read(source: str | Path | Mapping[str, Any], asked: str, key: str | None) -
 
 
 def _kind(state: State) -> str | None:
-    """What the state says it is of; None: it does not say."""
     return "discriminator" if "embed.weight" in state else "generator" if "output_layer.0.gain" in state else None
 
 
@@ -209,8 +188,8 @@ def _check_network(name: str, state: State, network: Network, width: int) -> Non
     differences = []
     blocks = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
     if isinstance(network, Generator):
-        resolution, table = 2 ** (blocks + 2), generators.CHANNELS
-        multiple = table.get(resolution, (0,))[-1]
+        resolution = 2 ** (blocks + 2)
+        multiple = CHANNELS.get(resolution, (0,))[-1]
         channels, classes = _size(state, "output_layer.0.gain"), _size(state, "shared.weight")
         if not network.hierarchical and classes:
             differences.append("a BigGAN (one class embedding for all its CBNs)")
@@ -218,7 +197,7 @@ def _check_network(name: str, state: State, network: Network, width: int) -> Non
             differences.append("an SA-GAN or SN-GAN (class embeddings in its CBNs)")
     else:
         resolution = 2 ** (blocks + 1)
-        multiple = discriminators.BLOCKS.get(resolution, ((0, False),))[-1][0]
+        multiple = BLOCKS.get(resolution, ((0, False),))[-1][0]
         classes, channels = _size(state, "embed.weight"), _size(state, "embed.weight", 1)
     if blocks and resolution != network.resolution:
         differences.append(f"made for {resolution} px ({blocks} blocks), resolution is {network.resolution}")
@@ -242,11 +221,7 @@ def _size(state: State, key: str, axis: int = 0) -> int:
 
 
 def save_biggan_pytorch(network: Network, path: str | Path) -> None:
-    """Write a plain generator, or a discriminator, as BigGAN-PyTorch does (a flat state dict), atomically.
-
-    Raises:
-        PpcdError: as `biggan_pytorch_state_dict`.
-    """
+    """Write the `biggan_pytorch_state_dict` of a plain generator, or a discriminator, to a file, atomically."""
     buffer = io.BytesIO()
     torch.save(biggan_pytorch_state_dict(network), buffer)
     write_atomic(Path(path), buffer.getvalue())
@@ -291,7 +266,7 @@ def _check_writable(network: Network) -> None:
     missing = None
     if isinstance(network, Generator):
         config = network.config
-        if config.arch not in GENERATORS:
+        if config.arch not in PUBLIC:
             missing = config.arch
         elif config.masked or config.transition or config.hidden is not None or config.channels is not None:
             missing = "masks, PP-Res transitions or pruned channels"

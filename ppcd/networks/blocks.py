@@ -19,7 +19,6 @@ class GeneratorBlock(PPResBlock, Resampling):
 
     Args:
         hidden: channels of conv1 and of conv2; (out_channels, out_channels) unless slimmed.
-        masked: with the two masks.
         transition: with the 1x1 transition, as masked and slim blocks have it.
 
     Attributes:

@@ -4,7 +4,6 @@
 against it. Runs record their profile, whose `fast` says which of `EXACT` and `FAST` they took.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,35 +19,21 @@ RECOMPILATIONS = 256  # all blocks of a kind share one code object, and a freezi
 class ComputeOptions:
     """Options of the computation.
 
-    Attributes:
-        merged: a convolution next to a change of size is one convolution (`ppcd.networks.resampling`).
-        boxed: such a convolution sums pixels instead of taps.
-        channels_last: weights of convolutions in channels-last layout, which the feature maps then have too.
-        fused: Adam's, one kernel for all weights; None: torch's own choice.
-        shrink: channels that frozen masks have removed are not computed (`GeneratorBlock.shrink`).
-        half_teacher: the teacher of L_CD computes in bf16 where the device has it in hardware. L_CD then differs by
-            less than 5e-4 of itself, its gradient's direction by 1 - cos < 2e-5 (three trained pairs of the mnist
-            profile, 256 images each).
-        compiled: torch.compile on the residual blocks, measured by `make bench`, used by no training.
+    With `half_teacher` L_CD differs by less than 5e-4 of itself, its gradient's direction by 1 - cos < 2e-5 (three
+    trained pairs of the mnist profile, 256 images each).
     """
 
-    merged: bool = True
-    boxed: bool = False
-    channels_last: bool = True
-    fused: bool | None = None
-    shrink: bool = False
-    half_teacher: bool = False
-    compiled: bool = False
+    merged: bool = True  # a convolution next to a change of size is one convolution (`ppcd.networks.resampling`)
+    boxed: bool = False  # such a convolution sums pixels instead of taps
+    channels_last: bool = True  # layout of the convolutions' weights, which the feature maps then have too
+    fused: bool | None = None  # Adam's, one kernel for all weights; None: torch's own choice
+    shrink: bool = False  # channels that frozen masks have removed are not computed (`GeneratorBlock.shrink`)
+    half_teacher: bool = False  # the teacher of L_CD computes in bf16 where the device has it in hardware
+    compiled: bool = False  # torch.compile on the residual blocks, measured by `make bench`, used by no training
 
     def of_teacher(self) -> "ComputeOptions":
         """For a frozen teacher: it has no backward pass, and sums of pixels pay only there."""
         return replace(self, boxed=False)
-
-    def adam(
-        self, parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], eps: float
-    ) -> torch.optim.Adam:
-        """The optimiser of a network's weights."""
-        return torch.optim.Adam(list(parameters), lr=lr, betas=betas, eps=eps, fused=self.fused)
 
     def apply(self, network: nn.Module) -> None:
         """Let the network compute so; a compiled one compiles when it first runs."""

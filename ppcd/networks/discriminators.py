@@ -1,8 +1,5 @@
 """Projection discriminators of BigGAN, SA-GAN and SN-GAN (Miyato and Koyama 2018), from one table."""
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -10,6 +7,7 @@ from torch import Tensor, nn
 
 from ppcd.base import full
 from ppcd.networks.blocks import DiscriminatorBlock
+from ppcd.networks.generators import ARCHITECTURES as GENERATORS
 from ppcd.networks.generators import check_network
 from ppcd.networks.initialisation import initialise
 from ppcd.networks.layers import Conditional, LayerMaker, SelfAttention
@@ -22,24 +20,8 @@ BLOCKS: dict[int, tuple[tuple[int, bool], ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """What tells one discriminator from another."""
-
-    width: int  # at paper scale
-    wide: bool  # conv1 of a block has as many channels as its output
-    attention_at: int | None
-    init: Literal["orthogonal", "xavier"]
-    eps: float
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "biggan": Architecture(96, True, 64, "orthogonal", 1e-6),
-    "sagan": Architecture(64, True, 64, "xavier", 1e-8),
-    "sagan-hier": Architecture(64, True, 64, "xavier", 1e-8),
-    "sagan-shared": Architecture(64, True, 64, "xavier", 1e-8),
-    "sngan": Architecture(64, False, None, "xavier", 1e-8),
-}
+ARCHITECTURES = {name: arch for name, arch in GENERATORS.items() if not arch.separable}
+THIN = ("sngan",)  # conv1 of a block has the channels of the block's input; else of its output
 
 
 class Discriminator(Conditional):
@@ -47,12 +29,9 @@ class Discriminator(Conditional):
 
     takes = ("discriminator", "images")
 
+    @torch.random.fork_rng(devices=[])  # torch's layers draw from the global stream when they are made
     def __init__(self, arch: str, resolution: int, num_classes: int, width: int) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made
-            self._build(arch, resolution, num_classes, width)
-
-    def _build(self, arch: str, resolution: int, num_classes: int, width: int) -> None:
         reference = ARCHITECTURES[arch]
         make = LayerMaker(True, reference.eps)
         self.resolution, self.num_classes = resolution, num_classes
@@ -62,7 +41,7 @@ class Discriminator(Conditional):
         self.attention_after: int | None = None  # index of the block that it follows
         for index, (multiple, downsample) in enumerate(BLOCKS[resolution]):
             out = multiple * width
-            blocks.append(DiscriminatorBlock(channels, out, make, index == 0, downsample, reference.wide))
+            blocks.append(DiscriminatorBlock(channels, out, make, index == 0, downsample, arch not in THIN))
             channels, size = out, size // 2 if downsample else size
             if size == reference.attention_at and downsample:
                 self.attention, self.attention_after = SelfAttention(channels, make), index
@@ -91,8 +70,7 @@ def build_discriminator(
     arch: str, resolution: int, num_classes: int, width: int | None = None, *, seed: int = 0
 ) -> Discriminator:
     """A freshly initialised discriminator; arguments and errors as `build_generator`."""
-    check_network(arch, ARCHITECTURES, resolution, num_classes, 1 if width is None else width)
-    reference = ARCHITECTURES[arch]
-    discriminator = Discriminator(arch, resolution, num_classes, reference.width if width is None else width)
-    initialise(discriminator, reference.init, seed, "discriminator")
+    width = check_network(arch, ARCHITECTURES, resolution, num_classes, width)
+    discriminator = Discriminator(arch, resolution, num_classes, width)
+    initialise(discriminator, ARCHITECTURES[arch].init, seed, "discriminator")
     return discriminator

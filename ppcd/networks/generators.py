@@ -33,7 +33,7 @@ BASE = 4  # every generator starts from 4x4
 
 @dataclass(frozen=True)
 class Architecture:
-    """What tells one ResNet generator from another."""
+    """What tells one generator, and the discriminator that goes with it, from another."""
 
     width: int  # at paper scale
     dim_z: int
@@ -81,9 +81,8 @@ class GeneratorConfig:
     def from_dict(values: dict[str, Any]) -> "GeneratorConfig":
         """The inverse of `to_dict`, also after JSON, where tuples are lists."""
         try:
-            hidden = values.get("hidden")
+            hidden, channels = values.get("hidden"), values.get("channels")
             hidden = None if hidden is None else tuple((int(a), int(b)) for a, b in hidden)
-            channels = values.get("channels")
             channels = None if channels is None else tuple(int(c) for c in channels)
             config = GeneratorConfig(**{**values, "hidden": hidden, "channels": channels})
         except (AttributeError, TypeError, ValueError) as error:
@@ -92,7 +91,11 @@ class GeneratorConfig:
         return config
 
     def check(self) -> None:
-        """One line for what cannot be built."""
+        """Refuse what cannot be built.
+
+        Raises:
+            PpcdError: unknown architecture or resolution, or an impossible number.
+        """
         check_network(self.arch, ARCHITECTURES, self.resolution, self.num_classes, self.width)
         if ARCHITECTURES[self.arch].separable and (self.masked or self.transition or self.hidden or self.spectral_norm):
             raise PpcdError(
@@ -105,18 +108,14 @@ class GeneratorConfig:
                 f"dim_z of {self.arch} at {self.resolution} px must be a positive multiple of {chunks}; "
                 f"got {self.dim_z!r}"
             )
-        if self.hidden is not None and (len(self.hidden) != blocks or min(map(min, self.hidden)) < 1):
+        channels = table_channels(self)
+        hidden = self.hidden or tuple((each, each) for each in channels[1:])
+        same = self.transition or tuple(second for _, second in hidden) == channels[1:]
+        if len(channels) != blocks + 1 or len(hidden) != blocks or min(*channels, *map(min, hidden)) < 1 or not same:
             raise PpcdError(
-                f"hidden must be {blocks} pairs of at least one channel at {self.resolution} px; got {self.hidden}"
-            )
-        if self.channels is not None and (len(self.channels) != blocks + 1 or min(self.channels) < 1):
-            raise PpcdError(
-                f"channels must be {blocks + 1} positive numbers at {self.resolution} px; got {self.channels}"
-            )
-        outputs = table_channels(self)[1:]
-        if self.hidden is not None and not self.transition and outputs != tuple(pair[1] for pair in self.hidden):
-            raise PpcdError(
-                f"without a transition, conv2 has the channels of its block's output, {outputs}; got {self.hidden}"
+                f"at {self.resolution} px there are {blocks + 1} channels and {blocks} pairs of hidden ones, all "
+                f"positive, whose second is the block's output unless there is a transition; got {channels} "
+                f"and {hidden}"
             )
 
 
@@ -129,8 +128,6 @@ class Generator(Conditional):
     """G(z, y): linear, residual blocks that double the size, BN-ReLU-conv3x3-tanh.
 
     Attributes:
-        config: what it was built from.
-        dim_z, num_classes, resolution: of the noise, the labels and the images.
         blocks: the residual blocks (PP-Res blocks where `config.transition`).
         attention_after: index of the block that self-attention follows; None without.
     """
@@ -138,12 +135,9 @@ class Generator(Conditional):
     takes = ("generator", "z")
     layer_by_layer = straightforward  # for `ppcd.prunable`: within this context each convolution is called as a layer
 
+    @torch.random.fork_rng(devices=[])  # torch's layers draw from the global stream when they are made
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global stream when they are made
-            self._build(config)
-
-    def _build(self, config: GeneratorConfig) -> None:
         arch = ARCHITECTURES[config.arch]
         channels = table_channels(config)
         hidden = config.hidden or tuple((c, c) for c in channels[1:])
@@ -228,13 +222,6 @@ class Generator(Conditional):
             if isinstance(module, Resampling):
                 module.reset()
 
-    def convolution_of(self, mask: str) -> nn.Conv2d:
-        """The convolution whose filters a mask layer multiplies: conv1 of "blocks.0.mask1"."""
-        conv = self.get_submodule(mask.replace("mask", "conv"))
-        if not isinstance(conv, nn.Conv2d):
-            raise ValueError(f"{mask} follows no convolution")
-        return conv
-
     def conditions(
         self, z: Float[Tensor, "batch dim_z"], y: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch chunk"], list[Tensor]]:
@@ -270,15 +257,23 @@ class Generator(Conditional):
         return (images, features) if return_features else images
 
 
-def check_network(arch: str, known: dict[str, Any], resolution: int, num_classes: int, width: int) -> None:
-    """One line for what cannot be built."""
+def check_network(
+    arch: str, known: dict[str, Architecture], resolution: int, num_classes: int, width: int | None = None
+) -> int:
+    """The width, which is that at paper scale where none is given, of a network that can be built.
+
+    Raises:
+        PpcdError: unknown architecture or resolution, or a number that is not positive.
+    """
     if arch not in known:
         raise PpcdError(f"unknown architecture {arch!r}; expected one of: {', '.join(known)}")
     if not isinstance(resolution, int) or resolution not in CHANNELS:
         raise PpcdError(f"resolution must be one of {', '.join(map(str, CHANNELS))}; got {resolution!r}")
+    width = known[arch].width if width is None else width
     for name, value in (("num_classes", num_classes), ("width", width)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise PpcdError(f"{name} must be a positive integer; got {value!r}")
+    return width
 
 
 def build_generator(
@@ -298,7 +293,6 @@ def build_generator(
         arch: "biggan", "sagan", "sagan-hier" (SA-GAN into whose every block noise enters, as in BigGAN),
             "sagan-shared" (SA-GAN with BigGAN's one class embedding, without that noise), "sngan" or "tinygan".
         resolution: 32, 64 or 128 pixels.
-        num_classes: number of labels.
         width: multiplies the table of channels; None is the width at paper scale (BigGAN 96, SA-GAN and
             SN-GAN 64, Tiny-GAN 32).
         masked: PP-Res blocks with masks instead of plain residual blocks.
@@ -311,12 +305,13 @@ def build_generator(
     Raises:
         PpcdError: an argument is impossible; one line says which and what is expected.
     """
-    reference = ARCHITECTURES.get(arch, ARCHITECTURES["sagan"])
+    width = check_network(arch, ARCHITECTURES, resolution, num_classes, width)
+    reference = ARCHITECTURES[arch]
     config = GeneratorConfig(
         arch,
         resolution,
         num_classes,
-        reference.width if width is None else width,
+        width,
         reference.dim_z if dim_z is None else dim_z,
         masked,
         transition=masked or hidden is not None,

@@ -16,10 +16,8 @@ from ppcd.networks.layers import SpectralNorm
 def initialise(network: nn.Module, kind: Literal["orthogonal", "xavier"], seed: int, scope: str) -> None:
     """Fill weights (orthogonal or xavier uniform), zero biases, and the vectors of the spectral norm.
 
-    Depthwise convolutions (Tiny-GAN) get a gain of sqrt(2), as in its authors' code.
-
-    Args:
-        scope: what the network is ("generator", "discriminator"), so that two networks do not share weights.
+    Depthwise convolutions (Tiny-GAN) get a gain of sqrt(2), as in its authors' code. `scope` is what the network is
+    ("generator", "discriminator"), so that two networks do not share weights.
     """
     fill = {"orthogonal": nn.init.orthogonal_, "xavier": nn.init.xavier_uniform_}[kind]
     with torch.no_grad():

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -56,17 +57,11 @@ def load_generator(path: str | Path) -> Generator:
     path = Path(path)
     if not path.is_file():
         raise PpcdError(f"no generator at {path}; train one with `python -m ppcd train`")
-    metadata = _metadata(path)
-    tensors = load_file(path)
+    about, tensors = _about(path), load_file(path)
+    if about.get("format") != FORMAT:
+        raise PpcdError(f"{path} is not a generator of ppcd ({FORMAT}); got format {about.get('format')!r}; {WANTED}")
     try:
-        about = json.loads(metadata.get("ppcd", "{}"))
-        found_format = about.get("format")
-    except (AttributeError, json.JSONDecodeError):
-        about, found_format = {}, None
-    if found_format != FORMAT:
-        raise PpcdError(f"{path} is not a generator of ppcd ({FORMAT}); got format {found_format!r}; {WANTED}")
-    try:
-        config = GeneratorConfig.from_dict(about.get("config"))
+        config = GeneratorConfig.from_dict(about.get("config", {}))
     except PpcdError as error:
         raise PpcdError(f"{path}: {error}") from None
     with torch.device("meta"):  # shapes only: a wrong description must not allocate
@@ -85,31 +80,37 @@ def load_generator(path: str | Path) -> Generator:
 
 
 def describes_itself(path: Path) -> bool:
-    """Whether a safetensors file says how to build its generator, as those of `save_generator` do."""
-    return "ppcd" in _metadata(path)
+    """Whether a safetensors file says how to build its generator, as those of `save_generator` do.
+
+    Raises:
+        PpcdError: not a safetensors file, or truncated.
+    """
+    return bool(_about(path))
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def _about(path: Path) -> dict[str, Any]:
+    """What `save_generator` has written of a generator; {} in any other safetensors file."""
     try:
         with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
+            about = json.loads((file.metadata() or {}).get("ppcd", "{}"))
+    except json.JSONDecodeError:
+        return {}
     except (SafetensorError, OSError) as error:
         raise PpcdError(f"{path} is not a readable safetensors file ({error}); {WANTED}") from None
+    return about if isinstance(about, dict) else {}
 
 
 @dataclass(frozen=True)
 class LastState:
     """What a teacher's training ended with, from which another one can go on.
 
-    Attributes:
-        generator, discriminator: under spectral norm, with the vectors of its power iterations.
-        moments: of `adam_moments`, names beginning with "generator." and "discriminator.". An optimiser that begins
-            without them takes its first steps at full size for every weight, which a trained pair does not survive.
+    An optimiser that begins without the moments takes its first steps at full size for every weight, which a trained
+    pair does not survive.
     """
 
-    generator: Generator
+    generator: Generator  # under spectral norm, as the discriminator
     discriminator: Discriminator
-    moments: dict[str, Tensor]
+    moments: dict[str, Tensor]  # `adam_moments`, names beginning with "generator." and "discriminator."
 
 
 def adam_moments(optimizer: torch.optim.Adam, network: nn.Module, name: str) -> dict[str, Tensor]:
@@ -149,10 +150,10 @@ def save_last_state(state: LastState, directory: Path) -> tuple[str, ...]:
 
 
 def load_last_state(directory: Path) -> LastState:
-    """What a teacher's training ended with: on the CPU, the networks in evaluation mode.
+    """What the training of a teacher's complete run ended with: on the CPU, the networks in evaluation mode.
 
-    Args:
-        directory: of a complete run of the teacher.
+    Raises:
+        PpcdError: the run is not complete or not what was written, or it does not keep its last state.
     """
     record = read_run(directory)
     missing = [name for name in LAST_STATE if not (directory / name).is_file()]

@@ -138,39 +138,21 @@ class SpectralNorm(nn.Module):
 
 
 class SNConv2d(nn.Conv2d, SpectralNorm):
-    """A convolution under spectral norm (stride 1, 'same' padding)."""
-
     plain = nn.Conv2d
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool, eps: float) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
-        self.add_spectral_norm(eps)
 
     def forward(self, input: Tensor) -> Tensor:
         return self._conv_forward(input, self.normalized_weight(), self.bias)
 
 
 class SNLinear(nn.Linear, SpectralNorm):
-    """A linear layer under spectral norm."""
-
     plain = nn.Linear
-
-    def __init__(self, in_features: int, out_features: int, bias: bool, eps: float) -> None:
-        super().__init__(in_features, out_features, bias=bias)
-        self.add_spectral_norm(eps)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.linear(input, self.normalized_weight(), self.bias)
 
 
 class SNEmbedding(nn.Embedding, SpectralNorm):
-    """An embedding under spectral norm."""
-
     plain = nn.Embedding
-
-    def __init__(self, num_embeddings: int, embedding_dim: int, eps: float) -> None:
-        super().__init__(num_embeddings, embedding_dim)
-        self.add_spectral_norm(eps)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.embedding(input, self.normalized_weight())
@@ -182,20 +164,22 @@ class LayerMaker:
     def __init__(self, spectral_norm: bool, eps: float) -> None:
         self.spectral_norm, self.eps = spectral_norm, eps
 
-    def conv(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True) -> nn.Conv2d:
-        if self.spectral_norm:
-            return SNConv2d(in_channels, out_channels, kernel_size, bias, self.eps)
-        return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+    def conv(self, c_in: int, c_out: int, kernel_size: int, bias: bool = True, stride: int = 1) -> nn.Conv2d:
+        """The output has the size of the input, or 1 / stride of it."""
+        return self._made(SNConv2d(c_in, c_out, kernel_size, stride, padding=(kernel_size - 1) // 2, bias=bias))
 
     def linear(self, in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
-        if self.spectral_norm:
-            return SNLinear(in_features, out_features, bias, self.eps)
-        return nn.Linear(in_features, out_features, bias=bias)
+        return self._made(SNLinear(in_features, out_features, bias))
 
     def embedding(self, num_embeddings: int, embedding_dim: int) -> nn.Embedding:
+        return self._made(SNEmbedding(num_embeddings, embedding_dim))
+
+    def _made(self, layer: Any) -> Any:
         if self.spectral_norm:
-            return SNEmbedding(num_embeddings, embedding_dim, self.eps)
-        return nn.Embedding(num_embeddings, embedding_dim)
+            layer.add_spectral_norm(self.eps)
+        else:
+            layer.__class__ = layer.plain
+        return layer
 
 
 class ClassConditionalBatchNorm(nn.Module):
@@ -250,10 +234,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     ) -> Float[Tensor, "batch channel height width"]:
         if _shared is None or not self.training:
             return super().forward(input)
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            raise ValueError("a batch norm without running statistics cannot share its batch")
-        self.num_batches_tracked.add_(1)
-        x = batch_norm(input, self.running_mean, self.running_var, True, self.momentum or 0.0, self.eps)
+        self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        x = batch_norm(input, self.running_mean, self.running_var, True, self.momentum, self.eps)  # type: ignore[arg-type]
         return torch.addcmul(self.bias[:, None, None], x, self.weight[:, None, None])
 
 
@@ -261,14 +243,10 @@ class Conditional(nn.Module):
     """A network of inputs and their labels that refuses in one line what it cannot take.
 
     Labels beyond the classes are found by torch's own error on a CPU; on a GPU a check would have to wait for it.
-
-    Attributes:
-        takes: what the network is, and the name of its input.
-        input_shape: of one input.
     """
 
-    takes: tuple[str, str]
-    input_shape: tuple[int, ...]
+    takes: tuple[str, str]  # what the network is, and the name of its input
+    input_shape: tuple[int, ...]  # of one input
     num_classes: int
 
     def __call__(self, x: Any, y: Any, *options: Any) -> Any:
@@ -305,9 +283,7 @@ def _described(value: Any) -> str:
 class SelfAttention(nn.Module):
     """Self-attention of SA-GAN as BigGAN-PyTorch has it: 1x1 convolutions without bias, gamma starts at 0.
 
-    Args:
-        channels: of its input and its output.
-        before: the channels before slimming, which set its inner widths; None: the same.
+    `before` is the number of channels before slimming, which sets its inner widths; None: the same.
     """
 
     def __init__(self, channels: int, make: LayerMaker, before: int | None = None) -> None:

@@ -13,13 +13,12 @@ Parameters stay the 3x3 weights. Published MACs count the straightforward form, 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ppcd.method.narrow import select
 from ppcd.networks.layers import SpectralNorm
 
 
@@ -30,50 +29,18 @@ def box_sum(weight: Float[Tensor, "out inner 3 3"]) -> Float[Tensor, "out inner 
     return rows[:, :, :, :-1] + rows[:, :, :, 1:]
 
 
-def weight_of(conv: nn.Conv2d, rows: Tensor | None = None, columns: Tensor | None = None) -> Tensor:
-    """The weight that a convolution uses now: under spectral norm, the normalised one.
-
-    `rows` and `columns` are indices of its output and input channels; None: all. The norm is that of the whole weight.
-    """
+def part_of(conv: nn.Conv2d, rows: Tensor | None = None, columns: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of these output and input channels (indices; None: all); the spectral norm is of all of them."""
     weight = conv.normalized_weight() if isinstance(conv, SpectralNorm) else conv.weight
-    weight = weight if rows is None else weight[rows]
-    return weight if columns is None else weight[:, columns]
-
-
-def bias_of(conv: nn.Conv2d, rows: Tensor | None) -> Tensor | None:
-    """The bias of these output channels; None: all."""
-    return conv.bias if conv.bias is None or rows is None else conv.bias[rows]
+    bias = conv.bias if conv.bias is None else select(conv.bias, rows)
+    return select(weight, rows, columns), bias
 
 
 def convolve(conv: nn.Conv2d, x: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
-    """The convolution (stride 1, 'same' padding) with these output and input channels only; see `weight_of`."""
+    """The convolution (stride 1, 'same' padding) with these output and input channels only."""
     if rows is None and columns is None:
         return conv(x)
-    return F.conv2d(x, weight_of(conv, rows, columns), bias_of(conv, rows), padding=conv.padding)
-
-
-class Box(torch.autograd.Function):
-    """`box`, whose gradient is the box of the other padding; `F.avg_pool2d` would keep its input for the gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, padding: int, divisor: int) -> Tensor:
-        ctx.padding, ctx.divisor = padding, divisor
-        return F.avg_pool2d(x, 2, 1, padding, divisor_override=divisor)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return box(gradients[0], 1 - ctx.padding, ctx.divisor), None, None
-
-
-def box(x: Float[Tensor, "batch channel height width"], padding: int, divisor: int = 1) -> Tensor:
-    """Sums of 2x2 pixels at a stride of 1, over `divisor`.
-
-    With padding 0 the result has a row and a column fewer than x, with padding 1 one more of each.
-    """
-    if torch.compiler.is_compiling():  # a custom function would break the graph
-        return F.avg_pool2d(x, 2, 1, padding, divisor_override=divisor)
-    result: Tensor = Box.apply(x, padding, divisor)
-    return result
+    return F.conv2d(x, *part_of(conv, rows, columns), padding=conv.padding)
 
 
 class Resampling(nn.Module):
@@ -98,11 +65,11 @@ class Resampling(nn.Module):
         """conv3x3(up(x)), up being nearest x2; only the output channels `rows`, where they are given."""
         if not self.merged:
             return convolve(conv, F.interpolate(x, scale_factor=2), rows, None)
-        kernel = weight_of(conv, rows).flip(2, 3)
-        bias = bias_of(conv, rows)
+        weight, bias = part_of(conv, rows)
+        kernel = weight.flip(2, 3)
         if self.boxed:
             h = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2)  # a row and a column too many
-            h = box(h, padding=0)
+            h = F.avg_pool2d(h, 2, stride=1, divisor_override=1)  # sums of 2x2 pixels
             return h if bias is None else h.add_(bias[:, None, None])
         kernel = box_sum(kernel).transpose(0, 1)
         return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
@@ -120,8 +87,9 @@ class Resampling(nn.Module):
         if not self.merged:
             return F.avg_pool2d(conv(x), 2)
         if self.boxed:
-            return F.conv2d(box(x, padding=1, divisor=4), weight_of(conv), conv.bias, stride=2)
-        return F.conv2d(x, box_sum(weight_of(conv)) / 4, conv.bias, stride=2, padding=1)
+            return F.conv2d(F.avg_pool2d(x, 2, 1, padding=1), *part_of(conv), stride=2)
+        weight, bias = part_of(conv)
+        return F.conv2d(x, box_sum(weight) / 4, bias, stride=2, padding=1)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ppcd.base import TrainingStopped, eval_mode, named_generator
-from ppcd.data.sets import to_float
+from ppcd.data.images import to_float
 from ppcd.progress import say
 from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.training.trainer import Trainer

@@ -121,9 +121,8 @@ class RunConfig:
         """The images of this run; `source` as `run_config` had it in `images`."""
         profile = self.profile
         images = data.load_data(
-            profile.dataset, profile.resolution, source=source,
-            images_per_class=profile.images_per_class, num_classes=profile.num_classes,
-        )  # fmt: skip
+            profile.dataset, profile.resolution, source=source, images_per_class=profile.images_per_class
+        )
         if images.identity != self.data_identity:
             raise PpcdError(
                 f"run {self.id} is of {self.data_identity}, but the data are now {images.identity}; "
@@ -173,8 +172,8 @@ def run_config(
     with suppress(PpcdError):
         ours = get_recipe(recipe.name)
     _refuse_borrowed(recipe, ours)
-    identity = data.identity(profile.dataset, images, images_per_class=profile.images_per_class, lately=True)
     few = profile.images_per_class
+    identity = data.identity(profile.dataset, images, images_per_class=few)
     sizes = data.class_sizes(profile.dataset, profile.resolution, source=images, images_per_class=few)
     if sizes is not None:
         profile = with_classes(profile, len(sizes))

@@ -1,6 +1,6 @@
 """How a recipe prunes: how many channels stay, which rule closes the masks, and what decides which channels go."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -44,7 +44,7 @@ def make_rule(config: RunConfig, generator: Generator, total: int) -> MaskRule |
 def _importance(config: RunConfig, generator: Generator) -> Importance | None:
     """What decides which channels go, where the masks do not."""
     if config.recipe.select == "l1":
-        return lambda name: l1_norms(generator.convolution_of(name))
+        return lambda name: l1_norms(cast(torch.nn.Conv2d, generator.get_submodule(name.replace("mask", "conv"))))
     if config.recipe.select == "random":
         masks = generator.masks()
         return lambda name: torch.randperm(

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ppcd.base import PpcdError, named_generator
-from ppcd.data.sets import BatchSampler, ImageSet
+from ppcd.data.batches import BatchSampler
+from ppcd.data.images import ImageSet
 from ppcd.method.compressor import Compressor
 from ppcd.method.distillation import Distillation
 from ppcd.method.ema import DECLARED, Ema, make_averages
@@ -207,7 +208,8 @@ class Trainer(Step):
         return network
 
     def _adam(self, parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Adam:
-        return self.forms.adam(parameters, learning_rate, self.settings.betas, self.settings.eps)
+        settings, fused = self.settings, self.forms.fused
+        return torch.optim.Adam(list(parameters), learning_rate, settings.betas, settings.eps, fused=fused)
 
     def autocast(self) -> torch.autocast:
         """The context of forward passes: `precision`."""
