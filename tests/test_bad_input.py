@@ -153,7 +153,11 @@ class Place:
             path.write_bytes(state)
         elif state is not None:
             torch.save(state, path)
-        ppcd.runs.loop.fit(trainer("sagan"), path)
+        content = path.read_bytes()
+        try:
+            ppcd.runs.loop.fit(trainer("sagan"), path)
+        finally:
+            assert path.read_bytes() == content, "it is the user who deletes it"
 
 
 @cache
@@ -224,14 +228,6 @@ class Row(NamedTuple):
 
 
 PROFILES = "smoke, mnist, cifar10-lite, cifar10-lite-z24, cifar10, imagenet128"
-RECIPES = (
-    "biggan, sagan, ppcd, ppcd-no-pp, ppcd-no-cd, ppcd-two-step, ppcd-literal-adam, ppcd-literal-sgd, ppcd-cd3, "
-    "ppcd-cd10, ppcd-cd30, ppcd-raw, ppcd-cd10-raw, ppcd-cd10-apart, ppcd-both, ppcd-cd10-both, ppcd-hier-no-cd, "
-    "ppcd-hier-cd10, ppcd-gradual, ppcd-gradual-no-cd, ppcd-random, ppcd-l1, ppcd-narrow, sagan-shared, "
-    "sagan-hier, biggan-small, ppcd-teacher, ppcd-teacher-no-cd, ppcd-teacher-l1, ppcd-teacher-random, biggan-on, "
-    "ppcd-pixels, ppcd-teacher-d, sngan, tinygan, distill-only, distill-nas, l1-biggan, l1-sagan (-a<alpha> where "
-    "masked)"
-)
 SEED = "must be a whole number from 0 on, for example 0; got"
 PROCESSES = "must be a whole number from 1 on, for example 1; got"
 ALPHA = "alpha must be a number in (0, 1), for example 0.7; got"
@@ -239,7 +235,6 @@ DEVICES = "expected auto, cpu, cuda or mps"
 NO_GPU = "was asked for, but torch sees none on this machine; take cpu or auto"
 SPOILED = "restore the run, or delete its directory and train it again"
 WHOLE = "take a whole one, as runs and ppcd.save_generator write it; ppcd.load_biggan_pytorch reads BigGAN-PyTorch's"
-ANOTHER = ": ask for that one, or give another file"
 NO_PICKLE = (
     "cannot be read: it is cut short, damaged, still packed, or holds more than tensors (nothing in it was executed); "
     "expected a checkpoint file of BigGAN-PyTorch, for example G_ema.pth, or the network's state_dict() alone"
@@ -256,7 +251,7 @@ PARAMETERS = [
     Row("seeds: too large", start(seeds=[2**32]), "each of seeds must be at most 4294967295; got 4294967296"),
     Row("seeds: none", start(seeds=[]), 'seeds must be a list of whole numbers, for example [0, 1] or "0 1"; got []'),
     Row("recipe: a number", start(recipe=1), "recipe must be a name; got 1"),
-    Row("recipe: unknown", start(recipe="pcpd"), f"unknown recipe 'pcpd'; expected one of: {RECIPES}"),
+    Row("recipe: unknown", start(recipe="pcpd"), "unknown recipe 'pcpd'; expected one of: biggan, sagan, ppcd, ..."),
     Row("recipe: an alpha out of range", start(recipe="ppcd-a1.5"), f"{ALPHA} 1.5"),
     Row("recipe: takes no alpha", start(recipe="biggan", alpha=0.5),
         "recipe 'biggan' prunes nothing and takes no alpha; leave alpha at None"),
@@ -301,11 +296,12 @@ NAMES = [
     Row("train: profile", command(ppcd.runs.train.main, "--profile mnits"),
         f"unknown profile 'mnits'; expected one of: {PROFILES}"),
     Row("train: recipe", command(ppcd.runs.train.main, "--profile smoke --recipe pcpd"),
-        f"unknown recipe 'pcpd'; expected one of: {RECIPES}"),
+        "unknown recipe 'pcpd'; expected one of: biggan, sagan, ppcd, ..."),
     Row("train: device", command(ppcd.runs.train.main, "--profile smoke --device gpu"),
         f"unknown device 'gpu'; {DEVICES}"),
     Row("train: seed", command(ppcd.runs.train.main, "--profile smoke --seed -1"),
         "seed must be an integer from 0 to 4294967295; got -1"),
+    Row("train: alpha", command(ppcd.runs.train.main, "--profile smoke --alpha nan"), f"{ALPHA} nan"),
     Row("train: a word for a seed", command(ppcd.runs.train.main, "--seed one"),
         "argument --seed: invalid int value: 'one' (see python -m ppcd train --help)"),
     Row("train: an option", command(ppcd.runs.train.main, "--profil smoke --aplha 0.5"),
@@ -394,11 +390,6 @@ CHECKPOINTS = [
         "{tmp}/D.pth " + NO_PICKLE),
     Row("a truncated BigGAN", lambda place: load_biggan_pytorch(cut(place.published())),
         "{tmp}/G_ema.pth " + NO_PICKLE),
-    Row("a BigGAN of another architecture",
-        lambda place: load_biggan_pytorch(place.published("sagan"), "biggan", 32, 10, 2),
-        "{tmp}/G_ema.pth is of another network: an SA-GAN or SN-GAN (class embeddings in its CBNs)" + ANOTHER),
-    Row("a BigGAN of another width", lambda place: load_biggan_pytorch(place.published(width=3), "biggan", 32, 10, 2),
-        "{tmp}/G_ema.pth is of another network: of width 3, width is 2" + ANOTHER),
     Row("no teacher", lambda place: teacher(place.folder / "absent.pth", place),
         "there is no file {tmp}/absent.pth to take the teacher from (PPCD_TEACHER); "
         "give the path of one that is there"),
@@ -406,8 +397,6 @@ CHECKPOINTS = [
     Row("more classes than the teacher knows", lambda place: teacher(place.generator(num_classes=7), place),
         "the teacher in {tmp}/g.safetensors knows 7 classes at 32 px; profile smoke has 10 at 32 px: "
         "give a teacher of the profile's size"),
-    Row("more classes than a published teacher knows", lambda place: teacher(place.published(num_classes=7), place),
-        "{tmp}/G_ema.pth is of another network: of 7 classes, num_classes is 10" + ANOTHER),
     Row("a checkpoint that is a pickle", lambda place: (place.pickle("checkpoint.pt"), place.resumed(None)),
         "{tmp}/checkpoint.pt is not a readable checkpoint (...); delete it to start the run anew"),
     Row("a truncated checkpoint",
@@ -416,6 +405,8 @@ CHECKPOINTS = [
         "{tmp}/checkpoint.pt is not a readable checkpoint (...); delete it to start the run anew"),
     Row("an empty checkpoint", lambda place: place.resumed(b""),
         "{tmp}/checkpoint.pt is not a readable checkpoint (...); delete it to start the run anew"),
+    Row("a checkpoint without its noise", lambda place: place.resumed(trainer("sagan").state_dict() | {"noise": None}),
+        "{tmp}/checkpoint.pt is not a checkpoint of this run (...); delete it to start the run anew"),
     Row("a checkpoint of another run", lambda place: place.resumed(trainer("sngan").state_dict()),
         "{tmp}/checkpoint.pt is not a checkpoint of this run (...); delete it to start the run anew"),
     Row("a checkpoint of another version", lambda place: place.resumed({"format": "ppcd-checkpoint-0"}),
@@ -434,20 +425,6 @@ CHECKPOINTS = [
 ]  # fmt: skip
 
 RUNS = [
-    Row("a score edited by hand", lambda place: place.edited("sagan", '"fd": 12.0', '"fd": 1.0').read(),
-        "{tmp}/results/smoke/runs/sagan-s0-...: it was changed after the run wrote it; " + SPOILED),
-    Row("another version", lambda place: place.edited("sagan", '"schema": 1,', '"schema": 2,').read(),
-        "...run.json: schema 2 is not 1, the one this version reads; " + SPOILED),
-    Row("run.json cut short", lambda place: (cut(place.run().path("run.json")), find_runs("smoke")),
-        "...run.json: it cannot be read (JSONDecodeError); " + SPOILED),
-    Row("run.json with another content",
-        lambda place: (place.run().path("run.json").write_text("[]"), find_runs("smoke")),
-        "...run.json: it cannot be read (TypeError); " + SPOILED),
-    Row("a history edited by hand", lambda place: (place.run().write_file("history.csv", "x"), find_runs("smoke")),
-        "...run.json: history.csv was changed after the run wrote it; " + SPOILED),
-    Row("a generator deleted by hand",
-        lambda place: (place.run().path("generator.safetensors").unlink(), find_runs("smoke")),
-        "...run.json: generator.safetensors is missing; " + SPOILED),
     Row("a directory renamed by hand", lambda place: (
             place.run().directory.rename(place.folder / "results/smoke/runs/mine"), find_runs("smoke")),
         "...run.json: run sagan-s0-... does not belong into directory mine; " + SPOILED),

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.runs.directory import Run
 from ppcd.runs.finished import finish_generator, sample_grid
 from ppcd.runs.loop import fit
-from ppcd.runs.train import main, resolve_device, train_run
+from ppcd.runs.train import main, train_run
 from ppcd.training.config import RunConfig, run_config
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe
@@ -373,50 +373,6 @@ def test_a_dry_run_shows_and_does_nothing(untouched: Path, capsys: pytest.Captur
     shown = capsys.readouterr().out
     for part in ("ppcd-a0.6-s3-", "seed 3", "smoke", "not started", "biggan-s3-", "recipe.alpha", "0.6"):
         assert part in shown, part
-
-
-@pytest.mark.parametrize(
-    ("arguments", "parts"),
-    [
-        (["--profile", "imagenet"], ["unknown profile 'imagenet'", "smoke", "mnist"]),
-        (["--recipe", "ppdc"], ["unknown recipe 'ppdc'", "ppcd"]),
-        (["--recipe", "sagan-a0.5"], ["takes no alpha"]),
-        (["--alpha", "1.5"], ["alpha", "(0, 1)", "1.5"]),
-        (["--alpha", "nan"], ["alpha", "(0, 1)"]),
-        (["--recipe", "ppcd-a0.5", "--alpha", "0.6"], ["0.5", "0.6"]),
-        (["--seed", "-1"], ["seed", "-1"]),
-        (["--seed", str(2**32)], ["seed", str(2**32)]),
-        (["--device", "tpu"], ["unknown device 'tpu'", "cuda"]),
-    ],
-)
-def test_an_error_of_use_is_one_line_and_exit_code_2(
-    arguments: Sequence[str], parts: Sequence[str], untouched: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--profile", "smoke", "--device", "cpu", *arguments]) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("ppcd: ") and captured.err.count("\n") == 1 and captured.err.endswith("\n")
-    assert captured.out == ""
-    for part in parts:
-        assert part in captured.err, part
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_device_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    for dry in ([], ["--dry-run"]):
-        assert main(["--profile", "smoke", "--device", "cuda", *dry]) == 2
-        assert capsys.readouterr().err == (
-            "ppcd: device 'cuda' was asked for, but torch sees none on this machine; take cpu or auto\n"
-        )
-    assert resolve_device("auto") == "cpu"
-
-
-def test_a_teacher_that_was_changed_is_refused(beside: Path, quick: list[Generator]) -> None:
-    (teacher,) = beside.glob("biggan-*")
-    generator = checkpoints.load_generator(teacher / "generator.safetensors")
-    generator.linear.weight.data += 1
-    checkpoints.save_generator(generator, teacher / "generator.safetensors")
-    with refused("generator.safetensors"):
-        train_run(run_config("smoke", "ppcd-no-pp", 0), callbacks=[])
 
 
 def test_a_profile_of_ones_own_can_be_trained(quick: list[Generator]) -> None:
