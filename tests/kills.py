@@ -208,18 +208,6 @@ def check_whole(root: Path) -> None:
             assert path.name == ".local", path
 
 
-def leaves(state: Any, name: str = "") -> dict[str, Any]:
-    """Every value of nested lists and dictionaries, as bytes or text, by its place."""
-    if isinstance(state, torch.Tensor):
-        return {name: (str(state.dtype), tuple(state.shape), state.contiguous().view(-1).numpy().tobytes())}
-    if isinstance(state, dict | list | tuple):
-        found: dict[str, Any] = {}
-        for key, value in state.items() if isinstance(state, dict) else enumerate(state):
-            found |= leaves(value, f"{name}.{key}")
-        return found
-    return {name: repr(state)}
-
-
 def content(path: Path) -> Any:
     """What a file holds, without times and provenance."""
     if path.suffix == ".pt":

