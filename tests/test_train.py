@@ -1,11 +1,9 @@
 """One run from nothing to its directory, and the command line."""
 
-import hashlib
 import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,10 @@ from reference import largest_difference, noise_and_labels, refused
 from torch import Tensor, nn
 
 import ppcd.runs.train
-from ppcd.method.ema import recompute_batch_statistics
 from ppcd.metrics.complexity import block_params, complexity
 from ppcd.networks import io as checkpoints
 from ppcd.networks.generators import Generator, build_generator
+from ppcd.records import file_hash
 from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.runs.directory import Run
 from ppcd.runs.finished import finish_generator, sample_grid
@@ -34,21 +32,12 @@ from ppcd.training.trainer import Trainer
 
 FILES = {"run.json", "history.csv", "masks.csv", "generator.safetensors", "samples.png"}
 NOT_KEPT = {"checkpoint.pt", ".local", ".lock"}
-SCORES = {"is", "is_std", "fd", "kid", "kid_std", "precision", "recall", "diversity", "accuracy"}
 SMOKE = get_profile("smoke")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_batches() -> Iterator[None]:
-    """Batch statistics of few images: those of a run take seconds, and no test here asks how good they are."""
-    with pytest.MonkeyPatch.context() as patch:
-        few = partial(recompute_batch_statistics, batches=2, batch_size=8)
-        patch.setattr("ppcd.runs.finished.recompute_batch_statistics", few)
-        yield
+pytestmark = pytest.mark.usefixtures("few_batches")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(few_batches: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of `ppcd` at the smoke profile, trained and measured once, its teacher before it."""
     results = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
@@ -72,29 +61,10 @@ def beside(finished: Path, tmp_path: Path) -> Path:
     return target.parent
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> list[Generator]:
-    """Nothing is measured; holds the generators that would have been."""
-    measured: list[Generator] = []
-
-    def evaluate(generator: Generator, *_: Any, **__: Any) -> dict[str, Any]:
-        measured.append(generator)
-        return {"scores": dict.fromkeys(SCORES, 0.5), "protocol": {"backbone": "none"}}
-
-    runtime = {"cpu": {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}, "gpu": None}
-    monkeypatch.setattr(ppcd.runs.train, "evaluate", evaluate)
-    monkeypatch.setattr(ppcd.runs.train, "measure_runtime", lambda generator, device: runtime)
-    return measured
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def contents(directory: Path) -> dict[str, tuple[int, str]]:
     """Every file below a directory, with its time and its hash."""
     files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(directory)): (path.stat().st_mtime_ns, sha256(path)) for path in files}
+    return {str(path.relative_to(directory)): (path.stat().st_mtime_ns, file_hash(path)) for path in files}
 
 
 # ------------------------------------------------------------ the run directory
@@ -105,7 +75,7 @@ def test_the_run_directory_is_complete(run: Run) -> None:
     names = {path.name for path in run.directory.iterdir()}
     assert names >= FILES and names - FILES <= NOT_KEPT
     record = run.read()
-    assert record["files"] == {name: sha256(run.path(name)) for name in sorted(FILES - {"run.json"})}
+    assert record["files"] == {name: file_hash(run.path(name)) for name in sorted(FILES - {"run.json"})}
 
 
 def test_the_histories_cover_the_training(run: Run) -> None:
@@ -169,7 +139,7 @@ def test_the_teacher_was_trained_before(run: Run) -> None:
     record, of_teacher = run.read(), teacher.read()
     assert record["teacher"] == {
         "id": teacher_config.id,
-        "generator_sha256": sha256(teacher.path("generator.safetensors")),
+        "generator_sha256": file_hash(teacher.path("generator.safetensors")),
     }
     assert of_teacher["teacher"] is None and of_teacher["masks"] == []
     assert of_teacher["provenance"]["finished"] <= record["provenance"]["started"]
@@ -257,7 +227,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     run: Run, beside: Path, quick: list[Generator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same bytes as the run that was never stopped, and the provenance of the first start."""
-    whole = sha256(run.path("generator.safetensors")), sha256(run.path("samples.png"))
+    whole = file_hash(run.path("generator.safetensors")), file_hash(run.path("samples.png"))
     monkeypatch.setenv("PPCD_RESULTS", str(tmp_path / "results"))
     monkeypatch.setattr(ppcd.runs.train, "fit", lambda *given: fit(*given, checkpoint_every=0.0))
     collect, starts = ppcd.runs.train.provenance.collect, []
@@ -275,7 +245,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
         assert again.state == "partial" and not again.path("run.json").exists()
         assert f"resumable at iteration {stop - 1}" in run.describe()
     train_run(run.config, callbacks=[])
-    assert (sha256(again.path("generator.safetensors")), sha256(again.path("samples.png"))) == whole
+    assert (file_hash(again.path("generator.safetensors")), file_hash(again.path("samples.png"))) == whole
     record = again.read()
     assert len(starts) == 3 and record["provenance"]["started"] == starts[0]
     assert record["provenance"]["finished"] > starts[-1]
