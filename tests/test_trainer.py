@@ -48,7 +48,7 @@ def teacher_generator(seed: int = 9) -> Generator:
 
 def trainer_of(recipe: str | Recipe, seed: int = 0, profile: Profile = PROFILE, **changes: Any) -> Trainer:
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
-    teacher = teacher_generator() if recipe.distil else None
+    teacher = teacher_generator() if recipe.needs_teacher else None
     return together.make_trainer(profile, replace(recipe, **changes), seed, image_set(), teacher)
 
 
@@ -135,7 +135,8 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[s
     [
         ("ppcd", 3), ("ppcd", 5), ("ppcd", 10),  # before, while and after the masks freeze
         ("ppcd-two-step", 2), ("ppcd-two-step", 6), ("ppcd-two-step", 9),  # before, at, after the switch
-        ("biggan", 3),
+        ("biggan", 3), ("sngan", 4), ("tinygan", 4), ("tinygan", 7), ("distill-only", 6),
+        ("l1-sagan", 2), ("l1-sagan", 6), ("l1-biggan-a0.5", 7),  # before and after the filters go
     ],
 )  # fmt: skip
 def test_resuming_equals_not_stopping(
