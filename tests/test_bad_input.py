@@ -545,28 +545,31 @@ def installed(folder: Path) -> str:
 
 
 def test_a_mistake_under_make_and_under_papermill_is_one_line(tmp_path: Path) -> None:
-    stamp = tmp_path / "ready"
+    """A wrong value, and a parameter that the notebook does not have, of which papermill itself only warns."""
+    stamp, good = tmp_path / "ready", tmp_path / "out.ipynb"
     stamp.write_text(f"{ROOT}\n")
-    environment = {**os.environ, "PYTHONPATH": installed(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
-    good = tmp_path / "out.ipynb"
     good.write_text("a good one")
-    tool = [sys.executable, "-m", "papermill", str(NOTEBOOKS[2]), "out.ipynb", "-p", "alpha", "banana"]
+    environment = {**os.environ, "PYTHONPATH": installed(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
     make = ["make", "-C", str(ROOT), "--no-print-directory", "reproduce", "PROFILE=mnits"]
     make += [f"PY={sys.executable}", f"READY={stamp}", "PYTHON="]
+    tool = [sys.executable, "-m", "papermill", str(NOTEBOOKS[2])]
+    commands = (make, [*tool, "out.ipynb", "-p", "alpha", "banana"], [*tool, "other.ipynb", "-p", "alhpa", "0.5"])
     started = [
         subprocess.Popen(
             words, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        for words in (make, tool)
+        for words in commands
     ]
-    by_make, by_hand = ([process.communicate(timeout=500)[0], process.returncode] for process in started)
-    said = [line for line in by_make[0].splitlines() if not line.startswith(f"{sys.executable} -m")]  # make's echo
-    assert by_make[1] == 2 and said[0] == f"ppcd: unknown profile 'mnits'; expected one of: {PROFILES}"
-    assert len(said) == 2 and re.match(r"make(\[\d+\])?: \*\*\* ", said[1])
-    assert by_hand[1] == 2 and "Traceback" not in by_hand[0]
-    last = by_hand[0].splitlines()[-1]
-    assert last == f"ppcd: {ALPHA} 'banana' (03_ablation.ipynb stopped; see out.failed.ipynb)"
-    assert good.read_text() == "a good one"
+    said = [process.communicate(timeout=500)[0].splitlines() for process in started]
+    assert [process.returncode for process in started] == [2, 2, 2]
+    by_make, by_hand, unknown = said
+    by_make = [line for line in by_make if not line.startswith(f"{sys.executable} -m")]  # make's echo
+    assert by_make[0] == f"ppcd: unknown profile 'mnits'; expected one of: {PROFILES}"
+    assert len(by_make) == 2 and re.match(r"make(\[\d+\])?: \*\*\* ", by_make[1])
+    assert by_hand[-1] == f"ppcd: {ALPHA} 'banana' (03_ablation.ipynb stopped; see out.failed.ipynb)"
+    assert unknown[-1].startswith("ppcd: unknown parameter 'alhpa'; expected one of: profile, seed, seeds, alpha, ")
+    assert not any("Traceback" in line for line in by_hand + unknown)
+    assert good.read_text() == "a good one" and not (tmp_path / "results").exists()
     cells = nbformat.read(tmp_path / "out.failed.ipynb", 4).cells
     errors = [out for cell in cells for out in cell.get("outputs", []) if out.output_type == "error"]
     assert [error.traceback for error in errors] == [[f"ppcd: {ALPHA} 'banana'"]]
