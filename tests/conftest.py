@@ -96,6 +96,14 @@ def quick(few_batches: None, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
+def double() -> Iterator[None]:
+    """Double precision where nothing else is asked for."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
 def copied(built: Path, tmp_path: Path) -> Path:
     """A copy of the results and figures that a module has `built`, where PPCD_RESULTS and PPCD_FIGURES are."""
     for part in ("results", "figures"):

@@ -1,6 +1,5 @@
 """Compute options: the same steps except for rounding, no waiting for a GPU, torch.compile in `make bench`."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -29,13 +28,6 @@ def trainer_of(
     profile = replace(together.PROFILE, iterations=iterations)
     teacher = build_generator("biggan", 32, 10, 2, dim_z=16, seed=5)
     return together.make_trainer(profile, get_recipe(recipe), 0, together.images(), teacher, forms=forms)
-
-
-@pytest.fixture
-def double() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("recipe", ["biggan", "ppcd", "sngan", "tinygan"])

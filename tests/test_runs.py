@@ -332,16 +332,10 @@ def test_a_resealed_record_must_still_agree_with_itself_and_its_directory() -> N
 # Finding runs
 
 
-def test_complete_runs_are_found() -> None:
+def test_complete_runs_are_found_and_those_of_another_configuration_are_stale() -> None:
     assert find_runs("smoke") == []
-    finished(Run(config("ppcd", 1)))
-    finished(Run(config("sagan", 0)), teacher=None)
-    Run(config("ppcd", 2)).write_file("checkpoint.pt", b"state")
-    assert [found["id"] for found in find_runs("smoke")] == sorted([config("ppcd", 1).id, config("sagan", 0).id])
-
-
-def test_runs_of_another_configuration_are_stale() -> None:
     finished(Run(config()))
+    Run(config("ppcd", 2)).write_file("checkpoint.pt", b"state")
     finished(Run(config(profile=replace(SMOKE, iterations=7))))
     own = Recipe("mine", "PPCD-GAN, minimax", "sagan", adversarial="minimax")
     finished(Run(config(own)), teacher=None)

@@ -124,13 +124,6 @@ def test_sigma_must_be_worked_out_before_channels_go(arch: str) -> None:
     assert difference(generator, result) > 1e-2
 
 
-@pytest.mark.parametrize("arch", ARCHS)
-def test_a_finished_generator_is_plain(arch: str) -> None:
-    """No spectral norm, no masks: convolutions, linear layers and embeddings of torch."""
-    plain = (nn.Conv2d, nn.Linear, nn.Embedding)
-    assert {type(each) for each in slim(masked(arch)[0]).modules() if isinstance(each, plain)} == set(plain)
-
-
 @pytest.mark.parametrize("for_training", [False, True])
 def test_slimming_does_not_change_its_input(for_training: bool) -> None:
     generator, _ = masked()

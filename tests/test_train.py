@@ -256,7 +256,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
 # ------------------------------------------------------------ the other recipes
 
 
-@pytest.mark.parametrize("recipe", ["ppcd-literal-adam", "ppcd-literal-sgd", "ppcd-two-step-a0.5"])
+@pytest.mark.parametrize("recipe", ["ppcd-literal-adam", "ppcd-literal-sgd"])
 def test_every_kind_of_masked_recipe_finishes(recipe: str, beside: Path, quick: list[Generator]) -> None:
     """With the paper's literal settings too, under which masks may never reach alpha."""
     run = train_run(run_config("smoke", recipe, 0), callbacks=[])
@@ -267,11 +267,6 @@ def test_every_kind_of_masked_recipe_finishes(recipe: str, beside: Path, quick: 
     assert record["complexity"]["params"] == complexity(generator).params
     averaged, raw = quick
     assert averaged.config == generator.config and not raw.masks()
-    history = pd.read_csv(run.path("history.csv"))
-    assert len(history) == SMOKE.iterations
-    if "two-step" in recipe:
-        assert history["phase"].value_counts().to_dict() == {"prune": 14, "distil": 10}
-        assert all(mask["frozen_at"] <= 2 * SMOKE.iterations / 3 for mask in record["masks"])
 
 
 def test_masks_that_stay_open_are_reported_as_what_they_became(

