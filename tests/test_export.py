@@ -178,10 +178,13 @@ def test_what_onnxruntime_cannot_run_is_one_line(generator: Generator, path: Pat
         check_onnx(make("sagan-64"), path)
 
 
-def test_a_missing_package_is_one_line(generator: Generator, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with refused("this needs onnxruntime: pip install 'ppcd[export]'"):
-        check_onnx(generator, path)
+@pytest.mark.parametrize(("missing", "work"), [("onnx", export_onnx), ("onnxruntime", check_onnx)])
+def test_a_missing_package_is_one_line(
+    missing: str, work: Any, generator: Generator, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with refused(f"this needs {missing}: pip install 'ppcd[export]'"):
+        work(generator, path)
 
 
 # ------------------------------------------------------------ the command line

@@ -19,8 +19,9 @@ from ppcd.networks import layers
 from ppcd.networks.io import load_generator
 from ppcd.networks.layers import SharedBatch, shared_batch
 from ppcd.runs.train import train_run
+from ppcd.training import distributed as processes
 from ppcd.training.config import run_config
-from ppcd.training.distributed import ALONE, Processes, check_share, join, launched, launcher
+from ppcd.training.distributed import ALONE, Processes, check_precision, check_share, join, launched, launcher
 
 TESTS = Path(__file__).resolve().parent
 TOLERANCE = 1e-7  # of a number in double precision, after a dozen steps; times 1 + the largest of its tensor
@@ -148,6 +149,10 @@ def test_processes_that_differ_are_stopped() -> None:
 
 
 def test_what_cannot_be_launched_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with refused("fp16", "bf16"):
+        check_precision("fp16")
+    with refused("unknown precision 'half'", "no, bf16"):
+        check_precision("half")
     with refused("at least one process", "0"):
         launcher(0)
     assert launcher(1) == [sys.executable, "-m"]
@@ -155,7 +160,7 @@ def test_what_cannot_be_launched_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     with refused("cpu or cuda", "mps"):
         join("mps")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(processes.torch.cuda, "is_available", lambda: False)
     with refused("'cuda'", "torch sees none"):
         join("cuda")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
