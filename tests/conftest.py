@@ -5,6 +5,7 @@ import shutil
 import sys
 import types
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -65,6 +66,41 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, for a test that is about the cache."""
     monkeypatch.setenv("PPCD_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def few_batches() -> Iterator[None]:
+    """Batch statistics of few images: those of a run take seconds, and most tests do not ask how good they are."""
+    from ppcd.method.ema import recompute_batch_statistics
+
+    few = partial(recompute_batch_statistics, batches=2, batch_size=8)
+    with pytest.MonkeyPatch.context() as patch:
+        for user in ("method.ema", "runs.score_curve"):
+            patch.setattr(f"ppcd.{user}.recompute_batch_statistics", few)
+        yield
+
+
+@pytest.fixture
+def quick(few_batches: None, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Nothing is measured at the end of a run; holds the generators that would have been."""
+    measured: list[Any] = []
+
+    def evaluate(generator: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        measured.append(generator)
+        return {"scores": {"fd": 1.0}, "protocol": {"backbone": "none"}}
+
+    runtime = {"cpu": {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}, "gpu": None}
+    monkeypatch.setattr("ppcd.runs.train.evaluate", evaluate)
+    monkeypatch.setattr("ppcd.runs.train.measure_runtime", lambda *_: runtime)
+    return measured
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Double precision where nothing else is asked for."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import together
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -175,56 +176,54 @@ def kill_within(place: Path, piece: str, time_of: int, calls: int) -> None:
 # ------------------------------------------------------------ what lies on the disk
 
 
+def kept_files(root: Path) -> list[Path]:
+    """All but locks and files under temporary names."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and not path.name.startswith(".lock")]
+    return [path for path in files if path.suffix not in (".tmp", ".lock")]
+
+
+def array_sizes(path: Path) -> list[int]:
+    with np.load(path) as stored:
+        return [stored[key].size for key in stored]
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    "run.json": lambda path: read_run(path.parent),
+    sums.FILE: lambda path: sums.read(path.parent),
+    "generator.safetensors": load_generator,
+    LAST: load_generator,
+    DISCRIMINATOR: load_file,
+    MOMENTS: load_file,
+    ".local": lambda path: True,
+    ".json": lambda path: json.loads(path.read_text()),
+    ".pt": lambda path: file_on_cpu(path)["iteration"],
+    ".safetensors": read_entry,  # of the cache, where each holds a hash of its content
+    ".npz": array_sizes,
+    ".png": lambda path: Image.open(path).convert("RGB"),
+    **dict.fromkeys((".csv", ".md", ".tex"), lambda path: path.read_text().endswith("\n")),
+}
+
+
 def check_whole(root: Path) -> None:
     """Fail where a file is not whole: nothing but files under temporary names may be."""
-    for path in sorted(root.rglob("*")):
-        if not path.is_file() or path.name.startswith(".lock") or path.suffix in (".tmp", ".lock"):
-            continue
-        if path.name == "run.json":
-            read_run(path.parent)
-        elif path.suffix == ".json":
-            json.loads(path.read_text())
-        elif path.suffix == ".pt":
-            assert file_on_cpu(path)["iteration"], path
-        elif path.name in ("generator.safetensors", LAST):
-            load_generator(path)
-        elif path.name in (DISCRIMINATOR, MOMENTS):
-            assert load_file(path), path
-        elif path.suffix == ".safetensors":  # of the cache, where each holds a hash of its content
-            assert read_entry(path) is not None, path
-        elif path.suffix == ".npz":
-            with np.load(path) as stored:
-                assert all(len(np.atleast_1d(stored[key])) for key in stored), path
-        elif path.suffix == ".png":
-            Image.open(path).load()
-        elif path.suffix in (".csv", ".md", ".tex"):
-            text = path.read_text()
-            assert text.endswith("\n"), path
-            if path.suffix == ".csv":
-                pd.read_csv(path)
-        elif path.name == sums.FILE:
-            assert sums.read(path.parent), path
-        else:
-            assert path.name == ".local", path
+    for path in kept_files(root):
+        read = READERS[path.name if path.name in READERS else path.suffix]
+        assert read(path), path
 
 
-def leaves(state: Any, name: str = "") -> dict[str, Any]:
-    """Every value of nested lists and dictionaries, as bytes or text, by its place."""
-    if isinstance(state, torch.Tensor):
-        return {name: (str(state.dtype), tuple(state.shape), state.contiguous().view(-1).numpy().tobytes())}
-    if isinstance(state, dict | list | tuple):
-        found: dict[str, Any] = {}
-        for key, value in state.items() if isinstance(state, dict) else enumerate(state):
-            found |= leaves(value, f"{name}.{key}")
-        return found
-    return {name: repr(state)}
+def as_bytes(state: Any) -> dict[str, Any]:
+    """Every number of nested lists and dictionaries, by its place."""
+    return {
+        name: (value.dtype, value.shape, value.contiguous().view(-1).numpy().tobytes())
+        for name, value in together.leaves(state)
+    }
 
 
 def content(path: Path) -> Any:
     """What a file holds, without times and provenance."""
     if path.suffix == ".pt":
         state = file_on_cpu(path)
-        return leaves({name: value for name, value in state.items() if name not in ("seconds", "provenance")})
+        return as_bytes({name: value for name, value in state.items() if name not in ("seconds", "provenance")})
     if path.name == "history.csv":
         return pd.read_csv(path, dtype=str).drop(columns=list(CLOCK)).to_csv()
     if path.name == "run.json":
@@ -235,16 +234,12 @@ def content(path: Path) -> Any:
         return {**record, "training": {k: v for k, v in record["training"].items() if k not in CLOCK}}
     if path.suffix == ".safetensors" and path.name not in ("generator.safetensors", LAST, DISCRIMINATOR):
         entry = read_entry(path)
-        return None if entry is None else (leaves(entry.tensors), entry.notes)
+        return None if entry is None else (as_bytes(entry.tensors), entry.notes)
     return path.read_bytes()
 
 
 def contents(root: Path) -> dict[str, Any]:
-    return {
-        str(path.relative_to(root)): content(path)
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and not path.name.startswith(".lock") and path.suffix not in (".lock", ".tmp")
-    }
+    return {str(path.relative_to(root)): content(path) for path in kept_files(root)}
 
 
 def differences(first: Path, second: Path) -> list[str]:

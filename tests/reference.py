@@ -8,8 +8,9 @@ import ctypes
 import gc
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -335,6 +336,12 @@ def refused(*parts: str) -> Iterator[pytest.ExceptionInfo[PpcdError]]:
     assert "\n" not in message, message
     for part in parts:
         assert part in message, f"{part!r} is not in: {message}"
+
+
+def refuses(message: str, function: Callable[..., object], *given: Any, **named: Any) -> None:
+    """The function must raise a PpcdError of one line that has the message."""
+    with refused(message):
+        function(*given, **named)
 
 
 def give_back_memory() -> None:

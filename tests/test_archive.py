@@ -8,7 +8,6 @@ import os
 import resource
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from reference import refuses
 
 from ppcd import paths
 from ppcd.base import PpcdError
@@ -56,13 +56,6 @@ def away(found: archive.Archive, place: Path) -> Path:
     return Path(shutil.move(found.directory, place))
 
 
-def refused(message: str, action: Callable[..., object], *given: Any) -> None:
-    """`action` raises one line that contains `message`."""
-    with pytest.raises(PpcdError) as raised:
-        action(*given)
-    assert message in str(raised.value) and "\n" not in str(raised.value)
-
-
 # What is made of a folder
 
 
@@ -82,7 +75,7 @@ def test_an_archive_holds_what_decoding_gives(folder: Path, tmp_path: Path, monk
     assert prepared(folder.rename(tmp_path / "elsewhere")).sha256 == found.sha256
     monkeypatch.setattr(folders, "decode", lambda *_: pytest.fail("work was done for a wrong folder"))
     again = tmp_path / "elsewhere"
-    refused("fewer of n01 (12)", lambda: data.load_data("imagenet", RESOLUTION, source=again, images_per_class=13))
+    refuses("fewer of n01 (12)", lambda: data.load_data("imagenet", RESOLUTION, source=again, images_per_class=13))
 
 
 def test_files_that_cannot_serve_are_listed_and_skipped(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -175,8 +168,8 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_there(folder: Path) -> None:
 def test_too_little_room_is_said_before_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(folder)._replace(free=10_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    refused("need 0.0 GB more", prepared, folder)
-    refused("PPCD_CACHE", prepared, folder)
+    refuses("need 0.0 GB more", prepared, folder)
+    refuses("PPCD_CACHE", prepared, folder)
 
 
 # Reading
@@ -196,7 +189,7 @@ def test_an_archive_without_its_folder_and_on_a_read_only_disk(
     after = data.load_data("imagenet", RESOLUTION)
     assert (after.identity, after.sha256) == (before.identity, before.sha256)
     assert data.identity("imagenet") == before.identity and torch.equal(after.images, before.images)
-    refused("prepared at 16 px, not 32", data.load_data, "imagenet", 32)
+    refuses("prepared at 16 px, not 32", data.load_data, "imagenet", 32)
     moved.chmod(0o755)
 
 
@@ -211,14 +204,14 @@ def test_damaged_and_foreign_archives_are_refused(folder: Path, tmp_path: Path) 
 
     assert archive.open_archive(changed("unchanged")).damaged() == []
     os.truncate(changed("truncated") / "images.bin", 5000)
-    refused("has 5000 of ", archive.open_archive, tmp_path / "truncated")
+    refuses("has 5000 of ", archive.open_archive, tmp_path / "truncated")
     (changed("junk") / "archive.json").write_text("junk")
-    refused("is damaged, or not of", archive.open_archive, tmp_path / "junk")
-    refused("is damaged, or not of", archive.open_archive, changed("other", format="x"))
-    refused("another version (0, not 2)", archive.open_archive, changed("old", version=0))
-    refused("its hash is another", archive.open_archive, changed("labels", classes={"n01": 13, "n02": 11, "n03": 12}))
+    refuses("is damaged, or not of", archive.open_archive, tmp_path / "junk")
+    refuses("is damaged, or not of", archive.open_archive, changed("other", format="x"))
+    refuses("another version (0, not 2)", archive.open_archive, changed("old", version=0))
+    refuses("its hash is another", archive.open_archive, changed("labels", classes={"n01": 13, "n02": 11, "n03": 12}))
     (changed("alone") / "images.bin").unlink()
-    refused("cannot be opened", archive.open_archive, tmp_path / "alone")
+    refuses("cannot be opened", archive.open_archive, tmp_path / "alone")
     with (changed("pixel") / "images.bin").open("r+b") as file:
         file.seek(20 * 3 * RESOLUTION**2)
         pixel = file.read(1)

@@ -274,15 +274,6 @@ def test_the_given_state_dict_is_copied_and_the_network_can_be_trained() -> None
     assert all(torch.equal(tensor, before[name]) for name, tensor in state.items())
 
 
-def test_half_precision_becomes_single() -> None:
-    """Also where only a part is in half precision."""
-    state = {name: tensor.bfloat16() for name, tensor in discriminator_state(width=G_WIDTH).items()}
-    state["embed.weight"] = state["embed.weight"].half()
-    discriminator = load_biggan_pytorch_discriminator(state, **ASKED)
-    assert {tensor.dtype for tensor in discriminator.state_dict().values()} == {torch.float32}
-    assert torch.equal(discriminator.embed.weight, state["embed.weight"].float())
-
-
 # ------------------------------------------------------------ the way back
 
 

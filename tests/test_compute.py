@@ -1,6 +1,5 @@
 """Compute options: the same steps except for rounding, no waiting for a GPU, torch.compile in `make bench`."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -31,13 +30,6 @@ def trainer_of(
     return together.make_trainer(profile, get_recipe(recipe), 0, together.images(), teacher, forms=forms)
 
 
-@pytest.fixture
-def double() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 @pytest.mark.parametrize("recipe", ["biggan", "ppcd", "sngan", "tinygan"])
 def test_every_form_takes_the_same_steps(recipe: str, double: None) -> None:
     """Losses and weights after three steps, against the straightforward form, in float64."""
@@ -60,6 +52,7 @@ def test_the_profile_chooses_where_nobody_does(fast: bool | None, expected: Comp
     assert together.make_trainer(profile, get_recipe("biggan"), 0, together.images()).forms == expected
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_teacher_in_half_precision_says_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only where the device has it in hardware, and only its features; the run says so."""
     z, y = torch.randn(64, 16, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 10

@@ -1,25 +1,15 @@
 """Options of the distillation beyond the paper: L_CD kept from the masks, and noise that enters every block."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-import pytest
 import together
 import torch
-from reference import largest_difference, noise_and_labels, randomise
+from reference import largest_difference, noise_and_labels
 from torch import Tensor
 
-from ppcd.method.slim import slim
-from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
+from ppcd.networks.generators import build_generator
 from ppcd.training.recipes import Recipe, get_recipe
 from ppcd.training.trainer import Trainer
-
-
-@pytest.fixture
-def double() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def trainer_of(recipe: Recipe) -> Trainer:
@@ -98,18 +88,3 @@ def test_noise_enters_every_block() -> None:
             assert moved == [block >= chunk - 1 for block in range(3)]
     _, plain = build_generator("sagan", 32, 4, 2, dim_z=16, seed=0).eval().conditions(z, y)
     assert all(torch.equal(condition, y) for condition in plain), "SA-GAN's own blocks see the class alone"
-
-
-def test_such_a_network_slims_exactly() -> None:
-    generator = build_generator("sagan-hier", 32, 4, 2, masked=True, dim_z=16, seed=0)
-    randomise(generator.double(), 3)
-    generator.eval()
-    for place, mask in enumerate(generator.masks().values()):
-        mask.freeze(torch.arange(mask.channels) % 3 != place % 3)
-    thin = slim(generator)
-    z, y = noise_and_labels(5, 16, 4, 1, torch.float64)
-    with torch.no_grad():
-        assert largest_difference(thin(z, y), generator(z, y)) < 1e-10
-    again = Generator(GeneratorConfig.from_dict(thin.config.to_dict()))
-    again.load_state_dict(thin.state_dict())
-    assert sum(p.numel() for p in thin.parameters()) < sum(p.numel() for p in generator.parameters())

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import ppcd.method.ema
 import ppcd.runs.health
 import ppcd.runs.train
 from paper.study import Study
-from ppcd.method.ema import recompute_batch_statistics
 from ppcd.records import read_run
 from ppcd.runs.callbacks import TrainingState
 from ppcd.runs.directory import Run
@@ -191,17 +189,6 @@ def test_a_training_in_which_something_can_change_goes_on(change: str, tmp_path:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is measured."""
-    runtime = {"cpu": {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}, "gpu": None}
-    measured = {"scores": {"fd": 1.0}, "protocol": {"backbone": "none"}}
-    few = partial(recompute_batch_statistics, batches=2, batch_size=8)
-    monkeypatch.setattr(ppcd.method.ema, "recompute_batch_statistics", few)
-    monkeypatch.setattr(ppcd.runs.train, "evaluate", lambda *_, **__: measured)
-    monkeypatch.setattr(ppcd.runs.train, "measure_runtime", lambda generator, device: runtime)
-
-
-@pytest.fixture
 def blows_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """From iteration 15 on the loss of D is not a number; undone by the test."""
     step = Trainer.step
@@ -216,7 +203,7 @@ def blows_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
 
 def test_a_training_that_ends_before_its_end_says_so_in_run_json(
-    quick: None, blows_up: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    quick: list[Any], blows_up: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = run_config("smoke", "sagan", 0)
     run = Run(config)

@@ -3,14 +3,13 @@
 import copy
 import csv
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import together
 import torch
 from reference import largest_difference, randomise, refused
-from test_trainer import PROFILE, TOTAL, everything, image_set, teacher_generator
+from test_trainer import PROFILE, image_set, teacher_generator
 from torch import Tensor
 
 from ppcd.baselines.nas import NasTrainer
@@ -28,7 +27,6 @@ from ppcd.baselines.supernet import (
 from ppcd.metrics.complexity import complexity
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 from ppcd.networks.layers import SpectralNorm
-from ppcd.runs.loop import fit
 from ppcd.runs.train import train_run
 from ppcd.training.config import run_config
 from ppcd.training.methods import DistillNas
@@ -196,26 +194,7 @@ def test_the_loss_is_the_sum_of_its_parts() -> None:
     assert loss.item() == pytest.approx(total, rel=1e-5)
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    trainer = trainer_of()
-    fit(trainer, tmp_path_factory.mktemp("straight") / "checkpoint.pt")
-    return everything(trainer)
-
-
-@pytest.mark.parametrize("stop", [3, TOTAL // 2 - 1, TOTAL // 2, TOTAL // 2 + 2])
-def test_resuming_equals_not_stopping(stop: int, tmp_path: Path, straight: dict[str, Any]) -> None:
-    """In either phase, right before the search and right after it."""
-    checkpoint = tmp_path / "checkpoint.pt"
-    fit(trainer_of(), checkpoint, stop_at=stop)
-    torch.manual_seed(12345)
-    resumed = trainer_of()
-    fit(resumed, checkpoint)
-    found = everything(resumed)
-    for part, value in straight.items():
-        assert found[part] == value, part
-
-
+@pytest.mark.usefixtures("quick")
 def test_a_run_trains_searches_and_tunes_what_it_found() -> None:
     """The smoke profile: of the candidates that meet the budget the one of the smallest distance is kept."""
     config = run_config("smoke", "distill-nas", 0)

@@ -93,24 +93,6 @@ def papermill(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_typed_mistakes_stop_papermill_at_once(own_folders: dict[str, str], tmp_path: Path) -> None:
-    """Exit code, the one line, and nothing trained."""
-    mistakes = {
-        "unknown parameter 'alhpa'; expected one of: profile, seed, seeds, alpha, train_missing": ("alhpa", "0.5"),
-        "alpha must be a number in (0, 1), for example 0.7; got 1.5": ("alpha", "1.5"),
-        "unknown profile 'mnits'; expected one of: smoke, mnist": ("profile", "mnits"),
-    }
-    running = {
-        line: papermill(FOLDER / "03_ablation.ipynb", f"{name}.ipynb", "-p", name, value, cwd=tmp_path)
-        for line, (name, value) in mistakes.items()
-    }
-    for line, process in running.items():
-        said, _ = process.communicate(timeout=500)
-        assert process.returncode != 0
-        assert f"ppcd: {line}" in said and 'Traceback (most recent call last):\n  File "/' not in said.split("ppcd:")[0]
-    assert not Path(own_folders["PPCD_RESULTS"]).exists()
-
-
 def test_without_training_they_say_what_is_not_run(own_folders: dict[str, str], tmp_path: Path) -> None:
     names = ("01_train", "03_ablation", "04_comparison", "05_compression_ratio")
     given = ("-p", "profile", "smoke", "-p", "train_missing", "False")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import together
 import torch
-from reference import largest_difference, noise_and_labels, refused
+from reference import largest_difference, noise_and_labels
 from safetensors.torch import save_file
 from together import images
 
@@ -37,6 +37,7 @@ def teacher(num_classes: int = 10) -> Generator:
 
 
 @pytest.mark.parametrize("kind", ["G_ema.pth", "big.safetensors"])
+@pytest.mark.usefixtures("quick")
 def test_a_students_teacher_may_come_from_a_file(kind: str, tmp_path: Path) -> None:
     path, generator = tmp_path / kind, teacher()
     if kind.endswith(".pth"):
@@ -110,20 +111,6 @@ def test_samples_are_drawn_in_the_type_of_the_weights() -> None:
     assert difference(torch.float32, seed=1) > 20
 
 
-def test_a_teacher_that_cannot_serve_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The messages are in the table of tests/test_bad_input.py."""
-    with refused("no file", "absent.pth", "PPCD_TEACHER"):
-        run_config("smoke", "ppcd", 0, teacher=tmp_path / "absent.pth")
-    path = tmp_path / "seven.safetensors"
-    ppcd.save_generator(ppcd.slim(teacher(num_classes=7)), path)
-    monkeypatch.setenv("PPCD_TEACHER", str(path))
-    assert main(["--profile", "smoke", "--recipe", "biggan", "--device", "cpu"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert Run(run_config("smoke", "biggan", 0, teacher=path)).state == "absent"
-
-
 def test_another_file_of_the_same_name_is_another_teacher(tmp_path: Path) -> None:
     path = tmp_path / "teacher.safetensors"
     found = []
@@ -138,6 +125,7 @@ def test_another_file_of_the_same_name_is_another_teacher(tmp_path: Path) -> Non
     assert pretrained.identity(path) != found[1]
 
 
+@pytest.mark.usefixtures("quick")
 def test_half_precision_is_a_run_of_its_own() -> None:
     """bf16 in the forward passes: other losses, a little; weights, losses and what is kept stay float32."""
     whole, half = run_config("smoke", "ppcd", 0), run_config("smoke", "ppcd", 0, precision="bf16")

@@ -5,18 +5,12 @@ from functools import partial
 from typing import Any
 
 import pytest
+from reference import refuses
 
-from ppcd.base import PpcdError
 from ppcd.metrics.classifier import JUDGES
 from ppcd.training.config import run_config
 from ppcd.training.profiles import IMAGENET_IMAGES, PROFILES, Profile, get_profile
 from ppcd.training.recipes import ALPHA, RECIPES, TEACHER, Recipe, check_alpha, get_recipe
-
-
-def refused(expected: str, function: Any, *arguments: Any) -> None:
-    with pytest.raises(PpcdError) as raised:
-        function(*arguments)
-    assert expected in str(raised.value) and "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -87,17 +81,17 @@ def test_alpha_is_in_the_name_where_it_is_not_the_default() -> None:
 
 
 def test_what_there_is_not_is_answered_with_what_there_is() -> None:
-    refused("expected one of: smoke, mnist", get_profile, "mnsit")
+    refuses("expected one of: smoke, mnist", get_profile, "mnsit")
     for name in ("ppcd ", "PPCD", "ppcd-a", "", None, 3, "ppcd-b0.5", "-a0.5"):
-        refused("expected one of: biggan, sagan, ppcd", get_recipe, name)
-    refused("prunes nothing", get_recipe, "sagan-a0.5")
+        refuses("expected one of: biggan, sagan, ppcd", get_recipe, name)
+    refuses("prunes nothing", get_recipe, "sagan-a0.5")
     for name in ("ppcd-a1", "ppcd-a0", "ppcd-a1.5", "ppcd-a0.5.5", "ppcd-a."):
-        refused("(0, 1)", get_recipe, name)
+        refuses("(0, 1)", get_recipe, name)
 
 
 @pytest.mark.parametrize("alpha", [0, 1, -0.5, 1.5, True, "0.5", None, float("nan"), float("inf")])
 def test_impossible_alphas_are_refused(alpha: Any) -> None:
-    refused("(0, 1)", check_alpha, alpha)
+    refuses("(0, 1)", check_alpha, alpha)
     assert check_alpha(0.5) == 0.5
 
 
@@ -118,15 +112,15 @@ BAD_NAMES = ["../evil", "a/b", "..", "", "a b", ".hidden", "a.", "a..b", "-a", "
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_name_that_cannot_be_a_folders_is_refused(name: Any) -> None:
     for given, what in ((get_profile("smoke"), "a profile"), (get_recipe("ppcd"), "a recipe")):
-        refused(f"{what} cannot be called {name!r}", partial(replace, given, name=name))
+        refuses(f"{what} cannot be called {name!r}", partial(replace, given, name=name))
 
 
 def test_names_of_ones_own() -> None:
     """Runs of two configurations of one name would share folders, and rows of tables."""
     profile, recipe = get_profile("smoke"), get_recipe("ppcd", 0.5)
     longer, heavier = replace(profile, iterations=30, flip=True), replace(recipe, lambda_cd=2.0)
-    refused("a profile 'smoke', and this one differs from it in flip, iterations", run_config, longer, "sagan", 0)
-    refused("a recipe 'ppcd-a0.5', and this one differs from it in lambda_cd", run_config, "smoke", heavier, 0)
+    refuses("a profile 'smoke', and this one differs from it in flip, iterations", run_config, longer, "sagan", 0)
+    refuses("a recipe 'ppcd-a0.5', and this one differs from it in lambda_cd", run_config, "smoke", heavier, 0)
     for name in ("own", "v1.2_own-a0.5"):
         own = run_config(replace(longer, name=name), replace(heavier, name=name), 0)
         assert own.directory.parent.parent.name == name and own.id.startswith(f"{name}-s0-")

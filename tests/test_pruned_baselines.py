@@ -1,12 +1,9 @@
 """The compared methods that cut the network or narrow it: l1-norm pruning, output distillation, SN-GAN."""
 
-from pathlib import Path
-
 import pytest
-import together
 import torch
 from reference import largest_difference, noise_and_labels
-from test_trainer import PROFILE, REFERENCE, TOTAL, everything, image_set, teacher_generator
+from test_trainer import REFERENCE, TOTAL, trainer_of
 from torch import Tensor
 
 from ppcd.baselines.channels import select_channels
@@ -16,16 +13,7 @@ from ppcd.method.masks import channels_to_prune
 from ppcd.method.slim import slim
 from ppcd.metrics.complexity import complexity
 from ppcd.networks.generators import Generator, build_generator
-from ppcd.runs.loop import fit, save_checkpoint
-from ppcd.training.profiles import Profile
-from ppcd.training.recipes import get_recipe
 from ppcd.training.trainer import Trainer
-
-
-def trainer_of(name: str, profile: Profile = PROFILE) -> Trainer:
-    recipe = get_recipe(name)
-    teacher = teacher_generator() if recipe.needs_teacher else None
-    return together.make_trainer(profile, recipe, 0, image_set(), teacher)
 
 
 def after(trainer: Trainer, steps: int) -> Trainer:
@@ -183,21 +171,6 @@ def test_sngan_has_its_own_settings() -> None:
 
 
 def test_sngan_is_its_last_weights_where_no_average_is_declared() -> None:
-    trainer = after(trainer_of("sngan", REFERENCE), TOTAL)
+    trainer = after(trainer_of("sngan", profile=REFERENCE), TOTAL)
     average = dict(trainer.ema.generator.named_parameters())
     assert all(torch.equal(average[name], value) for name, value in trainer.generator.named_parameters())
-
-
-# ------------------------------------------------------------ all of them
-
-
-@pytest.mark.parametrize("name", ["sngan", "tinygan", "distill-only", "l1-sagan", "l1-biggan-a0.5"])
-@pytest.mark.parametrize("stop", [2, 4, 6, 7])
-def test_resuming_equals_not_stopping(name: str, stop: int, tmp_path: Path) -> None:
-    straight, resumed = trainer_of(name), trainer_of(name)
-    after(straight, straight.total)
-    save_checkpoint(after(trainer_of(name), stop), tmp_path / "checkpoint.pt")
-    fit(resumed, tmp_path / "checkpoint.pt")
-    found, wanted = everything(resumed), everything(straight)
-    del found["last"], wanted["last"]  # losses, which the loop notes
-    assert found == wanted

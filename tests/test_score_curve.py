@@ -3,9 +3,8 @@
 import csv
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from reference import refused
 from test_health import PROFILE, SMOKE, trainer_of
 from test_trainer import Stop, StopAt, everything
 
-from ppcd.method.ema import recompute_batch_statistics
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
 from ppcd.records import file_hash
@@ -27,16 +25,7 @@ from ppcd.training.config import run_config
 from ppcd.training.trainer import Trainer
 
 SHORT = replace(PROFILE, iterations=30)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_batches() -> Iterator[None]:
-    """Batch statistics of a few images."""
-    few = partial(recompute_batch_statistics, batches=2, batch_size=8)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ppcd.method.ema.recompute_batch_statistics", few)
-        patch.setattr("ppcd.runs.score_curve.recompute_batch_statistics", few)
-        yield
+pytestmark = pytest.mark.usefixtures("few_batches")
 
 
 def light(generator: Generator) -> tuple[float, float]:
@@ -132,7 +121,9 @@ class StopAtCheckpoint(StopAt):
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], bytes, list[dict[str, str]]]:
+def straight(
+    few_batches: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], bytes, list[dict[str, str]]]:
     """The end of a training that was never stopped."""
     directory, trainer = tmp_path_factory.mktemp("straight"), trainer_of("ppcd-no-cd", SHORT)
     fit(trainer, directory / "checkpoint.pt", [best_of(trainer, directory, best_at_20(trainer))])

@@ -144,13 +144,6 @@ def test_a_network_that_is_narrow_from_the_start_is_what_pruning_leaves() -> Non
     finished(narrow)
 
 
-def test_two_step_prunes_at_the_times_of_joint_training() -> None:
-    joint, two = finished(trainer_of("ppcd")), finished(trainer_of("ppcd-two-step"))
-    assert [row["frozen_at"] for row in joint.report_masks()] == [row["frozen_at"] for row in two.report_masks()]
-    assert two.switch_at == max(row["frozen_at"] for row in two.report_masks())
-    assert two.phase == "distil" and not two.generator.masks()
-
-
 # ------------------------------------------------------------ guides
 
 

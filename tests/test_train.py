@@ -1,10 +1,8 @@
 """One run from nothing to its directory, and the command line."""
 
-import hashlib
 import io
-import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,11 @@ from ppcd.method.ema import finish_generator
 from ppcd.metrics.complexity import block_params, complexity
 from ppcd.networks import io as checkpoints
 from ppcd.networks.generators import Generator, build_generator
+from ppcd.records import file_hash
 from ppcd.runs.callbacks import Callback, TrainingState
 from ppcd.runs.directory import Run
 from ppcd.runs.loop import fit
-from ppcd.runs.train import main, resolve_device, sample_grid, train_run
+from ppcd.runs.train import main, sample_grid, train_run
 from ppcd.training.config import RunConfig, run_config
 from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe
@@ -33,12 +32,12 @@ from ppcd.training.trainer import Trainer
 
 FILES = {"run.json", "history.csv", "masks.csv", "generator.safetensors", "samples.png"}
 NOT_KEPT = {"checkpoint.pt", ".local", ".lock"}
-SCORES = {"is", "is_std", "fd", "kid", "kid_std", "precision", "recall", "diversity", "accuracy"}
 SMOKE = get_profile("smoke")
+pytestmark = pytest.mark.usefixtures("few_batches")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(few_batches: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of `ppcd` at the smoke profile, trained and measured once, its teacher before it."""
     results = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
@@ -62,29 +61,10 @@ def beside(finished: Path, tmp_path: Path) -> Path:
     return target.parent
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> list[Generator]:
-    """Nothing is measured; holds the generators that would have been."""
-    measured: list[Generator] = []
-
-    def evaluate(generator: Generator, *_: Any, **__: Any) -> dict[str, Any]:
-        measured.append(generator)
-        return {"scores": dict.fromkeys(SCORES, 0.5), "protocol": {"backbone": "none"}}
-
-    runtime = {"cpu": {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}, "gpu": None}
-    monkeypatch.setattr(ppcd.runs.train, "evaluate", evaluate)
-    monkeypatch.setattr(ppcd.runs.train, "measure_runtime", lambda generator, device: runtime)
-    return measured
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def contents(directory: Path) -> dict[str, tuple[int, str]]:
     """Every file below a directory, with its time and its hash."""
     files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(directory)): (path.stat().st_mtime_ns, sha256(path)) for path in files}
+    return {str(path.relative_to(directory)): (path.stat().st_mtime_ns, file_hash(path)) for path in files}
 
 
 # ------------------------------------------------------------ the run directory
@@ -95,10 +75,7 @@ def test_the_run_directory_is_complete(run: Run) -> None:
     names = {path.name for path in run.directory.iterdir()}
     assert names >= FILES and names - FILES <= NOT_KEPT
     record = run.read()
-    assert record["files"] == {name: sha256(run.path(name)) for name in sorted(FILES - {"run.json"})}
-    assert (record["schema"], record["status"], record["id"]) == (1, "complete", run.directory.name)
-    assert record["config"] == run.config.resolved() and record["config_hash"] == run.config.hash
-    assert json.loads(run.path("run.json").read_text()) == record
+    assert record["files"] == {name: file_hash(run.path(name)) for name in sorted(FILES - {"run.json"})}
 
 
 def test_the_histories_cover_the_training(run: Run) -> None:
@@ -144,7 +121,6 @@ def test_masks_and_complexity_are_those_of_the_slim_generator(run: Run) -> None:
 def test_the_record_says_where_it_comes_from(run: Run) -> None:
     record = run.read()
     provenance = record["provenance"]
-    assert {"commit", "dirty", "ppcd", "python", "libraries", "platform", "cpu", "device", "threads"} <= set(provenance)
     assert provenance["started"] <= provenance["finished"]
     assert (provenance["device"], provenance["threads"]) == ("cpu", 1)
     assert all(provenance["libraries"].values())
@@ -163,7 +139,7 @@ def test_the_teacher_was_trained_before(run: Run) -> None:
     record, of_teacher = run.read(), teacher.read()
     assert record["teacher"] == {
         "id": teacher_config.id,
-        "generator_sha256": sha256(teacher.path("generator.safetensors")),
+        "generator_sha256": file_hash(teacher.path("generator.safetensors")),
     }
     assert of_teacher["teacher"] is None and of_teacher["masks"] == []
     assert of_teacher["provenance"]["finished"] <= record["provenance"]["started"]
@@ -251,7 +227,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     run: Run, beside: Path, quick: list[Generator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same bytes as the run that was never stopped, and the provenance of the first start."""
-    whole = sha256(run.path("generator.safetensors")), sha256(run.path("samples.png"))
+    whole = file_hash(run.path("generator.safetensors")), file_hash(run.path("samples.png"))
     monkeypatch.setenv("PPCD_RESULTS", str(tmp_path / "results"))
     monkeypatch.setattr(ppcd.runs.train, "fit", lambda *given: fit(*given, checkpoint_every=0.0))
     collect, starts = ppcd.runs.train.provenance.collect, []
@@ -269,7 +245,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
         assert again.state == "partial" and not again.path("run.json").exists()
         assert f"resumable at iteration {stop - 1}" in run.describe()
     train_run(run.config, callbacks=[])
-    assert (sha256(again.path("generator.safetensors")), sha256(again.path("samples.png"))) == whole
+    assert (file_hash(again.path("generator.safetensors")), file_hash(again.path("samples.png"))) == whole
     record = again.read()
     assert len(starts) == 3 and record["provenance"]["started"] == starts[0]
     assert record["provenance"]["finished"] > starts[-1]
@@ -280,7 +256,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
 # ------------------------------------------------------------ the other recipes
 
 
-@pytest.mark.parametrize("recipe", ["ppcd-literal-adam", "ppcd-literal-sgd", "ppcd-two-step-a0.5"])
+@pytest.mark.parametrize("recipe", ["ppcd-literal-adam", "ppcd-literal-sgd"])
 def test_every_kind_of_masked_recipe_finishes(recipe: str, beside: Path, quick: list[Generator]) -> None:
     """With the paper's literal settings too, under which masks may never reach alpha."""
     run = train_run(run_config("smoke", recipe, 0), callbacks=[])
@@ -291,11 +267,6 @@ def test_every_kind_of_masked_recipe_finishes(recipe: str, beside: Path, quick: 
     assert record["complexity"]["params"] == complexity(generator).params
     averaged, raw = quick
     assert averaged.config == generator.config and not raw.masks()
-    history = pd.read_csv(run.path("history.csv"))
-    assert len(history) == SMOKE.iterations
-    if "two-step" in recipe:
-        assert history["phase"].value_counts().to_dict() == {"prune": 14, "distil": 10}
-        assert all(mask["frozen_at"] <= 2 * SMOKE.iterations / 3 for mask in record["masks"])
 
 
 def test_masks_that_stay_open_are_reported_as_what_they_became(
@@ -373,50 +344,6 @@ def test_a_dry_run_shows_and_does_nothing(untouched: Path, capsys: pytest.Captur
     shown = capsys.readouterr().out
     for part in ("ppcd-a0.6-s3-", "seed 3", "smoke", "not started", "biggan-s3-", "recipe.alpha", "0.6"):
         assert part in shown, part
-
-
-@pytest.mark.parametrize(
-    ("arguments", "parts"),
-    [
-        (["--profile", "imagenet"], ["unknown profile 'imagenet'", "smoke", "mnist"]),
-        (["--recipe", "ppdc"], ["unknown recipe 'ppdc'", "ppcd"]),
-        (["--recipe", "sagan-a0.5"], ["takes no alpha"]),
-        (["--alpha", "1.5"], ["alpha", "(0, 1)", "1.5"]),
-        (["--alpha", "nan"], ["alpha", "(0, 1)"]),
-        (["--recipe", "ppcd-a0.5", "--alpha", "0.6"], ["0.5", "0.6"]),
-        (["--seed", "-1"], ["seed", "-1"]),
-        (["--seed", str(2**32)], ["seed", str(2**32)]),
-        (["--device", "tpu"], ["unknown device 'tpu'", "cuda"]),
-    ],
-)
-def test_an_error_of_use_is_one_line_and_exit_code_2(
-    arguments: Sequence[str], parts: Sequence[str], untouched: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--profile", "smoke", "--device", "cpu", *arguments]) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("ppcd: ") and captured.err.count("\n") == 1 and captured.err.endswith("\n")
-    assert captured.out == ""
-    for part in parts:
-        assert part in captured.err, part
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_device_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    for dry in ([], ["--dry-run"]):
-        assert main(["--profile", "smoke", "--device", "cuda", *dry]) == 2
-        assert capsys.readouterr().err == (
-            "ppcd: device 'cuda' was asked for, but torch sees none on this machine; take cpu or auto\n"
-        )
-    assert resolve_device("auto") == "cpu"
-
-
-def test_a_teacher_that_was_changed_is_refused(beside: Path, quick: list[Generator]) -> None:
-    (teacher,) = beside.glob("biggan-*")
-    generator = checkpoints.load_generator(teacher / "generator.safetensors")
-    generator.linear.weight.data += 1
-    checkpoints.save_generator(generator, teacher / "generator.safetensors")
-    with refused("generator.safetensors"):
-        train_run(run_config("smoke", "ppcd-no-pp", 0), callbacks=[])
 
 
 def test_a_profile_of_ones_own_can_be_trained(quick: list[Generator]) -> None:
