@@ -51,7 +51,7 @@ class Network:
 
 def pack(content: bytes) -> str:
     """gzip as base64, which the page unpacks."""
-    return base64.b64encode(gzip.compress(content, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode()
 
 
 def network(name: str, generator: Generator, record: Record) -> Network:
@@ -79,15 +79,16 @@ def runtime() -> list[bytes]:
     """
     path = stored()
     content = path.read_bytes() if path.is_file() else b""
-    if not _is_published(content):
+    if sha512(content) != SHA512:
         content = _download()
         paths.write_atomic(path, content)
     with tarfile.open(fileobj=io.BytesIO(content)) as package:
         return [package.extractfile(f"package/dist/{name}").read() for name in FILES]  # type: ignore[union-attr]
 
 
-def _is_published(package: bytes) -> bool:
-    return base64.b64encode(hashlib.sha512(package).digest()).decode() == SHA512
+def sha512(content: bytes) -> str:
+    """As npm states it."""
+    return base64.b64encode(hashlib.sha512(content).digest()).decode()
 
 
 def _download() -> bytes:
@@ -102,18 +103,19 @@ def _download() -> bytes:
             f"{url} cannot be downloaded ({error}); the page needs it once: "
             f"try again with a network, or put the file at {stored()}"
         ) from None
-    if not _is_published(content):
+    if sha512(content) != SHA512:
         raise PpcdError(f"{url} is not the file that npm published (its SHA-512 differs); try another registry")
     return content
 
 
-def page(profile: str, classes: Sequence[str], networks: Sequence[Network]) -> str:
+def page(profile: str, classes: Sequence[str], networks: Sequence[Network], files: Sequence[bytes]) -> str:
     """The page as HTML.
 
     Args:
         networks: the teacher, then its students.
+        files: of `runtime()`.
     """
-    script, program = map(pack, runtime())
+    script, program = map(pack, files)
     data = {
         "profile": profile, "classes": classes, "networks": [asdict(each) for each in networks],
         "runtime": {"version": VERSION, "script": script, "program": program},
@@ -137,10 +139,10 @@ def make_demo(profile: str) -> Path:
             f"profile {profile} has no complete run of {missing} at seed {SEED}; train it first: "
             f"python -m ppcd train --profile {profile} --recipe {missing} --seed {SEED}"
         )
-    runs = {"BigGAN, the teacher": teacher, **students}
+    files, runs = runtime(), {"BigGAN, the teacher": teacher, **students}
     networks = [network(name, generator_of(record), record) for name, record in runs.items()]
     path = paths.results(profile) / "demo.html"
-    paths.write_atomic(path, page(profile, teacher["data"]["classes"], networks))
+    paths.write_atomic(path, page(profile, teacher["data"]["classes"], networks, files))
     return path
 
 
