@@ -27,6 +27,7 @@ from ppcd.errors import ArgumentParser, run_command
 from ppcd.export.onnx import export_onnx
 from ppcd.networks.generators import Generator
 from ppcd.progress import say
+from ppcd.training.config import run_config
 from ppcd.training.recipes import TEACHER
 
 SEED = 0
@@ -100,7 +101,7 @@ def _download() -> bytes:
             content: bytes = answer.read()
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise PpcdError(
-            f"{url} cannot be downloaded ({error}); the page needs it once: "
+            f"{url} cannot be downloaded ({getattr(error, 'reason', error)}); the page needs it once: "
             f"try again with a network, or put the file at {stored()}"
         ) from None
     if sha512(content) != SHA512:
@@ -135,11 +136,12 @@ def make_demo(profile: str) -> Path:
     students = {f"PPCD-GAN, α = {alpha:g}": record for alpha, record in found.items() if record is not None}
     if teacher is None or not students:
         missing = TEACHER if teacher is None else "ppcd"
+        images = run_config(profile, missing, SEED).data_identity
         raise PpcdError(
-            f"profile {profile} has no complete run of {missing} at seed {SEED}; train it first: "
+            f"profile {profile} has no complete run of {missing} at seed {SEED} on {images}; train it first: "
             f"python -m ppcd train --profile {profile} --recipe {missing} --seed {SEED}"
         )
-    files, runs = runtime(), {"BigGAN, the teacher": teacher, **students}
+    files, runs = runtime(), {"BigGAN (teacher)": teacher, **students}
     networks = [network(name, generator_of(record), record) for name, record in runs.items()]
     path = paths.results(profile) / "demo.html"
     paths.write_atomic(path, page(profile, teacher["data"]["classes"], networks, files))
