@@ -58,7 +58,7 @@ class Browser:
         os.write(self.into, json.dumps(message).encode() + b"\0")
         while True:
             while b"\0" not in self.rest:
-                assert select.select([self.out], [], [], 60)[0], "the browser does not answer"
+                assert select.select([self.out], [], [], 300)[0], "the browser does not answer"
                 read = os.read(self.out, 1 << 20)
                 assert read, "the browser has ended"
                 self.rest += read
@@ -122,7 +122,7 @@ def browser(generators: dict[float | None, Generator], tmp_path_factory: pytest.
 def settle(browser: Browser) -> None:
     """Wait until the last image asked for is drawn."""
     browser.run("ready")
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while browser.run("drawing"):
         assert time.monotonic() < until
     assert browser.run("$('problem').textContent") == ""
