@@ -38,6 +38,7 @@ TAKES_report      := $(RUNS)
 TAKES_claims      := $(RUNS)
 TAKES_why         := CELL $(RUNS)
 TAKES_verify      := PROFILE SCORES DATA TEACHER PRECISION
+TAKES_demo        := PROFILE DATA TEACHER PRECISION
 TAKES_paper-scale := DEVICE
 TAKES_bench       := PARTS QUICK
 TAKES_lab         := LAB DATA TEACHER PRECISION PPCD_PROFILE
@@ -52,7 +53,7 @@ TAKES_help        := CELL $(RUNS) $(TRAINING) SCORES PARTS QUICK LAB TESTS UPGRA
 ALWAYS            := PYTHON PY READY PPCD_CACHE PPCD_FIGURES PPCD_RESULTS PPCD_TIED
 PASSED_ON         := DATA TEACHER PRECISION # as PPCD_DATA, PPCD_TEACHER and PPCD_PRECISION
 BUNDLED           := mnist smoke # profiles whose images come with a package
-AT_PROFILE        := reproduce report claims why $(if $(DEFAULT_PROFILE),,verify)
+AT_PROFILE        := reproduce report claims why demo $(if $(DEFAULT_PROFILE),,verify)
 
 takes   = $(filter-out $(and $(filter $1,$(AT_PROFILE)),$(filter $(BUNDLED),$(PROFILE)),DATA),$(TAKES_$1))
 passed  = $(addprefix PPCD_,$(filter $(PASSED_ON),$1))
@@ -89,7 +90,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # each target uses all the cores it should by itself
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce smoke report claims why verify paper-scale bench lab test test-wheel lint lock clean distclean FORCE
+.PHONY: help setup reproduce smoke report claims why verify demo paper-scale bench lab test test-wheel lint lock clean distclean FORCE
 
 help: ## this list
 	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n\n'
@@ -134,6 +135,9 @@ why: $(READY) ## the runs behind one number, and what makes them again: CELL=tab
 
 verify: $(READY) ## every table, figure and number that is kept, against the runs that it names (SCORES=1: scores measured again)
 	$(PY) -m paper verify --profile "$(if $(DEFAULT_PROFILE),all,$(PROFILE))"$(if $(SCORES), --scores)
+
+demo: $(READY) ## one page that runs teacher and students in the browser: results/<profile>/demo.html
+	$(PY) -m paper demo --profile "$(PROFILE)"
 
 paper-scale: $(READY) ## sizes, run times and cost of training at the paper's own size, measured here
 	$(PY) -m paper scale --device "$(DEVICE)"

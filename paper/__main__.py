@@ -22,6 +22,7 @@ COMMANDS = {
     ),
     "why": ("paper.why", "the runs that a number comes from, and what makes them again", OF_RUNS),
     "scale": ("paper.artifacts.paper_scale", "sizes, run times and cost of training at the paper's own size", ()),
+    "demo": ("paper.demo", "one page that runs teacher and students in the browser", OF_RUNS),
     "bench": ("paper.bench.results", "speed, measured in turns", ()),
     "timing": ("paper.timing", "", OF_RUNS),
 }
