@@ -19,18 +19,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from paper.artifacts.sources import Record, find_record, generator_of
 from paper.numbers import FIGURE4_ALPHAS
+from paper.study import Study, generator_of
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.errors import ArgumentParser, run_command
 from ppcd.export.onnx import export_onnx
 from ppcd.networks.generators import Generator
 from ppcd.progress import say
-from ppcd.training.config import run_config
+from ppcd.records import Record
+from ppcd.training.config import asked_profile
 from ppcd.training.recipes import TEACHER
 
-SEED = 0
 VERSION = "1.30.0"  # of onnxruntime-web
 SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="  # as npm states it
 REGISTRY = "https://registry.npmjs.org"
@@ -125,26 +125,26 @@ def page(profile: str, classes: Sequence[str], networks: Sequence[Network], file
     return template.replace("{{data}}", json.dumps(data).replace("<", "\\u003c"))
 
 
-def make_demo(profile: str) -> Path:
-    """Write `results/<profile>/demo.html` from the complete runs of seed 0.
+def make_demo(study: Study) -> Path:
+    """Write `results/<profile>/demo.html` from the complete runs of the study's first seed.
 
     Raises:
         PpcdError: the teacher's run is not complete, or no student's is; onnxruntime-web cannot be had.
     """
-    teacher = find_record(profile, TEACHER, SEED)
-    found = {alpha: find_record(profile, "ppcd", SEED, alpha) for alpha in FIGURE4_ALPHAS}
+    teacher = study.record(TEACHER)
+    found = {alpha: study.with_alpha(alpha).record("ppcd") for alpha in FIGURE4_ALPHAS}
     students = {f"PPCD-GAN, α = {alpha:g}": record for alpha, record in found.items() if record is not None}
     if teacher is None or not students:
         missing = TEACHER if teacher is None else "ppcd"
-        images = run_config(profile, missing, SEED).data_identity
+        config = study.config(missing, study.seeds[0])
         raise PpcdError(
-            f"profile {profile} has no complete run of {missing} at seed {SEED} on {images}; train it first: "
-            f"python -m ppcd train --profile {profile} --recipe {missing} --seed {SEED}"
+            f"profile {study.name} has no complete run of {missing} at seed {config.seed} on {config.data_identity}; "
+            f"train it first: python -m ppcd train --profile {study.name} --recipe {missing} --seed {config.seed}"
         )
     files, runs = runtime(), {"BigGAN (teacher)": teacher, **students}
     networks = [network(name, generator_of(record), record) for name, record in runs.items()]
-    path = paths.results(profile) / "demo.html"
-    paths.write_atomic(path, page(profile, teacher["data"]["classes"], networks, files))
+    path = study.results / "demo.html"
+    paths.write_atomic(path, page(study.name, teacher["data"]["classes"], networks, files))
     return path
 
 
@@ -157,5 +157,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> None:
-    path = make_demo(options.profile)
+    path = make_demo(Study.of(asked_profile(options.profile)))
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser")

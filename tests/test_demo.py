@@ -19,6 +19,7 @@ from fake_runs import fake_run
 from reference import randomise
 
 from paper import demo
+from paper.study import Study
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.networks.generators import Generator, build_generator
@@ -184,10 +185,10 @@ def test_the_page_is_made_of_the_runs_that_are_there(monkeypatch: pytest.MonkeyP
     with pytest.raises(
         PpcdError, match=r"no complete run of biggan at seed 0 on \S+; train it first: python -m ppcd train"
     ):
-        demo.make_demo("smoke")
+        demo.make_demo(Study.of("smoke"))
     fake_run("biggan")
     with pytest.raises(PpcdError, match=r"no complete run of ppcd at seed 0"):
-        demo.make_demo("smoke")
+        demo.make_demo(Study.of("smoke"))
     fake_run("ppcd-a0.6")
     fake_run("ppcd", seed=1)
     asked, published = [], package(*demo.FILES)
@@ -199,10 +200,10 @@ def test_the_page_is_made_of_the_runs_that_are_there(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://mirror.example/npm/")
     monkeypatch.setattr(demo.urllib.request, "urlopen", answer)
     with pytest.raises(PpcdError, match=r"^\S+1\.30\.0\.tgz is not the file that npm published"):
-        demo.make_demo("smoke")
+        demo.make_demo(Study.of("smoke"))
     assert not demo.stored().exists() and not (paths.results("smoke") / "demo.html").exists()
     monkeypatch.setattr(demo, "SHA512", demo.sha512(published))
-    written = demo.make_demo("smoke").read_text()
+    written = demo.make_demo(Study.of("smoke")).read_text()
     assert demo.runtime() == [b"", b""]
     assert asked == [f"https://mirror.example/npm/onnxruntime-web/-/onnxruntime-web-{demo.VERSION}.tgz"] * 2
     (data,) = [json.loads(line) for line in written.splitlines() if line.startswith("{")]
