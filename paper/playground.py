@@ -5,7 +5,7 @@ front end of ipywidgets, the pictures are still there.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import matplotlib
@@ -14,14 +14,12 @@ import torch
 from IPython.display import HTML, Image, display
 from ipywidgets import Dropdown, FloatSlider, HBox, IntSlider, Layout, Widget
 from jaxtyping import Float, Int64
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from paper.artifacts import figures
 from paper.artifacts.interpolation import between_classes, slerp
 from paper.artifacts.render import write_number
 from ppcd.base import PpcdError
-from ppcd.metrics.complexity import complexity
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.metrics.sampling import draw_noise, generate
 from ppcd.networks.generators import Generator
@@ -32,8 +30,10 @@ from ppcd.training.recipes import TEACHER
 
 COLUMNS = 10  # at most; images in a row
 STEPS = 9  # of an interpolation, both ends included
-EVERY = "every class"
-load = cache(load_generator)
+WIDTH = 256  # entries of a noise vector, of which each generator takes the first
+EVERY = -1  # instead of one class
+slider = partial(FloatSlider, max=1.0, step=0.05, continuous_update=False)
+seeds = partial(IntSlider, 0, 0, 99, continuous_update=False)
 
 
 def find_runs(profile: str, seed: int) -> dict[str, dict[str, Any]]:
@@ -48,8 +48,8 @@ def find_runs(profile: str, seed: int) -> dict[str, dict[str, Any]]:
     records = {record["recipe"]: record for record in found}
     if TEACHER not in records or len(records) == 1:
         raise PpcdError(
-            f"profile {profile} has no teacher and student of seed {seed}; take profile mnist or cifar10-lite, seed 0, "
-            f"which come with the repository, or train them: make reproduce PROFILE={profile} SEEDS={seed},"
+            f"profile {profile} has no teacher and student of seed {seed}; take profile mnist or cifar10-lite and seed "
+            f'0, which come with the repository, or train them: make reproduce PROFILE={profile} SEEDS="{seed},"'
         )
     return records
 
@@ -66,14 +66,14 @@ def truncate(z: Float[Tensor, "batch noise"], share: float) -> Float[Tensor, "ba
 
 
 def images(G: nn.Module, z: Float[Tensor, "n noise"], labels: Int64[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
-    """Images in [0, 1]; the generator takes the first `dim_z` entries of the noise."""
+    """Images in [0, 1]; the noise may have more entries than the generator takes."""
     return generate(G, z[:, : G.dim_z].contiguous(), labels).float() / 255  # type: ignore[misc]
 
 
 def between(
     G: nn.Module, ends: Float[Tensor, "2 noise"], start: int, end: int, steps: Float[Tensor, " step"]
 ) -> Float[Tensor, "step 3 h w"]:
-    """Images in [0, 1] from one noise vector and class, t = 0, to the others, t = 1; see `paper.artifacts.interpolation`.
+    """Images in [0, 1] from one noise vector and class, t = 0, to the others, t = 1.
 
     Class embeddings are interpolated on the line, noise on the arc between the entries that the generator takes.
     """
@@ -86,127 +86,121 @@ class Playground:
     """The controls and what they draw; the student and the truncation are the same everywhere."""
 
     def __init__(self, profile: str, seed: int) -> None:
-        self.profile, self.records = profile, find_runs(profile, seed)
+        self.records = find_runs(profile, seed)
+        folders = {recipe: runs_root(profile) / record["id"] for recipe, record in self.records.items()}
+        self.generators = {recipe: load_generator(folder / GENERATOR) for recipe, folder in folders.items()}
+        self.line = f"profile {profile} · seed {seed}"  # stands below each picture
         students = [recipe for recipe in self.records if recipe != TEACHER]
-        classes = self.records[TEACHER]["config"]["profile"]["num_classes"]
-        known = self.records[TEACHER]["data"]["classes"]
-        self.names = known if isinstance(known, list) else [f"class {label}" for label in range(classes)]
-        numbered = [(name, label) for label, name in enumerate(self.names)]
-        first = "ppcd" if "ppcd" in students else students[0]
-        self.student = Dropdown(options=students, value=first, description="student")
-        self.truncation = _slider("truncation", 1.0, 0.05)
-        self.label = Dropdown(options=[(EVERY, -1), *numbered], value=-1, description="class")
-        self.noise = _seed("noise seed", 0)
-        self.start = Dropdown(options=numbered, value=min(3, classes - 2), description="from class")
-        self.end = Dropdown(options=numbered, value=min(8, classes - 1), description="to class")
-        self.noises = _seed("from noise", 0), _seed("to noise", 0)
-        self.t = _slider("t", 0.5, 0.0)
+        self.names = list(map(str, self.records[TEACHER]["data"]["classes"]))
+        classes = [(name, label) for label, name in enumerate(self.names)]
+        self.student = Dropdown(options=students, value="ppcd" if "ppcd" in students else students[0])
+        self.truncation, self.t = slider(1.0, min=0.05), slider(0.5)
+        self.label, self.noise = Dropdown(options=[("every class", EVERY), *classes], value=EVERY), seeds()
+        self.start, self.end = (Dropdown(options=classes, value=min(each, len(classes) - 1)) for each in (3, 8))
+        self.first, self.last = seeds(), seeds()  # the noise of the ends
 
     def classes(self) -> None:
-        """Show teacher and student above each other, a column a class, or one class with other noise in each column."""
-        _panel(self._classes, [self.student, self.label, self.noise, self.truncation])
+        """Show the teacher above the student, a class in each column, or one class with other noise in each."""
+
+        def draw() -> list[Image]:
+            (rows, pair), label, noise = self._pair(), self.label.value, self.noise.value
+            every = label == EVERY
+            labels = torch.arange(len(self.names))[:COLUMNS] if every else torch.full((COLUMNS,), label)
+            z = self._noise(1, noise).expand(len(labels), -1) if every else self._noise(COLUMNS, noise)
+            made = torch.cat([images(G, z, labels) for G in pair])
+            columns = [self.names[label] for label in labels.tolist()]
+            return [self._picture(f"{self.label.label}, noise {noise}", (made, rows, columns))]
+
+        _panel(draw, student=self.student, class_=self.label, noise_seed=self.noise, truncation=self.truncation)
 
     def interpolation(self) -> None:
-        """Show the way from one class and noise vector to others, and the image at t next to it."""
-        _panel(self._between, [self.student, self.start, self.end, *self.noises, self.truncation, self.t])
+        """Show the way from one class and noise vector to others, and the images at t next to it."""
+
+        def draw() -> list[Image]:
+            (rows, pair), labels, way = self._pair(), (self.start.value, self.end.value), torch.linspace(0, 1, STEPS)
+            ends = torch.cat([self._noise(1, seed.value) for seed in (self.first, self.last)])
+            strip, at_t = (
+                torch.cat([between(G, ends, *labels, steps) for G in pair])
+                for steps in (way, torch.tensor([self.t.value]))
+            )
+            said = f"class {self.start.label}, noise {self.first.value} to {self.end.label}, {self.last.value}"
+            titles = [f"{t:.3g}" for t in way.tolist()]
+            return [self._picture(said, (strip, rows, titles), (at_t, ["", ""], [f"t = {self.t.value:g}"]))]
+
+        ends = {"from_class": self.start, "from_noise": self.first, "to_class": self.end, "to_noise": self.last}
+        _panel(draw, **ends, t=self.t, truncation=self.truncation, student=self.student)
 
     def sizes(self) -> None:
         """Show parameters, MACs and milliseconds, and how many channels each layer kept."""
-        _panel(self._sizes, [self.student])
 
-    def _pair(self) -> dict[str, Generator]:
-        """Title -> generator of the teacher and the student."""
-        pair = {"teacher": self.records[TEACHER], self.student.value: self.records[self.student.value]}
-        return {title: load(runs_root(self.profile) / record["id"] / GENERATOR) for title, record in pair.items()}
+        def draw() -> list[object]:
+            sizes = [self.records[recipe]["complexity"] for recipe in (TEACHER, self.student.value)]
+            titles, pair = self._pair()
+            columns = {
+                "": titles,
+                "parameters": [write_number(size["params"], "count") for size in sizes],
+                "MACs": [write_number(size["macs"], "count") for size in sizes],
+                "ms, alone": [milliseconds(G, 1) for G in pair],
+                "ms, in a batch of 64": [milliseconds(G, 64) for G in pair],
+            }
+            table = pd.DataFrame(columns).to_html(index=False, border=0, float_format="{:.3g}".format)
+            return [HTML(table), kept_channels(self.records[self.student.value])]
 
-    def _noise(self, G: Sequence[Generator], count: int, seed: int) -> Float[Tensor, "count noise"]:
-        return truncate(draw_noise(count, max(each.dim_z for each in G), seed), self.truncation.value)
+        _panel(draw, student=self.student)
 
-    def _line(self) -> str:
-        """What stands below each picture."""
-        return f"profile {self.profile} · seed {self.records[TEACHER]['seed']} · truncation {self.truncation.value:g}"
+    def _pair(self) -> tuple[list[str], list[Generator]]:
+        """Titles and generators of the teacher and the student."""
+        student = self.student.value
+        return ["teacher", student], [self.generators[TEACHER], self.generators[student]]
 
-    def _classes(self) -> list[object]:
-        pair, every = self._pair(), self.label.value < 0
-        count = min(COLUMNS, len(self.names)) if every else COLUMNS
-        labels = torch.arange(count) if every else torch.full((count,), self.label.value)
-        z = self._noise([*pair.values()], 1 if every else count, self.noise.value).expand(count, -1)
-        columns = self.names[:count] if every else [f"$z_{{{index + 1}}}$" for index in range(count)]
-        made = torch.cat([images(G, z, labels) for G in pair.values()])
-        what = "one noise vector" if every else f"class {self.names[self.label.value]}"
-        return [_picture(f"{self._line()} · {what}, seed {self.noise.value}", (made, [*pair], columns))]
+    def _noise(self, count: int, seed: int) -> Float[Tensor, "count noise"]:
+        return truncate(draw_noise(count, WIDTH, seed), self.truncation.value)
 
-    def _between(self) -> list[object]:
-        pair, (start, end) = self._pair(), (self.start.value, self.end.value)
-        ends = torch.cat([self._noise([*pair.values()], 1, seed.value) for seed in self.noises])
-        ways = torch.linspace(0, 1, STEPS, dtype=torch.float64), torch.tensor([self.t.value], dtype=torch.float64)
-        strip, chosen = (torch.cat([between(G, ends, start, end, way) for G in pair.values()]) for way in ways)
-        said = " to ".join(
-            f"class {self.names[label]}, noise {seed.value}" for label, seed in zip((start, end), self.noises, strict=True)
-        )
-        steps = [f"{t:.3g}" for t in ways[0].tolist()]
-        panels = (strip, [*pair], steps), (chosen, ["", ""], [f"t = {self.t.value:g}"])
-        return [_picture(f"{self._line()} · {said}", *panels)]
-
-    def _sizes(self) -> list[object]:
-        rows = []
-        for title, G in self._pair().items():
-            size = complexity(G)
-            alone, batch = (1000 * seconds_per_batch(G, batch=n, repeats=9)["seconds_per_batch"] / n for n in (1, 64))
-            counted = {"parameters": size.params, "MACs": size.macs}
-            shown = {name: write_number(count, "count") for name, count in counted.items()}
-            rows.append({"": title, **shown, "ms alone": f"{alone:.2f}", "ms in a batch of 64": f"{batch:.3f}"})
-        table = pd.DataFrame(rows).to_html(index=False, border=0)
-        return [HTML(table), _encoded(_kept(self.records[self.student.value]), "kept channels of each layer")]
+    def _picture(self, said: str, *panels: tuple[Tensor, Sequence[str], Sequence[str]]) -> Image:
+        """Panels of images next to each other, each with the labels of its rows and its columns."""
+        line = f"{self.line} · truncation {self.truncation.value:g} · {said}"
+        widths = [figures.tiled(made[: len(columns)], len(columns)).shape[1] for made, _, columns in panels]
+        with matplotlib.rc_context(figures.STYLE):
+            figure = figures.new_figure(8.5, 2.1)
+            figure.set_layout_engine("compressed")  # panels of images have an aspect
+            grid = figure.subplots(1, len(panels), squeeze=False, width_ratios=widths)
+            for axes, panel in zip(grid.flat, panels, strict=True):
+                figures.show_tiles(axes, *panel)
+            figure.supxlabel(line, fontsize=6, color="0.35", x=0.99, ha="right")
+        return Image(data=figures.encoded(figure), alt=f"images of the teacher above those of the student: {line}")
 
 
-def _seed(name: str, value: int) -> IntSlider:
-    return IntSlider(value, 0, 99, description=name, continuous_update=False)
+@cache
+def milliseconds(G: Generator, batch: int) -> float:
+    """Milliseconds an image, made in batches of this size on the CPU."""
+    return 1000 * seconds_per_batch(G, batch=batch)["seconds_per_batch"] / batch
 
 
-def _slider(name: str, value: float, least: float) -> FloatSlider:
-    return FloatSlider(value, min=least, max=1.0, step=0.05, description=name, continuous_update=False)
-
-
-def _panel(draw: Callable[[], Sequence[object]], controls: Sequence[Widget]) -> None:
-    """Show what is drawn, and the controls that draw it again in its place."""
-    shown = [display(each, display_id=True) for each in draw()]
-
-    def again(_: object) -> None:
-        for handle, each in zip(shown, draw(), strict=True):
-            handle.update(each)
-
-    for control in controls:
-        control.observe(again, "value")
-    display(HBox(controls, layout=Layout(flex_flow="row wrap")))
-
-
-def _encoded(figure: Figure, alt: str) -> Image:
-    return Image(data=figures.encoded(figure), alt=alt)
-
-
-def _picture(line: str, *panels: tuple[Tensor, Sequence[str], Sequence[str]]) -> Image:
-    """Panels of images next to each other, each with the labels of its rows and columns; the line below."""
-    widths = [len(columns) for _, _, columns in panels]
+def kept_channels(record: dict[str, Any]) -> Image:
+    """A chart of the channels that each layer of a run had and kept."""
+    title, masks = f"{record['recipe']}: channels that each layer kept", record["masks"]
     with matplotlib.rc_context(figures.STYLE):
-        figure = figures.new_figure(0.75 * sum(widths) + 1.2, 2.1)
-        figure.set_layout_engine("compressed")  # panels of images have an aspect
-        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False, width_ratios=widths)[0], panels, strict=True):
-            figures.show_tiles(axes, *panel)
-        figure.supxlabel(line, fontsize=6, color="0.35", x=0.99, ha="right")
-    return _encoded(figure, f"images of the teacher above those of the student; {line}")
-
-
-def _kept(record: dict[str, Any]) -> Figure:
-    """The channels that each layer had and kept."""
-    with matplotlib.rc_context(figures.STYLE):
-        figure, masks = figures.new_figure(6, 2), record["masks"]
+        figure = figures.new_figure(7.0, 1.8)
         axes = figure.subplots()
-        axes.set_title(f"{record['recipe']}: channels kept of each layer")
+        axes.set_title(title)
         if not masks:
             figures.not_run(axes, "nothing was pruned")
         layers = [mask["layer"].replace("blocks.", "block ").replace(".", "\n") for mask in masks]
         axes.bar(layers, [mask["channels"] for mask in masks], color="0.88")
         bars = axes.bar(layers, [mask["kept"] for mask in masks], color=figures.PALETTE[0])
         axes.bar_label(bars, [f"{mask['kept']} of {mask['channels']}" for mask in masks])
-    return figure
+    return Image(data=figures.encoded(figure), alt=title)
+
+
+def _panel(draw: Callable[[], Sequence[object]], **controls: Widget) -> None:
+    """Show what is drawn, and below it the controls by their names, which draw it again in its place."""
+    shown = [display(each, display_id=True) for each in draw()]
+
+    def again(_: object) -> None:
+        for handle, each in zip(shown, draw(), strict=True):
+            handle.update(each)
+
+    for name, control in controls.items():
+        control.description = name.strip("_").replace("_", " ")
+        control.observe(again, "value")
+    display(HBox([*controls.values()], layout=Layout(flex_flow="row wrap")))
