@@ -67,7 +67,7 @@ def truncate(z: Float[Tensor, "batch noise"], share: float) -> Float[Tensor, "ba
 
 def images(G: nn.Module, z: Float[Tensor, "n noise"], labels: Int64[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
     """Images in [0, 1]; the noise may have more entries than the generator takes."""
-    return generate(G, z[:, : G.dim_z].contiguous(), labels).float() / 255  # type: ignore[misc]
+    return generate(G, z[:, : G.dim_z].contiguous(), labels).float() / 255
 
 
 def between(
@@ -78,7 +78,7 @@ def between(
     Class embeddings are interpolated on the line, noise on the arc between the entries that the generator takes.
     """
     mixed, labels = between_classes(G, start, end, steps)
-    first, last = ends[:, : G.dim_z]  # type: ignore[misc]
+    first, last = ends[:, : G.dim_z]
     return images(mixed, slerp(first, last, steps), labels)
 
 

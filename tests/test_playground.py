@@ -54,6 +54,7 @@ def test_every_control_draws_its_pictures_again(play: Playground, monkeypatch: p
         return SimpleNamespace(update=lambda other: shown.__setitem__(place, other.data))
 
     monkeypatch.setattr(playground, "display", display)
+    monkeypatch.setattr(playground, "milliseconds", lambda G, batch: 1.0)
     play.classes()
     play.interpolation()
     play.sizes()
