@@ -125,6 +125,7 @@ def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_
 
     trainings = {"04_comparison": (), "05_compression_ratio": ("-p", "alphas", "0.5")}
     others = {
+        "00_playground": (),
         "01_train": ("-p", "recipe", "ppcd-a0.5"),
         "02_evaluate": ("-p", "recipe", "ppcd", "-p", "alpha", "0.5"),
         "06_interpolation": (),
