@@ -24,7 +24,7 @@ from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.metrics.sampling import draw_noise, generate
 from ppcd.networks.generators import Generator
 from ppcd.networks.io import load_generator
-from ppcd.records import GENERATOR, read_run, read_unsealed
+from ppcd.records import GENERATOR, Record, read_run, read_unsealed
 from ppcd.training.config import runs_root
 from ppcd.training.recipes import TEACHER
 
@@ -36,7 +36,7 @@ slider = partial(FloatSlider, max=1.0, step=0.05, continuous_update=False)
 seeds = partial(IntSlider, 0, 0, 99, continuous_update=False)
 
 
-def find_runs(profile: str, seed: int) -> dict[str, dict[str, Any]]:
+def find_runs(profile: str, seed: int) -> dict[str, Record]:
     """Recipe -> the record of its complete run of this seed, the teacher first; the latest where there are several.
 
     Raises:
@@ -87,8 +87,7 @@ class Playground:
 
     def __init__(self, profile: str, seed: int) -> None:
         self.records = find_runs(profile, seed)
-        folders = {recipe: runs_root(profile) / record["id"] for recipe, record in self.records.items()}
-        self.generators = {recipe: load_generator(folder / GENERATOR) for recipe, folder in folders.items()}
+        self.generators = {name: load_generator(each.directory / GENERATOR) for name, each in self.records.items()}
         self.line = f"profile {profile} · seed {seed}"  # stands below each picture
         students = [recipe for recipe in self.records if recipe != TEACHER]
         self.names = list(map(str, self.records[TEACHER]["data"]["classes"]))
