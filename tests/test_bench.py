@@ -252,4 +252,4 @@ def test_what_is_changed_missing_damaged_or_too_much_is_named(copied: Path) -> N
     ):
         assert sum(line.startswith(said) for line in lines) == 1, "\n".join(lines)
     (copied / "results" / results.FILE).write_text("{")
-    assert any("bench.json" in line and "cannot be read" in line for line in found())
+    assert any("bench.json: damaged or of another version" in line for line in found())
