@@ -1,6 +1,7 @@
 """The networks of BigGAN and SA-GAN: published sizes, PP-Res generators, initial weights, refusals."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ import torch
 from reference import largest_difference, noise_and_labels, parameters, refused
 from torch import Tensor, nn
 
+import ppcd
 import ppcd.networks.discriminators
 import ppcd.networks.generators
+from ppcd.base import eval_mode
 from ppcd.baselines.tinygan import FeatureDiscriminator
 from ppcd.method import losses
 from ppcd.networks.discriminators import build_discriminator
@@ -253,3 +256,20 @@ def test_inputs_follow_the_type_of_the_weights(network: nn.Module, x: Tensor, ta
         half(x, Y)
     with torch.autocast("cpu", torch.bfloat16):
         network(x.bfloat16(), Y)
+
+
+def test_a_grey_generator_has_three_equal_channels_also_slim_and_from_a_file(tmp_path: Path) -> None:
+    G = build_generator("sagan", 32, 10, 4, masked=True, dim_z=16, grey=True)
+    for mask in G.masks().values():
+        mask.freeze(torch.arange(mask.channels) % 2 == 0)
+    z, y = torch.randn(3, 16), torch.arange(3)
+    with eval_mode(G):
+        images = G(z, y)
+    assert images.shape == (3, 3, 32, 32) and torch.equal(images[:, 0], images[:, 2])
+    small = ppcd.slim(G)
+    ppcd.save_generator(small, tmp_path / "g.safetensors")
+    assert torch.allclose(ppcd.load_generator(tmp_path / "g.safetensors")(z, y), images, atol=1e-4)
+    plain = build_generator("sagan", 32, 10, 4, masked=True, dim_z=16)
+    difference = ppcd.complexity(plain).params - ppcd.complexity(G).params
+    assert difference == 2 * (9 * 16 + 1)  # two of the last convolution's filters
+    assert "grey" not in plain.config.to_dict()

@@ -272,6 +272,8 @@ def _check_writable(network: Network) -> None:
             missing = "masks, PP-Res transitions or pruned channels"
         elif not config.spectral_norm:
             missing = "weights without spectral norm"
+        elif config.grey:
+            missing = "generators with one channel of output"
     if any(isinstance(module, SpectralNorm) and module.scale != 1 for module in network.modules()):
         missing = missing or "scale of normalised weights"
     if missing:

@@ -71,10 +71,11 @@ class GeneratorConfig:
     spectral_norm: bool = True
     channels: tuple[int, ...] | None = None  # instead of the table's: each block's input and the last one's output
     attention: int | None = None  # channels before slimming at the attention, which set its inner widths
+    grey: bool | None = None  # one channel of output, which the images have three times
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; `channels` and `attention` only where they are not the table's."""
-        unused = {name for name in ("channels", "attention") if getattr(self, name) is None}
+        """Plain values; `channels`, `attention` and `grey` only where they are given."""
+        unused = {name for name in ("channels", "attention", "grey") if getattr(self, name) is None}
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
     @staticmethod
@@ -169,7 +170,7 @@ class Generator(Conditional):
         after = self.attention_after
         self.attention = None if after is None else SelfAttention(channels[after + 1], make, config.attention)
         self.output_norm = BatchNorm2d(channels[-1])
-        self.output_conv = make.conv(channels[-1], 3, 3)
+        self.output_conv = make.conv(channels[-1], 1 if config.grey else 3, 3)
 
     def residual_blocks(self) -> list[GeneratorBlock]:
         """`blocks`, by their type; none in Tiny-GAN, whose blocks are SeparableBlocks."""
@@ -254,6 +255,8 @@ class Generator(Conditional):
             if self.attention is not None and index == self.attention_after:
                 h = self.attention(h)
         images = torch.tanh(full(self.output_conv(F.relu(self.output_norm(h), inplace=True))))
+        if self.config.grey:
+            images = images.expand(-1, 3, -1, -1)
         return (images, features) if return_features else images
 
 
@@ -286,6 +289,7 @@ def build_generator(
     dim_z: int | None = None,
     seed: int = 0,
     hidden: tuple[tuple[int, int], ...] | None = None,
+    grey: bool | None = None,
 ) -> Generator:
     """A freshly initialised generator.
 
@@ -301,6 +305,7 @@ def build_generator(
         seed: of the initial weights. A weight depends on the seed and its own name only, so a masked and a
             plain generator of one seed start from the same weights where both have them.
         hidden: channels of conv1 and conv2 of each block, in a PP-Res generator that starts narrow; None: the table's.
+        grey: for images without colour: the last convolution has one channel, which the images have three times.
 
     Raises:
         PpcdError: an argument is impossible; one line says which and what is expected.
@@ -317,6 +322,7 @@ def build_generator(
         transition=masked or hidden is not None,
         hidden=hidden,
         spectral_norm=reference.spectral_norm,
+        grey=grey,
     )
     config.check()
     generator = Generator(config)

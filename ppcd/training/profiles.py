@@ -75,6 +75,7 @@ class Profile:
     fast: bool | None = None  # frozen channels leave the computation, fused optimisers: the same but for rounding
     best_samples: int | None = None  # scored at every tenth of the training, to keep the best generator as well
     average_age: float | None = None  # mean age of the average / iterations, in place of ema_decay and ema_start
+    grey: bool | None = None  # generators whose three channels are equal, for images without colour
     judge: str | None = None  # of the labels, one of ppcd.metrics.classifier.JUDGES; None: a small classifier
     default_mask_rule: str = "gradual"  # of recipes that name none
 
@@ -128,15 +129,18 @@ MNIST = Profile(
     teacher_dim_z=32,
     dim_z=32,
     batch_size=32,
-    teacher_iterations=1000,
-    iterations=1000,
-    lr_g_scale=10.0,
-    lr_d_scale=2.5,
+    teacher_iterations=2000,
+    iterations=2000,
+    lr_g_scale=3.0,
+    lr_d_scale=6.0,
     ema_decay=0.99,
     ema_start=100,
     backbone="classifier",
     evaluation_samples=5000,
     classifier_epochs=8,
+    fast=True,
+    average_age=0.05,
+    grey=True,
 )
 
 CIFAR10_LITE = Profile(

@@ -143,7 +143,7 @@ class Trainer(Step):
             hidden = pruned_widths(profile.resolution, width, recipe.alpha)
         return build_generator(
             recipe.generator, profile.resolution, profile.num_classes, width, recipe.masked,
-            dim_z=profile.teacher_dim_z if large else profile.dim_z, seed=self.seed, hidden=hidden,
+            dim_z=profile.teacher_dim_z if large else profile.dim_z, seed=self.seed, hidden=hidden, grey=profile.grey,
         )  # fmt: skip
 
     def _make_discriminator(self) -> torch.nn.Module | None:
