@@ -34,7 +34,8 @@ LINE = "  {:<16}{}"
 
 MAKERS = {"table1": tables.table1, "table2": tables.table2, "table3": tables.table3}
 COLUMNS = {
-    f"table{number}": tuple(NAMES.get(key, key) for key in table.columns) for number, table in tables.TABLES.items()
+    f"table{number}": tuple(NAMES.get(key, key) for key in table.columns if key != tables.OTHERS)
+    for number, table in tables.TABLES.items()
 } | {"fig4": ("fid",)}
 FIGURE4 = {  # l1-biggan-a0.5 -> (l1-biggan, 0.5)
     get_recipe(method, alpha).name: (method, alpha)

@@ -60,6 +60,7 @@ from ppcd_papermill import NotebookStopped, OneLineEngine, local_transport
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+ABLATION = ROOT / "notebooks" / "03_ablation.ipynb"
 HAS_GPU = torch.cuda.is_available()
 
 # ------------------------------------------------------------ what the rows are given
@@ -283,7 +284,7 @@ PARAMETERS = [
     Row("measure: a truth value", start(measure=True), "measure must be one of: missing, again, never; got True"),
     Row("measure: unknown", start(measure="agian"), "measure must be one of: missing, again, never; got 'agian'"),
     Row("a parameter that the notebook does not have",
-        lambda place: notebook.execute(NOTEBOOKS[2], place.folder / "out.ipynb", {"alhpa": 0.5}),
+        lambda place: notebook.execute(ABLATION, place.folder / "out.ipynb", {"alhpa": 0.5}),
         "unknown parameter 'alhpa'; expected one of: profile, seed, seeds, alpha, train_missing, device"),
     Row("a notebook that is not there",
         lambda place: notebook.execute(place.folder / "x.ipynb", place.folder / "out.ipynb", {}),
@@ -549,7 +550,7 @@ def test_a_mistake_under_make_and_under_papermill_is_one_line(tmp_path: Path) ->
     environment = {**os.environ, "PYTHONPATH": installed(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
     make = ["make", "-C", str(ROOT), "--no-print-directory", "reproduce", "PROFILE=mnits"]
     make += [f"PY={sys.executable}", f"READY={stamp}", "PYTHON="]
-    tool = [sys.executable, "-m", "papermill", str(NOTEBOOKS[2])]
+    tool = [sys.executable, "-m", "papermill", str(ABLATION)]
     commands = (make, [*tool, "out.ipynb", "-p", "alpha", "banana"], [*tool, "other.ipynb", "-p", "alhpa", "0.5"])
     started = [
         subprocess.Popen(
