@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from paper.artifacts import figures
 from paper.artifacts.interpolation import between_classes, slerp
 from paper.artifacts.render import write_number
+from paper.study import Study, generator_of
 from ppcd.base import PpcdError
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.metrics.sampling import draw_noise, generate
 from ppcd.networks.generators import Generator
-from ppcd.networks.io import load_generator
-from ppcd.records import GENERATOR, Record, read_run, read_unsealed
-from ppcd.training.config import runs_root
+from ppcd.records import Record
 from ppcd.training.recipes import TEACHER
 
 COLUMNS = 10  # at most; images in a row
@@ -36,14 +35,14 @@ slider = partial(FloatSlider, max=1.0, step=0.05, continuous_update=False)
 seeds = partial(IntSlider, 0, 0, 99, continuous_update=False)
 
 
-def find_runs(profile: str, seed: int) -> dict[str, Record]:
-    """Recipe -> the record of its complete run of this seed, the teacher first; the latest where there are several.
+def find_runs(study: Study) -> dict[str, Record]:
+    """Recipe -> the record of its run of the study's first seed, the teacher first; the latest where there are several.
 
     Raises:
         PpcdError: no teacher, or no student, or a run that was changed.
     """
-    folders = runs_root(profile).glob(f"*-s{seed}-????????")
-    found = [read_run(each) for each in folders if (read_unsealed(each) or {}).get("status") == "complete"]
+    profile, seed = study.name, study.seeds[0]
+    found = [record for record in study.runs() if record["seed"] == seed]
     found.sort(key=lambda record: (record["recipe"] != TEACHER, record["recipe"], record["provenance"]["finished"]))
     records = {record["recipe"]: record for record in found}
     if TEACHER not in records or len(records) == 1:
@@ -85,10 +84,10 @@ def between(
 class Playground:
     """The controls and what they draw; the student and the truncation are the same everywhere."""
 
-    def __init__(self, profile: str, seed: int) -> None:
-        self.records = find_runs(profile, seed)
-        self.generators = {name: load_generator(each.directory / GENERATOR) for name, each in self.records.items()}
-        self.line = f"profile {profile} · seed {seed}"  # stands below each picture
+    def __init__(self, study: Study) -> None:
+        self.records = find_runs(study)
+        self.generators = {recipe: generator_of(record) for recipe, record in self.records.items()}
+        self.line = f"profile {study.name} · seed {study.seeds[0]}"  # stands below each picture
         students = [recipe for recipe in self.records if recipe != TEACHER]
         self.names = list(map(str, self.records[TEACHER]["data"]["classes"]))
         classes = [(name, label) for label, name in enumerate(self.names)]

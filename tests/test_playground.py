@@ -10,6 +10,7 @@ from scipy import stats
 from paper import playground
 from paper.artifacts.interpolation import slerp
 from paper.playground import Playground, between, images, truncate
+from paper.study import Study
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.metrics.sampling import draw_noise
@@ -20,7 +21,7 @@ def play() -> Playground:
     """Of the committed runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PPCD_RESULTS", str(paths.repository() / "results"))
-        return Playground("mnist", 0)
+        return Playground(Study.of("mnist"))
 
 
 @pytest.mark.parametrize("recipe", ["biggan", "ppcd", "tinygan"])
@@ -79,4 +80,4 @@ def test_every_control_draws_its_pictures_again(play: Playground, monkeypatch: p
 def test_where_there_is_nothing_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPCD_RESULTS", str(tmp_path))
     with pytest.raises(PpcdError, match="profile smoke has no teacher and student of seed 1; take profile mnist or"):
-        Playground("smoke", 1)
+        Playground(Study.of("smoke", [1]))

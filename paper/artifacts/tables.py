@@ -113,7 +113,7 @@ def _table(number: int, study: Study) -> pd.DataFrame:
     frame = rows.assemble(number, models, study, everything)
     for device, timed in times.items():
         frame[f"{device} timing"], frame[f"{device} device"] = timed.source, timed.device
-    if number == 1:
+    if OTHERS in table.columns:
         frame[OTHERS] = frame["model"].map(numbers.REPRODUCED_FID).fillna(NO_MODEL)
     return frame
 
