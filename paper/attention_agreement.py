@@ -130,7 +130,7 @@ def ensure_agreement(study: Study, records: Sequence[Record]) -> dict[str, Conte
 
 def read_agreement(record: Record) -> list[dict[str, Any]] | None:
     """The blocks of a run; None where it was not measured, or with other weights."""
-    found = measurements.of_run(_read(record.directory.parents[1]), record)
+    found = measurements.of_run(_read(record.source), record)
     return found["blocks"] if found else None
 
 

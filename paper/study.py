@@ -155,7 +155,7 @@ class Study:
 def line_of(record: Record) -> str:
     """The line of a study of this run alone."""
     backbone = record["config"]["profile"]["backbone"]
-    return _line(record["profile"], [record["seed"]], backbone, alpha_of(record), _note(record.directory.parents[1]))
+    return _line(record["profile"], [record["seed"]], backbone, alpha_of(record), _note(record.source))
 
 
 def _line(profile: str, seeds: Sequence[int], backbone: str, alpha: float | None, note: str) -> str:
@@ -235,7 +235,7 @@ def second_half(history: pd.DataFrame) -> pd.DataFrame:
 
 def generator_of(record: Record) -> Generator:
     """The slim EMA generator of a run, in evaluation mode."""
-    return load_generator(record.directory / "generator.safetensors")
+    return load_generator(record.directory / GENERATOR)
 
 
 def samples(record: Record) -> Path:

@@ -14,11 +14,10 @@ from torch import nn
 
 from paper import measurements
 from paper.measurements import Content
-from paper.study import Study, asked_study, listed, study_parser
+from paper.study import Study, asked_study, generator_of, listed, study_parser
 from ppcd.base import PpcdError
 from ppcd.errors import run_command
 from ppcd.metrics.runtime import seconds_per_batch
-from ppcd.networks.io import load_generator
 from ppcd.progress import say
 from ppcd.records import GENERATOR, Record
 from ppcd.runs import provenance
@@ -62,7 +61,7 @@ def measure_runtime(records: Sequence[Record], device: str = "cpu", rounds: int 
         {id: generator_sha256, cpu and gpu (seconds per batch, one per round; None without a GPU)}, provenance.
     """
     began = provenance.collect(device)
-    generators = {record["id"]: load_generator(record.directory / GENERATOR) for record in records}
+    generators = {record["id"]: generator_of(record) for record in records}
     on_cpu = seconds_in_turns(generators, "cpu", rounds)
     on_gpu = {} if device == "cpu" else seconds_in_turns(generators, device, rounds)
     content = {
@@ -80,7 +79,7 @@ def measure_runtime(records: Sequence[Record], device: str = "cpu", rounds: int 
             for record in records
         },
     }
-    return measurements.write(records[0].directory.parents[1], FILE, content, began)
+    return measurements.write(records[0].source, FILE, content, began)
 
 
 def read(folder: Path) -> Content:
@@ -94,7 +93,7 @@ def read_runtime(record: Record) -> dict[str, float | None] | None:
     None where `runtime.json` lacks the run, or has it with other weights. Values of one profile come from one
     measurement and can be compared; those of a record's own `runtime` cannot be compared with them.
     """
-    timed = measurements.of_run(read(record.directory.parents[1])["runs"], record)
+    timed = measurements.of_run(read(record.source)["runs"], record)
     return timed and {name: statistics.median(timed[name]) if timed[name] else None for name in ("cpu", "gpu")}
 
 

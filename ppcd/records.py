@@ -25,6 +25,11 @@ class Record(dict[str, Any]):
         super().__init__(values)
         self.directory = directory
 
+    @property
+    def source(self) -> Path:
+        """The folder that holds its profile's runs, and what was measured of them."""
+        return self.directory.parents[1]
+
 
 def write_record(directory: Path, record: dict[str, Any], files: Iterable[str]) -> Record:
     """Write run.json atomically over files that are there already, and return what was written.

@@ -131,7 +131,7 @@ def run_times(records: Sequence[Record], device: str) -> Times:
     """
     together = {record["id"]: number((timing.read_runtime(record) or {}).get(device)) for record in records}
     if together and not any(map(math.isnan, together.values())):
-        content = timing.read(records[0].directory.parents[1])
+        content = timing.read(records[0].source)
         return Times(together, TOGETHER, _machine({str(content[device])}, {content["threads"]}, device))
     own = {record["id"]: record["runtime"][device] for record in records}
     alone = {run: number(timed and timed["seconds_per_batch"]) for run, timed in own.items()}

@@ -131,7 +131,7 @@ def _measured(record: Record, key: str, weights: str) -> float | None:
         blocks = read_agreement(record)
         return None if blocks is None else float(np.mean([each[key] for each in blocks]))
     if key == "real_leakage":
-        real = read_real_images(record.directory.parents[1])
+        real = read_real_images(record.source)
         same = real is not None and comparable(real["protocol"], record["metrics"]["protocol"])
         return real["scores"].get("leakage") if real is not None and same else None
     if key == "frozen":
