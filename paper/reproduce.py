@@ -165,8 +165,9 @@ def reproduce(
     """
     if others := of_other_data(study):
         print(others, file=sys.stderr, flush=True)
+    runs = plan(study)
     if not report_only:
-        runs, found = plan(study), resolve_device(device)
+        found = resolve_device(device)
         again = study.name in TRAINED_AGAIN if retrain is None else retrain
         run_all(runs, device=found, retrain=again, processes=processes)
         judged = {*RECIPES, *evidence.LEAKAGE, *RECIPES_OF_CLAIMS}
@@ -178,7 +179,7 @@ def reproduce(
         ensure_generations(study, own, found)
         ensure_real_images(study, found)
         ensure_runtime(study, own, found, again=again)  # when no training disturbs it any more
-    for each in sorted({config.profile.name for config in plan(study)}):
+    for each in sorted({config.profile.name for config in runs}):
         index.write(study.at(each))
     build(study)
 

@@ -211,8 +211,10 @@ def lcd_range(study: Study) -> Figure:
         if teacher is None or not found:
             not_run(axes)
             return drawn
+        taught, normalisations = generator_of(teacher), {name: RECIPES[name].normalisation for name in found}
+        ranges = {each: equal_and_flat(taught, each) for each in set(normalisations.values())}
         for place, (name, records) in enumerate(found.items()):
-            low, high = equal_and_flat(generator_of(teacher), RECIPES[name].normalisation)
+            low, high = ranges[normalisations[name]]
             axes.bar(place, high - low, bottom=low, width=0.6, color="0.88")
             axes.hlines([low, high], place - 0.3, place + 0.3, color="0.4", linewidth=1)
             axes.plot([place] * len(records), list(map(reached, records)), "o", color=PALETTE[0], markersize=4)
