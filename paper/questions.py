@@ -14,15 +14,19 @@ number of questions. All are judged again by the rule of the claims (`paper.inte
 
 - *Hint*: at least `FEWEST` seeds, the 95% t interval of the mean difference without 0, and the mean at least `LEAST` of
   the control's. One question in twenty of those with no effect is a hint by chance.
-- *Effect*: a hint of one of the `PRIMARY` questions that stays one after Holm's correction for their number. They were
+- *Effect*: a hint of one of the primary questions that stays one after Holm's correction for their number. They were
   named with the new rule; no verdict of the first three seeds hangs on the choice, since no interval leaves 0 out.
 - *None seen*: the rest, which with so few seeds does not say that there is none.
 
-Three seeds left the questions of `EXTENDED` open: one recipe differs between seeds by as much as settings do. They are
-asked again of two more seeds, `MORE_SEEDS`. This was written down before any run of those: all settings of these
-questions get both seeds; the verdict of the first three seeds stays, and a second one is by the same criterion on all
-five, corrected for the number of these questions; the mean of the two new seeds, which had no part in choosing the
+Three seeds left the questions of `Inquiry.extended` open: one recipe differs between seeds by as much as settings do.
+They are asked again of two more seeds, `MORE_SEEDS`. This was written down before any run of those: all settings of
+these questions get both seeds; the verdict of the first three seeds stays, and a second one is by the same criterion on
+all five, corrected for the number of these questions; the mean of the two new seeds, which had no part in choosing the
 questions, is shown too.
+
+Profile `cifar10-long` has questions of its own: what the student's form, the choice of channels and the distillation
+are worth, whether one training is better than two steps, and what all of it does for the trained teacher. They, their
+seeds (`ALL_SEEDS`) and the criterion above, with four primary questions, were committed before any of its runs.
 """
 
 import math
@@ -40,14 +44,12 @@ from paper.study import Study, of_another_teacher
 from ppcd.base import PpcdError
 from ppcd.records import Record
 from ppcd.training.config import RunConfig
-from ppcd.training.profiles import PROFILES
 from ppcd.training.recipes import TEACHER
 
 FEWEST = 3  # seeds
 LEAST = 0.05  # of the control's mean
 EFFECT, HINT, NONE, FEW, OPEN = "effect", "hint", "none seen", "too few seeds", "not run"
 SMALL_NOISE = "-z24"  # suffix of a profile that is the same but for 24 noise entries
-PROFILES_OF_EVIDENCE = tuple(name for name in PROFILES if name + SMALL_NOISE in PROFILES)
 
 
 @dataclass(frozen=True)
@@ -74,71 +76,135 @@ class Question:
         return study.name + SMALL_NOISE if self.small_noise else study.name
 
 
+@dataclass(frozen=True)
+class Inquiry:
+    """The questions that are asked at a profile.
+
+    Attributes:
+        questions: all of them.
+        primary: names of those that can come to an effect, corrected for their number.
+        weights: of L_CD -> the recipe that has it, for the figure.
+        extended: names of those that are asked again of `MORE_SEEDS`.
+    """
+
+    questions: tuple[Question, ...]
+    primary: tuple[str, ...]
+    weights: Mapping[float, str]
+    extended: tuple[str, ...] = ()
+
+    @property
+    def leakage(self) -> set[str]:
+        """The recipes whose class leakage is compared."""
+        asked = [each for each in self.questions if each.score == "leakage"]
+        return {name for each in asked for name in (each.treatment, each.control)}
+
+
 # "Conditioned as BigGAN is" changes four things: noise enters every block, the first linear gets a part of it alone,
 # all norms share one embedding of the class, and linears under spectral norm make gain and bias of it.
-WEIGHTS = {0.0: "ppcd-no-cd", 1.0: "ppcd", 3.0: "ppcd-cd3", 10.0: "ppcd-cd10", 30.0: "ppcd-cd30"}  # of L_CD
-QUESTIONS = (
-    Question("weight-1", "L_CD at the paper's weight of 1, with pruning", "ppcd", "ppcd-no-cd"),
-    Question("weight-3", "L_CD at weight 3", "ppcd-cd3", "ppcd-no-cd"),
-    Question("weight-10", "L_CD at weight 10", "ppcd-cd10", "ppcd-no-cd"),
-    Question("weight-30", "L_CD at weight 30", "ppcd-cd30", "ppcd-no-cd"),
-    Question("unpruned", "L_CD at weight 1, without pruning", "ppcd-no-pp", "sagan"),
-    Question("small-noise-1", "L_CD at weight 1, 24 noise entries", "ppcd", "ppcd-no-cd", small_noise=True),
-    Question("small-noise-10", "L_CD at weight 10, 24 noise entries", "ppcd-cd10", "ppcd-no-cd", small_noise=True),
-    Question("block-noise", "conditioned as BigGAN is, without L_CD", "ppcd-hier-no-cd", "ppcd-no-cd"),
-    Question("block-noise-10", "L_CD at weight 10, conditioned as BigGAN is", "ppcd-hier-cd10", "ppcd-hier-no-cd"),
-    Question("masks-apart", "L_CD at weight 10 kept from the masks", "ppcd-cd10-apart", "ppcd-cd10"),
-    Question("normalised-1", "class-conditional normalisation, weight 1", "ppcd", "ppcd-raw"),
-    Question("normalised-10", "class-conditional normalisation, weight 10", "ppcd-cd10", "ppcd-cd10-raw"),
-    Question("leakage-1", "class leakage with the normalisation, weight 1", "ppcd", "ppcd-raw", score="leakage"),
-    Question("leakage-10", "class leakage with it, weight 10", "ppcd-cd10", "ppcd-cd10-raw", score="leakage"),
-    Question("joint-0.7", "one training instead of two steps, alpha 0.7", "ppcd", "ppcd-two-step"),
-    Question("joint-0.8", "one training instead of two steps, alpha 0.8", "ppcd-a0.8", "ppcd-two-step-a0.8"),
-    Question("l1-0.5", "PPCD-GAN instead of l1 pruning, alpha 0.5", "ppcd-a0.5", "l1-sagan-a0.5"),
-    Question("l1-0.6", "PPCD-GAN instead of l1 pruning, alpha 0.6", "ppcd-a0.6", "l1-sagan-a0.6"),
-    Question("l1-0.7", "PPCD-GAN instead of l1 pruning, alpha 0.7", "ppcd", "l1-sagan"),
-    Question("l1-0.8", "PPCD-GAN instead of l1 pruning, alpha 0.8", "ppcd-a0.8", "l1-sagan-a0.8"),
+LITE = Inquiry(
+    questions=(
+        Question("weight-1", "L_CD at the paper's weight of 1, with pruning", "ppcd", "ppcd-no-cd"),
+        Question("weight-3", "L_CD at weight 3", "ppcd-cd3", "ppcd-no-cd"),
+        Question("weight-10", "L_CD at weight 10", "ppcd-cd10", "ppcd-no-cd"),
+        Question("weight-30", "L_CD at weight 30", "ppcd-cd30", "ppcd-no-cd"),
+        Question("unpruned", "L_CD at weight 1, without pruning", "ppcd-no-pp", "sagan"),
+        Question("small-noise-1", "L_CD at weight 1, 24 noise entries", "ppcd", "ppcd-no-cd", small_noise=True),
+        Question("small-noise-10", "L_CD at weight 10, 24 noise entries", "ppcd-cd10", "ppcd-no-cd", small_noise=True),
+        Question("block-noise", "conditioned as BigGAN is, without L_CD", "ppcd-hier-no-cd", "ppcd-no-cd"),
+        Question("block-noise-10", "L_CD at weight 10, conditioned as BigGAN is", "ppcd-hier-cd10", "ppcd-hier-no-cd"),
+        Question("masks-apart", "L_CD at weight 10 kept from the masks", "ppcd-cd10-apart", "ppcd-cd10"),
+        Question("normalised-1", "class-conditional normalisation, weight 1", "ppcd", "ppcd-raw"),
+        Question("normalised-10", "class-conditional normalisation, weight 10", "ppcd-cd10", "ppcd-cd10-raw"),
+        Question("leakage-1", "class leakage with the normalisation, weight 1", "ppcd", "ppcd-raw", score="leakage"),
+        Question("leakage-10", "class leakage with it, weight 10", "ppcd-cd10", "ppcd-cd10-raw", score="leakage"),
+        Question("joint-0.7", "one training instead of two steps, alpha 0.7", "ppcd", "ppcd-two-step"),
+        Question("joint-0.8", "one training instead of two steps, alpha 0.8", "ppcd-a0.8", "ppcd-two-step-a0.8"),
+        Question("l1-0.5", "PPCD-GAN instead of l1 pruning, alpha 0.5", "ppcd-a0.5", "l1-sagan-a0.5"),
+        Question("l1-0.6", "PPCD-GAN instead of l1 pruning, alpha 0.6", "ppcd-a0.6", "l1-sagan-a0.6"),
+        Question("l1-0.7", "PPCD-GAN instead of l1 pruning, alpha 0.7", "ppcd", "l1-sagan"),
+        Question("l1-0.8", "PPCD-GAN instead of l1 pruning, alpha 0.8", "ppcd-a0.8", "l1-sagan-a0.8"),
+    ),
+    # The paper's claims at its own settings: the distillation, its normalisation, one training, and masks against l1.
+    primary=("weight-1", "normalised-1", "leakage-1", "joint-0.7", "l1-0.7"),
+    weights={0.0: "ppcd-no-cd", 1.0: "ppcd", 3.0: "ppcd-cd3", 10.0: "ppcd-cd10", 30.0: "ppcd-cd30"},
+    # The distillation itself, at the paper's weight and at the one where maps follow; and what stood out most.
+    extended=("weight-1", "weight-10", "block-noise"),
 )
+# Layers freeze at the same times. At alpha 0.7 where nothing else is said, or not pruned.
+LONG = Inquiry(
+    questions=(
+        Question("form-shared", "one class embedding for all norms, not pruned", "sagan-shared", "sagan"),
+        Question("form-noise", "noise in every block besides, not pruned", "sagan-hier", "sagan-shared"),
+        Question("form-biggan", "the teacher's form and training besides, not pruned", "biggan-small", "sagan-hier"),
+        Question("random", "learned instead of random channels", "ppcd-hier-no-cd", "ppcd-hier-random-no-cd"),
+        Question("l1", "learned channels instead of l1's", "ppcd-hier-no-cd", "ppcd-hier-l1-no-cd"),
+        Question("narrow", "pruned instead of narrow from the start", "ppcd-hier-no-cd", "ppcd-hier-narrow-no-cd"),
+        Question("weight-1", "L_CD at the paper's weight of 1", "ppcd-hier", "ppcd-hier-no-cd"),
+        Question("weight-10", "L_CD at weight 10", "ppcd-hier-cd10", "ppcd-hier-no-cd"),
+        Question("pixels", "the teacher's pixels", "ppcd-hier-pixels", "ppcd-hier-no-cd"),
+        Question("both", "L_CD beside the teacher's pixels", "ppcd-hier-cd-pixels", "ppcd-hier-pixels"),
+        Question("weight-1-random", "L_CD at weight 1, random channels", "ppcd-hier-random", "ppcd-hier-random-no-cd"),
+        Question("joint", "one training instead of two steps", "ppcd-hier", "ppcd-hier-two-step"),
+        *(
+            Question(
+                f"teacher-{name}", f"{asks}, from the trained teacher, alpha 0.8", f"{arm}-a0.8", f"{control}-a0.8"
+            )
+            for name, asks, arm, control in (
+                ("best", "learned channels with L_CD instead of l1's", "ppcd-teacher", "ppcd-teacher-l1"),
+                ("random", "learned instead of random channels", "ppcd-teacher-no-cd", "ppcd-teacher-random"),
+                ("l1", "learned channels instead of l1's", "ppcd-teacher-no-cd", "ppcd-teacher-l1"),
+                ("weight-1", "L_CD at weight 1", "ppcd-teacher", "ppcd-teacher-no-cd"),
+            )
+        ),
+    ),
+    primary=("random", "weight-1", "joint", "teacher-best"),
+    weights={0.0: "ppcd-hier-no-cd", 1.0: "ppcd-hier", 10.0: "ppcd-hier-cd10"},
+)
+INQUIRIES = {"cifar10-lite": LITE, "cifar10-long": LONG}
+PROFILES_OF_EVIDENCE = tuple(INQUIRIES)
+NOTHING = Inquiry((), (), {})  # what is asked at the other profiles
 
-# The paper's claims at its own settings: the distillation, its normalisation, one training, and masks against l1.
-PRIMARY = ("weight-1", "normalised-1", "leakage-1", "joint-0.7", "l1-0.7")
-# The distillation itself, at the paper's weight and at the one where maps follow; and what stood out most.
-EXTENDED = ("weight-1", "weight-10", "block-noise")
 FIRST_SEEDS, MORE_SEEDS = (0, 1, 2), (3, 4)
 ALL_SEEDS = (*FIRST_SEEDS, *MORE_SEEDS)
 
-LEAKAGE = {name for each in QUESTIONS if each.score == "leakage" for name in (each.treatment, each.control)}
+
+def inquiry(study: Study) -> Inquiry:
+    """The questions at the profile of a study."""
+    return INQUIRIES.get(study.name, NOTHING)
 
 
-def recipes(study: Study, questions: Iterable[Question] = QUESTIONS) -> list[tuple[str, str]]:
-    """Profile and recipe of every run that the questions compare, each once; nothing for profiles without questions.
+def recipes(study: Study, questions: Iterable[Question]) -> list[tuple[str, str]]:
+    """Profile and recipe of every run that these questions compare, each once.
 
     Teachers are not among them: students bring theirs with them (`ppcd.runs.pool.run_all`).
     """
-    if study.name not in PROFILES_OF_EVIDENCE:
-        return []
     arms = [
         (question.profile(study), name) for question in questions for name in (question.treatment, question.control)
     ]
     return list(dict.fromkeys(arms))
 
 
-def run_configs(study: Study, questions: Iterable[Question] = QUESTIONS) -> list[RunConfig]:
-    """The runs that the questions need, seed by seed."""
+def run_configs(study: Study) -> list[RunConfig]:
+    """The runs that the questions at this profile need, seed by seed; none for profiles without questions."""
+    return _runs(study, inquiry(study).questions)
+
+
+def _runs(study: Study, questions: Iterable[Question]) -> list[RunConfig]:
     arms = recipes(study, questions)
     return [study.at(where).config(name, seed) for seed in study.seeds for where, name in arms]
 
 
-def extended() -> list[Question]:
+def extended(study: Study) -> list[Question]:
     """The questions that are asked of more seeds."""
-    return [question for question in QUESTIONS if question.name in EXTENDED]
+    asked = inquiry(study)
+    return [question for question in asked.questions if question.name in asked.extended]
 
 
 def extension(study: Study) -> list[RunConfig]:
     """The runs of the extension, where a plan of these seeds has the first three; others are not asked for it."""
     if not set(FIRST_SEEDS) <= set(study.seeds):
         return []
-    return run_configs(replace(study, seeds=MORE_SEEDS), extended())
+    return _runs(replace(study, seeds=MORE_SEEDS), extended(study))
 
 
 def measure(study: Study, configs: Iterable[RunConfig]) -> None:
@@ -222,8 +288,8 @@ class Answers:
     """
 
     def __init__(self, study: Study) -> None:
-        self.study, self.seeds = study, study.seeds
-        if not (arms := recipes(study)):
+        self.study, self.seeds, self.inquiry = study, study.seeds, inquiry(study)
+        if not (arms := recipes(study, self.inquiry.questions)):
             raise PpcdError(
                 f"no questions are asked at profile {study.name}, and it has no runs for them; take "
                 f"{' or '.join(PROFILES_OF_EVIDENCE)}"
@@ -256,7 +322,8 @@ class Answers:
 
     def of(self, seeds: Sequence[int]) -> dict[str, Answer]:
         """By the questions' names, of the runs of these seeds, the primary ones corrected for their number."""
-        return corrected({question.name: self.answer(question, seeds) for question in QUESTIONS}, PRIMARY)
+        found = {question.name: self.answer(question, seeds) for question in self.inquiry.questions}
+        return corrected(found, self.inquiry.primary)
 
     @cached_property
     def first(self) -> dict[str, Answer]:
@@ -267,8 +334,8 @@ class Answers:
     def more(self) -> dict[str, Answer]:
         """Of all five seeds, by the names of the questions that are asked of them, corrected for their number; nothing
         is judged half-way."""
-        found = {question.name: self.answer(question, ALL_SEEDS) for question in extended()}
+        found = {question.name: self.answer(question, ALL_SEEDS) for question in extended(self.study)}
         whole = {
             name: one if one.seeds in ((), ALL_SEEDS) else replace(one, verdict=FEW) for name, one in found.items()
         }
-        return corrected(whole, EXTENDED)
+        return corrected(whole, self.inquiry.extended)

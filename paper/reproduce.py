@@ -170,7 +170,7 @@ def reproduce(
         found = resolve_device(device)
         again = study.name in TRAINED_AGAIN if retrain is None else retrain
         run_all(runs, device=found, retrain=again, processes=processes)
-        judged = {*RECIPES, *evidence.LEAKAGE, *RECIPES_OF_CLAIMS}
+        judged = {*RECIPES, *evidence.inquiry(study).leakage, *RECIPES_OF_CLAIMS}
         own = study.complete(
             run
             for run in runs

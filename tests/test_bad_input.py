@@ -223,7 +223,7 @@ class Row(NamedTuple):
     line: str
 
 
-PROFILES = "smoke, mnist, cifar10-lite, cifar10-lite-z24, cifar10, imagenet128"
+PROFILES = "smoke, mnist, cifar10-lite, cifar10-long, cifar10-lite-z24, cifar10, imagenet128"
 SEED = "must be a whole number from 0 on, for example 0; got"
 PROCESSES = "must be a whole number from 1 on, for example 1; got"
 ALPHA = "alpha must be a number in (0, 1), for example 0.7; got"
@@ -457,7 +457,7 @@ def with_images_at_digits(name: str) -> Callable[[Place], object]:
 
 NO_EFFECT = (
     "PPCD_DATA (make: DATA=) has no effect at profile smoke, whose images come with a package; unset it, or take one "
-    "of the profiles cifar10-lite, cifar10-lite-z24, cifar10, imagenet128"
+    "of the profiles cifar10-lite, cifar10-long, cifar10-lite-z24, cifar10, imagenet128"
 )
 ENVIRONMENT = [
     *(Row(f"PPCD_DATA at digits: {name}", with_images_at_digits(name), NO_EFFECT) for name in AT_DIGITS),

@@ -27,8 +27,6 @@ from paper.questions import (
     MORE_SEEDS,
     NONE,
     OPEN,
-    QUESTIONS,
-    WEIGHTS,
     Answer,
     Answers,
     Question,
@@ -50,7 +48,7 @@ MARKERS = ("o", "s", "^", "D", "v")
 def answers_table(found: Answers) -> pd.DataFrame:
     """A row for each question: scores by seed, their differences and intervals, sizes, the verdict."""
     rows = []
-    for question in QUESTIONS:
+    for question in found.inquiry.questions:
         sizes = {"channels kept": _channels, "#Par., MACs": _sizes}
         pairs = found.pairs(question, found.seeds)
         row = {"question": question.asks, "score": "FD" if question.score == "fd" else question.score}
@@ -66,7 +64,7 @@ def answers_table(found: Answers) -> pd.DataFrame:
 def more_table(found: Answers) -> pd.DataFrame:
     """A row for each question that is asked of more seeds: what all of them say, and each part of them by itself."""
     rows, first_verdicts = [], found.of(FIRST_SEEDS)
-    for question in extended():
+    for question in extended(found.study):
         one = found.more[question.name]
         parts = [found.answer(question, seeds).difference.mean for seeds in (FIRST_SEEDS, MORE_SEEDS)]
         row = {"question": question.asks, "seeds": listed(one.seeds), **_differences(found, question, one, ALL_SEEDS)}
@@ -110,18 +108,19 @@ def _sizes(record: Record) -> str:
 
 def verdict(found: Answers) -> str:
     """What came out, in a sentence for each kind of answer, and of which data."""
-    note = data_note(record for each in QUESTIONS for pair in found.pairs(each, found.seeds) for record in pair)
+    questions = found.inquiry.questions
+    note = data_note(record for each in questions for pair in found.pairs(each, found.seeds) for record in pair)
     lines = [f"Profile {found.study.name}, seeds {listed(found.seeds)}" + (f", data: {note}." if note else "."), ""]
     for kind, said in KINDS.items():
         parts = []
-        for question in QUESTIONS:
+        for question in questions:
             if (one := found.first[question.name]).verdict == kind:
                 share = 100 * one.share
                 way = f", {'better' if share < 0 else 'worse'}" if kind in (EFFECT, HINT) else ""  # low is good
                 parts.append(question.asks + ("" if math.isnan(share) else f" ({share:+.0f}%{way})"))
         if parts:
             listing = "" if kind == OPEN else f": {'; '.join(parts)}"  # the table has those
-            lines.append(f"- **{said}** ({len(parts)} of {len(QUESTIONS)}){listing}.")
+            lines.append(f"- **{said}** ({len(parts)} of {len(questions)}){listing}.")
     return "\n".join(lines)
 
 
@@ -182,9 +181,10 @@ def answers_figure(found: Answers) -> Figure:
 
     Below them those questions that are asked of more seeds, with all of these.
     """
-    rows = [(each.asks + " (leakage)" * (each.score != "fd"), found.first[each.name]) for each in QUESTIONS]
+    asked = found.inquiry.questions
+    rows = [(each.asks + " (leakage)" * (each.score != "fd"), found.first[each.name]) for each in asked]
     if found.has_more:
-        rows += [(f"{each.asks}, {len(ALL_SEEDS)} seeds", found.more[each.name]) for each in extended()]
+        rows += [(f"{each.asks}, {len(ALL_SEEDS)} seeds", found.more[each.name]) for each in extended(found.study)]
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 0.9 + 0.26 * len(rows))
         axes = figure.subplots()
@@ -221,7 +221,7 @@ def curves_figure(found: Answers) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 3.0)
         left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
-        for place, (weight, name) in enumerate(WEIGHTS.items()):
+        for place, (weight, name) in enumerate(found.inquiry.weights.items()):
             records = found.runs[found.study.name].records(name, seeds=found.seeds)
             curves = [_curve(path) for record in records if (path := record.directory / CURVE).is_file()]
             if not curves:
@@ -252,14 +252,15 @@ def _curve(path: Path) -> pd.DataFrame:
 
 def _agreement(axes: Axes, found: Answers) -> None:
     """How the maps follow the teacher's, against the weight of L_CD."""
-    table = found.runs[found.study.name].table(Quantity(name, "within") for name in WEIGHTS.values())
-    points = table.loc[list(found.seeds)].set_axis(range(len(WEIGHTS)), axis="columns").unstack().dropna()
+    weights = found.inquiry.weights
+    table = found.runs[found.study.name].table(Quantity(name, "within") for name in weights.values())
+    points = table.loc[list(found.seeds)].set_axis(range(len(weights)), axis="columns").unstack().dropna()
     if points.empty:
         not_run(axes)
         return
     axes.plot(points.index.get_level_values(0), points, "o", color=PALETTE[0], markersize=4, alpha=0.7)
-    axes.set_xticks(range(len(WEIGHTS)), [f"{weight:g}" for weight in WEIGHTS])
-    axes.set(xlabel="weight of L_CD", ylabel="correlation within classes", xlim=(-0.5, len(WEIGHTS) - 0.5))
+    axes.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
+    axes.set(xlabel="weight of L_CD", ylabel="correlation within classes", xlim=(-0.5, len(weights) - 0.5))
     axes.set_ylim(min(0.0, *points) - 0.03, 1)
 
 

@@ -169,6 +169,16 @@ CIFAR10_LITE = Profile(
     default_mask_rule="scheduled",  # of its committed runs
 )
 
+LONG = replace(
+    CIFAR10_LITE,
+    name="cifar10-long",
+    purpose="cifar10-lite with twice the iterations, one discriminator for all, a declared average and gradual masks",
+    discriminator_width=8,
+    iterations=8000,
+    average_age=0.05,
+    default_mask_rule="gradual",
+)
+
 SMALL_NOISE = replace(
     CIFAR10_LITE,
     name="cifar10-lite-z24",
@@ -220,7 +230,7 @@ IMAGENET = replace(
     judge="efficientnet-lite0",
 )
 
-PROFILES = {each.name: each for each in (SMOKE, MNIST, CIFAR10_LITE, SMALL_NOISE, CIFAR10, IMAGENET)}
+PROFILES = {each.name: each for each in (SMOKE, MNIST, CIFAR10_LITE, LONG, SMALL_NOISE, CIFAR10, IMAGENET)}
 BUILT_IN = frozenset(PROFILES)
 
 

@@ -121,6 +121,11 @@ def _ppcd(name: str, title: str, generator: str = "sagan", *, distil: bool = Tru
     return Recipe(name, title, generator, masked=True, distil=distil, alpha=ALPHA, **changes)
 
 
+def _of_hier(name: str, title: str, *, masked: bool = True, distil: bool = True, **changes: Any) -> Recipe:
+    title += ", noise in every block"
+    return Recipe(name, title, "sagan-hier", masked=masked, distil=distil, alpha=ALPHA, **changes)
+
+
 def _of_teacher(name: str, title: str, **changes: Any) -> Recipe:
     return _ppcd(name, title, TEACHER, mask_rule="gradual", start="teacher", **changes)
 
@@ -145,8 +150,17 @@ RECIPES: dict[str, Recipe] = {
         _ppcd("ppcd-cd10-apart", "PPCD-GAN, 10 L_CD, not on masks", lambda_cd=10.0, masks_distil=False),
         _ppcd("ppcd-both", "PPCD-GAN, both sides normalised", normalisation="both"),
         _ppcd("ppcd-cd10-both", "PPCD-GAN, 10 L_CD, both sides normalised", lambda_cd=10.0, normalisation="both"),
-        _ppcd("ppcd-hier-no-cd", "PPCD-GAN w/o L_CD, noise in every block", "sagan-hier", distil=False),
-        _ppcd("ppcd-hier-cd10", "PPCD-GAN, 10 L_CD, noise in every block", "sagan-hier", lambda_cd=10.0),
+        # The student conditioned as BigGAN is: noise in every block
+        _of_hier("ppcd-hier", "PPCD-GAN"),
+        _of_hier("ppcd-hier-no-cd", "PPCD-GAN w/o L_CD", distil=False),
+        _of_hier("ppcd-hier-cd10", "PPCD-GAN, 10 L_CD", lambda_cd=10.0),
+        _of_hier("ppcd-hier-pixels", "PPCD-GAN, the teacher's pixels instead of L_CD", distil=False, lambda_pixel=10.0),
+        _of_hier("ppcd-hier-cd-pixels", "PPCD-GAN, the teacher's pixels and L_CD", lambda_pixel=10.0),
+        _of_hier("ppcd-hier-two-step", "PPCD-GAN*", two_step=True),
+        _of_hier("ppcd-hier-random", "PPCD-GAN, random channels", select="random"),
+        _of_hier("ppcd-hier-random-no-cd", "PPCD-GAN w/o L_CD, random channels", distil=False, select="random"),
+        _of_hier("ppcd-hier-l1-no-cd", "PPCD-GAN w/o L_CD, channels by l1 norm", distil=False, select="l1"),
+        _of_hier("ppcd-hier-narrow-no-cd", "Narrow from the start", distil=False, masked=False, narrow=True),
         # The gradual rule where a profile's own runs are of another
         _ppcd("ppcd-gradual", "PPCD-GAN, gradual masks", mask_rule="gradual"),
         _ppcd("ppcd-gradual-no-cd", "PPCD-GAN w/o L_CD, gradual masks", distil=False, mask_rule="gradual"),
