@@ -23,6 +23,7 @@ from ppcd.metrics.evaluate import evaluate
 from ppcd.metrics.features import get_backbone
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.networks import io as checkpoints
+from ppcd.networks.compute import has_bf16
 from ppcd.networks.generators import Generator
 from ppcd.progress import say
 from ppcd.records import GENERATOR
@@ -135,6 +136,10 @@ def _adopt(run: Run, data: ImageSet, device: str) -> None:
 
 def _train(run: Run, data: ImageSet, device: str, callbacks: Sequence[Callback] | None, together: Processes) -> None:
     config, recipe = run.config, run.config.recipe
+    if config.precision == "bf16" and together.is_main and not has_bf16(torch.device(device)):
+        say(
+            f"{device} has no bf16 in hardware: a step takes about 7 times as long as with PRECISION=no (docs/speed.md)"
+        )
     teacher, teacher_record, origin = _load_teacher(config)
     trainer = trainer_class(recipe)(config, data, teacher, device, together, origin=origin)
     trainer.provenance = provenance.collect(device)
