@@ -171,6 +171,8 @@ def _claim(name: str, study: Study) -> Cell:
     """A claim as `make claims` left it in `claims.json`."""
     path, again = study.results / "claims.json", f"make claims PROFILE={study.name}"
     if not path.is_file():
+        path = study.source / "claims.json"
+    if not path.is_file():
         raise PpcdError(f"profile {study.name} has no claims.json yet; {again} writes it")
     try:
         claims: dict[str, dict[str, Any]] = {claim["id"]: claim for claim in json.loads(path.read_text())}
