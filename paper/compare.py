@@ -13,7 +13,6 @@ from paper.artifacts.render import write_number
 from paper.artifacts.rows import value_of
 from paper.claims import check_claims
 from paper.study import NOT_RUN, Record, Study, asked_study, common_protocol, listed, study_parser
-from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.errors import run_command
 from ppcd.records import GENERATOR
@@ -35,9 +34,9 @@ COLUMNS = {
 }
 ROUNDING = 1e-9  # relative: a mean of equal numbers may differ from them in the last bit
 EXPECTED = (
-    "What to expect: the same bits on the same kind of machine, and then every cell within. Elsewhere, without AVX-512 for "
-    "example, other bits, alike only statistically: by chance a score of one seed then lies outside the range of {} in "
-    "about 2 of {} cells, a mean over several in fewer, and at one seed close methods may change places."
+    "What to expect: the same bits on the same kind of machine, and then every cell within. Elsewhere, without AVX-512 "
+    "for example, other bits, alike only statistically: by chance a score of one seed then lies outside the range of "
+    "{} in about 2 of {} cells, a mean over several in fewer, and at one seed close methods may change places."
 )
 Runs = Mapping[str, Sequence[Record]]  # by SYSTEMS
 
@@ -123,8 +122,8 @@ def compare_claims(study: Study, reference: Study) -> list[str]:
     lines = ["claims, yours / the reference's:"]
     for (verdict, other), names in sorted(grouped.items()):
         lines.append(f"  {verdict} / {other}, {len(names)}: {', '.join(names)}")
-    line = f"{_equal(ours, theirs)} of {len(ours)} claims have the reference's verdict at its seeds {listed(reference.seeds)}"
-    line += "".join(f", {_equal(ours, each)} its verdict at yours, {listed(study.seeds)}" for each in paired)
+    line = f"{_equal(ours, theirs)} of {len(ours)} claims have the reference's verdict"
+    line += "".join(f"; {_equal(ours, each)} have that of its seeds {listed(study.seeds)} alone" for each in paired)
     return [*lines, "", f"{line}."]
 
 

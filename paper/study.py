@@ -304,8 +304,8 @@ def own_networks(records: Sequence[Record]) -> int:
 
 
 def of_another_teacher(records: Iterable[AnyRecord]) -> list[AnyRecord]:
-    """The students among these runs whose teacher is another copy of the same run: one is the reference's
-    and one was trained here, for example. The copy that counts is the one among these runs, or else the first student's.
+    """The students among these runs whose teacher is another copy of the same run: one of the reference
+    and one trained here, for example. The copy that counts is the one among these runs, or else the first student's.
     """
     records = list(records)
     copies = {record["id"]: record["files"][GENERATOR] for record in records if record["recipe"] == TEACHER}

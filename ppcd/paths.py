@@ -57,7 +57,7 @@ def kept(name: str) -> Path:
 
 
 def source(own: Path, reference: Path) -> Path:
-    """The folder of a profile that is read: one's own if it holds runs or the reference has none, else the reference."""
+    """The folder of a profile that is read: one's own if it holds runs or the reference none, else the reference."""
     holds = [any(folder.glob("runs/*/run.json")) for folder in (own, reference)]
     return reference if holds == [False, True] else own
 

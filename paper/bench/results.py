@@ -23,7 +23,7 @@ Content = dict[str, Any]  # name of a part -> groups, load (of the machine, befo
 
 
 def place(quick: bool = False) -> Path:
-    """Where it is written: `bench.json` in one's own results; of tiny sizes, whose numbers say nothing, in the cache."""
+    """`bench.json` of one's own results; of tiny sizes, whose numbers say nothing, a file in the cache."""
     return paths.cache() / "bench-quick.json" if quick else paths.results(FILE)
 
 

@@ -1,20 +1,31 @@
 """Runs of the reference that are reused: copied, with what was measured of them, to one's own results."""
 
-import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from ppcd import paths
 from ppcd.locks import alone
 from ppcd.progress import say
-from ppcd.records import GENERATOR, file_hash
+from ppcd.records import GENERATOR, file_hash, read_unsealed
 from ppcd.runs.directory import CHECKPOINT
 from ppcd.training.config import RunConfig
 
 MEASURED = ("*.json", "*.safetensors")  # of a profile, next to its runs
 MADE = "claims.json"  # of the runs, not measured
 LEFT_OUT = shutil.ignore_patterns(".*", CHECKPOINT, "log.txt", "progress.json")  # of whoever trained the reference
+
+
+def reuse_reference(configs: Iterable[RunConfig], but: str | None = None, more: bool = False) -> None:
+    """Copy the reference's runs of the profiles of these runs, where it has one of them or of their teachers.
+
+    Args:
+        but, more: as of `copy_reference`.
+    """
+    known = [each for config in configs for each in (config, config.teacher()) if each and has_reference(each)]
+    for profile in dict.fromkeys(config.profile.name for config in known):
+        copy_reference(profile, but, more)
 
 
 def copy_reference(profile: str, but: str | None = None, more: bool = False) -> None:
@@ -56,14 +67,13 @@ def copy_reference(profile: str, but: str | None = None, more: bool = False) -> 
 
 
 def _is_wanted(folder: Path, runs: Path, but: str | None) -> bool:
-    record = json.loads((folder / "run.json").read_text())
-    teacher = record.get("teacher") or {}
-    taught_by = runs / teacher.get("id", "none")
-    if record["status"] != "complete" or (runs / folder.name).exists() or but in (folder.name, teacher.get("id")):
+    record = read_unsealed(folder) or {}
+    if record.get("status") != "complete" or (runs / folder.name).exists() or folder.name == but:
         return False
+    if (teacher := record["teacher"]) is None or not (taught_by := runs / teacher["id"]).exists():
+        return teacher is None or teacher["id"] != but
     weights = taught_by / GENERATOR
-    same = weights.is_file() and file_hash(weights) == teacher["generator_sha256"]
-    return same or not taught_by.exists()
+    return weights.is_file() and file_hash(weights) == teacher["generator_sha256"]
 
 
 def has_reference(config: RunConfig) -> bool:

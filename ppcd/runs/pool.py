@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from ppcd import paths
 from ppcd.base import PpcdError, cores
 from ppcd.progress import Progress, say
-from ppcd.runs.copied import copy_reference
+from ppcd.runs.copied import reuse_reference
 from ppcd.runs.directory import Run
 from ppcd.runs.train import resolve_device
 from ppcd.stopping import describe_stop, end_processes, start_process
@@ -151,8 +151,8 @@ def run_all(
     for config in configs:
         check_share(config.profile.budget(config.recipe.teacher_budget).batch_size, processes)
     workers = count_workers(workers, device, processes)
-    for profile in () if retrain else dict.fromkeys(config.profile.name for config in configs):
-        copy_reference(profile, more=True)
+    if not retrain:
+        reuse_reference(configs, more=True)
     jobs = []
     teachers = [teacher for config in configs if (teacher := config.teacher()) is not None]
     for config in {config.id: config for config in [*teachers, *configs]}.values():  # teachers first, each once
