@@ -120,8 +120,8 @@ def compare_claims(study: Study, reference: Study) -> list[str]:
     for name, verdict in ours.items():
         grouped.setdefault((verdict, theirs[name]), []).append(name)
     lines = ["claims, yours / the reference's:"]
-    for (verdict, other), names in sorted(grouped.items()):
-        lines.append(f"  {verdict} / {other}, {len(names)}: {', '.join(names)}")
+    for (ours_is, theirs_is), names in sorted(grouped.items()):
+        lines.append(f"  {ours_is} / {theirs_is}, {len(names)}: {', '.join(names)}")
     line = f"{_equal(ours, theirs)} of {len(ours)} claims have the reference's verdict"
     line += "".join(f"; {_equal(ours, each)} have that of its seeds {listed(study.seeds)} alone" for each in paired)
     return [*lines, "", f"{line}."]
