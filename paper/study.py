@@ -141,7 +141,10 @@ class Study:
         Raises:
             PpcdError: a run directory that was changed.
         """
-        folders = [self.source.with_name(config.profile.name) / "runs" / config.id for config in configs]
+        configs = list(configs)
+        names = {config.profile.name for config in configs}
+        sources = {name: (self if name == self.name else self.at(name)).source for name in names}
+        folders = [sources[config.profile.name] / "runs" / config.id for config in configs]
         return [read_run(folder) for folder in folders if _is_complete(folder)]
 
     def record(self, recipe: str) -> Record | None:

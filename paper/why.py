@@ -27,8 +27,9 @@ NAMES = {key: name for name, key in ALIASES.items()}
 FULL = ".10g"
 CLAIM = {"id", "sentence", "where", "status", "measured", "runs", "recipes", "seeds"}  # of claims.json
 PYTHON = ".venv/bin/python -m"
-# A complete run is not trained again in its place, so the command has separate results, the teacher's too.
-APART = "PPCD_RESULTS=$(mktemp -d)"
+# A complete run is not trained again in its place, so the command has separate results, the teacher's too. Where runs
+# have a folder already, none are copied from the reference.
+APART = "R=$(mktemp -d) && mkdir -p $R/{}/runs && PPCD_RESULTS=$R"
 LINE = "  {:<16}{}"
 
 
@@ -250,7 +251,7 @@ def commands(record: Record) -> list[str]:
     """What makes the run again, line by line to be pasted at the root of the repository."""
     commit = record["provenance"]["commit"]
     train = train_command(record["profile"], record["recipe"], record["seed"], record["provenance"]["device"])
-    return ([f"git checkout {commit}"] if commit else []) + [f"{APART} {train}"]
+    return ([f"git checkout {commit}"] if commit else []) + [f"{APART.format(record['profile'])} {train}"]
 
 
 def train_command(profile: str, recipe: str, seed: int, device: str | None = None) -> str:
