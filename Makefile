@@ -37,6 +37,7 @@ TAKES_smoke       := SEEDS TEACHER PRECISION $(TRAINING)
 TAKES_report      := $(RUNS)
 TAKES_claims      := $(RUNS)
 TAKES_why         := CELL $(RUNS)
+TAKES_compare     := $(RUNS)
 TAKES_verify      := PROFILE SCORES DATA TEACHER PRECISION
 TAKES_demo        := PROFILE DATA TEACHER PRECISION
 TAKES_paper-scale := DEVICE
@@ -53,7 +54,7 @@ TAKES_help        := CELL $(RUNS) $(TRAINING) SCORES PARTS QUICK LAB TESTS UPGRA
 ALWAYS            := PYTHON PY READY PPCD_CACHE PPCD_FIGURES PPCD_RESULTS PPCD_TIED
 PASSED_ON         := DATA TEACHER PRECISION # as PPCD_DATA, PPCD_TEACHER and PPCD_PRECISION
 BUNDLED           := mnist smoke # profiles whose images come with a package
-AT_PROFILE        := reproduce report claims why demo $(if $(DEFAULT_PROFILE),,verify)
+AT_PROFILE        := reproduce report claims why compare demo $(if $(DEFAULT_PROFILE),,verify)
 
 takes   = $(filter-out $(and $(filter $1,$(AT_PROFILE)),$(filter $(BUNDLED),$(PROFILE)),DATA),$(TAKES_$1))
 passed  = $(addprefix PPCD_,$(filter $(PASSED_ON),$1))
@@ -90,7 +91,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # each target uses all the cores it should by itself
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce smoke report claims why verify demo paper-scale bench lab test test-wheel lint lock clean distclean FORCE
+.PHONY: help setup reproduce smoke report claims why compare verify demo paper-scale bench lab test test-wheel lint lock clean distclean FORCE
 
 help: ## this list
 	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n\n'
@@ -104,7 +105,7 @@ help: ## this list
 	  'TEACHER=$(TEACHER)' 'file of a trained BigGAN (G_ema.pth, .safetensors) instead of training one' \
 	  'PROCESSES=$(PROCESSES)' 'how many train each run together (empty: one; with GPUs, one for each)' \
 	  'PRECISION=$(PRECISION)' 'of the training: no (float32) or bf16' \
-	  'REUSE=$(REUSE)' '1: take the complete runs that came with the repository' \
+	  'REUSE=$(REUSE)' '1: copy the complete runs of the repository' \
 	  'RETRAIN=$(RETRAIN)' '1: train them again (neither: again at profiles of minutes)' \
 	  'DRY_RUN=$(DRY_RUN)' '1: show what would be trained, and do nothing' \
 	  'CELL=$(CELL)' 'for make why: table1.ppcd.fid, fig4.ppcd-a0.5.fid, claims.ID' \
@@ -118,7 +119,7 @@ help: ## this list
 setup: $(READY) ## .venv with every package of requirements.lock
 	@:
 
-reproduce: $(READY) ## train, prune, distil, evaluate; make every table, figure and the report
+reproduce: $(READY) ## train, prune, distil, evaluate; every table, figure and the report, in reproduction/; compare
 	$(REPRODUCE) $(OPTIONS) --profile "$(PROFILE)"
 
 smoke: $(READY) ## the same in a minute or two, at the smoke profile: says nothing about quality
@@ -133,16 +134,19 @@ claims: $(READY) ## each claim of the paper, checked against the runs that are t
 why: $(READY) ## the runs behind one number, and what makes them again: CELL=table1.ppcd.fid
 	$(PY) -m paper why --cell "$(CELL)" --profile "$(PROFILE)" --seeds "$(SEEDS)"
 
+compare: $(READY) ## your runs beside those of the repository: scores, sizes, the paper's claims
+	$(PY) -m paper compare --profile "$(PROFILE)" --seeds "$(SEEDS)"
+
 verify: $(READY) ## every table, figure and number that is kept, against the runs that it names (SCORES=1: scores measured again)
 	$(PY) -m paper verify --profile "$(if $(DEFAULT_PROFILE),all,$(PROFILE))"$(if $(SCORES), --scores)
 
-demo: $(READY) ## one page that runs teacher and students in the browser: results/<profile>/demo.html
+demo: $(READY) ## one page that runs teacher and students in the browser: reproduction/results/<profile>/demo.html
 	$(PY) -m paper demo --profile "$(PROFILE)"
 
 paper-scale: $(READY) ## sizes, run times and cost of training at the paper's own size, measured here
 	$(PY) -m paper scale --device "$(DEVICE)"
 
-bench: $(READY) ## speed side by side, on a machine that does nothing else: results/bench.json
+bench: $(READY) ## speed side by side, on a machine that does nothing else: reproduction/results/bench.json
 	$(PY) -m paper bench$(if $(PARTS), --parts "$(PARTS)")$(if $(QUICK), --quick)
 
 lab: $(READY) ## JupyterLab in this folder; options: LAB="--allow-root --port 8899"

@@ -20,6 +20,7 @@ COMMANDS = {
         "each claim of the paper, checked against the runs that are there",
         OF_RUNS,
     ),
+    "compare": ("paper.compare", "your runs next to the reference, the runs of the repository", OF_RUNS),
     "why": ("paper.why", "the runs that a number comes from, and what makes them again", OF_RUNS),
     "scale": ("paper.artifacts.paper_scale", "sizes, run times and cost of training at the paper's own size", ()),
     "demo": ("paper.demo", "one page that runs teacher and students in the browser", OF_RUNS),

@@ -99,6 +99,8 @@ def ensure_agreement(study: Study, records: Sequence[Record]) -> dict[str, Conte
         `runs` of the file: {id: generator_sha256, teacher, teacher_sha256, blocks (see `measure_agreement`)}.
     """
     began, known = provenance.collect("cpu"), _read(study.source)
+    if study.source != study.results:
+        return known  # the reference is only read
     runs = dict(known)
     teachers = {
         record["seed"]: (record, Teacher(generator_of(record), seed=record["seed"]))
@@ -124,7 +126,7 @@ def ensure_agreement(study: Study, records: Sequence[Record]) -> dict[str, Conte
         runs[record["id"]] = {**about, "blocks": measure_agreement(generator_of(record), network, SAMPLES)}
     if runs != known:
         protocol = {"samples": SAMPLES, "seed": NOISE_SEED, "normalisation": "teacher"}
-        measurements.write(study.source, FILE, {"protocol": protocol, "runs": runs}, began)
+        measurements.write(study.results, FILE, {"protocol": protocol, "runs": runs}, began)
     return runs
 
 

@@ -94,7 +94,7 @@ def measure_generations(study: Study, record: Record, device: str = "cpu") -> Co
         },
         "generations": generations,
     }
-    return measurements.write(study.source, f"runs/{record['id']}/{FILE}", content, began)
+    return measurements.write(study.results, f"runs/{record['id']}/{FILE}", content, began)
 
 
 def read_generations(record: Record) -> Content | None:

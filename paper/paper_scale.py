@@ -19,6 +19,7 @@ from paper.paper_networks import Content, build, compute_complexity, network_con
 from paper.study import Study
 from paper.timing import BATCH, seconds_in_turns
 from paper.training_cost import RECIPE, estimate, measure_steps
+from ppcd import paths
 from ppcd.base import PpcdError, cores
 from ppcd.progress import say
 from ppcd.runs import provenance
@@ -84,10 +85,12 @@ def read(study: Study) -> Content:
     Raises:
         PpcdError: the file is damaged or of another version: what other machines measured is not overwritten.
     """
-    path = study.source / FILE
+    path = study.results / FILE
+    if not path.is_file():
+        path = paths.reference(study.name) / FILE
     if not path.is_file():
         return {"profile": study.name, "complexity": {}, "runtime": {}, "steps": {}}
-    content = measurements.read(study.source, FILE)
+    content = measurements.read(path.parent, FILE)
     if content is None:
         raise PpcdError(f"{path} is damaged or of another version; restore it, or delete it and measure again")
     return content
@@ -97,7 +100,7 @@ def write_part(study: Study, name: str, part: Content) -> Content:
     """Put a part into the file and return the whole content; parts of other kinds and devices stay."""
     content = read(study)
     content[name] = part if name == "complexity" else {**content[name], key(part): part}
-    return measurements.write(study.source, FILE, content)
+    return measurements.write(study.results, FILE, content)
 
 
 def ensure(study: Study, device: str = "cpu", measure: str = "missing") -> Content:

@@ -115,13 +115,13 @@ def ensure_real_images(study: Study, device: str = "cpu") -> Scored:
         content = packed_reference(
             budget.dataset, data, evaluators.real, network.name, network.sha256, evaluators.accuracy
         )
-        sums.write(study.source, REFERENCE, content)
+        sums.write(study.results, REFERENCE, content)
     known = read_real_images(study.source)
     if known is not None and about.items() <= known["protocol"].items():
         return known
     say("real images against other real images")
     found = measure_real_images(data, evaluators, budget.evaluation_samples, budget.classifier_epochs)
-    measurements.write(study.source, FILE, found, began)
+    measurements.write(study.results, FILE, found, began)
     return found
 
 

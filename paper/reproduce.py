@@ -1,4 +1,4 @@
-"""`make reproduce`: every run of the plan, then every notebook, table and figure, and the report."""
+"""`make reproduce`: every run of the plan, every notebook, table and figure, the report, and how it all compares."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from paper import compare
 from paper import questions as evidence
 from paper.artifacts import index
 from paper.claims import RECIPES_OF_CLAIMS
@@ -17,6 +18,7 @@ from paper.timing import ensure_runtime
 from ppcd import paths
 from ppcd.data.sets import is_name, without_count
 from ppcd.errors import run_command
+from ppcd.runs.copied import has_reference
 from ppcd.runs.directory import Run
 from ppcd.runs.pool import run_all
 from ppcd.runs.train import resolve_device
@@ -53,8 +55,8 @@ RECIPES = (
     "l1-sagan-a0.8",
 )
 
-# Profiles of minutes are trained again even where the repository brings results: that is what reproducing means.
-# Profiles of hours take the runs that are there.
+# Profiles of minutes are trained again though the repository brings their runs: that is what reproducing means.
+# Of profiles of hours the runs of the reference are taken.
 TRAINED_AGAIN = ("smoke", "mnist")
 PAPER_SCALE = "imagenet128"
 
@@ -77,7 +79,7 @@ def notebooks(study: Study) -> list[tuple[str, dict[str, object]]]:
     there = {**common, "train_missing": False}
     several = {"seeds": list(study.seeds)}
     # What takes long to measure and says nothing of this profile is shown where it was measured by its own target.
-    scaled = (study.at(PAPER_SCALE).source / "paper_scale.json").is_file()
+    scaled = paths.kept(f"{PAPER_SCALE}/paper_scale.json").is_file()
     scale = {"profile": PAPER_SCALE, "seed": seed, "measure": "missing" if profile == PAPER_SCALE else "never"}
     listed = [
         ("01_train", {**there, "recipe": "ppcd"}),
@@ -89,7 +91,7 @@ def notebooks(study: Study) -> list[tuple[str, dict[str, object]]]:
         ("07_failure_cases", {**common, **several}),
         ("12_when_distillation_helps", {**there, **several} if profile in evidence.PROFILES_OF_EVIDENCE else None),
         ("08_paper_scale", scale if scaled or profile == PAPER_SCALE else None),
-        ("13_speed", common if study.source.with_name("bench.json").is_file() else None),
+        ("13_speed", common if paths.kept("bench.json").is_file() else None),
         ("09_report", {**common, **several}),
     ]
     return [(name, parameters) for name, parameters in listed if parameters is not None]
@@ -130,14 +132,23 @@ def of_other_data(study: Study) -> str | None:
     )
 
 
-def how_far(configs: Sequence[RunConfig]) -> str:
-    """How many of these runs are there, and how long the others still train, going by those that are there."""
+def how_far(configs: Sequence[RunConfig], copied: bool) -> str:
+    """How many of these runs are there, and how long the others still train, going by those that are there.
+
+    Args:
+        copied: whether those that the reference has are copied.
+    """
     states = [(config, Run(config).state) for config in configs]
+    if copied:
+        states = [
+            (config, "copied" if state == "absent" and has_reference(config) else state) for config, state in states
+        ]
     said = {"complete": "complete", "partial": "begun", "absent": "not started"}
+    said |= {"copied": "to be copied from the reference"} if copied else {}
     counted = Counter(state for _, state in states)
     line = f"{len(states)} runs: " + ", ".join(f"{counted[state]} {text}" for state, text in said.items())
     there = [Run(config).read()["training"] for config, state in states if state == "complete"]
-    left = sum(config.iterations for config, state in states if state != "complete")
+    left = sum(config.iterations for config, state in states if state not in ("complete", "copied"))
     if not there or not left:
         return line
     seconds = sum(training["seconds"] for training in there) / sum(training["iterations"] for training in there)
@@ -156,7 +167,7 @@ def reproduce(
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
-        retrain: train again what came with the repository; None: at profiles of minutes.
+        retrain: train again what the reference has; else copy it. None: train again at profiles of minutes.
         report_only: only build, from the runs that are there.
         processes: that train each run together.
 
@@ -167,8 +178,7 @@ def reproduce(
         print(others, file=sys.stderr, flush=True)
     runs = plan(study)
     if not report_only:
-        found = resolve_device(device)
-        again = study.name in TRAINED_AGAIN if retrain is None else retrain
+        found, again = resolve_device(device), trains_again(study, retrain)
         run_all(runs, device=found, retrain=again, processes=processes)
         judged = {*RECIPES, *evidence.inquiry(study).leakage, *RECIPES_OF_CLAIMS}
         own = study.complete(
@@ -180,8 +190,14 @@ def reproduce(
         ensure_real_images(study, found)
         ensure_runtime(study, own, found, again=again)  # when no training disturbs it any more
     for each in sorted({config.profile.name for config in runs}):
-        index.write(study.at(each))
+        if study.at(each).source == study.at(each).results:  # its links lead to the runs next to it
+            index.write(study.at(each))
     build(study)
+
+
+def trains_again(study: Study, retrain: bool | None) -> bool:
+    """Whether runs that the reference has are trained again."""
+    return study.name in TRAINED_AGAIN if retrain is None else retrain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -189,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = study_parser("reproduce", __doc__.splitlines()[0])
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     again = parser.add_mutually_exclusive_group()
-    again.add_argument("--reuse", action="store_true", help="take complete runs that came with the repository")
+    again.add_argument("--reuse", action="store_true", help="copy the complete runs of the repository")
     again.add_argument("--retrain", action="store_true", help="train them again")
     parser.add_argument("--processes", type=int, default=1, help="that train each run together, by accelerate launch")
     again.add_argument("--report-only", action="store_true", help="only tables, figures, report")
@@ -200,10 +216,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(options: argparse.Namespace) -> None:
     study = asked_study(options)
+    retrain = False if options.reuse else True if options.retrain else None
     if options.dry_run:
         runs = plan(study)
         print("\n\n".join(Run(config).describe() for config in runs))
-        print(f"\n{how_far(runs)}")
+        print(f"\n{how_far(runs, copied=not trains_again(study, retrain))}")
         return
-    retrain = False if options.reuse else True if options.retrain else None
     reproduce(study, options.device, retrain, options.report_only, options.processes)
+    if not options.report_only:
+        print(f"\n{compare.compare(study)}")

@@ -13,6 +13,7 @@ from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.commands import run_options
 from ppcd.data.folders import some
+from ppcd.data.sets import identity, is_name, without_count
 from ppcd.errors import ArgumentParser
 from ppcd.metrics.evaluate import is_free
 from ppcd.networks.generators import Generator
@@ -37,8 +38,8 @@ class Study:
 
     Attributes:
         profile, seeds: of the runs.
-        source: the folder that holds `runs`, and what was measured of them.
-        results, figures: the folders that products go to.
+        results, figures: the folders that all that is trained, measured and made goes to.
+        fixed: the folder that runs are read from; None: results where it has runs, else the reference (`source`).
         alpha: of the recipes that prune; None: each recipe's default.
         images: the name of the images that the runs are of; None: those that PPCD_DATA names, or the data set's own.
         precision, teacher: as `run_config` has them.
@@ -46,9 +47,9 @@ class Study:
 
     profile: Profile
     seeds: tuple[int, ...]
-    source: Path
     results: Path
     figures: Path
+    fixed: Path | None = None
     alpha: float | None = None
     images: str | None = None
     precision: str = "no"
@@ -56,14 +57,36 @@ class Study:
 
     @classmethod
     def of(cls, profile: str | Profile, seeds: Iterable[int] = (0,)) -> "Study":
-        """The study of a profile, with the folders, the precision and the teacher's file that the environment names.
+        """The study of one's own runs of a profile, with the precision and the teacher's file of the environment.
 
         Raises:
             PpcdError: unknown profile.
         """
         profile = profile if isinstance(profile, Profile) else get_profile(profile)
-        results = paths.results(profile.name)
-        return cls(profile, tuple(seeds), results, results, paths.figures(profile.name), **run_options())
+        return cls(profile, tuple(seeds), paths.results(profile.name), paths.figures(profile.name), **run_options())
+
+    @classmethod
+    def reference(cls, profile: str, seeds: Iterable[int] = (0,)) -> "Study":
+        """The study of the runs that the repository brings, of the images that they saw.
+
+        Raises:
+            PpcdError: unknown profile.
+        """
+        folder = paths.reference(profile)
+        found = cls(get_profile(profile), tuple(seeds), folder, paths.reference_figures(profile), folder)
+        names = {without_count(record["data"]["identity"]) for record in found.unsealed() if record.keys() >= NOTED}
+        try:
+            here = identity(found.profile.dataset)
+        except PpcdError:  # no folder of images is given, or one that is not there
+            here = ""
+        if len(names) != 1 or here in names or not is_name(*names):
+            return found
+        return replace(found, images=names.pop())
+
+    @property
+    def source(self) -> Path:
+        """The folder that holds `runs`, and what was measured of them."""
+        return self.fixed or paths.source(self.results, paths.reference(self.name))
 
     def with_alpha(self, alpha: float) -> "Study":
         """The same at another compression ratio threshold.
@@ -75,12 +98,14 @@ class Study:
 
     def at(self, profile: str) -> "Study":
         """The study of another profile, in the folders next to these."""
-        folders = {name: getattr(self, name).with_name(profile) for name in ("source", "results", "figures")}
-        return replace(self, profile=get_profile(profile), **folders)
+        results, figures = self.results.with_name(profile), self.figures.with_name(profile)
+        fixed = self.fixed and self.fixed.with_name(profile)
+        return replace(self, profile=get_profile(profile), results=results, figures=figures, fixed=fixed)
 
     def into(self, folder: Path) -> "Study":
         """The same, with its products in another folder."""
-        return replace(self, results=folder / "results" / self.name, figures=folder / "figures" / self.name)
+        results, figures = (folder / part / self.name for part in ("results", "figures"))
+        return replace(self, results=results, figures=figures, fixed=self.source)
 
     @property
     def first(self) -> "Study":
@@ -116,7 +141,10 @@ class Study:
         Raises:
             PpcdError: a run directory that was changed.
         """
-        folders = [self.source.with_name(config.profile.name) / "runs" / config.id for config in configs]
+        configs = list(configs)
+        names = {config.profile.name for config in configs}
+        sources = {name: (self if name == self.name else self.at(name)).source for name in names}
+        folders = [sources[config.profile.name] / "runs" / config.id for config in configs]
         return [read_run(folder) for folder in folders if _is_complete(folder)]
 
     def record(self, recipe: str) -> Record | None:
@@ -239,8 +267,10 @@ def generator_of(record: Record) -> Generator:
 
 
 def samples(record: Record) -> Path:
-    """The sample grid of a run, made from its generator where the repository does not hold it."""
+    """The sample grid of a run, made from its generator and cached where the run's directory does not hold it."""
     path = record.directory / "samples.png"
+    if not path.is_file():
+        path = paths.cache() / "samples" / f"{record['files'][GENERATOR]}.png"
     if not path.is_file():
         paths.write_atomic(path, sample_grid(generator_of(record), record["seed"], "cpu"))
     return path
@@ -277,8 +307,8 @@ def own_networks(records: Sequence[Record]) -> int:
 
 
 def of_another_teacher(records: Iterable[AnyRecord]) -> list[AnyRecord]:
-    """The students among these runs whose teacher is another copy of the same run: one came with the repository and
-    one was trained here, for example. The copy that counts is the one among these runs, or else the first student's.
+    """The students among these runs whose teacher is another copy of the same run: one of the reference
+    and one trained here, for example. The copy that counts is the one among these runs, or else the first student's.
     """
     records = list(records)
     copies = {record["id"]: record["files"][GENERATOR] for record in records if record["recipe"] == TEACHER}

@@ -21,6 +21,7 @@ from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.progress import say
 from ppcd.records import GENERATOR, Record
 from ppcd.runs import provenance
+from ppcd.runs.copied import copy_reference
 from ppcd.runs.train import resolve_device
 
 FILE = "runtime.json"
@@ -124,6 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(options: argparse.Namespace) -> None:
     torch.set_num_threads(THREADS)
     study, device = asked_study(options), resolve_device(options.device)
+    copy_reference(study.name)
     records = [record for record in study.runs() if record["seed"] in study.seeds]
     if not records:
         raise PpcdError(f"profile {study.name} has no complete run of seeds {listed(study.seeds)}; train one first")

@@ -27,8 +27,9 @@ NAMES = {key: name for name, key in ALIASES.items()}
 FULL = ".10g"
 CLAIM = {"id", "sentence", "where", "status", "measured", "runs", "recipes", "seeds"}  # of claims.json
 PYTHON = ".venv/bin/python -m"
-# A complete run is not trained again in its place, so the command has separate results, the teacher's too.
-APART = "PPCD_RESULTS=$(mktemp -d)"
+# A complete run is not trained again in its place, so the command has separate results, the teacher's too. Where runs
+# have a folder already, none are copied from the reference.
+APART = "R=$(mktemp -d) && mkdir -p $R/{}/runs && PPCD_RESULTS=$R"
 LINE = "  {:<16}{}"
 
 
@@ -171,6 +172,8 @@ def _claim(name: str, study: Study) -> Cell:
     """A claim as `make claims` left it in `claims.json`."""
     path, again = study.results / "claims.json", f"make claims PROFILE={study.name}"
     if not path.is_file():
+        path = study.source / "claims.json"
+    if not path.is_file():
         raise PpcdError(f"profile {study.name} has no claims.json yet; {again} writes it")
     try:
         claims: dict[str, dict[str, Any]] = {claim["id"]: claim for claim in json.loads(path.read_text())}
@@ -248,7 +251,7 @@ def commands(record: Record) -> list[str]:
     """What makes the run again, line by line to be pasted at the root of the repository."""
     commit = record["provenance"]["commit"]
     train = train_command(record["profile"], record["recipe"], record["seed"], record["provenance"]["device"])
-    return ([f"git checkout {commit}"] if commit else []) + [f"{APART} {train}"]
+    return ([f"git checkout {commit}"] if commit else []) + [f"{APART.format(record['profile'])} {train}"]
 
 
 def train_command(profile: str, recipe: str, seed: int, device: str | None = None) -> str:

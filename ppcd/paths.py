@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ppcd.base import PpcdError
 
-ROOTS = {"RESULTS": "results", "FIGURES": "figures", "CACHE": ".cache"}  # moved by PPCD_<name>
+# What one makes oneself, moved by PPCD_<name>. The repository's own results and figures are the reference.
+ROOTS = {"RESULTS": "reproduction/results", "FIGURES": "reproduction/figures", "CACHE": ".cache"}
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -30,13 +31,35 @@ def _root(name: str) -> Path:
 
 
 def results(profile: str) -> Path:
-    """`results/<profile>`."""
+    """One's own results of a profile: its runs, and what was measured and made of them."""
     return _root("RESULTS") / profile
 
 
 def figures(profile: str) -> Path:
-    """`figures/<profile>`."""
+    """One's own figures of a profile."""
     return _root("FIGURES") / profile
+
+
+def reference(profile: str) -> Path:
+    """The results that the repository brings. They are read only, unless PPCD_RESULTS names them."""
+    return repository() / "results" / profile
+
+
+def reference_figures(profile: str) -> Path:
+    """The figures that the repository brings."""
+    return repository() / "figures" / profile
+
+
+def kept(name: str) -> Path:
+    """A file of results: one's own, or the reference's where one has none."""
+    own = results(name)
+    return own if own.is_file() else reference(name)
+
+
+def source(own: Path, reference: Path) -> Path:
+    """The folder of a profile that is read: one's own if it holds runs or the reference none, else the reference."""
+    holds = [any(folder.glob("runs/*/run.json")) for folder in (own, reference)]
+    return reference if holds == [False, True] else own
 
 
 def cache() -> Path:

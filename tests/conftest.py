@@ -56,9 +56,22 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _directories(_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results and figures of each test are its own."""
-    monkeypatch.setenv("PPCD_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setenv("PPCD_FIGURES", str(tmp_path / "figures"))
+    """Results and figures of each test are its own, and what it finds there is the reference too (`committed`)."""
+    from ppcd import paths
+
+    for name in ("RESULTS", "FIGURES"):
+        monkeypatch.setenv(f"PPCD_{name}", str(tmp_path / name.lower()))
+    monkeypatch.setattr(paths, "reference", paths.results)
+    monkeypatch.setattr(paths, "reference_figures", paths.figures)
+
+
+@pytest.fixture
+def committed(_directories: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference is what the repository brings, as it is for users."""
+    from ppcd import paths
+
+    for name, part in (("reference", "results"), ("reference_figures", "figures")):
+        monkeypatch.setattr(paths, name, (paths.repository() / part).__truediv__)
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_quick_measures_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "separate_processes", lambda: nullcontext(Here()))
     monkeypatch.setattr(runner, "reset_peak", lambda device: None)
     assert main(["--quick"]) == 0
-    quick = results.read(quick=True)
+    quick = results.read(results.place(quick=True))
     assert list(quick) == list(results.PARTS) and not results.place().exists()
     for part in quick.values():
         for group in part["groups"]:

@@ -227,7 +227,7 @@ def test_a_half_made_environment_is_not_taken_for_done(tmp_path: Path) -> None:
 
 def test_clean_removes_partial_runs_and_caches_only(tmp_path: Path) -> None:
     clean = tool("clean")
-    runs = tmp_path / "results" / "mnist" / "runs"
+    runs = tmp_path / "reproduction" / "results" / "mnist" / "runs"
     for name, text in {"done": '{"status": "complete"}', "begun": '{"status": "running"}', "torn": '{"sta'}.items():
         (runs / name).mkdir(parents=True)
         (runs / name / "run.json").write_text(text)

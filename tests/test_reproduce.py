@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -148,22 +149,28 @@ def test_several_processes_may_train_each_run(machine: Machine, monkeypatch: pyt
     assert all("--num_processes 2 " in " ".join(child.command) for child in machine.children)
 
 
-def test_only_what_came_with_the_repository_is_trained_again(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
+def test_runs_of_the_reference_are_copied_or_trained_again(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for recipe in (TEACHER, "ppcd", "sagan"):
+    given = [Run(config_of(TEACHER)), Run(config_of("ppcd"))]
+    for recipe in (TEACHER, "ppcd"):
         fake_run(recipe)
-    given = [Run(config_of(TEACHER)), Run(config_of("ppcd"))]  # as a clone has them
-    for run in given:
-        run.path(".local").unlink()
-        run.write_file("samples.png", b"from the repository")
+    given[0].write_file("log.txt", "of whoever trained it")
+    shutil.move(paths.results("smoke").parent, tmp_path / "reference")
+    monkeypatch.setattr(paths, "reference", (tmp_path / "reference").__truediv__)
+    fake_run("sagan")
     configs = [config_of("ppcd"), config_of("sagan")]
+    run_all(configs, workers=2, retrain=False)
+    own = paths.results("smoke")
+    assert machine.started == []
+    assert capsys.readouterr().err == f"2 runs of the reference were copied to {own}\n"
+    assert all(run.state == "complete" and not run.trained_here for run in given)
+    assert not (given[0].directory / "log.txt").exists()
     run_all(configs, workers=2, retrain=False)
     assert machine.started == [] and capsys.readouterr().err == ""  # complete runs are left alone
     run_all(configs, workers=2, retrain=True)
     assert machine.started == [run.config.id for run in given]
-    for run in given:
-        assert run.trained_here and run.path("samples.png").read_bytes() != b"from the repository"
+    assert all(run.trained_here for run in given)
     run_all(configs, workers=2, retrain=True)
     assert len(machine.started) == 2  # once on a machine
 

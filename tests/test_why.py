@@ -92,7 +92,7 @@ def test_commit_and_device_of_the_run_are_told(monkeypatch: pytest.MonkeyPatch) 
 def test_the_command_makes_that_very_run(capsys: pytest.CaptureFixture[str]) -> None:
     record = fake_run("ppcd-a0.5", seed=3)
     text = told("table3.ppcd.fid", (3,))
-    shown = re.search(rf"    git checkout {PROVENANCE['commit']}\n    PPCD_RESULTS=.* -m ppcd train (.*)", text)
+    shown = re.search(rf"    git checkout {PROVENANCE['commit']}\n    .* PPCD_RESULTS=.* -m ppcd train (.*)", text)
     assert shown and train([*shlex.split(shown[1]), "--dry-run"]) == 0
     assert record["id"] in capsys.readouterr().out
 

@@ -46,7 +46,8 @@ def locked(run: Path) -> bool:
 
 def partial_runs(root: Path) -> list[Path]:
     """Run directories that were begun, are not complete, and are not being trained."""
-    runs = (path for path in root.glob("results/*/runs/*") if path.is_dir())
+    places = ("reproduction/results", "results")
+    runs = (path for place in places for path in root.glob(f"{place}/*/runs/*") if path.is_dir())
     return [run for run in runs if not complete(run) and not locked(run)]
 
 

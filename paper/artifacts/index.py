@@ -8,6 +8,7 @@ import pandas as pd
 from paper import sums
 from paper.artifacts.render import plain, plain_markdown, write_number
 from paper.study import Record, Study, alpha_of, data_note
+from ppcd import paths
 from ppcd.metrics.evaluate import is_free
 from ppcd.records import GENERATOR, canonical_hash
 from ppcd.training.recipes import TEACHER
@@ -33,7 +34,7 @@ difference between the seeds of a recipe says little.
 {choices}
 
 `python -m ppcd evaluate {best}` takes the scores of the first again; in Python it is
-`ppcd.load_generator("results/{profile}/runs/{best}/{file}")`.
+`ppcd.load_generator("{folder}/runs/{best}/{file}")`.
 
 {table}
 """
@@ -51,18 +52,17 @@ def markdown(study: Study) -> str | None:
         groups.setdefault(canonical_hash(taken), []).append(record)
     if not groups:
         return None
-    return HEAD.format(profile=study.name, file=GENERATOR) + "".join(
-        _section(study.name, some) for some in groups.values()
-    )
+    return HEAD.format(profile=study.name, file=GENERATOR) + "".join(_section(study, some) for some in groups.values())
 
 
-def _section(profile: str, records: Sequence[Record]) -> str:
+def _section(study: Study, records: Sequence[Record]) -> str:
     """Of runs that were measured in the same way."""
+    root, folder = paths.repository(), study.source
     protocol, note = records[0]["metrics"]["protocol"], data_note(records)
     teachers = [_size(record) for record in records if record["recipe"] == TEACHER]
     params = max(teachers or map(_size, records))
     return SECTION.format(
-        profile=profile,
+        folder=folder.relative_to(root) if folder.is_relative_to(root) else folder,
         count=len(records),
         reference=protocol["reference"],
         backbone=protocol["backbone"],

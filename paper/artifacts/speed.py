@@ -18,6 +18,7 @@ from paper.bench.results import PARTS, Content
 from paper.bench.runner import times_faster
 from paper.bench.training import ALLOCATOR, PAIR, STRAIGHT, THREADS, TOGETHER
 from paper.study import NOT_RUN, Study
+from ppcd import paths
 from ppcd.records import read_run
 from ppcd.runs.provenance import processor
 from ppcd.training.config import run_config
@@ -119,9 +120,10 @@ def targets_table(content: Content) -> pd.DataFrame:
 def precision_table(study: Study) -> pd.DataFrame:
     """Scores of runs in float32 and in bf16, a value a seed, and their difference; "not run" where one is missing."""
     profile, recipes, seeds = HALF
+    half = f"{HALF_FOLDER}/{profile}"
     folders = {
-        "float32": (study.source.with_name(profile), "no"),
-        "bf16": (study.source.parent / HALF_FOLDER / profile, "bf16"),
+        "float32": (study.at(profile).source, "no"),
+        "bf16": (paths.source(study.results.parent / half, paths.reference(half)), "bf16"),
     }
     found = []
     for recipe in recipes:

@@ -1,4 +1,4 @@
-"""`make bench`: measure speed side by side and write `results/bench.json`, each part with its origin."""
+"""`make bench`: measure speed side by side and write `bench.json`, each part with its origin."""
 
 import argparse
 import json
@@ -23,17 +23,20 @@ Content = dict[str, Any]  # name of a part -> groups, load (of the machine, befo
 
 
 def place(quick: bool = False) -> Path:
-    """`results/bench.json`; of tiny sizes, whose numbers say nothing, a file in the cache."""
+    """`bench.json` of one's own results; of tiny sizes, whose numbers say nothing, a file in the cache."""
     return paths.cache() / "bench-quick.json" if quick else paths.results(FILE)
 
 
-def read(quick: bool = False) -> Content:
+def read(path: Path | None = None) -> Content:
     """The parts that were measured, with everything that follows from the seconds.
+
+    Args:
+        path: of the file; None: one's own, or else the reference's.
 
     Raises:
         PpcdError: nothing was measured, or the file is damaged or of another version.
     """
-    parts = _stored(quick)
+    parts = _stored(path or paths.kept(FILE))
     if not parts:
         raise PpcdError("speed was not measured; `make bench` does it")
     parts = {name: {**part, "groups": [derived(each) for each in part["groups"]]} for name, part in parts.items()}
@@ -42,8 +45,7 @@ def read(quick: bool = False) -> Content:
     return {name: parts[name] for name in PARTS if name in parts}
 
 
-def _stored(quick: bool) -> Content:
-    path = place(quick)
+def _stored(path: Path) -> Content:
     if not path.is_file():
         return {}
     parts = (measurements.read(path.parent, path.name, schema=SCHEMA) or {}).get("parts")
@@ -71,10 +73,10 @@ def measure(names: list[str], quick: bool = False, say: Callable[[str], None] = 
     unknown = [name for name in names if name not in PARTS]
     if unknown or not names:
         raise PpcdError(f"unknown part {(unknown or [''])[0]!r}; expected some of: {','.join(PARTS)}")
-    _stored(quick)  # a damaged file is reported before minutes are spent
+    _stored(place(quick))  # a damaged file is reported before minutes are spent
     for name in names:
         part = _measure_part(name, quick, say)
-        content = {"schema": SCHEMA, "parts": {**_stored(quick), name: part}}
+        content = {"schema": SCHEMA, "parts": {**_stored(place(quick)), name: part}}
         written = json.dumps(content, indent=1, allow_nan=False) + "\n"
         if quick:
             paths.write_atomic(place(quick), written)
@@ -96,7 +98,7 @@ def _measure_part(name: str, quick: bool, say: Callable[[str], None]) -> Content
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
     parser = ArgumentParser(
-        prog="python -m paper bench", description="Measure speed side by side, into results/bench.json."
+        prog="python -m paper bench", description="Measure speed side by side, into bench.json of your own results."
     )
     parser.add_argument("--parts", default=",".join(PARTS), help="to measure, separated by commas; others stay")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, a try: into .cache/bench-quick.json")

@@ -6,10 +6,8 @@ python -m paper verify --profile mnist
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -27,14 +25,12 @@ from paper.verify.runs import check_runs
 from paper.verify.scores import check_scores, other_judge
 from ppcd import paths
 from ppcd.base import PpcdError
-from ppcd.data import sets as data
 from ppcd.errors import run_command
 from ppcd.training.config import asked_profile
 from ppcd.training.profiles import PROFILES
 
 BENCH = speed.FOLDER  # stands with the names of profiles
 ALL = "all"
-NOT_COMMITTED = "smoke"  # says nothing about quality
 
 
 def verify(name: str, say: Callable[[str], None] = lambda _: None, scores: bool = False) -> list[Finding]:
@@ -50,12 +46,12 @@ def verify(name: str, say: Callable[[str], None] = lambda _: None, scores: bool 
     """
     if name == BENCH:
         found = list(_check_bench(say))
-        folders = {"results": bench.place().parent}
+        folders = {"results": paths.reference(".")}
     else:
-        found = list(_check_profile(Study.of(name), say, scores))
+        found = list(_check_profile(Study.reference(name), say, scores))
         folders = {}
     for shown, folder in (
-        folders | {f"results/{name}": paths.results(name), f"figures/{name}": paths.figures(name)}
+        folders | {f"results/{name}": paths.reference(name), f"figures/{name}": paths.reference_figures(name)}
     ).items():
         found += _check_hashes(shown, folder, {finding.file for finding in found})
     return found
@@ -64,11 +60,10 @@ def verify(name: str, say: Callable[[str], None] = lambda _: None, scores: bool 
 def _check_profile(study: Study, say: Callable[[str], None], scores: bool) -> Iterator[Finding]:
     name = study.name
     if not study.source.is_dir():
-        raise PpcdError(f"profile {name} has no results in {study.source}; make reproduce PROFILE={name} makes them")
+        raise PpcdError(f"the repository brings no results of profile {name}: there is no {study.source}")
     records, problems = check_runs(f"results/{name}", study.source)
     yield from problems
     say(f"{name}: {len(records)} runs read")
-    study = _same_data(study, records.values())
     yield from check_products(study, lambda: other_judge(study, records), say)
     if scores and (reason := other_judge(study, records, kept=True)):
         raise PpcdError(f"the scores of {name} cannot be measured again here: {reason}")
@@ -76,18 +71,6 @@ def _check_profile(study: Study, say: Callable[[str], None], scores: bool) -> It
         yield from check_scores(study, records, say)
     if (study.source / PAPER_SCALE).is_file():
         yield from _check_paper_scale(study)
-
-
-def _same_data(study: Study, records: Iterable[dict[str, Any]]) -> Study:
-    """The study of the images that these runs saw, whether those are on this machine or not."""
-    names = {data.without_count(record["data"]["identity"]) for record in records}
-    try:
-        here = data.identity(study.profile.dataset)
-    except PpcdError:  # no folder of images is given, or one that is not there
-        here = ""
-    if len(names) != 1 or here in names or not data.is_name(*names):
-        return study
-    return replace(study, images=names.pop())
 
 
 def _check_paper_scale(study: Study) -> Iterator[Finding]:
@@ -105,13 +88,13 @@ def _check_paper_scale(study: Study) -> Iterator[Finding]:
 
 def _check_bench(say: Callable[[str], None]) -> Iterator[Finding]:
     """The runs in bf16, what follows from the measured seconds, and the figures and the summary."""
-    if not bench.place().is_file():
-        raise PpcdError(f"speed was not measured: there is no {bench.place()}; make bench measures it")
-    study = Study.of(speed.HALF[0])
+    study, path = Study.reference(speed.HALF[0]), paths.reference(bench.FILE)
+    if not path.is_file():
+        raise PpcdError(f"the repository brings no measured speed: there is no {path}")
     for root in sorted((study.source.parent / speed.HALF_FOLDER).glob("*/runs")):
         yield from check_runs(f"results/{speed.HALF_FOLDER}/{root.parent.name}", root.parent)[1]
     try:
-        content = bench.read()
+        content = bench.read(path)
     except PpcdError as error:
         yield Finding(f"results/{bench.FILE}", str(error))
         return
@@ -169,20 +152,18 @@ def _say(line: str) -> None:
 
 def _command(asked: str, scores: bool) -> None:
     torch.set_num_threads(1)  # as the runs were trained and measured
-    there = [name for name in PROFILES if paths.results(name).is_dir() and name != NOT_COMMITTED]
-    profiles = [*there, *([BENCH] if bench.place().is_file() else [])] if asked == ALL else [asked]
+    there = [name for name in PROFILES if paths.reference(name).is_dir()]
+    profiles = [*there, *([BENCH] if paths.reference(bench.FILE).is_file() else [])] if asked == ALL else [asked]
     if asked not in (ALL, BENCH):
         asked_profile(asked)
     if not profiles:
-        raise PpcdError("there are no results to verify; make reproduce makes them")
+        raise PpcdError(f"there are no results to verify in {paths.reference('.')}")
     wrong = sum(_show(name, verify(name, _say, scores)) for name in profiles)
-    root = paths.repository()
-    if paths.results("") == root / "results":  # the pages show these and no others
-        wrong += _show("README.md and docs", list(check_pages(root)))
+    wrong += _show("README.md and docs", list(check_pages(paths.repository())))
     if wrong:
         raise PpcdError(
-            f"{wrong} findings; restore what was changed, or make report PROFILE=... SEEDS=... to build it again from "
-            "the runs"
+            f"{wrong} findings; restore what was changed, or build it again from the runs: "
+            "PPCD_RESULTS=results PPCD_FIGURES=figures make report PROFILE=... SEEDS=..."
         )
 
 

@@ -80,11 +80,13 @@ def read_reference(path: Path) -> Reference | None:
 def find_reference(
     profile: str, dataset: str, resolution: int, backbone: str, identity: str | None
 ) -> Reference | None:
-    """What a profile is measured with, its own file first; None where no file in `results` has it.
+    """What a profile is measured with, its own file first; None where no file has it, here or in the reference.
 
     Without an identity it may be of any images of the data set.
     """
-    for path in (paths.results(profile) / FILE, *sorted(paths.results(".").glob(f"*/{FILE}"))):
+    folders = (paths.results("."), paths.reference("."))
+    own = [folder / profile / FILE for folder in folders]
+    for path in (*own, *(path for folder in folders for path in sorted(folder.glob(f"*/{FILE}")))):
         each = read_reference(path)
         if each is None or (each.dataset, each.images.shape[-1], each.backbone) != (dataset, resolution, backbone):
             continue

@@ -18,7 +18,7 @@ MASK_FILE, CHECKPOINT = "masks.csv", "checkpoint.pt"
 
 
 class Run:
-    """The directory of one run: results/<profile>/runs/<recipe>-s<seed>-<8 hex of the hash>/."""
+    """The directory of one run: <results>/<profile>/runs/<recipe>-s<seed>-<8 hex of the hash>/."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -41,7 +41,7 @@ class Run:
 
     @property
     def trained_here(self) -> bool:
-        """Whether this checkout trained it, rather than having been given it."""
+        """Whether it was trained here, rather than copied from the reference."""
         return self.path(".local").is_file()
 
     def read(self) -> Record:
@@ -80,7 +80,7 @@ class Run:
         if missing:
             raise PpcdError(f"run {config.id} cannot be completed without {', '.join(missing)}")
         with paths.writing(self.directory):
-            self.path(".local").touch()  # first: a complete run without it is taken for one that was given
+            self.path(".local").touch()  # first: a complete run without it is taken for a copy
         written = write_record(self.directory, self._identification("complete") | record, names)
         self.path("progress.json").unlink(missing_ok=True)
         return written

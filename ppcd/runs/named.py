@@ -7,7 +7,6 @@ from typing import Any
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.records import GENERATOR, read_run
-from ppcd.training.config import runs_root
 
 WEIGHTS = (".safetensors", ".pth", ".pt")
 
@@ -35,10 +34,14 @@ def find_generator(name: str) -> Named:
         raise PpcdError(f"there is no file {name}")
     if path.is_dir():
         return Named(path / GENERATOR, read_run(path))
-    found = sorted(paths.results(".").glob(f"*/runs/{path.name}/run.json"))
-    if path.parent.name:
-        found = sorted(runs_root(path.parent.name).glob(f"{path.name}-s[0-9]*-????????/run.json"), key=_seed)
-        found = [each for each in found if _seed(each) == _seed(found[0])]
+    pattern = f"*/runs/{path.name}/run.json"
+    if profile := path.parent.name:
+        pattern = f"{profile}/runs/{path.name}-s[0-9]*-????????/run.json"
+    for folder in (paths.results("."), paths.reference(".")):  # one's own before the reference
+        if found := sorted(folder.glob(pattern)):
+            break
+    if profile:
+        found = [each for each in found if _seed(each) == min(map(_seed, found))]
     if not found:
         raise PpcdError(
             f"{name} is no file of weights, no directory or id of a complete run, and no profile/recipe that has one, "

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from ppcd import paths
 from ppcd.base import PpcdError, cores
 from ppcd.progress import Progress, say
+from ppcd.runs.copied import reuse_reference
 from ppcd.runs.directory import Run
 from ppcd.runs.train import resolve_device
 from ppcd.stopping import describe_stop, end_processes, start_process
@@ -138,7 +139,7 @@ def run_all(
     Args:
         configs: runs by names of profile and recipe.
         workers: how many at a time; None: one a core, or one on a GPU.
-        retrain: also those that are complete but came with the repository.
+        retrain: also those that were copied from the reference; else those that it has are copied, not trained.
         processes: that train each run together: on GPUs one for each of them.
 
     Raises:
@@ -150,6 +151,8 @@ def run_all(
     for config in configs:
         check_share(config.profile.budget(config.recipe.teacher_budget).batch_size, processes)
     workers = count_workers(workers, device, processes)
+    if not retrain:
+        reuse_reference(configs, more=True)
     jobs = []
     teachers = [teacher for config in configs if (teacher := config.teacher()) is not None]
     for config in {config.id: config for config in [*teachers, *configs]}.values():  # teachers first, each once

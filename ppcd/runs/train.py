@@ -29,6 +29,7 @@ from ppcd.progress import say
 from ppcd.records import GENERATOR
 from ppcd.runs import memory, provenance
 from ppcd.runs.callbacks import Callback, HistoryLogger, ProgressBar, ProgressFile
+from ppcd.runs.copied import reuse_reference
 from ppcd.runs.directory import CHECKPOINT, MASK_FILE, Run
 from ppcd.runs.health import HealthCheck
 from ppcd.runs.history import HISTORY_COLUMNS, thin_masks
@@ -77,6 +78,8 @@ def train_run(
         Stopped: Ctrl-C or SIGTERM; called again, it goes on from the last checkpoint.
     """
     device, run, teacher = resolve_device(device), Run(config), config.teacher()
+    if together.is_main:
+        reuse_reference([config])
     if together.agree(run.state) == "complete":
         return run
     if teacher is not None and together.agree(Run(teacher).state) != "complete":
@@ -309,6 +312,8 @@ def _command(options: argparse.Namespace) -> None:
             print(Run(config).describe())
         return
     already = together.agree(Run(config).state) == "complete"
+    if together.is_main:
+        reuse_reference([config], but=config.id)
     if already:
         Run(config).read()  # what was changed since is not passed off as complete
     run = train_run(config, device=device, together=together)

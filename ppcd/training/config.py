@@ -259,7 +259,7 @@ def takes_images(profile: Profile) -> bool:
 
 
 def runs_root(profile: str | Profile) -> Path:
-    """results/<profile>/runs."""
+    """Where the runs of a profile are trained."""
     return paths.results(profile.name if isinstance(profile, Profile) else profile) / "runs"
 
 
