@@ -55,7 +55,7 @@ PASSED_ON         := DATA TEACHER PRECISION # as PPCD_DATA, PPCD_TEACHER and PPC
 BUNDLED           := mnist smoke # profiles whose images come with a package
 AT_PROFILE        := reproduce report claims why demo $(if $(DEFAULT_PROFILE),,verify)
 
-takes   = $(filter-out $(and $(filter $1,$(AT_PROFILE)),$(filter $(BUNDLED),$(PROFILE)),DATA),$(TAKES_$1))
+takes   = $(filter-out $(and $(filter $1,$(AT_PROFILE)),$(if $(word 2,$(PROFILE)),,$(filter $(BUNDLED),$(PROFILE))),DATA),$(TAKES_$1))
 passed  = $(addprefix PPCD_,$(filter $(PASSED_ON),$1))
 GOALS  := $(or $(MAKECMDGOALS),help)
 KNOWN  := $(TAKES_help) $(ALWAYS) $(call passed,$(PASSED_ON))

@@ -76,7 +76,7 @@ class Study:
     def at(self, profile: str) -> "Study":
         """The study of another profile, in the folders next to these."""
         folders = {name: getattr(self, name).with_name(profile) for name in ("source", "results", "figures")}
-        return replace(self, profile=get_profile(profile), **folders)
+        return replace(self, profile=self.profile if profile == self.name else get_profile(profile), **folders)
 
     def into(self, folder: Path) -> "Study":
         """The same, with its products in another folder."""
@@ -176,7 +176,7 @@ def _note(source: Path) -> str:
 def study_parser(command: str, description: str) -> ArgumentParser:
     """The parser of a command line that is asked for a study."""
     parser = ArgumentParser(prog=f"python -m paper {command}", description=description)
-    parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
+    parser.add_argument("--profile", default="mnist", help=f"{', '.join(PROFILES)}, or a TOML file")
     parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
     return parser
 
@@ -199,10 +199,10 @@ def _is_current(record: Record, profile: Profile) -> bool:
         recipe = get_recipe(record["recipe"])
     except PpcdError:  # a recipe of the user's own: only the profile and the method can be compared
         try:
-            values = dict(record["config"]["recipe"])
+            values = {name: value for name, value in record["config"]["recipe"].items() if value is not None}
             baseline = methods.parse(values.pop("baseline", None))
             recipe = Recipe(record["recipe"], record["title"], **values, baseline=baseline)
-        except TypeError:
+        except (TypeError, PpcdError):
             return False
     written = record["config"]
     config = RunConfig(

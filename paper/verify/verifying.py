@@ -30,7 +30,7 @@ from ppcd.base import PpcdError
 from ppcd.data import sets as data
 from ppcd.errors import run_command
 from ppcd.training.config import asked_profile
-from ppcd.training.profiles import PROFILES
+from ppcd.training.profiles import PROFILES, typed
 
 BENCH = speed.FOLDER  # stands with the names of profiles
 ALL = "all"
@@ -64,7 +64,8 @@ def verify(name: str, say: Callable[[str], None] = lambda _: None, scores: bool 
 def _check_profile(study: Study, say: Callable[[str], None], scores: bool) -> Iterator[Finding]:
     name = study.name
     if not study.source.is_dir():
-        raise PpcdError(f"profile {name} has no results in {study.source}; make reproduce PROFILE={name} makes them")
+        way = f"make reproduce PROFILE={typed(name)} makes them"
+        raise PpcdError(f"profile {name} has no results in {study.source}; {way}")
     records, problems = check_runs(f"results/{name}", study.source)
     yield from problems
     say(f"{name}: {len(records)} runs read")
@@ -172,7 +173,7 @@ def _command(asked: str, scores: bool) -> None:
     there = [name for name in PROFILES if paths.results(name).is_dir() and name != NOT_COMMITTED]
     profiles = [*there, *([BENCH] if bench.place().is_file() else [])] if asked == ALL else [asked]
     if asked not in (ALL, BENCH):
-        asked_profile(asked)
+        profiles = [asked_profile(asked).name]
     if not profiles:
         raise PpcdError("there are no results to verify; make reproduce makes them")
     wrong = sum(_show(name, verify(name, _say, scores)) for name in profiles)
