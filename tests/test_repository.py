@@ -123,6 +123,11 @@ def test_help_is_the_default_and_lists_every_target() -> None:
     default = make()
     assert default.returncode == 0 and default.stdout == make("help").stdout
     assert [target for target in TARGETS if not re.search(rf"^  {target} +\S", default.stdout, re.MULTILINE)] == []
+    times = re.findall(r"^  ([a-z-]+) +(?:([\d.-]+) min|-) +\S", default.stdout, re.MULTILINE)
+    assert [target for target, _ in times] == TARGETS
+    rows = dict(re.findall(r"^\| `make ([a-z-]+)` \|(.*)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    measured = {target: time.split("-") for target, time in times if time}
+    assert {target for target, found in measured.items() if not set(found) <= set(rows[target].split())} == set()
     (bundled,) = re.findall(r"^BUNDLED +:= (.*?) #", MAKEFILE, re.MULTILINE)
     assert bundled.split() == [name for name, each in PROFILES.items() if not takes_images(each)][::-1]
 
