@@ -45,6 +45,7 @@ TAKES_lab         := LAB DATA TEACHER PRECISION PPCD_PROFILE
 TAKES_test        := TESTS
 TAKES_lint        :=
 TAKES_test-wheel  :=
+TAKES_docs        :=
 TAKES_lock        := UPGRADE
 TAKES_setup       :=
 TAKES_clean       :=
@@ -90,7 +91,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # each target uses all the cores it should by itself
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce smoke report claims why verify demo paper-scale bench lab test test-wheel lint lock clean distclean FORCE
+.PHONY: help setup reproduce smoke report claims why verify demo paper-scale bench lab test test-wheel lint docs lock clean distclean FORCE
 
 help: ## [-] this list
 	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n'
@@ -164,6 +165,14 @@ lint: $(READY) ## [-] ruff (notebooks too) and the type checker
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+
+docs: .cache/docs-venv/.complete ## [-] README, docs/ and the API as a site: .cache/site/index.html
+	@.cache/docs-venv/bin/python tools/docs.py
+
+.cache/docs-venv/.complete: requirements-docs.txt
+	@python=$$(sh tools/find_python.sh "$(PYTHON)") && "$$python" -m venv --clear .cache/docs-venv
+	@.cache/docs-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
 
 # Not by way of an up-to-date .venv: it could not come about before the lock has what pyproject.toml newly asks.
 lock: $(if $(wildcard $(READY)),,$(READY)) ## [-] requirements.lock and environment.yml from pyproject.toml (UPGRADE=1: the newest of everything)
