@@ -90,9 +90,9 @@ def first_cells(heading: str, page: str) -> list[str]:
 def test_profiles_and_recipes_are_described_and_those_that_can_be_typed_exist() -> None:
     assert first_cells("profile", "docs/recipes.md") == list(PROFILES)
     assert first_cells("recipe", "docs/recipes.md") == list(RECIPES)
-    for profile in re.findall(r"(?:PROFILE=|--profile |`results/|figures/)([a-z0-9-]+)", EVERYTHING):
+    for profile in re.findall(r"(?:PROFILE=|--profile |`results/|figures/)([a-z0-9-]+)(?![\w.-]*\.toml)", EVERYTHING):
         assert profile in {*PROFILES, "bench", "judges"}, profile
-    for recipe in re.findall(r"--recipe ([a-z][\w.-]+)|`(ppcd-[\w.-]+)`", EVERYTHING):
+    for recipe in re.findall(r"--recipe ([a-z][\w-]+)(?![\w.-]*\.toml)|`(ppcd-[\w.-]+)`", EVERYTHING):
         get_recipe(re.sub(r"-s\d+-[0-9a-f]{8}$", "", "".join(recipe)))  # of a run: its recipe
     (added,) = re.findall(r"^    (Recipe\(.*\)),$", PAGES["docs/recipes.md"], re.MULTILINE)
     recipe = eval(added, {"Recipe": type(RECIPES["ppcd"]), "ALPHA": 0.7})
