@@ -36,7 +36,7 @@ def badges(root: Path, notebook: str) -> str:
 
 def filled(text: str, root: Path) -> str:
     """The text with what should stand in every block, names taken from `root`: of "include" one file as it is, of
-    "headline" the main systems of several folders of results in one table; of "badges" links that open a notebook in the cloud.
+    "headline" the main systems of several folders of results in one table, of "badges" links that open a notebook.
 
     Raises:
         FileNotFoundError: a file that a block is made of is not there.

@@ -147,6 +147,7 @@ SMOKE, PPCD, NAS = (f'extends = "{name}"\n' for name in ("smoke", "ppcd", "disti
         ("own.toml", PPCD + 'alpha = "none"', "recipe 'own' prunes and needs an alpha, for example 0.7"),
         ("own.toml", PPCD + 'generator = "tinygan"', "generator tinygan has no discriminator and no pruning; its "),
         ("own.toml", PPCD + 'normalisation = "all"', "normalisation must be one of teacher, statistics, none, both;"),
+        ("own.toml", PPCD + 'mask_rule = "cosine"', "mask_rule must be one of gradual, scheduled, paper-adam, paper-"),
         ("own.toml", 'generator = "sagan"\ntwo_step = true', "recipe 'own' has two steps: masked for the first, "),
         ("own.toml", PPCD + "baseline = 3", "baseline must be a table; got 3"),
         ("own.toml", PPCD + '[baseline]\nkind = "l1"', "has a baseline, whose losses are its own, and masked, distil"),

@@ -4,7 +4,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields
 from types import NoneType
 from typing import Any, TypeVar, get_args
 
@@ -69,7 +69,7 @@ def _build(kind: type[Config], values: Mapping[str, Any], base: Config | None, k
         if name not in there:
             near = difflib.get_close_matches(name, [*there, key], 1)
             raise PpcdError(f"unknown field {name}; " + (f"did you mean {near[0]}?" if near else all_there))
-        tables = {each.kind: each for each in get_args(there[name].type) if is_dataclass(each)}
+        tables: dict[str, Any] = {each.kind: each for each in get_args(there[name].type) if hasattr(each, "kind")}
         if value == NOTHING and NoneType in get_args(there[name].type):
             value = None
         elif isinstance(value, list):
@@ -91,7 +91,7 @@ def written(config: Any) -> str:
     lines, tables = [], []
     for each in fields(config):
         value = getattr(config, each.name)
-        if is_dataclass(value) and not isinstance(value, type):
+        if hasattr(value, "kind"):  # of a compared method
             settings = {"kind": value.kind, **asdict(value)}
             tables += [f"[{each.name}]", *(_line(*setting) for setting in settings.items())]
         elif value is not None:
