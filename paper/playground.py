@@ -25,6 +25,7 @@ from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.metrics.sampling import draw_noise, generate
 from ppcd.networks.generators import Generator
 from ppcd.records import Record
+from ppcd.training.profiles import typed
 from ppcd.training.recipes import TEACHER
 
 COLUMNS = 10  # at most; images in a row
@@ -48,7 +49,7 @@ def find_runs(study: Study) -> dict[str, Record]:
     if TEACHER not in records or len(records) == 1:
         raise PpcdError(
             f"profile {profile} has no teacher and student of seed {seed}; take profile mnist or cifar10-lite and seed "
-            f'0, which come with the repository, or train them: make reproduce PROFILE={profile} SEEDS="{seed},"'
+            f'0, which come with the repository, or train them: make reproduce PROFILE={typed(profile)} SEEDS="{seed},"'
         )
     return records
 

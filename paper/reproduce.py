@@ -23,6 +23,7 @@ from ppcd.runs.directory import Run
 from ppcd.runs.pool import run_all
 from ppcd.runs.train import resolve_device
 from ppcd.training.config import RunConfig
+from ppcd.training.profiles import asked
 from ppcd.training.recipes import TEACHER
 
 # Every system of the paper's tables and figures. One claim also needs `ppcd-no-cd` at alpha 0.7, which the repository
@@ -75,7 +76,7 @@ def plan(study: Study) -> list[RunConfig]:
 def notebooks(study: Study) -> list[tuple[str, dict[str, object]]]:
     """Which notebooks are executed, with which parameters: they show what is there, and train nothing."""
     profile, seed = study.name, study.seeds[0]
-    common: dict[str, object] = {"profile": profile, "seed": seed}
+    common: dict[str, object] = {"profile": asked(study.profile), "seed": seed}
     there = {**common, "train_missing": False}
     several = {"seeds": list(study.seeds)}
     # What takes long to measure and says nothing of this profile is shown where it was measured by its own target.

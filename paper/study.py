@@ -100,7 +100,8 @@ class Study:
         """The study of another profile, in the folders next to these."""
         results, figures = self.results.with_name(profile), self.figures.with_name(profile)
         fixed = self.fixed and self.fixed.with_name(profile)
-        return replace(self, profile=get_profile(profile), results=results, figures=figures, fixed=fixed)
+        found = self.profile if profile == self.name else get_profile(profile)
+        return replace(self, profile=found, results=results, figures=figures, fixed=fixed)
 
     def into(self, folder: Path) -> "Study":
         """The same, with its products in another folder."""
@@ -204,7 +205,7 @@ def _note(source: Path) -> str:
 def study_parser(command: str, description: str) -> ArgumentParser:
     """The parser of a command line that is asked for a study."""
     parser = ArgumentParser(prog=f"python -m paper {command}", description=description)
-    parser.add_argument("--profile", default="mnist", help=", ".join(PROFILES))
+    parser.add_argument("--profile", default="mnist", help=f"{', '.join(PROFILES)}, or a TOML file")
     parser.add_argument("--seeds", default="0", help='how many ("3"), or which ("0 1 2", "7,")')
     return parser
 
@@ -227,10 +228,10 @@ def _is_current(record: Record, profile: Profile) -> bool:
         recipe = get_recipe(record["recipe"])
     except PpcdError:  # a recipe of the user's own: only the profile and the method can be compared
         try:
-            values = dict(record["config"]["recipe"])
+            values = {name: value for name, value in record["config"]["recipe"].items() if value is not None}
             baseline = methods.parse(values.pop("baseline", None))
             recipe = Recipe(record["recipe"], record["title"], **values, baseline=baseline)
-        except TypeError:
+        except (TypeError, PpcdError):
             return False
     written = record["config"]
     config = RunConfig(

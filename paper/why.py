@@ -20,6 +20,7 @@ from ppcd.records import GENERATOR, Record, file_hash, flatten, read_run
 from ppcd.runs.provenance import processor
 from ppcd.seeds import write_seeds
 from ppcd.training.config import RunConfig
+from ppcd.training.profiles import typed
 from ppcd.training.recipes import get_recipe
 
 ALIASES = {"fid": "fd", "lpips": "diversity"}  # what a cell's column may be called -> its key in the frame
@@ -153,7 +154,7 @@ def _figure4(row: str, study: Study) -> Cell:
         run: f"{np.mean(each):{FULL}}, the mean of " + " ".join(f"{one:.6g}" for one in each)
         for run, each in distances.items()
     }
-    command = f'make reproduce PROFILE={study.name} SEEDS="{write_seeds(study.seeds)}" REUSE=1'
+    command = f'make reproduce PROFILE={typed(study.name)} SEEDS="{write_seeds(study.seeds)}" REUSE=1'
     return Cell(
         name=f"fig4.{row}.fid",
         what=f"{rows.score_names(study.profile.backbone)['fd']} of {numbers.FIGURE4_ROWS[method]} at alpha "
@@ -170,7 +171,7 @@ def _figure4(row: str, study: Study) -> Cell:
 
 def _claim(name: str, study: Study) -> Cell:
     """A claim as `make claims` left it in `claims.json`."""
-    path, again = study.results / "claims.json", f"make claims PROFILE={study.name}"
+    path, again = study.results / "claims.json", f"make claims PROFILE={typed(study.name)}"
     if not path.is_file():
         path = study.source / "claims.json"
     if not path.is_file():
@@ -257,7 +258,7 @@ def commands(record: Record) -> list[str]:
 def train_command(profile: str, recipe: str, seed: int, device: str | None = None) -> str:
     """What trains a run, with the teacher it needs; `device` as the record has it."""
     flag = {None: "", "cpu": " --device cpu", "mps": " --device mps"}.get(device, " --device cuda")
-    return f"{PYTHON} ppcd train --profile {profile} --recipe {recipe} --seed {seed}{flag}"
+    return f"{PYTHON} ppcd train --profile {typed(profile)} --recipe {recipe} --seed {seed}{flag}"
 
 
 def _generator(folder: Path, expected: str) -> str:

@@ -102,7 +102,8 @@ def fake_run(
         {
             "provenance": PROVENANCE,
             "data": {
-                "identity": config.data_identity, "sha256": "0" * 64, "images": 200, "classes": 10, "note": note,
+                "identity": config.data_identity, "sha256": "0" * 64, "images": 200,
+                "classes": list("0123456789"), "note": note,
             },
             "teacher": taught if method.needs_teacher else None,
             "training": {"iterations": total, "seconds": 6.0, "images_per_second": 30.0, "last": LAST},

@@ -223,7 +223,7 @@ class Row(NamedTuple):
     line: str
 
 
-PROFILES = "smoke, mnist, cifar10-lite, cifar10-long, cifar10-lite-z24, cifar10, imagenet128"
+PROFILES = "smoke, mnist, cifar10-lite, cifar10-long, cifar10-lite-z24, cifar10, imagenet128; or a file, *.toml"
 SEED = "must be a whole number from 0 on, for example 0; got"
 PROCESSES = "must be a whole number from 1 on, for example 1; got"
 ALPHA = "alpha must be a number in (0, 1), for example 0.7; got"

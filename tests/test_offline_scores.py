@@ -153,7 +153,7 @@ def test_the_index_says_what_the_runs_are_and_which_to_take() -> None:
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     chosen = {row[0].removeprefix("| "): [cell.partition("-s")[0].lstrip("[") for cell in row[1:]] for row in rows[2:6]}
     assert chosen["1/2"] == ["l1-biggan-a0.8", "ppcd-a0.5"] and chosen["1/8"] == ["–", "– |"]
-    assert "`python -m ppcd evaluate sagan-s0-" in text
+    assert "`python -m ppcd evaluate sagan-s0-" in text and "**Data.** Digits of MNIST" in text
     (row,) = (row for row in rows if row[0].startswith("| [ppcd-a0.5-s1"))
     assert row[1:] == ["PPCD-GAN", "0.5", "1", "50,000 (80,000)", "500k", "7.00 · 7.25", "90.0% |"]
     page = paths.results("smoke") / index.FILE

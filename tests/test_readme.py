@@ -3,16 +3,20 @@
 import ast
 import copy
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import nbformat
 import pytest
 import torch
 from foreign import Toy
 from torch import nn
 
-from paper.readme import BLOCK, filled, pages
+from paper.readme import BLOCK, address, filled, pages
 from ppcd import paths
 from ppcd.training.profiles import PROFILES
 from ppcd.training.recipes import RECIPES, get_recipe
@@ -46,6 +50,25 @@ def test_includes_are_filled_and_refilled(tmp_path: Path) -> None:
     page = "before\n<!-- include a.md -->{}<!-- end -->\nbetween\n<!-- include b.md -->{}<!-- end -->\nafter\n"
     expected = page.format("\n\n| 1 \\1 |\n\n", "\n\nb\n\n")
     assert filled(page.format("\nold\n", "\n"), tmp_path) == filled(expected, tmp_path) == expected
+
+
+def test_badges_and_colabs_first_cell_have_the_address_of_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project.urls]\nRepository = "https://github.com/owner/name"\n')
+    badges = filled("<!-- badges a.ipynb -->\n<!-- end -->", tmp_path)
+    assert "colab.research.google.com/github/owner/name/blob/main/a.ipynb" in badges
+    assert "mybinder.org/v2/gh/owner/name/main?labpath=a.ipynb" in badges
+    cells = nbformat.read(ROOT / "notebooks" / "00_playground.ipynb", 4).cells
+    source, commands = cells[1].source, []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(" ".join(command)))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    names: dict[str, Any] = {}
+    exec(source, names)
+    assert not commands and names["address"] == address(ROOT)
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    exec(source, names)
+    assert len(commands) == 2 and commands[1].endswith("pip install -q -e ppcd[data,metrics]")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -90,9 +113,9 @@ def first_cells(heading: str, page: str) -> list[str]:
 def test_profiles_and_recipes_are_described_and_those_that_can_be_typed_exist() -> None:
     assert first_cells("profile", "docs/recipes.md") == list(PROFILES)
     assert first_cells("recipe", "docs/recipes.md") == list(RECIPES)
-    for profile in re.findall(r"(?:PROFILE=|--profile |`results/|figures/)([a-z0-9-]+)", EVERYTHING):
+    for profile in re.findall(r"(?:PROFILE=|--profile |`results/|figures/)([a-z0-9-]+)(?![\w.-]*\.toml)", EVERYTHING):
         assert profile in {*PROFILES, "bench", "judges"}, profile
-    for recipe in re.findall(r"--recipe ([a-z][\w.-]+)|`(ppcd-[\w.-]+)`", EVERYTHING):
+    for recipe in re.findall(r"--recipe ([a-z][\w-]+)(?![\w.-]*\.toml)|`(ppcd-[\w.-]+)`", EVERYTHING):
         get_recipe(re.sub(r"-s\d+-[0-9a-f]{8}$", "", "".join(recipe)))  # of a run: its recipe
     (added,) = re.findall(r"^    (Recipe\(.*\)),$", PAGES["docs/recipes.md"], re.MULTILINE)
     recipe = eval(added, {"Recipe": type(RECIPES["ppcd"]), "ALPHA": 0.7})

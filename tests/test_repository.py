@@ -119,10 +119,31 @@ def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=ROOT, env=kept | environment, capture_output=True, text=True, check=False)
 
 
+def test_what_container_hooks_and_binder_name_is_there() -> None:
+    container = (ROOT / "Containerfile").read_text()
+    copied = [
+        name for line in re.findall(r"^COPY (?:--\S+ )*(.*) \S+$", container, re.MULTILINE) for name in line.split()
+    ]
+    assert copied == ["requirements.lock", "."] and container.endswith('CMD ["make", "smoke"]\n')
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    kept = {"ppcd", "paper", "notebooks", "results", "tools", "Makefile", "requirements.lock", "pyproject.toml"}
+    assert not kept & {*ignored} and {".venv", ".git"} <= {*ignored}
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    locked = set(re.findall(r"^([\w-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    assert {hook["entry"].split()[2] for hook in hooks} <= locked
+    binder = re.findall(r"^([\w-]+)$", (ROOT / "binder" / "requirements.txt").read_text(), re.MULTILINE)
+    assert len(binder) > 5 and set(binder) <= locked
+
+
 def test_help_is_the_default_and_lists_every_target() -> None:
     default = make()
     assert default.returncode == 0 and default.stdout == make("help").stdout
     assert [target for target in TARGETS if not re.search(rf"^  {target} +\S", default.stdout, re.MULTILINE)] == []
+    times = re.findall(r"^  ([a-z-]+) +(?:([\d.-]+) min|-) +\S", default.stdout, re.MULTILINE)
+    assert [target for target, _ in times] == TARGETS
+    rows = dict(re.findall(r"^\| `make ([a-z-]+)` \|(.*)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    measured = {target: time.split("-") for target, time in times if time}
+    assert {target for target, found in measured.items() if not set(found) <= set(rows[target].split())} == set()
     (bundled,) = re.findall(r"^BUNDLED +:= (.*?) #", MAKEFILE, re.MULTILINE)
     assert bundled.split() == [name for name, each in PROFILES.items() if not takes_images(each)][::-1]
 

@@ -132,8 +132,8 @@ def test_the_l1_norm_takes_the_smallest_filters_of_the_convolution_before_the_ma
 
 
 def test_selection_by_other_means_needs_the_gradual_rule() -> None:
-    with refused("gradual"):
-        trainer_of("ppcd-random", mask_rule="scheduled")
+    with refused("profile own: channels are selected by 'random' under the rule 'gradual' alone"):
+        run_config(replace(get_profile("smoke"), name="own", default_mask_rule="scheduled"), "ppcd-random", 0)
 
 
 def test_a_network_that_is_narrow_from_the_start_is_what_pruning_leaves() -> None:

@@ -498,10 +498,6 @@ def test_what_does_not_fit_is_refused() -> None:
         build(build_generator("biggan", 64, CLASSES, width=1, dim_z=5))
     with refused("16 noise entries", "8"):
         build(build_generator("biggan", 32, CLASSES, width=1, dim_z=16))
-    with refused("unknown normalisation"):
-        together.make_trainer(PROFILE, replace(recipe, normalisation="batch"), 0, image_set(), teacher_generator())
-    with refused("mask_rule", "gradual"):
-        together.make_trainer(PROFILE, replace(recipe, mask_rule="cosine"), 0, image_set(), teacher_generator())
 
 
 def test_the_recipes_normalisation_is_used() -> None:

@@ -155,7 +155,7 @@ def _command(asked: str, scores: bool) -> None:
     there = [name for name in PROFILES if paths.reference(name).is_dir()]
     profiles = [*there, *([BENCH] if paths.reference(bench.FILE).is_file() else [])] if asked == ALL else [asked]
     if asked not in (ALL, BENCH):
-        asked_profile(asked)
+        profiles = [asked_profile(asked).name]
     if not profiles:
         raise PpcdError(f"there are no results to verify in {paths.reference('.')}")
     wrong = sum(_show(name, verify(name, _say, scores)) for name in profiles)

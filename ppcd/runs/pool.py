@@ -21,6 +21,7 @@ from ppcd.runs.copied import reuse_reference
 from ppcd.runs.directory import Run
 from ppcd.runs.train import resolve_device
 from ppcd.stopping import describe_stop, end_processes, start_process
+from ppcd.training import profiles, recipes
 from ppcd.training.config import RunConfig, takes_images
 from ppcd.training.distributed import check_share, launcher
 
@@ -88,7 +89,8 @@ class Job:
                 run.discard()
         config, log = self.config, self.config.directory / LOG
         command = [*launcher(self.processes, config.precision), "ppcd", "train"]
-        command += ["--profile", config.profile.name, "--recipe", config.recipe.name, "--seed", str(config.seed)]
+        asked = {"profile": profiles.asked(config.profile), "recipe": recipes.asked(config.recipe), "seed": config.seed}
+        command += [word for name, value in asked.items() for word in (f"--{name}", str(value))]
         command += ["--device", device, "--precision", config.precision]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         environment["PPCD_TEACHER"] = str(config.teacher_file) if config.takes_file else ""
@@ -137,7 +139,7 @@ def run_all(
     """Train what is missing, teachers too; returns the runs in the given order.
 
     Args:
-        configs: runs by names of profile and recipe.
+        configs: of the runs; profiles and recipes may be the caller's own.
         workers: how many at a time; None: one a core, or one on a GPU.
         retrain: also those that were copied from the reference; else those that it has are copied, not trained.
         processes: that train each run together: on GPUs one for each of them.

@@ -189,8 +189,10 @@ def run_config(
 
 
 def _check_sizes(config: RunConfig) -> None:
-    """Refuse networks that cannot be built and metrics that cannot measure them."""
+    """Refuse networks that cannot be built or pruned so, and metrics that cannot measure them."""
     profile, least = config.profile, fewest_samples(config.profile.num_classes)
+    if config.recipe.select is not None and config.mask_rule != "gradual":
+        raise PpcdError(f"channels are selected by {config.recipe.select!r} under the rule 'gradual' alone")
     for recipe in config.trained_recipes:
         width, width_of_d, dim_z = profile.student_width, profile.discriminator_width, profile.dim_z
         if recipe.teacher_size:
@@ -198,7 +200,8 @@ def _check_sizes(config: RunConfig) -> None:
             dim_z = profile.teacher_dim_z
         arch, images = recipe.generator, (profile.resolution, profile.num_classes)
         check_network(arch, ARCHITECTURES, *images, width_of_d)
-        GeneratorConfig(arch, *images, width, dim_z, spectral_norm=ARCHITECTURES[arch].spectral_norm).check()
+        prunes, norm = recipe.masked or bool(recipe.narrow), ARCHITECTURES[arch].spectral_norm
+        GeneratorConfig(arch, *images, width, dim_z, prunes, spectral_norm=norm).check()
         if recipe.needs_teacher and config.pretrained is None and profile.teacher_dim_z > profile.dim_z:
             raise PpcdError(
                 f"the teacher takes {profile.teacher_dim_z} noise entries, more than the student's {profile.dim_z}"

@@ -15,6 +15,7 @@ class L1Pruning:
     """
 
     kind: ClassVar[str] = "l1"
+    prunes: ClassVar[bool] = True
     needs_teacher: ClassVar[bool] = False
     two_phase: ClassVar[bool] = True
 
@@ -31,6 +32,7 @@ class OutputDistillation:
     """
 
     kind: ClassVar[str] = "output"
+    prunes: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = True
     two_phase: ClassVar[bool] = False
 
@@ -59,6 +61,7 @@ class TinyGan:
     """
 
     kind: ClassVar[str] = "tinygan"
+    prunes: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = True
     two_phase: ClassVar[bool] = False
 
@@ -100,6 +103,7 @@ class DistillNas:
     """
 
     kind: ClassVar[str] = "nas"
+    prunes: ClassVar[bool] = True
     needs_teacher: ClassVar[bool] = True
     two_phase: ClassVar[bool] = True
 

@@ -6,11 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppcd.base import PpcdError
-from ppcd.data.sets import class_sizes
-from ppcd.metrics.classifier import JUDGED_CLASSES, NATURAL, PUBLISHED
+from ppcd.data.sets import DATASETS, class_sizes
+from ppcd.metrics.classifier import JUDGED_CLASSES, JUDGES, NATURAL, PUBLISHED
+from ppcd.metrics.features import BACKBONES
 from ppcd.metrics.sampling import fewest_samples
+from ppcd.networks.generators import CHANNELS
+from ppcd.training import toml
+from ppcd.training.fields import check_fields
 
 IMAGENET_IMAGES = 1_281_167  # of the training set
+MASK_RULES = ("gradual", "scheduled", "paper-adam", "paper-sgd")
+CHOICES = {
+    "dataset": DATASETS, "resolution": tuple(CHANNELS), "backbone": BACKBONES, "judge": JUDGES,
+    "default_mask_rule": MASK_RULES,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,7 @@ class Profile:
 
     def __post_init__(self) -> None:
         check_name(self.name, "a profile")
+        check_fields(self, CHOICES)
 
     def budget(self, teacher: bool) -> Budget:
         """Of the teacher, or of any other training."""
@@ -235,16 +245,36 @@ BUILT_IN = frozenset(PROFILES)
 
 
 def get_profile(name: str) -> Profile:
-    """The profile of that name, one of PROFILES."""
+    """The profile of that name, one of PROFILES; or that in a TOML file, which this process then knows by its name.
+
+    Raises:
+        PpcdError: unknown profile, or a file that holds none.
+    """
+    if toml.is_file(name):
+        profile = toml.read(name, Profile, get_profile, "purpose")
+        if profile.name in BUILT_IN:
+            raise PpcdError(f"{name}: {profile.name!r} is a profile of this project; give yours another name")
+        PROFILES[profile.name] = profile
+        return profile
     if name not in PROFILES:
-        raise PpcdError(f"unknown profile {name!r}; expected one of: {', '.join(PROFILES)}")
+        raise PpcdError(f"unknown profile {name!r}; expected one of: {', '.join(PROFILES)}; or a file, *{toml.SUFFIX}")
     return PROFILES[name]
+
+
+def asked(profile: Profile) -> str:
+    """What another process is asked for with, to get this profile."""
+    return profile.name if profile.name in BUILT_IN else toml.hand_over(profile)
+
+
+def typed(name: str) -> str:
+    """A profile as people give it on a command line: its name, or that of their file."""
+    return name if name in BUILT_IN else name + toml.SUFFIX
 
 
 def fitted(profile: Profile, images: Path | str | None = None) -> Profile:
     """The profile with as many classes as its images have: any folder of class folders fits any profile of folders.
 
-    Runs do it themselves (`run_config`). With another name, a folder becomes a profile of its own:
+    Runs do it themselves (`run_config`). With another name, a folder becomes a separate profile:
     `fitted(replace(get_profile("cifar10-lite"), name="flowers"), "path/to/flowers")`.
 
     Args:
@@ -269,11 +299,3 @@ def with_classes(profile: Profile, num_classes: int) -> Profile:
         profile, num_classes=num_classes, evaluation_samples=samples, best_samples=best, judge=judge,
         classifier_epochs=epochs,
     )  # fmt: skip
-
-
-def register(profile: Profile) -> Profile:
-    """Make a profile of a user's known by its name in this process, and return it."""
-    if profile.name in BUILT_IN and profile != PROFILES[profile.name]:
-        raise PpcdError(f"{profile.name!r} is a profile of this project; give yours another name")
-    PROFILES[profile.name] = profile
-    return profile

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import torch
 
-from ppcd.base import PpcdError, named_generator
+from ppcd.base import named_generator
 from ppcd.method.earlier_rules import MaskRule
 from ppcd.method.masks import channels_to_prune
 from ppcd.method.schedule import GradualRule, GradualSchedule, Importance, l1_norms
@@ -35,8 +35,6 @@ def make_rule(config: RunConfig, generator: Generator, total: int) -> MaskRule |
         return None
     if config.mask_rule == "gradual":
         return GradualRule(masks, recipe.alpha, total, _importance(config, generator))
-    if recipe.select is not None:
-        raise PpcdError(f"channels are selected by {recipe.select!r} under the rule 'gradual' alone")
     pruning = switch_iteration(config, total) if recipe.two_step else total
     return MaskRule(masks, config.mask_rule, recipe.alpha, recipe.lambda_pp, pruning)
 

@@ -5,8 +5,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ppcd.base import PpcdError
+from ppcd.method.losses import ADVERSARIAL
+from ppcd.method.teacher import NORMS
+from ppcd.training import toml
+from ppcd.training.fields import check_fields
 from ppcd.training.methods import Baseline, DistillNas, L1Pruning, OutputDistillation, TinyGan
-from ppcd.training.profiles import check_name
+from ppcd.training.profiles import MASK_RULES, check_name
+
+
+def check_alpha(alpha: float) -> float:
+    """Alpha of eq. 3 as a float; refuses all but numbers in (0, 1) of at most six digits."""
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
+        raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {alpha!r}")
+    if float(f"{alpha:g}") != alpha:
+        raise PpcdError(f"alpha must have at most six digits, so that a run's name can say it; got {alpha!r}")
+    return float(alpha)
 
 
 @dataclass(frozen=True)
@@ -38,10 +51,18 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_name(self.name, "a recipe")
-        for name, known in CHOICES.items():
-            value = getattr(self, name)
-            if value is not None and value not in known:
-                raise PpcdError(f"{name} of a recipe must be one of {', '.join(known)}, or None; got {value!r}")
+        check_fields(self, CHOICES)
+        if self.alpha is not None:
+            check_alpha(self.alpha)
+        elif self.masked or (self.baseline is not None and self.baseline.prunes):
+            raise PpcdError(f"recipe {self.name!r} prunes and needs an alpha, for example {ALPHA}")
+        if self.two_step and not (self.masked and self.distil):
+            raise PpcdError(f"recipe {self.name!r} has two steps: masked for the first, distil for the second")
+        own = ("masked", "distil", "two_step", "narrow", "start", "lambda_pixel", "lambda_teacher_d")
+        if self.baseline is not None and (both := [name for name in own if getattr(self, name) not in (None, False)]):
+            raise PpcdError(f"recipe {self.name!r} has a baseline, whose losses are its own, and {', '.join(both)}")
+        if self.generator == "tinygan" and not isinstance(self.baseline, TinyGan | OutputDistillation):
+            raise PpcdError("generator tinygan has no discriminator and no pruning; its baseline is tinygan or output")
         if self.start == "teacher" and (self.generator, self.teacher_size) != (TEACHER, True):
             raise PpcdError(
                 f"a recipe that starts from the teacher has its network, {TEACHER!r}; got {self.generator!r}"
@@ -112,7 +133,10 @@ CHOICES = {
     "select": ("l1", "random"),
     "size": ("teacher", "student"),
     "budget": ("teacher", "student"),
-    "mask_rule": ("gradual", "scheduled", "paper-adam", "paper-sgd"),
+    "mask_rule": MASK_RULES,
+    "generator": tuple(OPTIMISATION),
+    "adversarial": tuple(ADVERSARIAL),
+    "normalisation": tuple(NORMS),
 }
 ALPHA = 0.7  # the paper's default (section 4.2)
 
@@ -188,35 +212,38 @@ RECIPES: dict[str, Recipe] = {
         Recipe("l1-sagan", "SA-GAN, l1-norm pruning", "sagan", baseline=L1Pruning(), alpha=ALPHA),
     )
 }
-
-
-def check_alpha(alpha: float) -> float:
-    """Alpha of eq. 3 as a float; refuses all but numbers in (0, 1) of at most six digits."""
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
-        raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {alpha!r}")
-    if float(f"{alpha:g}") != alpha:
-        raise PpcdError(f"alpha must have at most six digits, so that a run's name can say it; got {alpha!r}")
-    return float(alpha)
+BUILT_IN = frozenset(RECIPES)
 
 
 def get_recipe(name: str, alpha: float | None = None) -> Recipe:
-    """The recipe of that name; `ppcd-a0.5` is `ppcd` at alpha 0.5.
+    """The recipe of that name, `ppcd-a0.5` being `ppcd` at alpha 0.5; or that in a TOML file, which this process then
+    knows by its name.
 
     Args:
         alpha: the same, as a number; ignored by recipes that prune nothing.
+
+    Raises:
+        PpcdError: unknown recipe, a file that holds none, or an impossible alpha.
     """
-    match = re.fullmatch(r"(.+?)(?:-a([0-9.]+))?", name if isinstance(name, str) else "")
-    base = match.group(1) if match else ""
-    if base not in RECIPES or match is None:
-        raise PpcdError(f"unknown recipe {name!r}; expected one of: {', '.join(RECIPES)} (-a<alpha> where masked)")
-    recipe = RECIPES[base]
-    if match.group(2):
+    text = name if isinstance(name, str) else ""
+    if toml.is_file(text):
+        own = toml.read(text, Recipe, get_recipe, "title")
+        if _base(own.name) in BUILT_IN:
+            raise PpcdError(f"{name}: {own.name!r} is a recipe of this project; give yours another name")
+        RECIPES[own.name] = own
+        name = text = own.name
+    base = text if text in RECIPES else _base(text)
+    if base not in RECIPES:
+        known = f"{', '.join(RECIPES)} (-a<alpha> where masked)"
+        raise PpcdError(f"unknown recipe {name!r}; expected one of: {known}; or a file, *{toml.SUFFIX}")
+    recipe, written = RECIPES[base], text[len(base) :].removeprefix("-a")
+    if written:
         if recipe.alpha is None:
             raise PpcdError(f"recipe {base!r} prunes nothing and takes no alpha; ask for {base!r}")
         try:
-            named = float(match.group(2))
+            named = float(written)
         except ValueError:
-            raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {match.group(2)!r}") from None
+            raise PpcdError(f"alpha must be a number in (0, 1), for example 0.7; got {written!r}") from None
         if alpha not in (None, named):
             raise PpcdError(f"recipe {name!r} says alpha {named:g}, but alpha {alpha!r} was given beside it")
         alpha = named
@@ -227,3 +254,12 @@ def get_recipe(name: str, alpha: float | None = None) -> Recipe:
         return recipe
     suffix = "" if alpha == recipe.alpha else f"-a{alpha:g}"
     return replace(recipe, name=base + suffix, alpha=alpha)
+
+
+def _base(name: str) -> str:
+    return re.sub(r"-a[0-9.]+$", "", name)
+
+
+def asked(recipe: Recipe) -> str:
+    """What another process is asked for with, to get this recipe."""
+    return recipe.name if _base(recipe.name) in BUILT_IN else toml.hand_over(recipe)
