@@ -78,7 +78,9 @@ def table(outcomes: Sequence[Outcome], study: Study) -> Html:
     columns = "".join(f'<th scope="col">{name}</th>' for name in ("The paper says", "Place", "Seeds to decide"))
     shown = f'<table class="claims">\n<thead><tr>{columns}</tr></thead>\n{"".join(groups)}</table>'
     note = f"{study.line}; 95% intervals over {spread_over(study)}. {BY_DESIGN} A part with ✓ holds, with ✗ does not, "
-    note += "with ? may. Seeds to decide: about how many would decide an open claim, if mean and spread stay as they are."
+    note += (
+        "with ? may. Seeds to decide: about how many would decide an open claim, if mean and spread stay as they are."
+    )
     return Html(f'{shown}\n<p class="note">{plain(_capital(note), "html")}</p>')
 
 

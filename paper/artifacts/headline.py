@@ -20,8 +20,11 @@ from paper.study import NOT_RUN, Record, Study, data_note
 from ppcd.training.recipes import TEACHER
 
 VERBS: dict[Status, str] = {
-    "reproduced": "is reproduced", "not reproduced": "is not reproduced", "inconclusive": "is open", "not run": "was not run",
-}  # fmt: skip
+    "reproduced": "is reproduced",
+    "not reproduced": "is not reproduced",
+    "inconclusive": "is open",
+    "not run": "was not run",
+}
 TABLES = ("tables/table1.csv", "tables/table2.csv", "tables/fig4.csv")  # they name the runs of each recipe
 SYSTEMS = {
     TEACHER: "Big-GAN (teacher)",
@@ -111,8 +114,8 @@ def _claims(outcomes: Sequence[Outcome]) -> str:
     held_by_design, failed_by_design, *_ = (sum(each.claim.by_design for each in some) for some in by_status.values())
     return (
         f'Of the <a href="#Claims">{len(outcomes)} claims</a> of the paper that runs can decide, <strong>{held} are '
-        f"reproduced</strong> ({held_by_design} of them by design, of sizes and times), <strong>{failed} are not</strong> "
-        f"({failed_by_design} by design), {still} are open and {not_run} were not run."
+        f"reproduced</strong> ({held_by_design} of them by design, of sizes and times), <strong>{failed} are "
+        f"not</strong> ({failed_by_design} by design), {still} are open and {not_run} were not run."
     )
 
 
@@ -121,18 +124,23 @@ def _size(frame: pd.DataFrame) -> str:
     name = f"PPCD-GAN at alpha {numbers.TABLE1_ALPHA:g}"
     if NOT_RUN in (teacher["status"], student["status"]):
         return f"How small {name} is, against its teacher: {NOT_RUN}."
-    said = []
-    for key, unit in (("params", "parameters"), ("macs", "MACs")):
-        small, large = (runs_link(write_number(row[key], "count"), row["runs"]) for row in (student, teacher))
+    small, large, more = {}, {}, {}
+    for key in ("params", "macs"):
+        small[key], large[key] = (runs_link(write_number(row[key], "count"), row["runs"]) for row in (student, teacher))
         papers = numbers.published(1, numbers.TABLE1_ROWS["ppcd"], PAPER_COLUMNS[key]).factor
-        factor = f"{student[f'{key} factor']:.1f} times fewer ({papers:g} in the paper)"
-        said.append(f"<strong>{small} {unit}</strong> against {large}, {factor}")
-    return f"{name} has {said[0]}, and {said[1]}, than its Big-GAN teacher."
+        more[key] = f"{student[f'{key} factor']:.1f} times as many ({papers:g} in the paper)"
+    return (
+        f"{name} has <strong>{small['params']} parameters</strong>, its Big-GAN teacher {large['params']}, "
+        f"{more['params']}; an image takes it <strong>{small['macs']} MACs</strong>, the teacher {large['macs']}, "
+        f"{more['macs']}."
+    )
 
 
 def _quality(outcomes: Sequence[Outcome], frame: pd.DataFrame) -> str:
     scores = {
-        row["recipe"]: NOT_RUN if row["status"] == NOT_RUN else runs_link(write_number(row["fd"], "number"), row["runs"])
+        row["recipe"]: NOT_RUN
+        if row["status"] == NOT_RUN
+        else runs_link(write_number(row["fd"], "number"), row["runs"])
         for _, row in frame.iterrows()
     }
     names = {"outperforms": "it outperforms SA-GAN, SN-GAN and Tiny-GAN", "comparable-biggan": "it comes near Big-GAN"}
@@ -140,7 +148,8 @@ def _quality(outcomes: Sequence[Outcome], frame: pd.DataFrame) -> str:
     verdicts = " and that ".join(f'<a href="#claim-{name}">{said}</a> {found[name]}' for name, said in names.items())
     return (
         f"Its Fréchet distance (lower is better; features: {frame['backbone'].iloc[0]}) is <strong>{scores['ppcd']}"
-        f"</strong>, the teacher's {scores[TEACHER]}, that of SA-GAN, which is not pruned, {scores['sagan']}: that {verdicts}."
+        f"</strong>, the teacher's {scores[TEACHER]}, that of SA-GAN, which is not pruned, {scores['sagan']}: that "
+        f"{verdicts}."
     )
 
 

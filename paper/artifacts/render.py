@@ -185,7 +185,9 @@ def table_html(frame: pd.DataFrame, columns: Sequence[Column], caption: str, to_
             first, *rest = _parts(row, column, ranked[column.key].get(position), "html")
             linked = runs_link(first, row["runs"]) if to_runs and pd.notna(row[column.key]) else first
             cells.append(f"<td>{linked}{_small(*rest)}</td>")
-        rows.append(f'<tr><th scope="row">{plain(row["model"], "html")}{reference}{incomplete}</th>{"".join(cells)}</tr>')
+        rows.append(
+            f'<tr><th scope="row">{plain(row["model"], "html")}{reference}{incomplete}</th>{"".join(cells)}</tr>'
+        )
         rows += [_other_row("paper", [paper_cell(row, column, "html").split(" ") for column in shown])]
         if row.get(OTHERS, NO_MODEL) != NO_MODEL:
             rows += [_other_row("others", [[row[OTHERS] if column.key == "fd" else ""] for column in shown])]

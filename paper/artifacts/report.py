@@ -1,6 +1,9 @@
 """Executed notebooks as pages that load nothing: the report, that of several profiles as one page with tabs, and the
 other notebooks with their code folded."""
 
+import base64
+import io
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ import nbformat
 from bs4 import BeautifulSoup, Tag
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
+from PIL import Image
 
 from paper.study import Study
 from ppcd import paths
@@ -55,7 +59,11 @@ def build_tabs(studies: Sequence[Study]) -> Path:
         PpcdError: as `build_report`.
     """
     path = studies[0].results.parent / "report.html"
-    _write(path, [_report(study.results / "notebooks" / REPORT, study, f"{study.name}/") for study in studies])
+    bodies = []
+    for study in studies:
+        folder = os.path.relpath(study.results, path.parent) + "/"
+        bodies.append(_report(study.results / "notebooks" / REPORT, study, folder))
+    _write(path, bodies)
     return path
 
 
@@ -95,6 +103,8 @@ def _body(executed: Path, name: str, folder: str, code: bool = False, more: str 
     _place(page, name, folder)
     for table in page.select("table"):
         _box(table)
+    for image in page.select("img"):
+        _pack(image)
     return Body(name, str(page), contents)
 
 
@@ -123,12 +133,29 @@ def _box(table: Tag) -> None:
     box = table.wrap(BeautifulSoup("<div class='scroll'></div>", "html.parser").div)
     if not table.find("a"):
         heading = table.find_previous(["h1", "h2", "h3"])
-        box.attrs |= {"tabindex": "0", "role": "group", "aria-label": heading.get_text().rstrip("¶") if heading else "table"}
+        box.attrs |= {
+            "tabindex": "0",
+            "role": "group",
+            "aria-label": heading.get_text().rstrip("¶") if heading else "table",
+        }
+
+
+def _pack(image: Tag) -> None:
+    """Put a PNG into the page as lossless WebP, which is half as large."""
+    kind, _, content = str(image["src"]).partition(";base64,")
+    if kind == "data:image/png":
+        with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
+            packed = io.BytesIO()
+            picture.save(packed, "webp", lossless=True)
+            image["width"], image["height"] = map(str, picture.size)
+        image["src"] = f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
 
 
 def _write(path: Path, bodies: Sequence[Body]) -> None:
     title = "PPCD-GAN, " + ", ".join(body.name for body in bodies)
-    template = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True).get_template("report.html.j2")
+    template = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True).get_template(
+        "report.html.j2"
+    )
     style = (HERE / "report.css").read_text(encoding="utf-8")
     page = template.render(title=title, style=style, bodies=bodies)
     loaded = re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[\"'](?!data:)([^\"']+)", page)
