@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import nbformat
@@ -144,11 +145,17 @@ def _pack(image: Tag) -> None:
     """Put a PNG into the page as lossless WebP, which is half as large."""
     kind, _, content = str(image["src"]).partition(";base64,")
     if kind == "data:image/png":
-        with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
-            packed = io.BytesIO()
-            picture.save(packed, "webp", lossless=True)
-            image["width"], image["height"] = map(str, picture.size)
-        image["src"] = f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
+        packed, image["width"], image["height"] = _webp(content)
+        image["src"] = f"data:image/webp;base64,{packed}"
+
+
+@lru_cache(maxsize=64)  # a picture stands on several pages
+def _webp(content: str) -> tuple[str, str, str]:
+    """A PNG in base64 as WebP, its width and its height."""
+    with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
+        packed = io.BytesIO()
+        picture.save(packed, "webp", lossless=True)
+        return base64.b64encode(packed.getvalue()).decode(), str(picture.width), str(picture.height)
 
 
 def _write(path: Path, bodies: Sequence[Body]) -> None:
