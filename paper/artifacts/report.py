@@ -103,7 +103,7 @@ def _body(executed: Path, name: str, folder: str, code: bool = False, more: str 
     _link_runs(page)
     _place(page, name, folder)
     for table in page.select("table"):
-        _box(table)
+        _box(page, table)
     for image in page.select("img"):
         _pack(image)
     return Body(name, str(page), contents)
@@ -113,8 +113,9 @@ def _link_runs(page: BeautifulSoup) -> None:
     """Let the name of a run in any table lead to the run's row in the table of runs."""
     runs = {str(row["id"]).removeprefix("run-") for row in page.select("tr[id^=run-]")}
     for cell in page.select("td"):
-        if cell.string in runs:
-            cell.string.wrap(page.new_tag("a", href=f"#run-{cell.string}"))
+        if (run := cell.string) in runs:
+            cell.clear()
+            cell.append(page.new_tag("a", attrs={"href": f"#run-{run}"}, string=run))
 
 
 def _place(page: BeautifulSoup, name: str, folder: str) -> None:
@@ -129,9 +130,9 @@ def _place(page: BeautifulSoup, name: str, folder: str) -> None:
             link["href"] = folder + target
 
 
-def _box(table: Tag) -> None:
+def _box(page: BeautifulSoup, table: Tag) -> None:
     """Put a table into a box of the column's width; where it holds no link, the keyboard reaches it by the box."""
-    box = table.wrap(BeautifulSoup("<div class='scroll'></div>", "html.parser").div)
+    box = table.wrap(page.new_tag("div", attrs={"class": "scroll"}))
     if not table.find("a"):
         heading = table.find_previous(["h1", "h2", "h3"])
         box.attrs |= {
