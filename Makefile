@@ -57,7 +57,8 @@ PASSED_ON         := DATA TEACHER PRECISION # as PPCD_DATA, PPCD_TEACHER and PPC
 BUNDLED           := mnist smoke # profiles whose images come with a package
 AT_PROFILE        := reproduce report claims why compare demo $(if $(DEFAULT_PROFILE),,verify)
 
-takes   = $(filter-out $(and $(filter $1,$(AT_PROFILE)),$(if $(word 2,$(PROFILE)),,$(filter $(BUNDLED),$(PROFILE))),DATA),$(TAKES_$1))
+bundled = $(if $(filter-out $(BUNDLED),$(PROFILE)),,$(PROFILE))
+takes   = $(filter-out $(and $(filter $1,$(AT_PROFILE)),$(bundled),DATA),$(TAKES_$1))
 passed  = $(addprefix PPCD_,$(filter $(PASSED_ON),$1))
 GOALS  := $(or $(MAKECMDGOALS),help)
 KNOWN  := $(TAKES_help) $(ALWAYS) $(call passed,$(PASSED_ON))
@@ -127,7 +128,7 @@ reproduce: $(READY) ## [23-75 min] train, prune, distil, evaluate; tables, figur
 smoke: $(READY) ## [1-2 min] the same at the smoke profile, with tiny networks: says nothing about quality
 	$(REPRODUCE) $(OPTIONS) --profile smoke
 
-report: $(READY) ## [-] tables, figures and the report again, from the runs that are there
+report: $(READY) ## [-] tables, figures and the report again, from the runs that are there; of several profiles also one page
 	$(REPRODUCE) --profile "$(PROFILE)" --report-only
 
 claims: $(READY) ## [-] each claim of the paper, checked against the runs that are there

@@ -1,6 +1,7 @@
 """`make reproduce`: every run of the plan, every notebook, table and figure, the report, and how it all compares."""
 
 import argparse
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -22,9 +23,11 @@ from ppcd.runs.copied import has_reference
 from ppcd.runs.directory import Run
 from ppcd.runs.pool import run_all
 from ppcd.runs.train import resolve_device
-from ppcd.training.config import RunConfig
-from ppcd.training.profiles import asked
+from ppcd.seeds import parse_seeds
+from ppcd.training.config import RunConfig, asked_profile, takes_images
+from ppcd.training.profiles import asked, get_profile
 from ppcd.training.recipes import TEACHER
+from ppcd.training.toml import is_file
 
 # Every system of the paper's tables and figures. One claim also needs `ppcd-no-cd` at alpha 0.7, which the repository
 # brings for mnist, which `paper.questions` asks for at natural images, and which is left out here for the sake of time.
@@ -201,6 +204,25 @@ def trains_again(study: Study, retrain: bool | None) -> bool:
     return study.name in TRAINED_AGAIN if retrain is None else retrain
 
 
+def report_of_several(names: Sequence[str], seeds: Sequence[int]) -> None:
+    """Build each profile from its runs, then the page of all reports. PPCD_DATA is for those whose images may be the
+    user's own.
+
+    Raises:
+        PpcdError: as `reproduce`.
+    """
+    from paper.artifacts.report import build_tabs
+
+    images, own = paths.images(), [name for name in names if takes_images(get_profile(name))]
+    studies = []
+    for name in names:
+        if images and own:
+            os.environ["PPCD_DATA"] = images if name in own else ""
+        studies.append(Study.of(asked_profile(name), seeds))
+        reproduce(studies[-1], report_only=True)
+    print(f"all:     {build_tabs(studies)}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
     parser = study_parser("reproduce", __doc__.splitlines()[0])
@@ -209,13 +231,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again.add_argument("--reuse", action="store_true", help="copy the complete runs of the repository")
     again.add_argument("--retrain", action="store_true", help="train them again")
     parser.add_argument("--processes", type=int, default=1, help="that train each run together, by accelerate launch")
-    again.add_argument("--report-only", action="store_true", help="only tables, figures, report")
+    again.add_argument(
+        "--report-only", action="store_true", help="only tables, figures, report; of several profiles also one page"
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would be trained, and do nothing")
     options = parser.parse_args(arguments)
     return run_command(lambda: _command(options), "the same command goes on where it was")
 
 
 def _command(options: argparse.Namespace) -> None:
+    names = [options.profile] if is_file(options.profile) else list(dict.fromkeys(options.profile.split()))
+    if options.report_only and len(names) > 1:
+        report_of_several(names, parse_seeds(options.seeds))
+        return
     study = asked_study(options)
     retrain = False if options.reuse else True if options.retrain else None
     if options.dry_run:

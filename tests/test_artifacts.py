@@ -137,7 +137,7 @@ def test_report_is_one_file_without_code_that_loads_nothing(tmp_path: Path) -> N
     path = report.build_report(executed(tmp_path), smoke())
     page = path.read_text()
     assert path == tmp_path / "results" / "smoke" / "report.html" and "Report of it" in page
-    assert "<strong>8.50</strong>" in page and "<ins>7.00</ins>" in page and "data:image/png;base64," in page
+    assert "<strong>8.50</strong>" in page and "<ins>7.00</ins>" in page and "data:image/webp;base64," in page
     assert not [each for each in ("secret_code", "http://", "https://", "<script") if each in page]
     assert report.build_report(executed(tmp_path), smoke()).read_text() == page
 

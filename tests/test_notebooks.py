@@ -146,7 +146,7 @@ def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_
     assert (load_generator(student).num_classes, load_generator(student).resolution) == (3, 64)
     page = build_report(elsewhere / "09_report.ipynb", Study.of("smoke")).read_text()
     assert "Table 3, comparison of ablation models: profile smoke, seed 0" in page
-    assert page.count("data:image/png") >= 2 and "not run" in page, "the literal settings were not run"
+    assert page.count("data:image/webp") >= 2 and "not run" in page, "the literal settings were not run"
     runs = {entry.name.split("-s0-")[0] for entry in (tmp_path / "results" / "smoke" / "runs").glob("*-s0-*")}
     compared = {"biggan", "sagan", "sngan", "tinygan", "ppcd", "distill-nas", "distill-only"}
     pruned = {"ppcd-a0.5", "ppcd-no-cd-a0.5", "ppcd-no-pp", "ppcd-two-step-a0.5", "l1-biggan-a0.5", "l1-sagan-a0.5"}

@@ -144,7 +144,8 @@ def test_half_precision_is_a_run_of_its_own(
     for name in ("loss_d", "loss_adv", "loss_cd"):
         assert 0 < abs(losses[0][name] - losses[1][name]) < 0.05 * abs(losses[0][name]) + 0.05, name
     record = train_run(half, callbacks=[]).read()
-    assert capsys.readouterr().err.count("cpu has no bf16 in hardware: a step takes about 7 times as long") == 2  # its teacher too
+    said = "cpu has no bf16 in hardware: a step takes about 7 times as long"
+    assert capsys.readouterr().err.count(said) == 2, "of the teacher and of the student"
     assert {found["id"] for found in Study.of("smoke").runs()} >= {record["id"]}
     weights = load_generator(half.directory / "generator.safetensors").state_dict().values()
     assert {tensor.dtype for tensor in weights if tensor.is_floating_point()} == {torch.float32}

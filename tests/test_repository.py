@@ -161,6 +161,12 @@ def test_profile_seeds_and_device_are_passed_on(given: str, expected: str) -> No
     assert done.stdout.splitlines()[-1].endswith(f'-m paper reproduce --seeds "0 1" {expected}')
 
 
+def test_data_is_for_those_of_several_profiles_that_take_it() -> None:
+    done = make("-n", "report", "PROFILE=mnist cifar10-lite", "DATA=x")
+    assert done.stdout.splitlines()[-1].endswith('--profile "mnist cifar10-lite" --report-only')
+    assert make("-n", "report", "PROFILE=mnist smoke", "DATA=x").returncode
+
+
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != "help"])
 def test_a_target_takes_what_it_uses_and_refuses_the_rest(target: str) -> None:
     """Variables of the environment are never refused, so that all of them together show which a target uses."""

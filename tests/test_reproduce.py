@@ -304,7 +304,8 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     wanted = ("run_all", "ensure_generations", "ensure_real_images", "ensure_runtime")
     places = [f"paper.reproduce.{name}" for name in wanted]
-    for place in [*places, "paper.notebook.execute", "paper.artifacts.report.build_report"]:
+    report = "paper.artifacts.report"
+    for place in [*places, "paper.notebook.execute", f"{report}.build_report", f"{report}.build_tabs"]:
         name = place.rpartition(".")[2]
         monkeypatch.setattr(place, lambda *given, name=name, **named: asked.append((name, *given, named)))
     return asked
@@ -339,6 +340,20 @@ def test_only_profiles_of_minutes_are_trained_again(
     reproduce(Study.of(profile, [0, 1, 2]), device="cpu", retrain=asked)
     assert steps[0][-1]["retrain"] is expected
     assert {run["seed"] for run in steps[1][2]} == {0, 1, 2}, "none is measured that only a question asks for"
+
+
+def test_the_reports_of_several_profiles_become_one_page(
+    steps: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PPCD_DATA is for those whose images may be the user's own; where none may, it is refused."""
+    monkeypatch.setenv("PPCD_DATA", "folder-0123456789ab")
+    assert main(["--profile", "smoke cifar10-lite", "--seeds", "2", "--report-only"]) == 0
+    assert [name for name, *_ in steps if name != "execute"] == ["build_report", "build_report", "build_tabs"]
+    assert [(study.name, study.seeds) for study in steps[-1][1]] == [("smoke", (0, 1)), ("cifar10-lite", (0, 1))]
+    steps.clear()
+    for names, said in (("smoke mnist", "has no effect at profile smoke"), ("smoke imagenet", "unknown profile")):
+        assert main(["--profile", names, "--report-only"]) == 2
+        assert said in capsys.readouterr().err and steps == []
 
 
 def test_runs_of_other_images_are_named_and_how_to_build_from_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,15 @@
 """The claims of the paper as a table: in a terminal (`make claims`), for docs/ and for the report."""
 
 import argparse
-from collections.abc import Sequence
-from functools import partial
+import html
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from paper import sums
-from paper.artifacts.render import plain, plain_markdown
+from paper.artifacts.render import Html, plain, plain_markdown, runs_anchor
 from paper.claims.checking import (
     STATUSES,
     Outcome,
@@ -59,32 +60,61 @@ def text(outcomes: Sequence[Outcome], study: Study) -> str:
     return "\n".join([*lines, BY_DESIGN, "A part with ✓ holds, with ✗ does not, with ? may."])
 
 
-def table(outcomes: Sequence[Outcome], study: Study) -> str:
-    """The table for the report, in Markdown: sentence, reading, every part with its interval, the place."""
-    rows = []
-    for outcome in outcomes:
-        claim = outcome.claim
-        reading = f"{claim.id}: {claim.reading}. Tolerance: {claim.tolerance}."
-        rows.append({
-            "status": outcome.status + "<br>by design" * claim.by_design,
-            "what the paper says": f"“{claim.sentence}”<br>{reading}",
-            "measured [95% interval], asked (the paper's number)": "<br>".join(_lines(outcome)),
-            "place": claim.where,
-        })  # fmt: skip
-    meanings = "\n".join(f"- {status}: {meaning}" for status, meaning in STATUSES.items())
-    return f"Claims of the paper: {study.line}. {counted(outcomes)}.\n\n{meanings}\n\n{_sentences(rows)}"
+def table(outcomes: Sequence[Outcome], study: Study) -> Html:
+    """The table for the report: a line for each claim that unfolds, those that are decided first.
+
+    In the fold are the reading, every part with its interval and the paper's number, why the claim does not hold or is
+    open, and the runs. Last come the sentences that no run can decide.
+    """
+    groups = []
+    for status, meaning in STATUSES.items():
+        some = sorted((each for each in outcomes if each.status == status), key=lambda each: each.claim.by_design)
+        if some:
+            head = f"<strong>{status}</strong>: {len(some)}. <small>{_capital(meaning)}.</small>"
+            groups.append(_group(head, [_row(outcome, study) for outcome in some]))
+    head = f"<strong>no run can decide</strong>: {len(UNCHECKED)}, besides the {len(CLAIMS)} claims"
+    why = [_unfolding("", each.sentence, [f"Why not: {each.reason}."], each.where) for each in UNCHECKED]
+    groups.append(_group(head, why))
+    columns = "".join(f'<th scope="col">{name}</th>' for name in ("The paper says", "Place", "Seeds to decide"))
+    shown = f'<table class="claims">\n<thead><tr>{columns}</tr></thead>\n{"".join(groups)}</table>'
+    note = f"{study.line}; 95% intervals over {spread_over(study)}. {BY_DESIGN} A part with ✓ holds, with ✗ does not, "
+    note += (
+        "with ? may. Seeds to decide: about how many would decide an open claim, if mean and spread stay as they are."
+    )
+    return Html(f'{shown}\n<p class="note">{plain(_capital(note), "html")}</p>')
 
 
-def unchecked() -> str:
-    """The sentences that are no predicate over runs, with the reason."""
-    rows = [
-        {"what the paper says": f"“{each.sentence}”", "place": each.where, "why not": each.reason} for each in UNCHECKED
-    ]
-    return f"Besides the {len(CLAIMS)} claims, what the paper says that no run can decide.\n\n{_sentences(rows)}"
+def _group(head: str, rows: Sequence[str]) -> str:
+    return f'<tbody><tr><th scope="colgroup" colspan="3">{head}</th></tr>\n{"".join(rows)}</tbody>\n'
 
 
-def _sentences(rows: Sequence[dict[str, str]]) -> str:
-    return plain_markdown(pd.DataFrame(rows).map(partial(plain, notation="markdown")))
+def _row(outcome: Outcome, study: Study) -> str:
+    claim = outcome.claim
+    folded = [f"Read as: {claim.reading}. Tolerance: {claim.tolerance}.", *_lines(outcome)]
+    if outcome.status in ("not reproduced", "inconclusive"):
+        unknown = {"not reproduced": "no reason has been found yet."}
+        folded += [f"Why: {why}" for why in [claim.notes.get(study.name, unknown.get(outcome.status))] if why]
+    runs = dict.fromkeys(f'<a href="#{runs_anchor(run)}">{run.rpartition("-s")[0]}</a>' for run in outcome.runs)
+    needed = _seeds_needed(outcome)
+    return _unfolding(claim.id, claim.sentence, folded, claim.where, claim.by_design, needed, runs)
+
+
+def _unfolding(
+    name: str, sentence: str, folded: Sequence[str], where: str, designed: bool = False, needed: str = "",
+    runs: Iterable[str] = (),
+) -> str:  # fmt: skip
+    """A row whose first cell is a sentence that unfolds."""
+    title = f"<b>{name}</b> " + "<small>by design</small> " * designed if name else ""
+    lines = [re.sub("`([^`]*)`", r"<code>\1</code>", plain(each, "html")) for each in folded]
+    lines += [f"Runs: {', '.join(runs)}"] if runs else []
+    inside = f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
+    said = f"<details><summary>{title}“{plain(sentence, 'html')}”</summary>{inside}</details>"
+    anchor = f' id="claim-{name}"' if name else ""
+    return f"<tr{anchor}><td>{said}</td><td>{where}</td><td>{html.escape(needed)}</td></tr>\n"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def markdown(outcomes: Sequence[Outcome], study: Study) -> str:
@@ -104,31 +134,20 @@ def markdown(outcomes: Sequence[Outcome], study: Study) -> str:
 
 def _with_seeds(outcome: Outcome) -> str:
     """`outperforms (12)`: an open claim and how many seeds would decide it; any other by its name."""
+    return outcome.claim.id + (f" ({needed})" if (needed := _seeds_needed(outcome)) else "")
+
+
+def _seeds_needed(outcome: Outcome) -> str:
+    """`12` or `>50` seeds; nothing of a claim that is decided, or that one seed cannot decide."""
     if not outcome.open or any(part.seeds < 2 for part in outcome.parts):
-        return outcome.claim.id
-    return f"{outcome.claim.id} ({f'>{MOST_SEEDS}' if outcome.needed is None else outcome.needed})"
+        return ""
+    return f">{MOST_SEEDS}" if outcome.needed is None else str(outcome.needed)
 
 
 def write(outcomes: Sequence[Outcome], study: Study) -> list[Path]:
     """Write `claims.json` and, short, `tables/claims.md`."""
     short = sums.write(study.results, "tables/claims.md", markdown(outcomes, study))
     return [write_claims(outcomes, study), short]
-
-
-def explanations(outcomes: Sequence[Outcome], study: Study) -> str:
-    """Why what did not hold did not hold, in Markdown: a note per claim that failed or is undecided.
-
-    A claim that is reproduced, or not run, shows none, whatever was written once. One that is not reproduced and has
-    none says so.
-    """
-    unknown = {"not reproduced": "no reason has been found yet."}
-    noted = [
-        (outcome, outcome.claim.notes.get(study.name, unknown.get(outcome.status)))
-        for outcome in outcomes
-        if outcome.status in ("not reproduced", "inconclusive")
-    ]
-    lines = [f"- **{outcome.claim.id}** ({outcome.status}): {note}" for outcome, note in noted if note]
-    return "\n".join(lines) or "Nothing that was run failed."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,5 +1,5 @@
-"""The first things that README.md shows: a table of the main systems at several profiles, and a picture of teacher and
-student for the same noise and classes."""
+"""What README.md and the report begin with: the main systems at several profiles in one table, or what the runs of one
+profile say in three sentences; and a picture of teacher and student for the same noise and classes."""
 
 import json
 from collections.abc import Sequence
@@ -12,12 +12,19 @@ from matplotlib.figure import Figure
 
 from paper import numbers
 from paper.artifacts.figures import FIGURE3_LABELS, class_names, example_noise, examples, image_rows, shown_classes
-from paper.artifacts.render import plain_markdown, write_number
-from paper.artifacts.rows import score_names
+from paper.artifacts.render import Html, plain_markdown, runs_link, write_number
+from paper.artifacts.rows import PAPER_COLUMNS, score_names
+from paper.claims.checking import STATUSES, Outcome, Status
 from paper.intervals import t_interval
 from paper.study import NOT_RUN, Record, Study, data_note
 from ppcd.training.recipes import TEACHER
 
+VERBS: dict[Status, str] = {
+    "reproduced": "is reproduced",
+    "not reproduced": "is not reproduced",
+    "inconclusive": "is open",
+    "not run": "was not run",
+}
 TABLES = ("tables/table1.csv", "tables/table2.csv", "tables/fig4.csv")  # they name the runs of each recipe
 SYSTEMS = {
     TEACHER: "Big-GAN (teacher)",
@@ -90,6 +97,60 @@ def _with_interval(values: Sequence[float], most: float, style: str) -> str:
         return mean
     low, high = ("0" if end == 0 else write_number(end, style) for end in np.clip(t_interval(values), 0.0, most))
     return f"{mean} ({low} to {high})"
+
+
+def sentences(outcomes: Sequence[Outcome], frame: pd.DataFrame) -> Html:
+    """Three sentences: what came of the paper's claims, how big PPCD-GAN is, how good its images are.
+
+    Args:
+        frame: Table 1 of the same study.
+    """
+    return Html("\n".join(f"<p>{said}</p>" for said in (_claims(outcomes), _size(frame), _quality(outcomes, frame))))
+
+
+def _claims(outcomes: Sequence[Outcome]) -> str:
+    by_status = {status: [each for each in outcomes if each.status == status] for status in STATUSES}
+    held, failed, still, not_run = map(len, by_status.values())
+    held_by_design, failed_by_design, *_ = (sum(each.claim.by_design for each in some) for some in by_status.values())
+    return (
+        f'Of the <a href="#Claims">{len(outcomes)} claims</a> of the paper that runs can decide, <strong>{held} are '
+        f"reproduced</strong> ({held_by_design} of them by design, of sizes and times), <strong>{failed} are "
+        f"not</strong> ({failed_by_design} by design), {still} are open and {not_run} were not run."
+    )
+
+
+def _size(frame: pd.DataFrame) -> str:
+    teacher, student = (frame[frame["recipe"] == recipe].iloc[0] for recipe in (TEACHER, "ppcd"))
+    name = f"PPCD-GAN at alpha {numbers.TABLE1_ALPHA:g}"
+    if NOT_RUN in (teacher["status"], student["status"]):
+        return f"How small {name} is, against its teacher: {NOT_RUN}."
+    small, large, more = {}, {}, {}
+    for key in ("params", "macs"):
+        small[key], large[key] = (runs_link(write_number(row[key], "count"), row["runs"]) for row in (student, teacher))
+        papers = numbers.published(1, numbers.TABLE1_ROWS["ppcd"], PAPER_COLUMNS[key]).factor
+        more[key] = f"{student[f'{key} factor']:.1f} times as many ({papers:g} in the paper)"
+    return (
+        f"{name} has <strong>{small['params']} parameters</strong>, its Big-GAN teacher {large['params']}, "
+        f"{more['params']}; an image takes it <strong>{small['macs']} MACs</strong>, the teacher {large['macs']}, "
+        f"{more['macs']}."
+    )
+
+
+def _quality(outcomes: Sequence[Outcome], frame: pd.DataFrame) -> str:
+    scores = {
+        row["recipe"]: NOT_RUN
+        if row["status"] == NOT_RUN
+        else runs_link(write_number(row["fd"], "number"), row["runs"])
+        for _, row in frame.iterrows()
+    }
+    names = {"outperforms": "it outperforms SA-GAN, SN-GAN and Tiny-GAN", "comparable-biggan": "it comes near Big-GAN"}
+    found = {each.claim.id: VERBS[each.status] for each in outcomes}
+    verdicts = " and that ".join(f'<a href="#claim-{name}">{said}</a> {found[name]}' for name, said in names.items())
+    return (
+        f"Its Fréchet distance (lower is better; features: {frame['backbone'].iloc[0]}) is <strong>{scores['ppcd']}"
+        f"</strong>, the teacher's {scores[TEACHER]}, that of SA-GAN, which is not pruned, {scores['sagan']}: that "
+        f"{verdicts}."
+    )
 
 
 def figure(study: Study) -> Figure:

@@ -22,6 +22,7 @@ from paper.study import NO_MODEL, NOT_RUN
 
 Notation = Literal["markdown", "latex", "html"]
 WIDE = 12  # columns; a table with more is scaled to the width of the text in LaTeX
+OTHERS = "others' fid"  # the column of what reproductions of the baselines report (`numbers.REPRODUCED_FID`)
 
 
 class Html(str):
@@ -104,21 +105,26 @@ def plain(text: str, notation: Notation) -> str:
 
 def cell(row: pd.Series, column: Column, rank: int | None = None, notation: Notation = "markdown") -> str:
     """Our number as the table shows it: rank, spread over seeds and factor where there are any."""
+    return " ".join(_parts(row, column, rank, notation))
+
+
+def _parts(row: pd.Series, column: Column, rank: int | None, notation: Notation) -> list[str]:
+    """Our number, then its spread and its factor where there are any."""
     value = row[column.key]
     if row["status"] == NOT_RUN:
-        return NOT_RUN
+        return [NOT_RUN]
     if column.style == "text":
-        return plain(str(value), notation)
+        return [plain(str(value), notation)]
     if pd.isna(value):
-        return NO_MODEL if row["status"] == NO_MODEL else column.missing
-    text = _mark(plain(write_number(value, column.style), notation), rank, notation)
+        return [NO_MODEL if row["status"] == NO_MODEL else column.missing]
+    parts = [_mark(plain(write_number(value, column.style), notation), rank, notation)]
     spread = row.get(f"{column.key} sd", math.nan)
     if not pd.isna(spread) and not (column.style == "count" and spread == 0):
-        text += " " + plain("± " + _write_spread(spread, value, column.style), notation)
+        parts.append(plain("± " + _write_spread(spread, value, column.style), notation))
     if column.factor:
         factor = row[f"{column.key} factor"]
-        text += " (n/a)" if pd.isna(factor) else plain(f" ({factor:.1f}×)", notation)
-    return text
+        parts.append("(n/a)" if pd.isna(factor) else plain(f"({factor:.1f}×)", notation))
+    return parts
 
 
 def paper_cell(row: pd.Series, column: Column, notation: Notation = "markdown") -> str:
@@ -160,11 +166,77 @@ def plain_markdown(frame: pd.DataFrame, rules: Sequence[str] | None = None) -> s
     return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
 
 
-def table_html(frame: pd.DataFrame, columns: Sequence[Column], caption: str) -> Html:
-    """The table for a notebook or a page (nbconvert's Markdown loses the underlining)."""
-    head, *body = grid(frame, columns, "html")
-    shown = pd.DataFrame(body, columns=head).to_html(index=False, escape=False, border=0)
-    return Html(f"<p>{plain(caption, 'html')}</p>\n{shown}")
+def table_html(frame: pd.DataFrame, columns: Sequence[Column], caption: str, to_runs: bool = False) -> Html:
+    """The table for a notebook or a page: a system's numbers, their spreads in a smaller line, the paper's below them.
+
+    Args:
+        columns: the scores that the paper begins with come first, sizes and times next; others' numbers have rows of
+            their own.
+        to_runs: link every number to its runs' place in the report (see `runs_link`).
+    """
+    shown = sorted((column for column in columns if column.key != OTHERS), key=_html_place)
+    ranked = {column.key: ranks(frame, column) for column in columns}
+    rows = [f'<tr><th scope="col">Model</th>{"".join(map(_heading, shown))}</tr>']
+    for position, (_, row) in enumerate(frame.iterrows()):
+        incomplete = "" if row["status"] in ("complete", NO_MODEL) else f"<small>{row['status']}</small>"
+        reference = "<small>reference</small>" if row["reference"] else ""
+        cells = []
+        for column in shown:
+            first, *rest = _parts(row, column, ranked[column.key].get(position), "html")
+            linked = runs_link(first, row["runs"]) if to_runs and pd.notna(row[column.key]) else first
+            cells.append(f"<td>{linked}{_small(*rest)}</td>")
+        rows.append(
+            f'<tr><th scope="row">{plain(row["model"], "html")}{reference}{incomplete}</th>{"".join(cells)}</tr>'
+        )
+        rows += [_other_row("paper", [paper_cell(row, column, "html").split(" ") for column in shown])]
+        if row.get(OTHERS, NO_MODEL) != NO_MODEL:
+            rows += [_other_row("others", [[row[OTHERS] if column.key == "fd" else ""] for column in shown])]
+    head, *body = filter(None, rows)
+    table = f'<table class="scores">\n<thead>{head}</thead>\n<tbody>\n{chr(10).join(body)}\n</tbody>\n</table>'
+    return Html(f'{table}\n<p class="note">{plain(caption, "html")}</p>')
+
+
+def _html_place(column: Column) -> int:
+    """On a small screen the first columns are seen without scrolling."""
+    return 0 if column.key in ("is", "fd") else 1 if column.style in ("count", "seconds") else 2
+
+
+def _heading(column: Column) -> str:
+    """`FD (classifier) ↓` with what is in brackets, a unit or a backbone, in a smaller line."""
+    name, unit, arrow = re.fullmatch(r"(.*?)(?: \((.*)\))?( [↑↓])?", column.heading).groups(default="")  # type: ignore[union-attr]
+    head = plain(name, "html") + arrow.replace(" ", "&nbsp;")
+    return f'<th scope="col">{head}{_small(plain(unit, "html"))}</th>'
+
+
+def _small(*texts: str) -> str:
+    return "".join(f"<small>{text}</small>" for text in texts if text)
+
+
+def _other_row(name: str, cells: Sequence[Sequence[str]]) -> str:
+    """A row of others' numbers; nothing where they have none."""
+    if all(cell[0] == NO_MODEL for cell in cells):
+        return ""
+    written = "".join(f"<td>{first}{_small(*rest)}</td>" for first, *rest in cells)
+    return f'<tr class="others"><th scope="row">{name}</th>{written}</tr>'
+
+
+def runs_link(text: str, runs: str) -> str:
+    """A number that leads to its runs in the report, where `runs` are their ids as tables write them."""
+    if runs in (NOT_RUN, NO_MODEL):
+        return text
+    return f'<a href="#{runs_anchor(runs.split("; ")[0])}">{text}</a>'
+
+
+def linked_frame(frame: pd.DataFrame, column: str, runs: Sequence[str]) -> Html:
+    """A frame as HTML in which each row's number of one column leads to its runs in the report."""
+    shown = frame.map(lambda value: html.escape(str(value), quote=False))
+    shown[column] = [runs_link(text, each) for text, each in zip(shown[column], runs, strict=True)]
+    return Html(shown.to_html(index=False, escape=False, border=0))
+
+
+def runs_anchor(run: str) -> str:
+    """The place of the runs of a run's recipe: `runs-ppcd-a0.5`."""
+    return f"runs-{run.rpartition('-s')[0]}"
 
 
 def latex(frame: pd.DataFrame, columns: Sequence[Column], caption: str, label: str) -> str:

@@ -1,5 +1,6 @@
 """Small tables of the notebooks and the report: scores, layers, headline numbers, provenance, deviations."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -9,7 +10,7 @@ import pandas as pd
 
 from paper import numbers
 from paper.artifacts.curves import RULES
-from paper.artifacts.render import write_number
+from paper.artifacts.render import Html, runs_anchor, write_number
 from paper.artifacts.rows import kept_channels, score_names
 from paper.study import NOT_RUN, Record, Study, data_note, read_csv, second_half
 from ppcd import paths
@@ -134,10 +135,10 @@ def headline(study: Study) -> pd.DataFrame:
     records = []
     for recipe, seed in product(map(get_recipe, HEADLINE_RECIPES), study.seeds):
         record = replace(study, seeds=(seed,)).record(recipe.name)
-        row = {"run": recipe.title, "alpha": f"{recipe.alpha:g}" if recipe.alpha else "–", "seed": seed}
+        row = {"run": f"{recipe.name}, seed {seed}" if record is None else record["id"]}
         rows.append(row | ({} if record is None else _headline_row(record)))
         records.append(record)
-    frame = pd.DataFrame(rows, columns=["run", "alpha", "seed", *HEADLINE_COLUMNS]).fillna(NOT_RUN)
+    frame = pd.DataFrame(rows, columns=["run", *HEADLINE_COLUMNS]).fillna(NOT_RUN)
     frame = frame.rename(columns={"FD": score_names(study.profile.backbone)["fd"]})
     return _noted_frame(frame, records)
 
@@ -249,6 +250,26 @@ def provenance(study: Study) -> pd.DataFrame | str:
             "minutes": f"{record['training']['seconds'] / 60:.1f}",
         })  # fmt: skip
     return pd.DataFrame(rows) if rows else f"Runs of profile {study.name}: **{NOT_RUN}**"
+
+
+def runs(study: Study) -> Html | str:
+    """`provenance` for the report: each run leads to its run.json; what all of them share stands in a line below."""
+    frame = provenance(study)
+    if isinstance(frame, str):
+        return frame
+    shared = {name: frame[name].iloc[0] for name in frame.columns[1:] if frame[name].nunique() == 1}
+    shown, groups = frame.drop(columns=list(shared)), []
+    for anchor, some in shown.groupby(shown["run"].map(runs_anchor), sort=False):
+        lines = ""
+        for run, *cells in some.itertuples(index=False):
+            path = os.path.relpath(study.source / "runs" / run / "run.json", study.results)
+            link = f'<th scope="row"><a href="{path}">{run}</a></th>'
+            lines += f'<tr id="run-{run}">{link}{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>\n'
+        groups.append(f'<tbody id="{anchor}">{lines}</tbody>')
+    head = "".join(f'<th scope="col">{name}</th>' for name in shown)
+    note = "; ".join(f"{name} {value}" for name, value in shared.items())
+    table = f'<table class="runs"><thead><tr>{head}</tr></thead>\n{"".join(groups)}</table>'
+    return Html(f'{table}\n<p class="note">All {len(frame)} runs: {note}.</p>')
 
 
 def _noted(record: Record | None) -> str:

@@ -8,12 +8,11 @@ import pandas as pd
 
 from paper import numbers
 from paper.artifacts import render, rows
-from paper.artifacts.render import Column, Html
+from paper.artifacts.render import OTHERS, Column, Html
 from paper.artifacts.rows import DEVICES, run_times
 from paper.study import NO_MODEL, NOT_RUN, Record, Study, alpha_suffix
 from ppcd.training.recipes import RECIPES, TEACHER
 
-OTHERS = "others' fid"  # that reproductions of the baselines report (`numbers.REPRODUCED_FID`): no number of ours
 LEAST_RECALL = 0.02  # images that are all alike may lie where the real ones do: precision alone says little then
 PRECISION = Column("precision", "precision ↑", "high", ranked_from=("recall", LEAST_RECALL))
 
@@ -194,9 +193,9 @@ def markdown(frame: pd.DataFrame) -> str:
     return render.markdown(frame, columns(frame), caption(frame))
 
 
-def html(frame: pd.DataFrame) -> Html:
-    """A table for `notebook.show`."""
-    return render.table_html(frame, columns(frame), caption(frame))
+def html(frame: pd.DataFrame, to_runs: bool = False) -> Html:
+    """A table for `notebook.show`; in the report each number leads to its runs."""
+    return render.table_html(frame, columns(frame), caption(frame), to_runs)
 
 
 def write(frame: pd.DataFrame, study: Study) -> list[Path]:
