@@ -79,5 +79,5 @@ def test_every_control_draws_its_pictures_again(play: Playground, monkeypatch: p
 
 def test_where_there_is_nothing_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPCD_RESULTS", str(tmp_path))
-    with pytest.raises(PpcdError, match="profile smoke has no teacher and student of seed 1; take profile mnist or"):
-        Playground(Study.of("smoke", [1]))
+    with pytest.raises(PpcdError, match="profile cifar10 has no teacher and student of seed 1; take profile mnist or"):
+        Playground(Study.of("cifar10", [1]))

@@ -1,0 +1,32 @@
+"""Chromium, driven by Playwright: `browser` of the session, and a `page` of each test."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = os.environ.get("CHROMIUM") or "chromium"
+
+
+def pytest_configure() -> None:
+    if shutil.which(CHROMIUM) is None:
+        raise pytest.UsageError(f"{CHROMIUM} is not here; apt install chromium, or make test-browser CHROMIUM=path")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless; each test opens pages or contexts of its own."""
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        opened = playwright.chromium.launch(executable_path=shutil.which(CHROMIUM), args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page, with nothing of other tests in its storage."""
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        yield context.new_page()
