@@ -123,6 +123,14 @@ def recipes(study: Study, questions: Iterable[Question] = QUESTIONS) -> list[tup
     return list(dict.fromkeys(arms))
 
 
+def asked(study: Study) -> Study:
+    """The study; instead of the smoke profile, which says nothing about quality, that of a profile with questions."""
+    if study.name != "smoke":
+        return study
+    print(f"no questions are asked at profile smoke; these are those of {PROFILES_OF_EVIDENCE[0]}")
+    return study.at(PROFILES_OF_EVIDENCE[0])
+
+
 def run_configs(study: Study, questions: Iterable[Question] = QUESTIONS) -> list[RunConfig]:
     """The runs that the questions need, seed by seed."""
     arms = recipes(study, questions)
