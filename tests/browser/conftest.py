@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 CHROMIUM = os.environ.get("CHROMIUM") or "chromium"
 
@@ -16,17 +16,17 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless; each test opens pages or contexts of its own."""
+def browser() -> Iterator[BrowserContext]:
+    """Headless, with one cache for all pages."""
     with sync_playwright() as playwright:
         flags = ["--no-sandbox"] if os.geteuid() == 0 else []
         opened = playwright.chromium.launch(executable_path=shutil.which(CHROMIUM), args=flags)
-        yield opened
+        yield opened.new_context(viewport={"width": 1280, "height": 900})
         opened.close()
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """An empty page, with nothing of other tests in its storage."""
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
-        yield context.new_page()
+def page(browser: BrowserContext) -> Iterator[Page]:
+    """An empty page, closed after the test."""
+    with browser.new_page() as opened:
+        yield opened

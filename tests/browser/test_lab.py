@@ -3,6 +3,7 @@
 Two workers share them: one has the notebooks of the profile's runs, those that train first, the other has the rest.
 """
 
+import os
 import re
 import shutil
 import time
@@ -14,13 +15,14 @@ from lab import ENDED, NOTEBOOKS, Failed, Notebook, jupyterlab, opened
 from playwright.sync_api import Page, expect
 
 from ppcd import paths
+from ppcd.base import cores
 
 CACHE = str(paths.cache())  # of the user; that of the tests is empty
 SOURCES = {path.stem: path.read_text() for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))}
 BAR = ".jp-OutputArea-output .jupyter-widgets .progress-bar"
 OTHERS = ("08_paper_scale", "10_your_own_data", "11_your_own_gan", "12_when_distillation_helps", "13_speed")
 FIRST_IMAGE = 10  # seconds, on a machine that does nothing else
-BUSY = 3  # times as long: another worker trains meanwhile, and two cores are all there are
+BUSY = 2  # times as long is allowed, since the other worker trains meanwhile; and longer where others compute, too
 
 
 def trains(name: str) -> bool:
@@ -73,8 +75,9 @@ def test_the_playground_draws_committed_generators_within_seconds(page: Page, tm
         began = time.monotonic()
         notebook.wait_for_image()
         seconds = time.monotonic() - began
-        print(f"first image of the playground after {seconds:.1f} seconds")
-        assert seconds < BUSY * FIRST_IMAGE
+        load = os.getloadavg()[0] / cores()
+        print(f"first image of the playground after {seconds:.1f} seconds, load {load:.1f} a core")
+        assert seconds < FIRST_IMAGE * BUSY * max(1, load)
         notebook.wait_for_image(2)
         page.wait_for_function(ENDED)
         before = notebook.sources()
