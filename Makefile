@@ -166,7 +166,7 @@ $(TESTED): $(READY) requirements-tests.txt
 	@touch $@
 
 test-browser: $(DRIVEN) ## every notebook in JupyterLab, and the page of make demo, in Chromium
-	CHROMIUM="$(CHROMIUM)" OMP_NUM_THREADS=1 $(PY) -m pytest tests/browser -n 2 --dist loadgroup -rsP --durations 20 $(TESTS)
+	CHROMIUM="$(CHROMIUM)" OMP_NUM_THREADS=1 $(PY) -m pytest tests/browser -n 2 --dist loadfile -v -rsP --durations 0 $(TESTS)
 
 # Playwright: 54 MB that only these tests need. It drives a browser that is there.
 $(DRIVEN): $(READY) requirements-browser.txt

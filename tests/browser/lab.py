@@ -1,6 +1,7 @@
-"""JupyterLab without a window, as `make lab` starts it, with a copy of the notebooks."""
+"""JupyterLab without a window, as `make lab` starts it, with copied notebooks; and a notebook that is open in it."""
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -11,14 +12,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import pytest
 from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-PATIENCE = 300  # seconds for all cells of a notebook
+SOURCES = {path.stem: path.read_text() for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))}
+PATIENCE = 600  # seconds for all cells of a notebook
 IMAGES = ".jp-OutputArea-output img"
-# What the notebook in front holds: the cells that have run, and whether the kernel works on others.
+BAR = ".jp-OutputArea-output .jupyter-widgets .progress-bar"
+# What the notebook in front holds, how many cells have run, and whether the kernel has more to do.
 STATE = """() => {
   const panel = window.jupyterapp.shell.currentWidget
   const cells = panel.content.widgets.filter(each => each.model.type === "code").map(each => each.model)
@@ -30,8 +33,9 @@ STATE = """() => {
 ENDED = f"() => {{ const now = ({STATE})(); return now.idle && (now.failed || now.run === now.outputs.length) }}"
 
 
-class Failed(Exception):
-    """Which cell of a notebook failed, and the last line of its error."""
+def trains(name: str) -> bool:
+    """Whether a notebook trains what is missing, unless it is told not to."""
+    return re.search(r"train_missing = True|from tqdm", SOURCES[name]) is not None
 
 
 @dataclass
@@ -41,32 +45,47 @@ class Notebook:
     page: Page
     name: str
 
-    def run_all(self) -> list[list[dict[str, Any]]]:
-        """Restart the kernel by the menu, run all cells, and wait: the outputs of each code cell.
-
-        Raises:
-            Failed: a cell has an error, or does not end.
-        """
-        self.restart()
-        try:
-            self.page.wait_for_function(ENDED, timeout=1000 * PATIENCE)
-        except TimeoutError:
-            run = self.page.evaluate(STATE)["run"]
-            raise Failed(f"{self.name}: cell [{run + 1}] has not ended after {PATIENCE} seconds") from None
-        outputs = self.page.evaluate(STATE)["outputs"]
-        for number, each in enumerate(outputs, 1):
-            if error := next((output for output in each if output["output_type"] == "error"), None):
-                last = error["evalue"].strip().splitlines()[-1:]
-                raise Failed(f"{self.name}: cell [{number}]: {error['ename']}: {''.join(last)}")
-            if told := "".join(output["text"] for output in each if output.get("name") == "stderr"):
-                raise Failed(f"{self.name}: cell [{number}] writes to standard error: {told.splitlines()[-1]}")
-        return outputs
-
     def restart(self) -> None:
         """Choose "Restart Kernel and Run All Cells" and confirm it."""
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name="Restart Kernel and Run All Cells…").click()
         self.page.get_by_role("button", name="Confirm Kernel Restart").click()
+
+    def run_all(self, folder: Path) -> None:
+        """Restart, run all cells, and see that none fails, and that pictures and progress are on the page.
+
+        Args:
+            folder: for a picture of the page where a cell fails.
+        """
+        self.restart()
+        problem, shown = self._problem(), 0
+        if problem:
+            self.page.screenshot(path=folder / "page.png")
+            pytest.fail(f"{self.name}, {problem} (see {folder / 'page.png'})", pytrace=False)
+        for cell in self.page.evaluate(STATE)["outputs"]:
+            shown += sum("image/png" in output.get("data", {}) for output in cell)
+        assert shown, "there is no figure"
+        expect(self.images()).to_have_count(shown)
+        for index in range(shown):
+            self.wait_for_image(index)
+        if trains(self.name):
+            expect(self.page.locator(BAR).first).to_be_visible()
+            said = self.page.locator(".jp-OutputArea-output pre").all_inner_texts()
+            assert not re.search(r"\d%\|", "".join(said)), "a bar is text"
+
+    def _problem(self) -> str:
+        """Which cell fails, and the last line of what it says, after all have run."""
+        try:
+            self.page.wait_for_function(ENDED, timeout=1000 * PATIENCE)
+        except TimeoutError:
+            return f"cell [{self.page.evaluate(STATE)['run'] + 1}]: has not ended after {PATIENCE} seconds"
+        for number, cell in enumerate(self.page.evaluate(STATE)["outputs"], 1):
+            for output in cell:
+                if output["output_type"] == "error":
+                    return f"cell [{number}]: {output['ename']}: {output['evalue'].strip().splitlines()[-1]}"
+                if output.get("name") == "stderr":
+                    return f"cell [{number}] writes to standard error: {output['text'].strip().splitlines()[-1]}"
+        return ""
 
     def images(self) -> Locator:
         return self.page.locator(IMAGES)
