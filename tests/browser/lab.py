@@ -19,6 +19,7 @@ from playwright.sync_api import Locator, Page, TimeoutError, expect
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 SOURCES = {path.stem: path.read_text() for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))}
 PATIENCE = 600  # seconds for all cells of a notebook
+expect.set_options(timeout=60_000)  # milliseconds, for what a machine at full load shows later
 IMAGES = ".jp-OutputArea-output img"
 BAR = ".jp-OutputArea-output .jupyter-widgets .progress-bar"
 # What the notebook in front holds, how many cells have run, and whether the kernel has more to do.
@@ -35,7 +36,7 @@ ENDED = f"() => {{ const now = ({STATE})(); return now.idle && (now.failed || no
 
 def trains(name: str) -> bool:
     """Whether a notebook trains what is missing, unless it is told not to."""
-    return re.search(r"train_missing = True|from tqdm", SOURCES[name]) is not None
+    return re.search(r'"(train_missing = True|from tqdm)', SOURCES[name]) is not None
 
 
 @dataclass
@@ -65,11 +66,11 @@ class Notebook:
         for cell in self.page.evaluate(STATE)["outputs"]:
             shown += sum("image/png" in output.get("data", {}) for output in cell)
         assert shown, "there is no figure"
-        expect(self.images()).to_have_count(shown)
         for index in range(shown):
             self.wait_for_image(index)
+        assert self.images().count() == shown
         if trains(self.name):
-            expect(self.page.locator(BAR).first).to_be_visible()
+            self.page.locator(BAR).first.wait_for()
             said = self.page.locator(".jp-OutputArea-output pre").all_inner_texts()
             assert not re.search(r"\d%\|", "".join(said)), "a bar is text"
 
@@ -106,7 +107,7 @@ def opened(page: Page, lab: str, name: str) -> Iterator[Notebook]:
     """A notebook with its kernel; that is ended afterwards."""
     address, token = lab.split("?")
     page.goto(f"{address}/lab/workspaces/{name}/tree/{name}.ipynb?{token}")
-    expect(page.locator(".jp-NotebookPanel .jp-Cell").first).to_be_visible(timeout=60_000)
+    expect(page.locator(".jp-NotebookPanel .jp-Cell").first).to_be_visible()
     kernel = "window.jupyterapp.shell.currentWidget?.sessionContext?"
     page.wait_for_function(f"{kernel}.session?.kernel?.status === 'idle'", timeout=60_000)
     try:
