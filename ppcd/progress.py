@@ -35,14 +35,13 @@ def _bar() -> type[tqdm]:
 
     Who executes a notebook without showing it (nbclient) cannot be asked for input, and says so in each request.
     """
-    if not _in_notebook() or find_spec("ipywidgets") is None:
+    shell = sys.modules["IPython"].get_ipython() if _in_notebook() and "IPython" in sys.modules else None
+    request = shell.kernel.get_parent() if shell else {}
+    if not request.get("content", {}).get("allow_stdin") or find_spec("ipywidgets") is None:
         return tqdm
-    from IPython import get_ipython
     from tqdm.notebook import tqdm as widget
 
-    shell = get_ipython()
-    request = shell.kernel.get_parent() if shell else {}
-    return widget if request.get("content", {}).get("allow_stdin") else tqdm
+    return widget
 
 
 class Progress:
