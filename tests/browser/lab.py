@@ -13,11 +13,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-SOURCES = {path.stem: path.read_text() for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))}
+FILES = {path.stem: path for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))}
 PATIENCE = 600  # seconds for all cells of a notebook
 expect.set_options(timeout=60_000)  # milliseconds, for what a machine at full load shows later
 IMAGES = ".jp-OutputArea-output img"
@@ -36,7 +37,8 @@ ENDED = f"() => {{ const now = ({STATE})(); return now.idle && (now.failed || no
 
 def trains(name: str) -> bool:
     """Whether a notebook trains what is missing, unless it is told not to."""
-    return re.search(r'"(train_missing = True|from tqdm)', SOURCES[name]) is not None
+    code = "\n".join(cell.source for cell in nbformat.read(FILES[name], as_version=4).cells if cell.cell_type == "code")
+    return re.search(r"^(train_missing = True|from tqdm)", code, re.MULTILINE) is not None
 
 
 @dataclass

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from lab import SOURCES, opened, trains
+from lab import FILES, opened, trains
 from playwright.sync_api import Page
 from test_lab_apart import APART
 
-NAMES = sorted(set(SOURCES) - set(APART), key=lambda name: (not trains(name), name))  # those that train come first
+NAMES = sorted(set(FILES) - set(APART), key=lambda name: (not trains(name), name))  # those that train come first
 
 
 @pytest.mark.parametrize("name", NAMES)
