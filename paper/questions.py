@@ -184,6 +184,14 @@ def recipes(study: Study, questions: Iterable[Question]) -> list[tuple[str, str]
     return list(dict.fromkeys(arms))
 
 
+def asked(study: Study) -> Study:
+    """The study; instead of the smoke profile, which says nothing about quality, that of a profile with questions."""
+    if study.name != "smoke":
+        return study
+    print(f"no questions are asked at profile smoke; these are those of {PROFILES_OF_EVIDENCE[0]}")
+    return study.at(PROFILES_OF_EVIDENCE[0])
+
+
 def run_configs(study: Study) -> list[RunConfig]:
     """The runs that the questions at this profile need, seed by seed; none for profiles without questions."""
     return _runs(study, inquiry(study).questions)

@@ -118,6 +118,7 @@ def test_the_notebooks_run_one_after_the_other(own_folders: dict[str, str], tmp_
     said, _ = first.communicate(timeout=500)
     assert first.returncode == 0, said
     assert "Passed unknown parameter" not in said
+    assert "100%|" in (elsewhere / "out.ipynb").read_text(), "the bar is text, which every HTML has"
     assert [entry.name for entry in elsewhere.iterdir()] == ["out.ipynb"], "results go to their own place"
     table = pd.read_csv(tmp_path / "results" / "smoke" / "tables" / "table3.csv")
     assert list(table["status"]) == ["complete"] * 5

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fake_runs import fake_run
 from scipy import stats
 
 from paper import playground
@@ -14,6 +15,7 @@ from paper.study import Study
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.metrics.sampling import draw_noise
+from ppcd.training.config import RunConfig
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,19 @@ def test_every_control_draws_its_pictures_again(play: Playground, monkeypatch: p
         assert {index for index, data in enumerate(shown) if data != before[index]} == expected, control.description
 
 
+def test_at_the_smoke_profile_it_trains_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[str] = []
+
+    def train(config: RunConfig) -> None:
+        trained.append(config.recipe.name)
+        for recipe in ("biggan", config.recipe.name):
+            fake_run(recipe, config.seed)
+
+    monkeypatch.setattr(playground, "train_run", train)
+    assert list(playground.find_runs(Study.of("smoke", [1]))) == ["biggan", *trained] == ["biggan", "ppcd"]
+
+
 def test_where_there_is_nothing_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPCD_RESULTS", str(tmp_path))
-    with pytest.raises(PpcdError, match="profile smoke has no teacher and student of seed 1; take profile mnist or"):
-        Playground(Study.of("smoke", [1]))
+    with pytest.raises(PpcdError, match="profile cifar10 has no teacher and student of seed 1; take profile mnist or"):
+        Playground(Study.of("cifar10", [1]))
