@@ -10,7 +10,8 @@ from ppcd.base import seeded
 from ppcd.data.images import ImageSet, image_hash
 from ppcd.method.masks import channels_to_prune
 from ppcd.networks.compute import ComputeOptions
-from ppcd.networks.generators import build_generator
+from ppcd.networks.generators import Generator, GeneratorConfig
+from ppcd.networks.initialisation import initialise
 from ppcd.training.config import RunConfig
 from ppcd.training.profiles import Profile
 from ppcd.training.recipes import ALPHA, TEACHER, get_recipe
@@ -36,7 +37,9 @@ def trial_trainer(
     forms: ComputeOptions | None = None,
     frozen: bool = False,
 ) -> Trainer:
-    """The trainer of a teacher or of PPCD-GAN, on random images with these labels; the teacher's weights are fresh.
+    """The trainer of a teacher or of PPCD-GAN, on random images with these labels.
+
+    The teacher of PPCD-GAN has fresh weights, by a draw that is quick at any size.
 
     Args:
         frozen: whether all masks are, at alpha.
@@ -44,8 +47,9 @@ def trial_trainer(
     teacher, data = None, random_images(profile, labels, seed)
     config = RunConfig(profile, get_recipe(recipe), seed, data.identity, precision)
     if config.recipe.needs_teacher:
-        size = (profile.resolution, profile.num_classes, profile.teacher_width)
-        teacher = build_generator(TEACHER, *size, dim_z=profile.teacher_dim_z, seed=seed)
+        size = (profile.resolution, profile.num_classes, profile.teacher_width, profile.teacher_dim_z)
+        teacher = Generator(GeneratorConfig(TEACHER, *size))
+        initialise(teacher, "xavier", seed, "generator")
     trainer = Trainer(config, data, teacher, device, forms=forms)
     if frozen:
         for mask in trainer.generator.masks().values():
