@@ -141,7 +141,8 @@ def prepare(folder: Path, resolution: int) -> dict[str, Any]:
     if lost:
         raise PpcdError(f"no image can be read in class folder {some(lost)} of {folder}; {NO_IMAGE}")
     notes = ["JPEG source"] if jpegs > len(labels) / 2 else []
-    if others := sum(_suffix(file) not in suffixes() for name in classes for file in _files_below(folder / name, folder)):
+    files_below = (file for name in classes for file in _files_below(folder / name, folder))
+    if others := sum(_suffix(file) not in suffixes() for file in files_below):
         notes.append(f"passed over {others} files that are no images")
     if unreadable:
         skipped = f"skipped {len(unreadable)} unreadable of {len(files)} images"

@@ -105,9 +105,7 @@ def _speed(tiny: bool) -> list[Measurement]:
         for what, recipe, changes in rows:
             settings = {"recipe": recipe, "profile": profile, "changes": changes, "forms": asdict(options), **more}
             about = 60 if options.compiled else 25 if alone else 10
-            found.append(
-                Measurement("speed", what, gpu_parts.training_step, settings, about, 150, form, alone, alone)
-            )
+            found.append(Measurement("speed", what, gpu_parts.training_step, settings, about, 150, form, alone, alone))
     return found
 
 

@@ -38,7 +38,7 @@ COMPARED = 10  # steps, whose losses are compared
 SAME_LOSSES, SAME_IMAGES = 1e-3, 1e-4
 BATCH = 64  # images, as in the paper's "second per the batch of 64 images"
 REPEATS, PATIENCE = 7, 12.0  # timed works at most; fewer where they would take longer than so many seconds
-WARM_UPS = 3
+WARM_UPS = 3  # works before them
 DAY = 86_400  # seconds
 
 
@@ -86,8 +86,8 @@ def exact() -> Iterator[None]:
 
 
 def smoke_trainer(device: str, forms: ComputeOptions = EXACT, frozen: bool = False, **changes: Any) -> Trainer:
-    """Joint PPCD-GAN at the smoke profile, with these changes of it."""
-    profile = replace(get_profile("smoke"), **changes)
+    """Joint PPCD-GAN at the smoke profile, with these changes of it; without any, a training of a few steps."""
+    profile = replace(get_profile("smoke"), **{"iterations": COMPARED + 2, **changes})
     labels = torch.arange(200) % profile.num_classes
     return trial_trainer(profile, "ppcd", labels, device=device, forms=forms, frozen=frozen)
 
@@ -104,9 +104,7 @@ def losses(device: str) -> list[Result]:
     """The losses of the first steps."""
     pairs = list(zip(smoke_training("cpu")[1], smoke_training(device)[1], strict=True))[:COMPARED]
     values = {name: [(a[name], b[name]) for a, b in pairs] for name in pairs[0][0]}
-    apart = max(
-        max(abs(a - b) for a, b in each) / max(max(abs(a) for a, _ in each), 1e-6) for each in values.values()
-    )
+    apart = max(max(abs(a - b) for a, b in each) / max(max(abs(a) for a, _ in each), 1e-6) for each in values.values())
     details = {"losses": values, "ok": apart <= SAME_LOSSES}
     return [{"value": apart, "unit": f"of themselves apart, at most {SAME_LOSSES:g}", **details}]
 
@@ -119,7 +117,9 @@ def freezing(device: str) -> list[Result]:
     equal = sum(map(torch.equal, *kept))
     ok = reports[0] == reports[1] and all(layer["frozen_at"] for layer in reports[0])
     details = {"masks": {"cpu": reports[0], "device": reports[1]}, "same_channels": equal, "ok": ok}
-    return [{"value": "yes" if ok else "no", "unit": f"the same channels in {equal} of {len(kept[0])} masks", **details}]
+    return [
+        {"value": "yes" if ok else "no", "unit": f"the same channels in {equal} of {len(kept[0])} masks", **details}
+    ]
 
 
 def slimming(device: str) -> list[Result]:
@@ -160,7 +160,7 @@ def weights_apart(one: Trainer, other: Trainer) -> float:
 def waiting(device: str) -> list[Result]:
     """What of a step with closed masks makes Python wait for the GPU, line by line."""
     trainer = smoke_trainer(device, FAST, frozen=True, iterations=100)
-    for _ in range(40):  # the statistics of a class are measured when it first occurs
+    for _ in range(10):  # the statistics of a class are measured when it first occurs
         trainer.step()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
