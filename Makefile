@@ -44,6 +44,7 @@ TAKES_verify      := PROFILE SCORES DATA TEACHER PRECISION
 TAKES_demo        := PROFILE DATA TEACHER PRECISION
 TAKES_paper-scale := DEVICE
 TAKES_bench       := PARTS QUICK
+TAKES_gpu-check   := DEVICE
 TAKES_lab         := LAB DATA TEACHER PRECISION PPCD_PROFILE
 TAKES_test        := TESTS
 TAKES_test-browser := TESTS CHROMIUM
@@ -101,7 +102,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # each target uses all the cores it should by itself
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce smoke report claims why compare verify demo paper-scale bench lab test test-browser test-wheel lint docs lock clean distclean FORCE
+.PHONY: help setup reproduce smoke report claims why compare verify demo paper-scale bench gpu-check lab test test-browser test-wheel lint docs lock clean distclean FORCE
 
 help: ## [-] this list
 	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n'
@@ -160,6 +161,9 @@ paper-scale: $(READY) ## [-] sizes, run times and cost of training at the paper'
 
 bench: $(READY) ## [40 min] speed side by side, on a machine that does nothing else: reproduction/results/bench.json
 	$(PY) -m paper bench$(if $(PARTS), --parts "$(PARTS)")$(if $(QUICK), --quick)
+
+gpu-check: $(READY) ## [9 min] what a GPU does with all this, at most so long: .cache/gpu-check.json
+	$(PY) -m ppcd gpu-check --device "$(DEVICE)"
 
 lab: $(READY) ## [-] JupyterLab in this folder; options: LAB="--allow-root --port 8899"
 	$(PY) -m jupyterlab $(LAB)

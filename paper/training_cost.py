@@ -6,27 +6,21 @@ that process dies.
 """
 
 import statistics
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import nnls
-from torch import Tensor
 
-from ppcd.base import PpcdError, seeded
-from ppcd.data.sets import ImageSet, image_hash
+from ppcd.base import PpcdError
 from ppcd.metrics.runtime import seconds
-from ppcd.networks.generators import build_generator
 from ppcd.progress import say
+from ppcd.runs.memory import peak_memory, reset_peak
 from ppcd.runs.pool import separate_processes
-from ppcd.training.config import RunConfig
+from ppcd.runs.trials import trial_trainer
 from ppcd.training.profiles import Profile
-from ppcd.training.recipes import TEACHER, get_recipe
 from ppcd.training.trainer import Trainer
 
 RECIPE = "ppcd"
@@ -36,26 +30,14 @@ IMAGES = 8
 DAY = 86_400  # seconds
 
 
-def random_images(profile: Profile, labels: Tensor, seed: int = 0) -> ImageSet:
-    """Random images of the profile's size in place of its data: a step costs the same."""
-    shape = (len(labels), 3, profile.resolution, profile.resolution)
-    images = torch.randint(256, shape, generator=seeded(seed), dtype=torch.uint8)
-    classes = tuple(map(str, range(profile.num_classes)))
-    return ImageSet(images, labels, classes, "random", image_hash(images, labels), "random images")
-
-
 def step_trainer(profile: Profile, batch: int, device: str = "cpu", seed: int = 0) -> Trainer:
     """The trainer of joint PPCD-GAN at the profile's size, for batches of `batch` without accumulation.
 
     Its images are random and all of one class, and the teacher has fresh weights: a step costs the same, and the
     teacher measures the statistics of one class and not of a thousand.
     """
-    data = random_images(profile, torch.zeros(IMAGES, dtype=torch.int64), seed)
-    teacher = build_generator(
-        TEACHER, profile.resolution, profile.num_classes, profile.teacher_width, dim_z=profile.teacher_dim_z, seed=seed
-    )
     small = replace(profile, batch_size=batch, accumulations=1)
-    return Trainer(RunConfig(small, get_recipe(RECIPE), seed, data.identity), data, teacher, device)
+    return trial_trainer(small, RECIPE, torch.zeros(IMAGES, dtype=torch.int64), seed=seed, device=device)
 
 
 def take_steps(profile: Profile, batch: int, device: str = "cpu", seed: int = 0, steps: int = STEPS) -> dict[str, Any]:
@@ -142,25 +124,3 @@ def estimate(profile: Profile, points: Sequence[dict[str, Any]]) -> dict[str, An
         "days": budget.iterations * iteration / DAY,
         "memory": memory_base + memory_each * budget.batch_size,
     }
-
-
-def reset_peak(device: str) -> None:
-    """Have `peak_memory` count from here on."""
-    if device != "cpu":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with suppress(OSError):  # elsewhere the peak is that of the whole process, the first step included
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory(device: str) -> int:
-    """Bytes that were in use at most: of this process, or allocated on the GPU."""
-    if device != "cpu":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.is_file():
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

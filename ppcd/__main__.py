@@ -8,6 +8,7 @@ COMMANDS = {
     "train": ("ppcd.runs.train", "one run, from nothing to its directory", OF_RUNS),
     "evaluate": ("ppcd.runs.evaluate", "the scores of a generator", ("DATA",)),
     "prepare": ("ppcd.data.prepare", "a folder of images decoded once, for one larger than memory", ("DATA",)),
+    "gpu-check": ("ppcd.runs.gpu_check", "what a GPU does with all this, in nine minutes", ()),
     "export": ("ppcd.runs.export", "a generator as an ONNX file", ()),
 }
 

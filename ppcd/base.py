@@ -61,6 +61,13 @@ def weights_dtype(network: nn.Module) -> torch.dtype:
     return next((each.dtype for each in network.parameters() if each.is_floating_point()), torch.float32)
 
 
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device. A CUDA GPU is not waited for: it copies from locked memory when it gets there."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def cores() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

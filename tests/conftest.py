@@ -103,7 +103,7 @@ def quick(few_batches: None, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return {"scores": {"fd": 1.0}, "protocol": {"backbone": "none"}}
 
     runtime = {"cpu": {"seconds_per_batch": 1.0, "batch": 64, "threads": 1, "repeats": 1}, "gpu": None}
-    monkeypatch.setattr("ppcd.runs.train.evaluate", evaluate)
+    monkeypatch.setattr("ppcd.metrics.evaluate.evaluate", evaluate)
     monkeypatch.setattr("ppcd.runs.train.measure_runtime", lambda *_: runtime)
     return measured
 

@@ -28,6 +28,7 @@ from safetensors.torch import load_file
 import paper.reproduce
 import ppcd.data.sets
 import ppcd.method.ema
+import ppcd.metrics.evaluate
 import ppcd.runs.loop
 import ppcd.runs.train
 from paper import sums

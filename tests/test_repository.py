@@ -176,7 +176,7 @@ def test_a_target_takes_what_it_uses_and_refuses_the_rest(target: str) -> None:
     refused = make("-n", target, "CELL=x" if target != "why" else "LAB=x", PROFILE="cifar10")
     (taken,) = re.findall(rf"has no effect on make {target}, which takes (.*); leave it out", refused.stderr)
     assert set(taken.split()) - {"PPCD_PROFILE"} == used
-    for package, command in re.findall(r"-m (ppcd|paper) (\w+)", shown):
+    for package, command in re.findall(r"-m (ppcd|paper) ([\w-]+)", shown):
         takes = import_module(f"{package}.__main__").COMMANDS[command][2]
         assert set(takes) == used & {"DATA", "TEACHER", "PRECISION"} | ({"DATA"} if target == "smoke" else set())
 

@@ -9,9 +9,10 @@ import torch
 from reference import give_back_memory, refused
 
 from paper import training_cost
-from paper.training_cost import estimate, measure_steps, peak_memory, reset_peak
+from paper.training_cost import estimate, measure_steps
 from ppcd.base import PpcdError
 from ppcd.method.teacher import Teacher
+from ppcd.runs.memory import peak_memory, reset_peak
 from ppcd.training.profiles import Profile, get_profile
 
 

@@ -80,7 +80,7 @@ def test_the_wheel_asks_for_little_and_holds_the_library_alone(installed: Path) 
     assert all(bound.startswith(">=") and "," not in bound for bound in core.values())
 
 
-def test_a_toy_network_is_compressed_with_nothing_else(installed: Path) -> None:
+def test_a_toy_network_is_compressed_and_a_gpu_checked_with_nothing_else(installed: Path) -> None:
     done = alone(installed, set(), str(PROGRAMS))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith(f"ppcd of {installed.name}")

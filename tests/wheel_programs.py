@@ -59,6 +59,16 @@ def keep_our_own() -> None:
     torch.testing.assert_close(again(z, y), own(z, y), rtol=0, atol=1e-4)
 
 
+def measure() -> None:
+    """Each kind of measurement of `python -m ppcd gpu-check`, at a tiny size."""
+    from ppcd.runs.gpu_check import measurements
+
+    kinds = {each.function: each for each in reversed(measurements(tiny=True)) if not each.on_gpu}
+    for each in kinds.values():
+        found = each.function("cpu", **each.settings)
+        assert all(one.get("ok", True) for one in found), found
+
+
 def train(results: str) -> None:
     """From the images in PPCD_DATA to a slim generator: teacher and PPCD-GAN in the loop, with checkpoints."""
     from ppcd.baselines import trainer_class
@@ -89,4 +99,5 @@ if __name__ == "__main__":
     else:
         compress()
         keep_our_own()
+        measure()
     print(f"torch {torch.__version__}, ppcd of {Path(ppcd.__file__).parent.parent.name}")

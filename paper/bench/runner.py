@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from paper.training_cost import peak_memory, reset_peak
 from ppcd.base import PpcdError
 from ppcd.metrics.runtime import seconds
+from ppcd.runs.memory import peak_memory, reset_peak
 from ppcd.runs.pool import separate_processes
 
 Work = Callable[[], object]  # what a case does in its turn

@@ -8,15 +8,11 @@ from typing import Any
 import torch
 
 from paper.bench.runner import Case, Group, Work
-from paper.training_cost import random_images
-from ppcd.method.schedule import channels_to_prune
 from ppcd.networks.compute import EXACT, FAST, STRAIGHTFORWARD, ComputeOptions
-from ppcd.networks.generators import build_generator
 from ppcd.runs import memory
-from ppcd.training.config import RunConfig
+from ppcd.runs.trials import trial_trainer
 from ppcd.training.profiles import get_profile
-from ppcd.training.recipes import ALPHA, TEACHER, get_recipe
-from ppcd.training.trainer import Trainer
+from ppcd.training.recipes import ALPHA, TEACHER
 
 PAIR, PRUNING = "pair", "pruning"  # scenes
 WIDTH, DIM_Z, BATCH = 32, 80, 32  # of the pair
@@ -32,20 +28,13 @@ def step(settings: dict[str, Any]) -> Work:
     Settings: profile, changes (of its fields), recipe, seed, forms, precision, keep_freed (whether the allocator keeps
     what is freed), frozen (whether all masks are, at alpha).
     """
-    profile, recipe = replace(get_profile(settings["profile"]), **settings["changes"]), get_recipe(settings["recipe"])
-    seed, teacher = settings["seed"], None
-    if recipe.needs_teacher:
-        size = (profile.resolution, profile.num_classes, profile.teacher_width)
-        teacher = build_generator(TEACHER, *size, dim_z=profile.teacher_dim_z, seed=seed)
-    data = random_images(profile, torch.arange(4 * profile.batch_size) % profile.num_classes, seed)
-    forms, precision = ComputeOptions(**settings["forms"]), settings["precision"]
-    trainer = Trainer(RunConfig(profile, recipe, seed, data.identity, precision), data, teacher, forms=forms)
+    profile = replace(get_profile(settings["profile"]), **settings["changes"])
+    trainer = trial_trainer(
+        profile, settings["recipe"], torch.arange(4 * profile.batch_size) % profile.num_classes, seed=settings["seed"],
+        precision=settings["precision"], forms=ComputeOptions(**settings["forms"]), frozen=settings["frozen"],
+    )  # fmt: skip
     if settings["keep_freed"]:
         memory.keep_freed()
-    if settings["frozen"]:
-        for mask in trainer.generator.masks().values():
-            mask.freeze(torch.arange(mask.channels) >= channels_to_prune(mask.channels, ALPHA))
-        trainer.ema.follow_masks(trainer.generator)
     return trainer.step
 
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ppcd.base import full, named_generator
+from ppcd.base import full, moved, named_generator
 from ppcd.baselines.output import student_width
 from ppcd.method import losses
 from ppcd.method.teacher import Teacher
@@ -192,7 +192,7 @@ class TinyGanTrainer(Trainer):
         loss = distance + pixel_weight(self.iteration, self.total, method) * pixel
         if (self.iteration + 1) % method.every == 0:
             z = torch.randn(self.budget.batch_size, pair.z.shape[1], generator=self.extra_noise)
-            z = self.processes.part(z).to(self.device)
+            z = moved(self.processes.part(z), self.device)
             others = self.generator(z, pair.real_labels)
             from_real = losses.generator_hinge(discriminator(others, pair.real_labels))
             loss = loss + method.adversarial * (adversarial + method.real * from_real)

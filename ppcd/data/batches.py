@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ppcd.base import moved
 from ppcd.data.images import ImageSet, to_float
 
 
@@ -51,11 +52,12 @@ class BatchSampler:
             self._order = torch.cat([self._order, epoch])
         drawn, self._order = self._order[: self.batch_size], self._order[self.batch_size :]
         places = drawn[self._share]
-        images = self._images[places.to(self._images.device)].to(self.device)
-        labels = self._labels[places.to(self.device)]
+        there = moved(places, self.device)
+        images = moved(self._images[places if self._images.is_cpu else there], self.device)
+        labels = self._labels[there]
         if self.flip_generator is not None:
             flip = torch.rand(self.batch_size, generator=self.flip_generator)[self._share] < 0.5
-            images = torch.where(flip.to(self.device).view(-1, 1, 1, 1), images.flip(3), images)
+            images = torch.where(moved(flip, self.device).view(-1, 1, 1, 1), images.flip(3), images)
         return to_float(images), labels
 
     def state_dict(self) -> dict[str, Any]:

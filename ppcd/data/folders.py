@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,21 @@ from tqdm import tqdm
 from ppcd import paths
 from ppcd.base import PpcdError, needs
 
-with needs("data"):
-    from PIL import Image, ImageOps
-
 log = logging.getLogger(__name__)
 
-SUFFIXES = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 JUNK = {"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"}  # of archives, file servers and desktops; hidden files too
 NO_IMAGE = "add some that can, or remove the folder"
 RECENT = 60  # seconds
 
 ClassFiles = dict[str, list[str]]
+
+
+@cache
+def suffixes() -> set[str]:
+    """Of the files that Pillow reads."""
+    with needs("data"):
+        from PIL import Image
+    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
 def class_names(folder: Path) -> list[str]:
@@ -46,7 +50,7 @@ def class_files(folder: Path) -> ClassFiles:
         PpcdError: fewer than two class folders, one without images, or a name that is not UTF-8.
     """
     classes = {
-        name: sorted(file for file in _files_below(folder / name, folder) if _suffix(file) in SUFFIXES)
+        name: sorted(file for file in _files_below(folder / name, folder) if _suffix(file) in suffixes())
         for name in class_names(folder)
     }
     empty = [name for name, files in classes.items() if not files]
@@ -137,7 +141,8 @@ def prepare(folder: Path, resolution: int) -> dict[str, Any]:
     if lost:
         raise PpcdError(f"no image can be read in class folder {some(lost)} of {folder}; {NO_IMAGE}")
     notes = ["JPEG source"] if jpegs > len(labels) / 2 else []
-    if others := sum(_suffix(file) not in SUFFIXES for name in classes for file in _files_below(folder / name, folder)):
+    files_below = (file for name in classes for file in _files_below(folder / name, folder))
+    if others := sum(_suffix(file) not in suffixes() for file in files_below):
         notes.append(f"passed over {others} files that are no images")
     if unreadable:
         skipped = f"skipped {len(unreadable)} unreadable of {len(files)} images"
@@ -161,6 +166,8 @@ def decode(path: Path, resolution: int) -> tuple[np.ndarray, str | None]:
         PpcdError: it is transparent in places, has floating-point pixels, or a side under resolution/4.
         Exception: of many kinds, where the file is damaged.
     """
+    with needs("data"):
+        from PIL import Image, ImageOps
     with Image.open(path) as opened:
         image, kind = ImageOps.exif_transpose(opened), opened.format
     if image.mode == "F":

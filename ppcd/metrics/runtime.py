@@ -18,14 +18,13 @@ def seconds(
 
     On a GPU each time ends when the work that the call has queued is done.
     """
-    on_gpu, times = torch.device(device).type == "cuda", []
+    kind, times = torch.device(device).type, []
+    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(kind, lambda: None)
     for _ in range(warmup + repeats):
-        if on_gpu:
-            torch.cuda.synchronize(device)
+        wait()
         start = time.perf_counter()
         call()
-        if on_gpu:
-            torch.cuda.synchronize(device)
+        wait()
         times.append(time.perf_counter() - start)
     return times[warmup:]
 

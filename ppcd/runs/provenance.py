@@ -76,7 +76,7 @@ def cpu_name() -> str | None:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     if platform.system() == "Darwin":
-        return _output(["sysctl", "-n", "machdep.cpu.brand_string"]) or None
+        return output_of(["sysctl", "-n", "machdep.cpu.brand_string"]) or None
     return platform.processor() or None
 
 
@@ -105,10 +105,10 @@ def _version(package: str) -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    return _output(["git", "--no-optional-locks", "-C", str(root), *arguments])  # in the way of nobody's commit
+    return output_of(["git", "--no-optional-locks", "-C", str(root), *arguments])  # in the way of nobody's commit
 
 
-def _output(command: list[str]) -> str | None:
+def output_of(command: list[str]) -> str | None:
     """What a command prints, without the last line end; None where it fails, is missing or hangs."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -19,8 +20,6 @@ from ppcd.errors import ArgumentParser, run_command
 from ppcd.method.ema import decide_masks, finish_generator
 from ppcd.method.slim import slim
 from ppcd.metrics.complexity import CONVENTION, block_params, complexity
-from ppcd.metrics.evaluate import evaluate
-from ppcd.metrics.features import get_backbone
 from ppcd.metrics.runtime import seconds_per_batch
 from ppcd.networks import io as checkpoints
 from ppcd.networks.compute import has_bf16
@@ -34,7 +33,6 @@ from ppcd.runs.directory import CHECKPOINT, MASK_FILE, Run
 from ppcd.runs.health import HealthCheck
 from ppcd.runs.history import HISTORY_COLUMNS, thin_masks
 from ppcd.runs.loop import fit
-from ppcd.runs.score_curve import BEST, CURVE, Best, make_score
 from ppcd.stopping import describe_stop
 from ppcd.training import distributed as processes
 from ppcd.training import pretrained
@@ -109,12 +107,15 @@ def train_run(
 
 def _load(config: RunConfig, together: Processes) -> ImageSet:
     """The images, and what else may be refused or has to be downloaded, before there is a run directory."""
+    import_module("ppcd.metrics.evaluate")  # refuses here, and not after the training, where a package is missing
     profile, data = config.profile, config.load_data()
     if config.adopted:
         pretrained.load(config.teacher_file, profile)
     else:
         check_share(profile.budget(config.recipe.teacher_budget).batch_size, together.count)
     if together.is_main and profile.backbone != "classifier":
+        from ppcd.metrics.features import get_backbone
+
         get_backbone(profile.backbone, data)
     return data
 
@@ -157,6 +158,8 @@ def _train(run: Run, data: ImageSet, device: str, callbacks: Sequence[Callback] 
     watchers: list[Callback] = [history, ProgressFile(run.directory), *shown, HealthCheck(trainer, config.id)]
     samples = config.profile.best_samples
     if samples is not None:
+        from ppcd.runs.score_curve import BEST, CURVE, Best, make_score
+
         score = make_score(data, config.profile, samples, config.seed, trainer.device)
         watchers.append(Best(trainer, run.directory, score, samples))
     if together.is_main:
@@ -207,6 +210,8 @@ def _finish(
     run: Run, data: ImageSet, made: dict[str, Generator], device: str, record: dict[str, Any], extra: Sequence[str] = ()
 ) -> None:
     """Keep the first of these generators, measure all of them, and complete the run."""
+    from ppcd.metrics.evaluate import evaluate
+
     profile, seed = run.config.profile, run.config.seed
     kept = next(iter(made.values())).to(device)
     checkpoints.save_generator(kept, run.path(GENERATOR))

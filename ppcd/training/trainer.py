@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ppcd.base import PpcdError, named_generator
+from ppcd.base import PpcdError, moved, named_generator
 from ppcd.data.batches import BatchSampler
 from ppcd.data.images import ImageSet
 from ppcd.method.compressor import Compressor
@@ -221,7 +221,7 @@ class Trainer(Step):
         z = torch.randn(batch, self.generator.dim_z, generator=self.noise)
         labels = self.data.labels
         y = labels[torch.randint(len(labels), (batch,), generator=self.noise)]
-        return self.processes.part(z).to(self.device), self.processes.part(y).to(self.device)
+        return moved(self.processes.part(z), self.device), moved(self.processes.part(y), self.device)
 
     def real_batch(self) -> tuple[Tensor, Tensor]:
         return next(self.sampler)
