@@ -54,6 +54,15 @@ def test_cells_that_do_not_agree_are_named(committed: None, monkeypatch: pytest.
     assert "by chance a score of one seed then lies outside the range of 3 in about 2 of 4 cells" in text
 
 
+def test_each_profile_is_read_where_its_runs_are(committed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question compares runs of two profiles, of which only one was trained here."""
+    monkeypatch.setenv("PPCD_DATA", "folder-f0c8ff4af5e3")
+    fake_run(TEACHER, profile="cifar10-lite")
+    asked = [Study.of(profile) for profile in ("cifar10-lite", "cifar10-lite-z24")]
+    found = asked[0].complete(study.config(TEACHER, 0) for study in asked)
+    assert [record.source for record in found] == [paths.results(asked[0].name), paths.reference(asked[1].name)]
+
+
 def test_a_profile_that_the_repository_does_not_bring_has_no_reference() -> None:
     assert compare(smoke()) == "The repository brings no runs of profile smoke: there is nothing to compare with."
 
