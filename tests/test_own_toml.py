@@ -15,7 +15,7 @@ from paper.reproduce import RECIPES as PLAN
 from paper.reproduce import notebooks, plan
 from paper.study import Study
 from ppcd import paths
-from ppcd.runs import pool, train
+from ppcd.runs import evaluate, pool, train
 from ppcd.training import profiles, recipes
 from ppcd.training.config import run_config
 from ppcd.training.methods import TinyGan
@@ -51,7 +51,9 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.mark.usefixtures("few_batches")
-def test_the_example_of_the_docs(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_the_docs(
+    write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """At smoke size. Another process trains what was asked for, and the files may have changed since."""
     text = re.sub(r'"mnist"|300', lambda found: '"smoke"' if found[0] == '"mnist"' else "12", EXAMPLES["short.toml"])
     short, strong = write("short.toml", text), write("strong.toml", EXAMPLES["strong.toml"])
@@ -66,6 +68,7 @@ def test_the_example_of_the_docs(write: Write, monkeypatch: pytest.MonkeyPatch) 
     pool.Job(config).start("cpu")
     _forget()
     assert train.main(started[0][started[0].index("train") + 1 :]) == 0
+    capsys.readouterr()
     assert (paths.results("short") / "runs" / config.id / "run.json").is_file() and config.id.startswith("strong-s0-")
     record = notebook.runs(settings, ["strong"])["strong"]
     assert record is not None and record["title"] == "PPCD-GAN, 5 L_CD"
@@ -73,6 +76,9 @@ def test_the_example_of_the_docs(write: Write, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delitem(RECIPES, "strong")
     assert record in settings.study.runs(), "also where nobody has asked for its recipe"
     assert run_config(short, config.recipe, 0).id != config.id
+    _forget()
+    assert evaluate.main(["short/strong"]) == 2
+    assert capsys.readouterr().err == "ppcd: short/strong is of a profile of your own; add --profile short.toml\n"
 
 
 def test_a_value_is_in_the_configuration_and_a_name_is_not(write: Write) -> None:

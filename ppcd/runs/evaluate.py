@@ -17,7 +17,7 @@ from ppcd.runs.named import find_generator
 from ppcd.runs.train import resolve_device
 from ppcd.training import pretrained
 from ppcd.training.config import asked_profile, run_config
-from ppcd.training.profiles import PROFILES, Profile, fitted
+from ppcd.training.profiles import PROFILES, Profile, fitted, typed
 from ppcd.training.recipes import TEACHER
 
 
@@ -44,6 +44,8 @@ def _command(options: argparse.Namespace) -> None:
         raise PpcdError(f"{options.generator} does not say to which profile it belongs; add --profile, one of: {known}")
     own = named.record or {"profile": options.profile, "seed": 0, "data": {"identity": None}}
     trained, data = own["data"]["identity"], None
+    if options.profile is None and own["profile"] not in PROFILES:
+        raise PpcdError(f"{options.generator} is of a profile of your own; add --profile {typed(own['profile'])}")
     profile = asked_profile(options.profile or own["profile"])
     real = None if options.statistics is None else read_statistics(options.statistics)
     if real is None:
