@@ -134,12 +134,14 @@ def executed(tmp_path: Path, source: str = "# Report of it", **code: Any) -> Pat
 
 def test_report_is_one_file_without_code_that_loads_nothing(tmp_path: Path) -> None:
     ablation()
-    path = report.build_report(executed(tmp_path), smoke())
+    source = "# Report of it\n\n[next](02_evaluate.ipynb)"
+    path = report.build_report(executed(tmp_path, source), smoke())
     page = path.read_text()
+    assert 'href="notebooks/02_evaluate.html"' in page
     assert path == tmp_path / "results" / "smoke" / "report.html" and "Report of it" in page
     assert "<strong>8.50</strong>" in page and "<ins>7.00</ins>" in page and "data:image/webp;base64," in page
     assert not [each for each in ("secret_code", "http://", "https://", "<script") if each in page]
-    assert report.build_report(executed(tmp_path), smoke()).read_text() == page
+    assert report.build_report(executed(tmp_path, source), smoke()).read_text() == page
 
 
 FAILED = nbformat.v4.new_output("error", ename="E", evalue="v", traceback=[])

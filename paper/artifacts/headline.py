@@ -143,6 +143,8 @@ def _quality(outcomes: Sequence[Outcome], frame: pd.DataFrame) -> str:
         else runs_link(write_number(row["fd"], "number"), row["runs"])
         for _, row in frame.iterrows()
     }
+    if scores["ppcd"] == NOT_RUN:
+        return f"How good its images are: {NOT_RUN}."
     names = {"outperforms": "it outperforms SA-GAN, SN-GAN and Tiny-GAN", "comparable-biggan": "it comes near Big-GAN"}
     found = {each.claim.id: VERBS[each.status] for each in outcomes}
     verdicts = " and that ".join(f'<a href="#claim-{name}">{said}</a> {found[name]}' for name, said in names.items())

@@ -178,16 +178,14 @@ def table_html(frame: pd.DataFrame, columns: Sequence[Column], caption: str, to_
     ranked = {column.key: ranks(frame, column) for column in columns}
     rows = [f'<tr><th scope="col">Model</th>{"".join(map(_heading, shown))}</tr>']
     for position, (_, row) in enumerate(frame.iterrows()):
-        incomplete = "" if row["status"] in ("complete", NO_MODEL) else f"<small>{row['status']}</small>"
-        reference = "<small>reference</small>" if row["reference"] else ""
+        incomplete = "" if row["status"] in ("complete", NO_MODEL) else row["status"]
+        more = _small("reference" if row["reference"] else "", incomplete)
         cells = []
         for column in shown:
             first, *rest = _parts(row, column, ranked[column.key].get(position), "html")
             linked = runs_link(first, row["runs"]) if to_runs and pd.notna(row[column.key]) else first
             cells.append(f"<td>{linked}{_small(*rest)}</td>")
-        rows.append(
-            f'<tr><th scope="row">{plain(row["model"], "html")}{reference}{incomplete}</th>{"".join(cells)}</tr>'
-        )
+        rows.append(f'<tr><th scope="row">{plain(row["model"], "html")}{more}</th>{"".join(cells)}</tr>')
         rows += [_other_row("paper", [paper_cell(row, column, "html").split(" ") for column in shown])]
         if row.get(OTHERS, NO_MODEL) != NO_MODEL:
             rows += [_other_row("others", [[row[OTHERS] if column.key == "fd" else ""] for column in shown])]
@@ -209,7 +207,7 @@ def _heading(column: Column) -> str:
 
 
 def _small(*texts: str) -> str:
-    return "".join(f"<small>{text}</small>" for text in texts if text)
+    return "".join(f" <small>{text}</small>" for text in texts if text)
 
 
 def _other_row(name: str, cells: Sequence[Sequence[str]]) -> str:

@@ -126,6 +126,8 @@ def _place(page: BeautifulSoup, name: str, folder: str) -> None:
         target = str(link["href"])
         if target.startswith("#"):
             link["href"] = f"#{name}-{target[1:]}"
+        elif target.endswith(".ipynb"):  # next to the one that links to it
+            link["href"] = f"{folder}notebooks/{Path(target).stem}.html"
         elif ":" not in target:
             link["href"] = folder + target
 

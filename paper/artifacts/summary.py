@@ -107,7 +107,7 @@ def size(record: Record) -> pd.DataFrame:
     for title, key in kinds.items():
         slim, dense = record["complexity"][key], record["complexity"][f"{key}_dense"]
         shown = {"slim": write_number(slim, "count"), "before pruning": write_number(dense, "count")}
-        rows.append({"": title, **shown, "left": _percent(slim, dense)})
+        rows.append({"size": title, **shown, "left": _percent(slim, dense)})
     return pd.DataFrame(rows)
 
 
