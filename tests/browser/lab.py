@@ -19,7 +19,7 @@ from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 FILES = {path.stem: path for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))}
-PATIENCE = 600  # seconds for all cells of a notebook
+PATIENCE = 900  # seconds for all cells of a notebook; none needs two minutes on a machine that does nothing else
 expect.set_options(timeout=60_000)  # milliseconds, for what a machine at full load shows later
 IMAGES = ".jp-OutputArea-output img"
 BAR = ".jp-OutputArea-output .jupyter-widgets .progress-bar"

@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
 from lab import ENDED, jupyterlab, opened
 from playwright.sync_api import Page, expect
@@ -38,3 +39,16 @@ def test_the_playground_draws_committed_generators_within_seconds(page: Page, tm
         page.get_by_label("class", exact=True).select_option(index=5)
         expect(notebook.images().nth(0)).not_to_have_attribute("src", before[0])
         assert notebook.sources()[1:] == before[1:], "the class is the first picture's alone"
+
+
+def test_a_cell_that_fails_is_named(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [nbformat.v4.new_code_cell(each) for each in ("1", "raise ValueError('first\\nlast')", "2")]
+    spec = {"name": "python3", "display_name": "Python 3"}
+    (tmp_path / "broken").mkdir()
+    content = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec})
+    nbformat.write(content, tmp_path / "broken" / "broken.ipynb")
+    monkeypatch.setattr("lab.NOTEBOOKS", tmp_path / "broken")
+    said = pytest.raises(pytest.fail.Exception, match=r"^broken, cell \[2\]: ValueError: last \(see .*page.png\)$")
+    with jupyterlab(tmp_path) as lab, opened(page, lab, "broken") as notebook, said:
+        notebook.run_all(tmp_path)
+    assert (tmp_path / "page.png").is_file()
