@@ -9,7 +9,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -87,8 +87,8 @@ def measurements(tiny: bool) -> list[Measurement]:
         found.append(Measurement("step", f"an iteration, {label}", gpu_parts.paper_step, settings, 40))
     batch = 2 if tiny else gpu_parts.BATCH
     for name in gpu_parts.networks(get_profile(full)):
-        settings = {"profile": full, "network": name, "batch": batch}
-        found.append(Measurement("inference", name, gpu_parts.inference, settings))
+        shape = {"profile": full, "network": name, "batch": batch}
+        found.append(Measurement("inference", name, gpu_parts.inference, shape))
     return [*found, *_speed(tiny)]
 
 
@@ -113,7 +113,8 @@ class Worker:
     """A separate process that measures one thing after another; after a failure another one takes its place."""
 
     def __init__(self) -> None:
-        self._stack, self._process = ExitStack(), None
+        self._stack = ExitStack()
+        self._process: ProcessPoolExecutor | None = None
 
     def ask(self, timeout: float, function: Callable[..., Any], settings: dict[str, Any]) -> dict[str, Any]:
         """What `gpu_parts.work` returns."""
@@ -240,15 +241,14 @@ def _forms(entries: Sequence[Entry]) -> list[str]:
     cells = {(each["what"], each["form"]): each for each in entries}
     widths = {form: max(len(form), 8) + 2 for form in FORMS}
 
-    def line(label: str, texts: Callable[[str], str]) -> str:
-        return f"  {label:<21}" + "".join(f"{texts(form):>{width}}" for form, width in widths.items())
+    def line(label: str, texts: dict[str, str]) -> str:
+        return f"  {label:<21}" + "".join(f"{texts.get(form, ''):>{width}}" for form, width in widths.items())
 
-    lines = [line("", str)] if entries else []
+    lines = [line("", {form: form for form in FORMS})] if entries else []
     for what in dict.fromkeys(each["what"] for each in entries):
         row = {form: cells[what, form] for form in FORMS if (what, form) in cells}
-        memory = {form: f"{each['memory'] / 2**30:.1f}" for form, each in row.items() if "memory" in each}
-        lines.append(line(what, lambda form, row=row: value(row[form]) if form in row else ""))  # type: ignore[misc]
-        lines.append(line("  GiB", lambda form, memory=memory: memory.get(form, "–")))  # type: ignore[misc]
+        memory = {form: f"{each['memory'] / 2**30:.1f}" if "memory" in each else "–" for form, each in row.items()}
+        lines += [line(what, {form: value(each) for form, each in row.items()}), line("  GiB", memory)]
     return lines
 
 
