@@ -194,8 +194,9 @@ def check(
 def shown(entry: Entry) -> str:
     """An entry as a line."""
     what = entry["what"] if entry["form"] is None else f"{entry['what']}, {entry['form']}"
+    text = value(entry)
     unit = entry.get("unit") or entry.get("failed") or entry.get("not run")
-    return f"  {what:<38} {value(entry):>10}  {unit}"
+    return f"  {what:<38} {text:>10}  {unit if unit != text else ''}".rstrip()
 
 
 def value(entry: Entry) -> str:
@@ -256,21 +257,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
     parser = ArgumentParser(prog="python -m ppcd gpu-check", description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="auto", help="auto, cpu (tiny sizes alone), cuda or mps")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="after which nothing more is begun")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="that all of it takes at most")
     parser.add_argument("--output", help="the file of results (default: gpu-check.json in the cache)")
     parser.add_argument("--parts", default=",".join(PARTS), help="some of the parts, separated by commas")
     parser.add_argument("--tiny", action="store_true", help="sizes that only try whether it runs")
     options = parser.parse_args(arguments)
-    return run_command(lambda: _command(options), "what was measured is in the file")
+    output = paths.expanded(options.output) if options.output else paths.cache() / "gpu-check.json"
+    return run_command(lambda: _command(options, output), f"what was measured is in {output}")
 
 
-def _command(options: argparse.Namespace) -> None:
+def _command(options: argparse.Namespace, output: Path) -> None:
     device, parts = resolve_device(options.device), options.parts.split(",")
     if unknown := [each for each in parts if each not in PARTS]:
         raise PpcdError(f"unknown part {unknown[0]!r}; expected some of: {','.join(PARTS)}")
     if not 0 < options.minutes < float("inf"):
         raise PpcdError(f"--minutes takes a positive number; got {options.minutes:g}")
-    output = paths.expanded(options.output) if options.output else paths.cache() / "gpu-check.json"
     tiny = options.tiny or device == "cpu"
     if tiny and not options.tiny:
         say("no GPU: tiny sizes, which say nothing of speed")
