@@ -174,7 +174,7 @@ def test_a_captured_step_has_the_same_inputs(recipe: str, monkeypatch: pytest.Mo
     states: list[Tensor] = []
 
     @contextmanager
-    def capture(graph: Any) -> Iterator[None]:
+    def capture(graph: Any, stream: Any) -> Iterator[None]:
         states.append(trainer.noise.get_state())
         with monkeypatch.context() as patch:
             for name in ("item", "tolist", "numpy", "cpu", "__bool__", "nonzero"):

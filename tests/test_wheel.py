@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
+from reference import refused
 from test_repository import tool
 
 import ppcd
@@ -21,6 +22,8 @@ from ppcd.base import PpcdError
 from ppcd.commands import dispatch
 from ppcd.data.sets import load_data
 from ppcd.export.onnx import export_onnx
+from ppcd.runs.train import train_run
+from ppcd.training.config import run_config
 from ppcd.training.distributed import join
 
 ASKED = {"torch", "numpy", "safetensors", "tqdm", "jaxtyping", "filelock"}
@@ -134,3 +137,13 @@ def test_a_command_whose_package_is_missing_is_one_line(
     monkeypatch.setattr("ppcd.commands.take_over", lambda: None)
     assert dispatch(package, {"work": (module, "", ())}, ["work"]) == 2
     assert capsys.readouterr().err == f"ppcd: this needs {missing}: pip install 'ppcd[{extra}]'\n"
+
+
+def test_a_training_whose_scores_need_a_missing_package_is_refused_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("ppcd.metrics.evaluate", "ppcd.metrics.diversity"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    config = run_config("smoke", "biggan", 0)
+    with refused("this needs lpips: pip install 'ppcd[metrics]'"):
+        train_run(config, callbacks=[])
+    assert not config.directory.exists()

@@ -9,7 +9,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -87,8 +87,8 @@ def measurements(tiny: bool) -> list[Measurement]:
         found.append(Measurement("step", f"an iteration, {label}", gpu_parts.paper_step, settings, 40))
     batch = 2 if tiny else gpu_parts.BATCH
     for name in gpu_parts.networks(get_profile(full)):
-        settings = {"profile": full, "network": name, "batch": batch}
-        found.append(Measurement("inference", name, gpu_parts.inference, settings))
+        shape = {"profile": full, "network": name, "batch": batch}
+        found.append(Measurement("inference", name, gpu_parts.inference, shape))
     return [*found, *_speed(tiny)]
 
 
@@ -113,7 +113,8 @@ class Worker:
     """A separate process that measures one thing after another; after a failure another one takes its place."""
 
     def __init__(self) -> None:
-        self._stack, self._process = ExitStack(), None
+        self._stack = ExitStack()
+        self._process: ProcessPoolExecutor | None = None
 
     def ask(self, timeout: float, function: Callable[..., Any], settings: dict[str, Any]) -> dict[str, Any]:
         """What `gpu_parts.work` returns."""
@@ -193,8 +194,9 @@ def check(
 def shown(entry: Entry) -> str:
     """An entry as a line."""
     what = entry["what"] if entry["form"] is None else f"{entry['what']}, {entry['form']}"
+    text = value(entry)
     unit = entry.get("unit") or entry.get("failed") or entry.get("not run")
-    return f"  {what:<38} {value(entry):>10}  {unit}"
+    return f"  {what:<38} {text:>10}  {unit if unit != text else ''}".rstrip()
 
 
 def value(entry: Entry) -> str:
@@ -240,15 +242,14 @@ def _forms(entries: Sequence[Entry]) -> list[str]:
     cells = {(each["what"], each["form"]): each for each in entries}
     widths = {form: max(len(form), 8) + 2 for form in FORMS}
 
-    def line(label: str, texts: Callable[[str], str]) -> str:
-        return f"  {label:<21}" + "".join(f"{texts(form):>{width}}" for form, width in widths.items())
+    def line(label: str, texts: dict[str, str]) -> str:
+        return f"  {label:<21}" + "".join(f"{texts.get(form, ''):>{width}}" for form, width in widths.items())
 
-    lines = [line("", str)] if entries else []
+    lines = [line("", {form: form for form in FORMS})] if entries else []
     for what in dict.fromkeys(each["what"] for each in entries):
         row = {form: cells[what, form] for form in FORMS if (what, form) in cells}
-        memory = {form: f"{each['memory'] / 2**30:.1f}" for form, each in row.items() if "memory" in each}
-        lines.append(line(what, lambda form, row=row: value(row[form]) if form in row else ""))  # type: ignore[misc]
-        lines.append(line("  GiB", lambda form, memory=memory: memory.get(form, "–")))  # type: ignore[misc]
+        memory = {form: f"{each['memory'] / 2**30:.1f}" if "memory" in each else "–" for form, each in row.items()}
+        lines += [line(what, {form: value(each) for form, each in row.items()}), line("  GiB", memory)]
     return lines
 
 
@@ -256,21 +257,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 2 with one line on standard error."""
     parser = ArgumentParser(prog="python -m ppcd gpu-check", description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="auto", help="auto, cpu (tiny sizes alone), cuda or mps")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="after which nothing more is begun")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="that all of it takes at most")
     parser.add_argument("--output", help="the file of results (default: gpu-check.json in the cache)")
     parser.add_argument("--parts", default=",".join(PARTS), help="some of the parts, separated by commas")
     parser.add_argument("--tiny", action="store_true", help="sizes that only try whether it runs")
     options = parser.parse_args(arguments)
-    return run_command(lambda: _command(options), "what was measured is in the file")
+    output = paths.expanded(options.output) if options.output else paths.cache() / "gpu-check.json"
+    return run_command(lambda: _command(options, output), f"what was measured is in {output}")
 
 
-def _command(options: argparse.Namespace) -> None:
+def _command(options: argparse.Namespace, output: Path) -> None:
     device, parts = resolve_device(options.device), options.parts.split(",")
     if unknown := [each for each in parts if each not in PARTS]:
         raise PpcdError(f"unknown part {unknown[0]!r}; expected some of: {','.join(PARTS)}")
     if not 0 < options.minutes < float("inf"):
         raise PpcdError(f"--minutes takes a positive number; got {options.minutes:g}")
-    output = paths.expanded(options.output) if options.output else paths.cache() / "gpu-check.json"
     tiny = options.tiny or device == "cpu"
     if tiny and not options.tiny:
         say("no GPU: tiny sizes, which say nothing of speed")

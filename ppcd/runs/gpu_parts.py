@@ -3,6 +3,7 @@
 A result has what, value, unit; where it is a check also ok; and details for the file.
 """
 
+import gc
 import io
 import statistics
 import tempfile
@@ -189,6 +190,7 @@ def training_step(
 ) -> list[Result]:
     """One training iteration: images per second and peak memory; the masks of PPCD-GAN are closed."""
     check_precision(device, precision)
+    start_over(device)
     size = replace(get_profile(profile), **changes)
     labels = torch.arange(4 * size.batch_size) % size.num_classes
     trainer = trial_trainer(
@@ -213,16 +215,16 @@ def captured(trainer: Trainer) -> Callable[[], object]:
     for optimizer in (trainer.optimizer_d, trainer.optimizer_g):
         for group in optimizer.param_groups if optimizer is not None else ():
             group["capturable"] = True
-    for _ in range(WARM_UPS):  # indices of kept channels, and statistics of the teacher's classes
-        trainer.step()
-    stand_still(trainer)
     side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
+        for _ in range(WARM_UPS):  # indices of kept channels, and statistics of the teacher's classes
+            trainer.step()
+        stand_still(trainer)
         for _ in range(WARM_UPS):
             trainer.step()
     torch.cuda.current_stream().wait_stream(side)
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=side):
         found = trainer.step()
     graph.replay()
     if not all(bool(loss.isfinite()) for loss in found.values()):
@@ -230,18 +232,24 @@ def captured(trainer: Trainer) -> Callable[[], object]:
     return graph.replay
 
 
-def rate(work: Callable[[], object], images: int, device: str) -> Result:
-    """Images per second of some work, after works that are not timed."""
+def start_over(device: str) -> None:
+    """Give back the memory of what was measured before, and count its peak from here on."""
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
     reset_peak(device)
+
+
+def rate(work: Callable[[], object], images: int, device: str) -> Result:
+    """Images per second of some work, after works that are not timed; and the most memory since `start_over`."""
     warm = seconds(work, device=device)
     if warm[0] < PATIENCE / 4:
         warm += seconds(work, WARM_UPS - 1, device=device)
     repeats = max(1, min(REPEATS, int(PATIENCE / max(warm[-1], 1e-9))))
     times = seconds(work, repeats, device=device)
-    details = {"seconds": times, "least": min(times), "most": max(times), "first": warm[0], "images": images}
-    return {
-        "value": images / statistics.median(times), "unit": "images/s", "memory": peak_memory(device), **details
-    }  # fmt: skip
+    spread = {"seconds": times, "least": min(times), "most": max(times), "first": warm[0]}
+    speed = {"value": images / statistics.median(times), "unit": "images/s", "images": images}
+    return {**speed, "memory": peak_memory(device), **spread}
 
 
 # (3) Inference: seconds per batch of the networks of Tables 1 and 2
@@ -264,6 +272,7 @@ def networks(profile: Profile) -> dict[str, GeneratorConfig]:
 
 def inference(device: str, profile: str, network: str, batch: int) -> list[Result]:
     """A batch of images of one of `networks`."""
+    start_over(device)
     generator: Any = Generator(networks(get_profile(profile))[network])
     initialise(generator, "xavier", 0, "generator")
     generator.to(device).eval()
@@ -294,7 +303,6 @@ def paper_step(device: str, profile: str, precision: str) -> list[Result]:
             if batch == 1:
                 raise
         batch //= 2
-        torch.cuda.empty_cache()
     found |= {"batch": batch, "accumulations": images // batch, "precision": precision}
     step = statistics.median(found["seconds"])
     days = {"value": whole.iterations * step / DAY, "unit": f"days for {whole.iterations:,} iterations"}
@@ -303,6 +311,7 @@ def paper_step(device: str, profile: str, precision: str) -> list[Result]:
 
 
 def _paper_step(profile: Profile, device: str, precision: str) -> Result:
+    start_over(device)
     labels = torch.zeros(8, dtype=torch.int64)
     trainer = trial_trainer(profile, "ppcd", labels, device=device, precision=precision)
     return rate(trainer.step, profile.budget(teacher=False).images, device)
