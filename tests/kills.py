@@ -115,7 +115,7 @@ def pieces() -> list[tuple[str, Any, str]]:
         ("checkpoints", ppcd.runs.loop, "save_checkpoint"),
         ("histories", HistoryWriter, "append"),
         ("slimming", ppcd.runs.train, "finish_generator"),
-        ("evaluation", ppcd.runs.train, "evaluate"),
+        ("evaluation", ppcd.metrics.evaluate, "evaluate"),
         ("completing a run", Run, "finish"),
         ("tables", tables, "write"),
     ]
