@@ -18,6 +18,7 @@ from ppcd.data.images import ImageSet, to_float
 from ppcd.metrics.cache import Entry, Key, cached, tensors_hash
 
 PUBLISHED, NATURAL = "efficientnet-lite0", "natural-classifier"
+BACKBONES = ("classifier", "efficientnet-lite0", "inception")  # of features: `ppcd.metrics.features`
 JUDGES = (PUBLISHED, NATURAL)
 JUDGED_CLASSES = 1000  # of ImageNet, in the order of their sorted synsets, which is that of its class folders
 ARCHITECTURE = 1  # raised when the network or its training changes: older files are then not used

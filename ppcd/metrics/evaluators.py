@@ -10,8 +10,8 @@ from torch import Tensor
 from ppcd.base import PpcdError, seeded
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import Entry, Key, cached
-from ppcd.metrics.classifier import TrainedClassifier, check_judge
-from ppcd.metrics.features import BACKBONES, Backbone, Features, get_backbone
+from ppcd.metrics.classifier import BACKBONES, TrainedClassifier, check_judge
+from ppcd.metrics.features import Backbone, Features, get_backbone
 from ppcd.metrics.fidelity import reference_statistics
 from ppcd.metrics.moments import Statistics
 from ppcd.metrics.reference import Reference

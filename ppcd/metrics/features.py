@@ -25,13 +25,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ppcd.base import PpcdError, needs
 from ppcd.data.sets import ImageSet
 from ppcd.metrics.cache import tensors_hash
-from ppcd.metrics.classifier import FEATURES, TrainedClassifier, train_or_load_classifier
+from ppcd.metrics.classifier import BACKBONES, FEATURES, TrainedClassifier, train_or_load_classifier
 from ppcd.metrics.natural import train_or_load_natural_classifier
 
 with needs("metrics"):
     from torch_fidelity import FeatureExtractorInceptionV3
 
-BACKBONES = ("classifier", "efficientnet-lite0", "inception")
 CLASSIFIERS: dict[str, Callable[..., TrainedClassifier]] = {
     "classifier": train_or_load_classifier,
     "natural-classifier": train_or_load_natural_classifier,

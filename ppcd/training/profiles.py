@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ppcd.base import PpcdError
 from ppcd.data.sets import DATASETS, class_sizes
-from ppcd.metrics.classifier import JUDGED_CLASSES, JUDGES, NATURAL, PUBLISHED
-from ppcd.metrics.features import BACKBONES
+from ppcd.metrics.classifier import BACKBONES, JUDGED_CLASSES, JUDGES, NATURAL, PUBLISHED
 from ppcd.metrics.sampling import fewest_samples
 from ppcd.networks.generators import CHANNELS
 from ppcd.training import toml
