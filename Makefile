@@ -168,7 +168,7 @@ gpu-check: $(READY) ## [9 min] what a GPU does with all this, at most so long: .
 lab: $(READY) ## [-] JupyterLab in this folder; options: LAB="--allow-root --port 8899"
 	$(PY) -m jupyterlab $(LAB)
 
-test: $(TESTED) ## [14 min] everything the project checks about itself
+test: $(TESTED) ## [12 min] everything the project checks about itself
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(TESTS)
 
 # Networks of others that the tests compress; their own dependencies are not needed.
