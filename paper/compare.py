@@ -105,7 +105,7 @@ def same_weights(study: Study, reference: Study) -> str:
     theirs = {record["id"]: record["files"][GENERATOR] for record in reference.runs()}
     ours = [record for record in study.runs() if record["seed"] in study.seeds and record["id"] in theirs]
     same = [record for record in ours if record["files"][GENERATOR] == theirs[record["id"]]]
-    copies = sum(not (record.directory / ".local").is_file() for record in same)
+    copies = sum(not record.trained_here for record in same)
     line = f"{len(same)} of {len(ours)} runs have the same weights as the reference's, bit for bit"
     return f"{line}; {copies} of them are copies of it." if copies else f"{line}."
 
@@ -145,7 +145,8 @@ def compare(study: Study) -> str:
         said = f"There are no runs of yours in {study.results}: the reference"
         said = "The reference" if study.results == reference.results else said
         study, lines = reference, [f"{said} is compared with itself.", ""]
-    own, theirs = find_runs(study), find_runs(reference)
+    own = find_runs(study)
+    theirs = own if itself else find_runs(reference)
     try:
         common_protocol([record for runs in (own, theirs) for records in runs.values() for record in records])
     except PpcdError as error:

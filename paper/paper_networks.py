@@ -6,7 +6,7 @@ into the kept fraction that it implies.
 """
 
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,7 @@ from ppcd.base import PpcdError
 from ppcd.metrics.complexity import CONVENTION, Complexity, complexity
 from ppcd.networks.generators import ARCHITECTURES, Generator, GeneratorConfig, table_channels
 from ppcd.networks.initialisation import initialise
-from ppcd.runs import provenance
-from ppcd.training.methods import TinyGan
+from ppcd.runs import provenance, trials
 from ppcd.training.profiles import Profile
 
 Content = dict[str, Any]  # of paper_scale.json
@@ -31,7 +30,7 @@ POINTS = (
     (3, "PPCD-GAN (complete)", "#Par.", "params", numbers.TABLE3_ALPHA),
 )
 PLAIN = {"biggan": "Big-GAN", "sagan": "SA-GAN", "sngan": "SN-GAN", "tinygan": "Tiny-GAN"}  # network -> row of Table 1
-MASKED, SLIM_MACS, SLIM_ALPHA = "ppcd-masked", "ppcd-slim-macs", "ppcd-slim-alpha"
+MASKED, SLIM_MACS, SLIM_ALPHA = trials.MASKED, "ppcd-slim-macs", "ppcd-slim-alpha"
 GRID = tuple(step / 20 for step in range(1, 21))  # kept fractions at which the curve is drawn
 
 
@@ -164,23 +163,10 @@ def kept_fractions() -> dict[str, float]:
 
 
 def network_configs(profile: Profile) -> dict[str, GeneratorConfig]:
-    """The networks at the profile's size, in the order of Table 1.
-
-    The plain ones as one would run them, spectral norm worked into the weights; PP-Res SA-GAN dense with its masks
-    and its spectral norm, as it is in training; and slim at `kept_fractions`.
-    """
+    """The networks at the profile's size, in the order of Table 1, and slim PP-Res SA-GAN at `kept_fractions`."""
     student = (profile.resolution, profile.num_classes, profile.student_width, profile.dim_z)
-    teacher = (profile.resolution, profile.num_classes, profile.teacher_width, profile.teacher_dim_z)
-    tiny = max(1, round(profile.student_width * TinyGan().width))
-    plain = partial(GeneratorConfig, spectral_norm=False)
-    return {
-        "biggan": plain("biggan", *teacher),
-        "sagan": plain("sagan", *student),
-        "sngan": plain("sngan", *student),
-        "tinygan": replace(plain("tinygan", *student), width=tiny),
-        MASKED: GeneratorConfig("sagan", *student, masked=True, transition=True),
-        **{name: kept_config(kept, *student) for name, kept in kept_fractions().items()},
-    }
+    slim = {name: kept_config(kept, *student) for name, kept in kept_fractions().items()}
+    return {**trials.network_configs(profile), **slim}
 
 
 def compute_complexity(profile: Profile) -> Content:

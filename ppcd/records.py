@@ -12,6 +12,7 @@ from ppcd.base import PpcdError
 
 SCHEMA = 1
 GENERATOR = "generator.safetensors"  # of a run, slim and averaged
+TRAINED_HERE = ".local"  # marks the directory of a run that was trained here, rather than copied
 # Files of a run that the repository does not bring: made again from the generator, or by training.
 NOT_BROUGHT = (
     "samples.png", "best.safetensors", "generator-last.safetensors", "discriminator.safetensors", "moments.safetensors",
@@ -29,6 +30,11 @@ class Record(dict[str, Any]):
     def source(self) -> Path:
         """The folder that holds its profile's runs, and what was measured of them."""
         return self.directory.parents[1]
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether it was trained here, rather than copied from the reference."""
+        return (self.directory / TRAINED_HERE).is_file()
 
 
 def write_record(directory: Path, record: dict[str, Any], files: Iterable[str]) -> Record:

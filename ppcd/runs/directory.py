@@ -10,7 +10,7 @@ from typing import Any
 from ppcd import paths
 from ppcd.base import PpcdError
 from ppcd.locks import alone
-from ppcd.records import Record, flatten, read_run, read_stop, write_record
+from ppcd.records import TRAINED_HERE, Record, flatten, read_run, read_stop, write_record
 from ppcd.training.config import RunConfig
 
 FILES = ("generator.safetensors", "history.csv", "samples.png")
@@ -42,7 +42,7 @@ class Run:
     @property
     def trained_here(self) -> bool:
         """Whether it was trained here, rather than copied from the reference."""
-        return self.path(".local").is_file()
+        return self.path(TRAINED_HERE).is_file()
 
     def read(self) -> Record:
         """run.json, checked (`ppcd.records.read_run`)."""
@@ -80,7 +80,7 @@ class Run:
         if missing:
             raise PpcdError(f"run {config.id} cannot be completed without {', '.join(missing)}")
         with paths.writing(self.directory):
-            self.path(".local").touch()  # first: a complete run without it is taken for a copy
+            self.path(TRAINED_HERE).touch()  # first: a complete run without it is taken for a copy
         written = write_record(self.directory, self._identification("complete") | record, names)
         self.path("progress.json").unlink(missing_ok=True)
         return written

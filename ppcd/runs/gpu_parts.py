@@ -28,7 +28,7 @@ from ppcd.networks.initialisation import initialise
 from ppcd.runs import provenance
 from ppcd.runs.loop import fit
 from ppcd.runs.memory import peak_memory, reset_peak
-from ppcd.runs.trials import stand_still, trial_trainer
+from ppcd.runs.trials import network_configs, stand_still, trial_trainer
 from ppcd.training.profiles import Profile, get_profile
 from ppcd.training.pruning import pruned_widths
 from ppcd.training.trainer import Trainer
@@ -258,15 +258,10 @@ def rate(work: Callable[[], object], images: int, device: str) -> Result:
 def networks(profile: Profile) -> dict[str, GeneratorConfig]:
     """The networks of Table 1 at the profile's size, spectral norm worked in; PP-Res SA-GAN as it is in training, and
     slim at alpha .7 and with the channels that the paper's MACs imply."""
-    student = (profile.resolution, profile.num_classes, profile.student_width, profile.dim_z)
-    teacher = (profile.resolution, profile.num_classes, profile.teacher_width, profile.teacher_dim_z)
-    tiny = (*student[:2], max(1, profile.student_width // 2), profile.dim_z)
-    sizes = {"biggan": teacher, "sagan": student, "sngan": student, "tinygan": tiny}
-    found = {name: GeneratorConfig(name, *size, spectral_norm=False) for name, size in sizes.items()}
-    found["ppcd-masked"] = GeneratorConfig("sagan", *student, masked=True, transition=True)
+    found = network_configs(profile)
     for name, alpha in (("ppcd-slim-alpha", 0.7), ("ppcd-slim-macs", 0.91)):
         hidden = pruned_widths(profile.resolution, profile.student_width, alpha)
-        found[name] = GeneratorConfig("sagan", *student, transition=True, hidden=hidden, spectral_norm=False)
+        found[name] = replace(found["sagan"], transition=True, hidden=hidden)
     return found
 
 

@@ -1,4 +1,8 @@
-"""Trainers of random images, to measure what their steps cost: as much as with real ones."""
+"""What speed is measured with: trainers of random images, whose steps cost as much as with real ones, and the networks
+of Table 1."""
+
+from dataclasses import replace
+from functools import partial
 
 import torch
 from jaxtyping import Int64
@@ -11,9 +15,31 @@ from ppcd.networks.compute import ComputeOptions
 from ppcd.networks.generators import Generator, GeneratorConfig
 from ppcd.networks.initialisation import initialise
 from ppcd.training.config import RunConfig
+from ppcd.training.methods import TinyGan
 from ppcd.training.profiles import Profile
 from ppcd.training.recipes import ALPHA, TEACHER, get_recipe
 from ppcd.training.trainer import Trainer
+
+MASKED = "ppcd-masked"
+
+
+def network_configs(profile: Profile) -> dict[str, GeneratorConfig]:
+    """The networks of Table 1 at the profile's size, in its order, without the slim ones.
+
+    The plain ones as one would run them, spectral norm worked into the weights; PP-Res SA-GAN dense with its masks
+    and its spectral norm, as it is in training.
+    """
+    student = (profile.resolution, profile.num_classes, profile.student_width, profile.dim_z)
+    teacher = (profile.resolution, profile.num_classes, profile.teacher_width, profile.teacher_dim_z)
+    tiny = max(1, round(profile.student_width * TinyGan().width))
+    plain = partial(GeneratorConfig, spectral_norm=False)
+    return {
+        "biggan": plain("biggan", *teacher),
+        "sagan": plain("sagan", *student),
+        "sngan": plain("sngan", *student),
+        "tinygan": replace(plain("tinygan", *student), width=tiny),
+        MASKED: GeneratorConfig("sagan", *student, masked=True, transition=True),
+    }
 
 
 def random_images(profile: Profile, labels: Int64[Tensor, " n"], seed: int = 0) -> ImageSet:
