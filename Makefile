@@ -19,6 +19,7 @@ LAB     ?=
 UPGRADE ?=
 PARTS   ?=
 QUICK   ?=
+LAUNCHER ?=
 
 VENV    := .venv
 PY      := $(VENV)/bin/python
@@ -26,14 +27,14 @@ READY   := $(VENV)/.complete
 TESTED  := $(VENV)/.tested
 DRIVEN  := $(VENV)/.driven
 REPRODUCE = $(PY) -m paper reproduce --seeds "$(SEEDS)"
-OPTIONS  = --device "$(DEVICE)"$(if $(PROCESSES), --processes "$(PROCESSES)")$(if $(REUSE), --reuse)$(if $(RETRAIN), --retrain)$(if $(DRY_RUN), --dry-run)
+OPTIONS  = --device "$(DEVICE)"$(if $(PROCESSES), --processes "$(PROCESSES)")$(if $(LAUNCHER), --launcher "$(LAUNCHER)")$(if $(REUSE), --reuse)$(if $(RETRAIN), --retrain)$(if $(DRY_RUN), --dry-run)
 
 DEFAULT_PROFILE := $(filter file,$(origin PROFILE))
 
 # What each target takes. All else that is given on make's command line, or as PPCD_* in the environment, is refused
 # before anything is done. Other variables of the environment may be meant for other programs.
 RUNS              := PROFILE SEEDS DATA TEACHER PRECISION
-TRAINING          := DEVICE PROCESSES REUSE RETRAIN DRY_RUN
+TRAINING          := DEVICE PROCESSES LAUNCHER REUSE RETRAIN DRY_RUN
 TAKES_reproduce   := $(RUNS) $(TRAINING)
 TAKES_smoke       := SEEDS TEACHER PRECISION $(TRAINING)
 TAKES_report      := $(RUNS)
@@ -116,6 +117,7 @@ help: ## [-] this list
 	  'DATA=$(DATA)' 'folder of class folders with images, for cifar10 and imagenet128' \
 	  'TEACHER=$(TEACHER)' 'file of a trained BigGAN (G_ema.pth, .safetensors) instead of training one' \
 	  'PROCESSES=$(PROCESSES)' 'how many train each run together (empty: one; with GPUs, one for each)' \
+	  'LAUNCHER=$(LAUNCHER)' 'slurm or local: each run is a job of submitit (docs/scale.md); empty: processes here' \
 	  'PRECISION=$(PRECISION)' 'of the training: no (float32) or bf16' \
 	  'REUSE=$(REUSE)' '1: copy the complete runs of the repository' \
 	  'RETRAIN=$(RETRAIN)' '1: train them again (neither: again at profiles of minutes)' \
@@ -184,7 +186,7 @@ $(DRIVEN): $(READY) requirements-browser.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-browser.txt
 	@touch $@
 
-test-wheel: $(READY) ## [-] the library as a dependency, with the oldest and the newest torch: 12 GB, not part of test
+test-wheel: $(READY) ## [-] the library as a dependency, with the oldest torch, 2.11 and the newest: 12 GB, not part of test
 	$(PY) tools/wheel.py
 
 lint: $(READY) ## [0.1 min] ruff (notebooks too) and the type checker

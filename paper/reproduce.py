@@ -21,6 +21,7 @@ from ppcd.data.sets import is_name, without_count
 from ppcd.errors import run_command
 from ppcd.runs.copied import has_reference
 from ppcd.runs.directory import Run
+from ppcd.runs.jobs import CLUSTERS
 from ppcd.runs.pool import run_all
 from ppcd.runs.train import resolve_device
 from ppcd.seeds import parse_seeds
@@ -166,6 +167,7 @@ def reproduce(
     retrain: bool | None = None,
     report_only: bool = False,
     processes: int = 1,
+    launcher: str | None = None,
 ) -> None:
     """Train what the plan lacks, measure the runs, and build everything from it.
 
@@ -174,6 +176,7 @@ def reproduce(
         retrain: train again what the reference has; else copy it. None: train again at profiles of minutes.
         report_only: only build, from the runs that are there.
         processes: that train each run together.
+        launcher: "slurm" or "local": the runs are jobs of submitit (`ppcd.runs.jobs`); all else is done here.
 
     Raises:
         PpcdError: with one line, for whatever failed.
@@ -182,8 +185,10 @@ def reproduce(
         print(others, file=sys.stderr, flush=True)
     runs = plan(study)
     if not report_only:
-        found, again = resolve_device(device), trains_again(study, retrain)
-        run_all(runs, device=found, retrain=again, processes=processes)
+        again = trains_again(study, retrain)
+        found = resolve_device("auto" if launcher == "slurm" else device)
+        trained_on = device if launcher == "slurm" else found
+        run_all(runs, device=trained_on, retrain=again, processes=processes, cluster=launcher)
         judged = {*RECIPES, *evidence.inquiry(study).leakage, *RECIPES_OF_CLAIMS}
         own = study.complete(
             run
@@ -231,6 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again.add_argument("--reuse", action="store_true", help="copy the complete runs of the repository")
     again.add_argument("--retrain", action="store_true", help="train them again")
     parser.add_argument("--processes", type=int, default=1, help="that train each run together, by accelerate launch")
+    parser.add_argument("--launcher", choices=CLUSTERS, help="each run is a job: of Slurm, or of submitit on this machine")
     again.add_argument(
         "--report-only", action="store_true", help="only tables, figures, report; of several profiles also one page"
     )
@@ -251,6 +257,6 @@ def _command(options: argparse.Namespace) -> None:
         print("\n\n".join(Run(config).describe() for config in runs))
         print(f"\n{how_far(runs, copied=not trains_again(study, retrain))}")
         return
-    reproduce(study, options.device, retrain, options.report_only, options.processes)
+    reproduce(study, options.device, retrain, options.report_only, options.processes, options.launcher)
     if not options.report_only:
         print(f"\n{compare.compare(study)}")

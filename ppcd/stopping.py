@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 2.0  # seconds that a child process has for its own last line
@@ -88,7 +88,15 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def end_processes(children: Iterable["subprocess.Popen[bytes] | subprocess.Popen[str]"]) -> None:
+class Child(Protocol):
+    """What a child process, or a job elsewhere, has to be able to do."""
+
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+def end_processes(children: Iterable[Child]) -> None:
     """End child processes: SIGTERM to all, SIGKILL to those that are still there a moment later."""
     children = list(children)
     for child in children:

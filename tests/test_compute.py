@@ -33,7 +33,7 @@ def trainer_of(
 @pytest.mark.parametrize("recipe", ["biggan", "ppcd", "sngan", "tinygan"])
 def test_every_form_takes_the_same_steps(recipe: str, double: None) -> None:
     """Losses and weights after three steps, against the straightforward form, in float64."""
-    switches = ("merged", "channels_last", "fused", "shrink")
+    switches = ("merged", "channels_last", "fused", "shrink", "grouped")
     single = [replace(STRAIGHTFORWARD, **{name: True}) for name in switches]
     found = []
     for forms in (STRAIGHTFORWARD, EXACT, FAST, *single):

@@ -9,11 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from PIL import Image
 from reference import refused
 from test_repository import tool
 
@@ -90,11 +88,7 @@ def test_a_toy_network_is_compressed_and_a_gpu_checked_with_nothing_else(install
 
 
 def test_a_training_from_images_to_a_slim_generator_needs_pillow_besides(installed: Path, tmp_path: Path) -> None:
-    for number in range(32):
-        pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
+    tool("wheel").write_images(tmp_path / "images")
     variables = {"PPCD_DATA": str(tmp_path / "images"), "PPCD_CACHE": str(tmp_path / "cache")}
     (tmp_path / "results").mkdir()
     done = alone(installed, {"pillow"}, str(PROGRAMS), str(tmp_path / "results"), **variables)

@@ -17,7 +17,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper import numbers
+from paper import numbers, sums
 from paper.artifacts import render, rows
 from paper.artifacts.figures import PALETTE, STYLE, new_figure, not_run, save, sign
 from paper.artifacts.render import Column, Html, write_number
@@ -38,6 +38,11 @@ MODELS = {  # network -> its name here, and the row of the paper that is shown w
 }
 QUANTITIES = {"params": "parameters", "macs": "MACs"}
 GIB = 2**30
+COST = (
+    "Joint PPCD-GAN at the paper's size, 100 epochs of ImageNet, by measured optimisation steps: seconds and memory are "
+    "lines through the measured batches. Left out: reading images, the statistics of the teacher's classes, evaluation, "
+    "the teacher's own training."
+)
 
 
 def _line(study: Study) -> str:
@@ -305,9 +310,16 @@ FIGURES = {"curve": curve_figure, "runtime": runtime_figure, "steps": steps_figu
 
 
 def write_table(content: Content, study: Study) -> list[Path]:
-    """Write `tables/paper_scale.{csv,md,tex}`."""
-    frame = table(content, study)
-    return rows.write(study, frame, "paper_scale", columns(), caption(frame, study.profile))
+    """Write `tables/paper_scale.{csv,md,tex}`, and `paper_scale_cost.md`: what a training takes by measured steps."""
+    frame, cost = table(content, study), estimates_table(content)
+    for kind in ("GPU", "CPU"):
+        if part_of(content, "steps", kind.lower()) is None:
+            cost = pd.concat([pd.DataFrame([{"device": kind} | dict.fromkeys(cost.columns[1:], NOT_RUN)]), cost])
+    text = f"{COST}\n\n{render.plain_markdown(cost)}\n"
+    return [
+        *rows.write(study, frame, "paper_scale", columns(), caption(frame, study.profile)),
+        sums.write(study.results, "tables/paper_scale_cost.md", text),
+    ]
 
 
 def write(name: str, content: Content, study: Study) -> list[Path]:

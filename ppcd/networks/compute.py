@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ppcd.networks.blocks import GeneratorBlock
+from ppcd.networks.layers import Conditional
 from ppcd.networks.resampling import Resampling
 
 RECOMPILATIONS = 256  # all blocks of a kind share one code object, and a freezing mask changes a block's shapes
@@ -29,6 +30,7 @@ class ComputeOptions:
     fused: bool | None = None  # Adam's, one kernel for all weights; None: torch's own choice
     shrink: bool = False  # channels that frozen masks have removed are not computed (`GeneratorBlock.shrink`)
     half_teacher: bool = False  # the teacher of L_CD computes in bf16 where the device has it in hardware
+    grouped: bool = False  # spectral norms of equal shapes are computed together (`norms_together`)
     compiled: bool = False  # torch.compile on the residual blocks, measured by `make bench`, used by no training
 
     def of_teacher(self) -> "ComputeOptions":
@@ -38,6 +40,8 @@ class ComputeOptions:
     def apply(self, network: nn.Module) -> None:
         """Let the network compute so; a compiled one compiles when it first runs."""
         for module in network.modules():
+            if isinstance(module, Conditional):
+                module.grouped = self.grouped
             if isinstance(module, Resampling):
                 module.merged, module.boxed = self.merged, self.boxed
                 if isinstance(module, GeneratorBlock):
@@ -55,6 +59,9 @@ class ComputeOptions:
 STRAIGHTFORWARD = ComputeOptions(merged=False, channels_last=False)
 EXACT = ComputeOptions()  # of the profiles whose committed runs must come out again to the last bit
 FAST = ComputeOptions(boxed=True, fused=True, shrink=True, half_teacher=True)
+# What a profile's `fast` takes on a kind of device. CPU: the fastest measured (docs/speed.md). GPU: not run, so the
+# CPU's; `make gpu-check` measures there what may take its place.
+FASTEST = {"cpu": FAST, "cuda": FAST}
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -78,11 +78,17 @@ def power_iteration(
     Returns:
         sigma (differentiable in the weight) and u'. W is the weight with all but its first dimension flattened.
     """
-    matrix = weight.flatten(1)
+    return power_iterations(weight.flatten(1), u, eps)
+
+
+def power_iterations(
+    matrix: Float[Tensor, "*layer rows columns"], u: Float[Tensor, "*layer 1 rows"], eps: float
+) -> tuple[Float[Tensor, "*layer"], Float[Tensor, "*layer 1 rows"]]:
+    """`power_iteration` of one matrix, or of several at once."""
     with torch.no_grad():
-        v = F.normalize(u @ matrix, eps=eps)
-        u_next = F.normalize(v @ matrix.t(), eps=eps)
-    sigma = (v @ matrix.t() @ u_next.t()).squeeze()
+        v = F.normalize(u @ matrix, dim=-1, eps=eps)
+        u_next = F.normalize(v @ matrix.mT, dim=-1, eps=eps)
+    sigma = (v @ matrix.mT @ u_next.mT).squeeze((-2, -1))
     return sigma, u_next
 
 
@@ -97,6 +103,7 @@ class SpectralNorm(nn.Module):
     weight: Tensor
     u: Tensor
     scale: Tensor
+    computed: tuple[Tensor, Tensor] | None = None  # sigma and the next u, by `norms_together`, for the next use
 
     def add_spectral_norm(self, eps: float) -> None:
         self.eps = eps
@@ -105,11 +112,14 @@ class SpectralNorm(nn.Module):
 
     def normalized_weight(self) -> Tensor:
         """The weight that the layer uses; in training mode u moves on by one power iteration."""
-        with torch.autocast(self.weight.device.type, enabled=False):  # half precision is too little for sigma
-            sigma, u = power_iteration(self.weight, self.u, self.eps)
+        (sigma, u), self.computed = self.computed or self.iterated(), None
         if self.training:
             self.u.copy_(u)
         return self.weight * (self.scale / sigma)
+
+    def iterated(self) -> tuple[Tensor, Tensor]:
+        with torch.autocast(self.weight.device.type, enabled=False):  # half precision is too little for sigma
+            return power_iteration(self.weight, self.u, self.eps)
 
     def narrowed(self, rows: Tensor | None, columns: Tensor | None, for_training: bool) -> nn.Module:
         """A copy with these rows and columns of the effective weight; see `ppcd.method.slim.narrow`.
@@ -156,6 +166,24 @@ class SNEmbedding(nn.Embedding, SpectralNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         return F.embedding(input, self.normalized_weight())
+
+
+def norms_together(network: nn.Module) -> None:
+    """The spectral norms of a network's next forward pass, those of equal shapes at once: fewer and larger products.
+
+    Every layer of the network must be used in it.
+    """
+    alike: dict[tuple[torch.Size, float], list[SpectralNorm]] = {}
+    for layer in network.modules():
+        if isinstance(layer, SpectralNorm):
+            alike.setdefault((layer.weight.flatten(1).shape, layer.eps), []).append(layer)
+    for (_, eps), layers in alike.items():
+        if len(layers) > 1:
+            with torch.autocast(layers[0].weight.device.type, enabled=False):
+                matrices = torch.stack([layer.weight.flatten(1) for layer in layers])
+                sigmas, us = power_iterations(matrices, torch.stack([layer.u for layer in layers]), eps)
+            for layer, *computed in zip(layers, sigmas.unbind(), us.unbind(), strict=True):
+                layer.computed = (computed[0], computed[1])
 
 
 class LayerMaker:
@@ -248,6 +276,7 @@ class Conditional(nn.Module):
     takes: tuple[str, str]  # what the network is, and the name of its input
     input_shape: tuple[int, ...]  # of one input
     num_classes: int
+    grouped = False  # spectral norms of equal shapes are computed together (`norms_together`)
 
     def __call__(self, x: Any, y: Any, *options: Any) -> Any:
         if not (
@@ -259,6 +288,8 @@ class Conditional(nn.Module):
             and (x.dtype == weights_dtype(self) or torch.is_autocast_enabled(x.device.type))
         ):
             raise self._refusal(f"{_described(x)} and {_described(y)}")
+        if self.grouped:
+            norms_together(self)
         try:
             return super().__call__(x, y, *options)
         except IndexError:

@@ -37,7 +37,9 @@ MOST_FAILURES = 8  # that the table explains
 FORMS: dict[str, tuple[ComputeOptions, dict[str, Any]]] = {
     "plain": (STRAIGHTFORWARD, {}),
     "channels-last": (replace(STRAIGHTFORWARD, channels_last=True), {}),
+    "merged": (replace(FAST, boxed=False), {}),
     "fast": (FAST, {}),
+    "grouped": (replace(FAST, grouped=True), {}),
     "bf16": (FAST, {"precision": "bf16"}),
     "graph": (FAST, {"graph": True}),
     "bf16, graph": (FAST, {"precision": "bf16", "graph": True}),
@@ -240,7 +242,7 @@ def _machine(content: dict[str, Any]) -> str:
 def _forms(entries: Sequence[Entry]) -> list[str]:
     """Lines of a table with a column for each form: images per second, and the most memory in GiB."""
     cells = {(each["what"], each["form"]): each for each in entries}
-    widths = {form: max(len(form), 8) + 2 for form in FORMS}
+    widths = {form: max(len(form), 6) + 2 for form in FORMS}
 
     def line(label: str, texts: dict[str, str]) -> str:
         return f"  {label:<21}" + "".join(f"{texts.get(form, ''):>{width}}" for form, width in widths.items())

@@ -19,6 +19,7 @@ from ppcd.base import PpcdError, cores
 from ppcd.progress import Progress, say
 from ppcd.runs.copied import reuse_reference
 from ppcd.runs.directory import Run
+from ppcd.runs.jobs import Submitted, Training, changed, check_cluster
 from ppcd.runs.train import resolve_device
 from ppcd.stopping import describe_stop, end_processes, start_process
 from ppcd.training import profiles, recipes
@@ -68,7 +69,8 @@ class Job:
     config: RunConfig
     retrain: bool = False  # a complete run that is there is set aside first
     processes: int = 1  # that train it together
-    process: subprocess.Popen[bytes] | None = None
+    cluster: str | None = None  # of `ppcd.runs.jobs`, where it is submitted
+    process: subprocess.Popen[bytes] | Submitted | None = None
     error: str | None = None
     done: bool = False
 
@@ -92,21 +94,28 @@ class Job:
         asked = {"profile": profiles.asked(config.profile), "recipe": recipes.asked(config.recipe), "seed": config.seed}
         command += [word for name, value in asked.items() for word in (f"--{name}", str(value))]
         command += ["--device", device, "--precision", config.precision]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        environment["PPCD_TEACHER"] = str(config.teacher_file) if config.takes_file else ""
+        changes: dict[str, str | None] = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        changes["PPCD_TEACHER"] = str(config.teacher_file) if config.takes_file else ""
         if not takes_images(config.profile):  # the command would refuse it
-            environment.pop("PPCD_DATA", None)
+            changes["PPCD_DATA"] = None
         with paths.writing(config.directory):
             config.directory.mkdir(parents=True, exist_ok=True)
-            with log.open("wb") as file:
-                self.process = start_process(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        if self.cluster is not None:
+            gpus = self.processes if device.startswith("cuda") else 0
+            training = Training(command, changes, log)
+            self.process = Submitted(training, self.cluster, config.id, self.processes, gpus)
+            return
+        with paths.writing(config.directory), log.open("wb") as file:
+            self.process = start_process(command, stdout=file, stderr=subprocess.STDOUT, env=changed(changes))
 
     def collect(self) -> bool:
         """Whether the process has ended; says in `error` why it failed."""
         if self.process is None or self.process.poll() is None:
             return False
-        status, self.process, self.done = self.process.returncode, None, True
-        if status:
+        ended, self.process, self.done = self.process, None, True
+        if isinstance(ended, Submitted) and ended.lost:
+            self.error = f"{ended.lost}; what it saved is kept, and the same command goes on"
+        elif status := ended.returncode:
             log = self.config.directory / LOG
             lines = log.read_text(errors="replace").strip().splitlines()
             ours = [line for line in lines if line.startswith("ppcd: ")]  # a launcher adds lines of its own
@@ -135,6 +144,7 @@ def run_all(
     workers: int | None = None,
     retrain: bool = False,
     processes: int = 1,
+    cluster: str | None = None,
 ) -> list[Run]:
     """Train what is missing, teachers too; returns the runs in the given order.
 
@@ -143,12 +153,16 @@ def run_all(
         workers: how many at a time; None: one a core, or one on a GPU.
         retrain: also those that were copied from the reference; else those that it has are copied, not trained.
         processes: that train each run together: on GPUs one for each of them.
+        cluster: "slurm" or "local": each run is a job of submitit, of Slurm as many at a time as it takes.
 
     Raises:
         PpcdError: runs failed; the others were completed first, and nothing of them is lost.
         Stopped: Ctrl-C or SIGTERM, which ends the processes as well; called again, it goes on.
     """
-    device = resolve_device(device)
+    if cluster is not None:
+        check_cluster(cluster)
+    if cluster != "slurm":  # there the machine that a job is given decides
+        device = resolve_device(device)
     launcher(processes)  # refuses what cannot be, before anything starts
     for config in configs:
         check_share(config.profile.budget(config.recipe.teacher_budget).batch_size, processes)
@@ -161,10 +175,10 @@ def run_all(
         run = Run(config)
         complete = run.state == "complete"
         if not complete or (retrain and not run.trained_here):
-            jobs.append(Job(config, retrain=complete, processes=processes))
+            jobs.append(Job(config, retrain=complete, processes=processes, cluster=cluster))
     if jobs:
         with describe_stop(lambda: f"stopped with {sum(job.done for job in jobs)} of {len(jobs)} runs trained"):
-            _train(jobs, device, workers)
+            _train(jobs, device, len(jobs) if cluster == "slurm" else workers)
     if failed := [f"{job.config.id}: {job.error}" for job in jobs if job.error]:
         raise PpcdError("; ".join(failed))
     return [Run(config) for config in configs]

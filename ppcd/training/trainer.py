@@ -19,7 +19,7 @@ from ppcd.method.ema import DECLARED, Ema, make_averages
 from ppcd.method.slim import slim
 from ppcd.method.step import Objective, Step
 from ppcd.method.teacher import Teacher
-from ppcd.networks.compute import EXACT, FAST, ComputeOptions, has_bf16
+from ppcd.networks.compute import EXACT, FAST, FASTEST, ComputeOptions, has_bf16
 from ppcd.networks.discriminators import Discriminator, build_discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig, build_generator
 from ppcd.networks.io import LastState, adam_moments, load_adam_moments
@@ -63,7 +63,7 @@ class Trainer(Step):
         profile, recipe = self.profile, self.recipe
         if recipe.needs_training_state and origin is None:
             raise PpcdError(f"recipe {recipe.name!r} needs the weights and discriminator that its teacher ended with")
-        self.forms = forms or (FAST if profile.fast else EXACT)
+        self.forms = forms or (FASTEST.get(self.device.type, FAST) if profile.fast else EXACT)
         self.budget = profile.budget(recipe.teacher_budget)
         self.total, self.pieces = self.budget.iterations, self.budget.accumulations
         check_share(self.budget.batch_size, processes.count)
