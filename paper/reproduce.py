@@ -236,7 +236,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again.add_argument("--reuse", action="store_true", help="copy the complete runs of the repository")
     again.add_argument("--retrain", action="store_true", help="train them again")
     parser.add_argument("--processes", type=int, default=1, help="that train each run together, by accelerate launch")
-    parser.add_argument("--launcher", choices=CLUSTERS, help="each run is a job: of Slurm, or of submitit on this machine")
+    parser.add_argument(
+        "--launcher", choices=CLUSTERS, help="each run is a job, of Slurm or on this machine"
+    )
     again.add_argument(
         "--report-only", action="store_true", help="only tables, figures, report; of several profiles also one page"
     )

@@ -1,6 +1,7 @@
-"""Tries the library as a dependency (`make test-wheel`): builds the wheel, installs it without extras into clean
-environments, with the oldest and with the newest versions that the package index has of what it asks for, and with a torch
-in between, that of many GPU machines; compresses a toy network there, and trains from images to a slim generator. Needs uv, which the extra `dev` brings.
+"""Tries the library as a dependency (`make test-wheel`): builds the wheel and installs it without extras into clean
+environments: with the oldest and the newest versions that the package index has of what it asks for, and with the torch
+that many GPU machines have. Compresses a toy network there, and trains from images to a slim generator. Needs uv, which
+the extra `dev` brings.
 """
 
 import os

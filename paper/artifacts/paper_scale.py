@@ -39,9 +39,9 @@ MODELS = {  # network -> its name here, and the row of the paper that is shown w
 QUANTITIES = {"params": "parameters", "macs": "MACs"}
 GIB = 2**30
 COST = (
-    "Joint PPCD-GAN at the paper's size, 100 epochs of ImageNet, by measured optimisation steps: seconds and memory are "
-    "lines through the measured batches. Left out: reading images, the statistics of the teacher's classes, evaluation, "
-    "the teacher's own training."
+    "Joint PPCD-GAN at the paper's size, 100 epochs of ImageNet, by measured optimisation steps: seconds and memory "
+    "are lines through the measured batches. Left out: reading images, the statistics of the teacher's classes, "
+    "evaluation, the teacher's own training."
 )
 
 
