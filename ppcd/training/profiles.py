@@ -138,15 +138,18 @@ MNIST = Profile(
     teacher_dim_z=32,
     dim_z=32,
     batch_size=32,
-    teacher_iterations=1000,
-    iterations=1000,
-    lr_g_scale=10.0,
-    lr_d_scale=2.5,
+    teacher_iterations=2000,
+    iterations=2000,
+    lr_g_scale=3.0,
+    lr_d_scale=6.0,
     ema_decay=0.99,
     ema_start=100,
     backbone="classifier",
     evaluation_samples=5000,
     classifier_epochs=8,
+    fast=True,
+    average_age=0.05,
+    grey=True,
 )
 
 CIFAR10_LITE = Profile(
