@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ppcd.runs.directory import Run
 from ppcd.runs.gpu_train import PLAN, main, needed, train_piece
 from ppcd.runs.train import train_run
 from ppcd.training.config import RunConfig, run_config
+from ppcd.training.profiles import get_profile
 from ppcd.training.recipes import get_recipe
 
 Machine = Callable[[str], None]
@@ -41,7 +43,7 @@ class Ticks:
 
 @pytest.fixture
 def plan(quick: Any, monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
-    """The teacher and what begins from its last state; PPCD-GAN, in a part of the tests, is another student."""
+    """The first two runs, the teacher and what begins from its last state."""
     monkeypatch.setattr(gpu_train, "PLAN", PLAN[:2])
     return [run_config("smoke", recipe, 0) for recipe in PLAN[:2]]
 
@@ -52,11 +54,21 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return lambda name: monkeypatch.setenv("PPCD_RESULTS", str(tmp_path / name))
 
 
+@pytest.fixture(scope="module")
+def piece(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A machine on which one piece was trained, a part of the teacher, and its folder."""
+    made = tmp_path_factory.mktemp("piece")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PPCD_RESULTS", str(made / "first"))
+        train_piece([run_config("smoke", recipe, 0) for recipe in PLAN[:2]], made / "folder", SHORT, clock=Ticks())
+    return made
+
+
 @pytest.fixture
-def folder(plan: list[RunConfig], machine: Machine, tmp_path: Path) -> Path:
-    """What a first piece left, in several parts."""
+def folder(piece: Path, plan: list[RunConfig], machine: Machine, tmp_path: Path) -> Path:
+    """What the first piece left, at its machine."""
+    shutil.copytree(piece, tmp_path, dirs_exist_ok=True)
     machine("first")
-    train_piece(plan, tmp_path / "folder", SHORT, clock=Ticks())
     return tmp_path / "folder"
 
 
@@ -75,9 +87,10 @@ def test_the_plan_is_the_teacher_what_begins_from_it_and_its_students() -> None:
 
 
 def test_pieces_on_many_machines_end_with_the_bits_of_one_training(
-    plan: list[RunConfig], machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick: Any, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, folder = [*plan, run_config("smoke", "ppcd", 0)], tmp_path / "folder"
+    shorter = replace(get_profile("smoke"), name="shorter", teacher_iterations=6, iterations=12)
+    plan, folder = [run_config(shorter, recipe, 0) for recipe in PLAN[:2]], tmp_path / "folder"
     machine("straight")
     for config in plan:
         train_run(config, callbacks=[])
@@ -85,26 +98,23 @@ def test_pieces_on_many_machines_end_with_the_bits_of_one_training(
 
     monkeypatch.setattr(carried, "PART", 100_000)
     states: list[dict[str, Any]] = []
-    while not states or len(states[-1]) < 3 or any(each["state"] != "complete" for each in states[-1].values()):
+    while not states or [each["state"] for each in states[-1].values()] != ["complete", "complete"]:
         machine(f"machine {len(states)}")
         moved = folder.replace(tmp_path / f"home {len(states)}") if folder.is_dir() else folder
-        manifest = train_piece(plan, moved, 1 / 4, clock=Ticks())
+        manifest = train_piece(plan, moved, SHORT, clock=Ticks())
         folder = moved
         assert len(manifest["parts"]) > 1 and max(path.stat().st_size for path in folder.glob(PARTS)) <= 100_000
-        size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-        assert size == pytest.approx(manifest["megabytes"]) and {path.suffix for path in folder.iterdir()} == {
-            ".json",
-            ".part",
-        }
+        assert sum(path.stat().st_size for path in folder.iterdir()) / 1e6 == pytest.approx(manifest["megabytes"])
+        assert {path.suffix for path in folder.iterdir()} == {".json", ".part"}
         states.append({each["id"]: each for each in manifest["runs"]})
         if states[-1][list(states[-1])[-1]]["state"] == "partial":
             moments = checkpoint_in(folder)["optimizer_g"]["state"].values()
             assert moments and all(set(each) == {"step", "exp_avg_sq"} for each in moments)
-    assert len(states) >= 5
+    assert len(states) >= 3
 
     # The teacher's training had ended in the first piece, and was measured in the second
     first = states[0][plan[0].id]
-    assert (first["state"], first["iteration"], first["total"]) == ("partial", 12, 12)
+    assert (first["state"], first["iteration"], first["total"]) == ("partial", 6, 6)
     assert states[1][plan[0].id]["state"] == "complete" and states[1][plan[0].id]["fd"] == 1.0
     for config, (record, history) in zip(plan, straight, strict=True):
         found = Run(config).read()
@@ -118,6 +128,9 @@ def test_pieces_on_many_machines_end_with_the_bits_of_one_training(
             entry["iteration"] for state in states if (entry := state.get(config.id)) and entry["state"] == "partial"
         ]
         assert pieces and all(each["changed"] == [] for each in pieces)
+
+    # The student's record names the teacher's weights, which are not rounded any more
+    assert carried.write(plan, folder, 0)["runs"][0]["changed"] == []
 
 
 def test_what_is_too_large_is_rounded_in_this_order(
@@ -144,18 +157,16 @@ def test_what_is_too_large_is_rounded_in_this_order(
         assert not torch.equal(after, before)
     assert torch.equal(taken["generator"]["linear.bias"], kept["generator"]["linear.bias"])
     assert torch.equal(taken["noise"], kept["noise"])
-    train_piece(plan, folder, 60)
-    assert [Run(config).state for config in plan] == ["complete", "complete"]
-    (piece,) = Run(plan[0]).read()["provenance"]["carried"]
-    assert piece == {"iteration": kept["iteration"], "changed": seen[-1]}
+    train_piece(plan[:1], folder, 60)
+    carries = Run(plan[0]).read()["provenance"]["carried"]
+    assert carries == [{"iteration": kept["iteration"], "changed": seen[-1]}]
 
 
-def test_a_complete_teacher_is_rounded_until_a_student_has_learned_from_it(
-    plan: list[RunConfig], machine: Machine, tmp_path: Path
+def test_a_complete_teacher_is_rounded_with_its_last_state(
+    folder: Path, plan: list[RunConfig], machine: Machine
 ) -> None:
-    machine("first")
     train_run(plan[0], callbacks=[])
-    before, folder = Run(plan[0]).read(), tmp_path / "folder"
+    before = Run(plan[0]).read()
     (entry,) = carried.write(plan, folder, 0)["runs"]
     assert entry["changed"] == [SECOND_MOMENTS, AVERAGES, WEIGHTS]
     assert {file["name"] for file in entry["files"]} == {"run.json", "history.csv", carried.GENERATOR, *LAST_STATE}
@@ -173,10 +184,6 @@ def test_a_complete_teacher_is_rounded_until_a_student_has_learned_from_it(
     manifest = train_piece(plan, folder, SHORT, clock=Ticks())
     assert manifest["runs"][1]["state"] == "partial"
     assert not {file["name"] for file in manifest["runs"][0]["files"]} & {*LAST_STATE}
-    machine("third")
-    train_piece(plan, folder, 60)
-    assert Run(plan[1]).read()["teacher"]["generator_sha256"] == after["files"][carried.GENERATOR]
-    assert carried.write(plan, folder, 0)["runs"][0]["changed"] == []
 
 
 def test_the_best_generator_is_carried_where_there_is_room(folder: Path, plan: list[RunConfig]) -> None:
@@ -194,10 +201,10 @@ def test_the_best_generator_is_carried_where_there_is_room(folder: Path, plan: l
 
 
 def test_the_megabytes_that_are_needed_are_known_before(folder: Path, plan: list[RunConfig]) -> None:
-    """Within a tenth of what the checkpoint takes, and a reserve for texts."""
+    """What a checkpoint takes, a little more on the safe side, and a reserve for texts."""
     (entry,) = carried.write(plan, folder, 0)["runs"]
-    size = entry["files"][-1]["bytes"] / 1e6
-    assert size == pytest.approx(needed(plan[:1]) - gpu_train.TEXTS, rel=0.1)
+    expected = needed(plan[:1]) - gpu_train.TEXTS
+    assert 0.8 * expected < entry["files"][-1]["bytes"] / 1e6 < expected
     assert needed(plan) > needed(plan[:1])
 
 
@@ -249,17 +256,19 @@ def test_what_cannot_be_taken_up_is_one_line_and_nothing_is_trained(
 
 
 def test_the_further_one_counts(folder: Path, plan: list[RunConfig], machine: Machine, tmp_path: Path) -> None:
+    def reached() -> object:
+        return file_on_cpu(Run(plan[0]).path("checkpoint.pt"))["iteration"]
+
     early = shutil.copytree(folder, tmp_path / "early")
-    train_piece(plan, folder, SHORT, clock=Ticks())
-    checkpoint = Run(plan[0]).path("checkpoint.pt")
-    before = file_hash(checkpoint)
+    train_piece(plan, folder, 1 / 15, clock=Ticks())
+    later = reached()
     carried.unpack(plan, early)
-    assert file_hash(checkpoint) == before
+    assert reached() == later
     machine("second")
     carried.unpack(plan, early)
-    first = file_hash(Run(plan[0]).path("checkpoint.pt"))
+    assert reached() != later
     carried.unpack(plan, folder)
-    assert file_hash(Run(plan[0]).path("checkpoint.pt")) != first
+    assert reached() == later and Run(plan[0]).state == "partial"
 
 
 def test_a_training_that_fails_takes_nothing_with_it_and_a_finished_plan_says_so(
@@ -273,7 +282,7 @@ def test_a_training_that_fails_takes_nothing_with_it_and_a_finished_plan_says_so
     carry = ("--carry", str(tmp_path / "folder"))
 
     def fails(config: RunConfig, **options: Any) -> Run:
-        if config is not plan[0] and config.recipe.name != "biggan":
+        if config is not plan[0]:
             raise PpcdError("a loss is not finite")
         return train_run(config, **options)
 
@@ -282,13 +291,15 @@ def test_a_training_that_fails_takes_nothing_with_it_and_a_finished_plan_says_so
         with refused("a loss is not finite"):
             train_piece(plan, tmp_path / "folder", 60)
     machine("second")
-    assert main([*GIVEN, *carry]) == 0
+    assert main([*GIVEN, *carry, "--minutes", "1e-9"]) == 0  # no time: nothing is begun
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 5 and said[0].startswith("the plan is complete: all of its 2 runs are in ")
-    assert said[1].startswith("gpu-train on cpu: profile smoke, seed 0, precision no; ")
-    assert said[3].split()[:4] == [plan[0].id, "12", "12", "1.00"] and said[3].endswith("complete run")
-    assert said[4].split()[:4] == [plan[1].id, "24", "24", "1.00"] and max(map(len, said[1:])) <= 150
+    assert len(said) == 4 and said[0].startswith("gpu-train on cpu: profile smoke, seed 0, precision no; ")
+    assert said[2].split()[:4] == [plan[0].id, "12", "12", "1.00"] and said[2].endswith("complete run and last state")
+    assert said[3].split() == [plan[1].id, "0", "24", "–", "–", "nothing"]
+
     monkeypatch.setattr(gpu_train, "train_run", lambda *_, **__: pytest.fail("something is trained"))
+    monkeypatch.setattr(gpu_train, "PLAN", PLAN[:1])
     machine("third")
     assert main([*GIVEN, *carry]) == 0
-    assert capsys.readouterr().out.splitlines()[3:] == said[3:] and Run(plan[1]).state == "complete"
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("the plan is complete: its runs are in ") and said[3].endswith("complete run")

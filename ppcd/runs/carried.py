@@ -1,11 +1,12 @@
 """A plan's runs as few megabytes in a folder: written by one machine, taken up by the next.
 
-The folder holds one stream of bytes, in parts of at most 15 MiB, and a manifest, written last, with the SHA-256 of each.
-Of a complete run it has what a run directory needs to count as complete; of a teacher also the last state, as long as a
-run of the plan has still to begin with it; of a run in progress its checkpoint and histories.
+The folder holds one stream of bytes, in parts of at most 15 MiB, and a manifest, written last, with the SHA-256 of
+each. Of a complete run it has what a run directory needs to count as complete; of a teacher also the last state, as
+long as a run of the plan has still to begin with it; of a run in progress its checkpoint and histories.
 
-Adam's first moments are left out where beta1 is 0: the next gradient replaces them. What is too large even so is rounded
-to bf16, in the order of STEPS and until it fits; what that changed is in the manifest and in the run's `provenance`.
+Adam's first moments are left out where beta1 is 0: the next gradient replaces them. What is too large even so is
+rounded to bf16, in the order of STEPS and until it fits; what that changed is in the manifest and in the run's
+`provenance`.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
@@ -132,7 +133,8 @@ def write(plan: Sequence[RunConfig], folder: Path, megabytes: float) -> dict[str
     for path in folder.glob(PARTS):
         if path.name not in cut:
             path.unlink()
-    paths.remove_leftovers(folder)
+    for name in (PARTS, MANIFEST):
+        paths.remove_leftovers(folder, name)
     for entry in runs:
         if entry["changed"]:
             say(f"{entry['id']}: to fit into {megabytes:g} MB it is carried with {', '.join(entry['changed'])}")
@@ -164,7 +166,7 @@ def _gathered(plan: Sequence[RunConfig], steps: Sequence[str]) -> tuple[list[Ent
 
 
 def _partial(run: Run, steps: Sequence[str]) -> tuple[Entry, dict[str, tuple[str, bytes]]]:
-    state: dict[str, Any] = file_on_cpu(run.path(CHECKPOINT))  # type: ignore[assignment]
+    state = cast(dict[str, Any], file_on_cpu(run.path(CHECKPOINT)))
     best, files = state["watched"].get("best"), dict[str, tuple[str, bytes]]()
     for path in (run.path(BEST), run.path(f"{BEST}.new")) if best else ():
         if path.is_file() and file_hash(path) == best["sha256"] and NO_BEST not in steps:
@@ -177,9 +179,7 @@ def _partial(run: Run, steps: Sequence[str]) -> tuple[Entry, dict[str, tuple[str
     return {"iteration": state["iteration"], "fd": None, "changed": steps}, files
 
 
-def _complete(
-    run: Run, plan: Sequence[RunConfig], steps: Sequence[str]
-) -> tuple[Entry, dict[str, tuple[str, bytes]]]:
+def _complete(run: Run, plan: Sequence[RunConfig], steps: Sequence[str]) -> tuple[Entry, dict[str, tuple[str, bytes]]]:
     record, is_teacher = run.read(), run.config.recipe.name == TEACHER
     names = [name for name in record["files"] if name not in NOT_BROUGHT]
     if is_teacher and any(each.recipe.needs_training_state and Run(each).state == "absent" for each in plan):
@@ -278,7 +278,7 @@ def _reached(config: RunConfig) -> float:
     """How far the run is on this machine."""
     run = Run(config)
     iteration = file_on_cpu(run.path(CHECKPOINT))["iteration"] if run.state == "partial" else -1
-    return _rank(run.state, iteration)  # type: ignore[arg-type]
+    return _rank(run.state, cast(int, iteration))
 
 
 def _place(run: Run, entry: Entry, files: dict[str, bytes]) -> None:
@@ -294,6 +294,7 @@ def _place(run: Run, entry: Entry, files: dict[str, bytes]) -> None:
             files[last] = as_text(seal(record)).encode()
     with run.lock():
         if last == "run.json":
-            run.path(TRAINED_HERE).touch()
+            with paths.writing(run.directory):
+                run.path(TRAINED_HERE).touch()
         for name in sorted(files, key=lambda name: name == last):
             run.write_file(name, files[name])

@@ -34,7 +34,7 @@ from ppcd.training.recipes import TEACHER
 PLAN = (TEACHER, "ppcd-teacher", "ppcd", "ppcd-no-cd", "l1-sagan", "ppcd-two-step")  # in this order
 MINUTES, MEGABYTES = 9.0, 120.0
 # What must be left: seconds, or that part of a piece if it is less. Before the clock there were the imports.
-PACKING, STARTING, MEASURING = (20.0, 0.1), (60.0, 0.25), (180.0, 0.35)
+PACKING, STARTING, MEASURING = (30.0, 0.1), (60.0, 0.25), (180.0, 0.35)
 
 
 class Piece(Callback):
@@ -87,6 +87,8 @@ def train_piece(
             f"{megabytes:g} megabytes are too few: with everything rounded that may be, a piece of this plan takes up "
             f"to {need:.1f} MB; give --megabytes {math.ceil(need)} or more"
         )
+    with paths.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         for config in plan:
             if Run(config).state == "complete":
@@ -211,5 +213,5 @@ def _command(options: argparse.Namespace) -> None:
     plan = [run_config(profile, recipe, options.seed, **asked) for recipe in PLAN]
     manifest = train_piece(plan, folder, options.minutes, options.megabytes, device)
     if all(Run(config).state == "complete" for config in plan):
-        print(f"the plan is complete: all of its {len(plan)} runs are in {plan[0].directory.parent}")
+        print(f"the plan is complete: its runs are in {plan[0].directory.parent}")
     print(table(plan, manifest, device, folder, options.megabytes))
