@@ -20,6 +20,9 @@ UPGRADE ?=
 PARTS   ?=
 QUICK   ?=
 LAUNCHER ?=
+MINUTES ?= 9
+MEGABYTES ?= 120
+CARRY   ?= .cache/gpu-train
 
 VENV    := .venv
 PY      := $(VENV)/bin/python
@@ -46,6 +49,7 @@ TAKES_demo        := PROFILE DATA TEACHER PRECISION
 TAKES_paper-scale := DEVICE
 TAKES_bench       := PARTS QUICK
 TAKES_gpu-check   := DEVICE
+TAKES_gpu-train   := MINUTES MEGABYTES CARRY PROFILE DEVICE DATA PRECISION
 TAKES_lab         := LAB DATA TEACHER PRECISION PPCD_PROFILE
 TAKES_test        := TESTS
 TAKES_test-browser := TESTS CHROMIUM
@@ -56,11 +60,11 @@ TAKES_lock        := UPGRADE
 TAKES_setup       :=
 TAKES_clean       :=
 TAKES_distclean   :=
-TAKES_help        := CELL $(RUNS) $(TRAINING) SCORES PARTS QUICK LAB TESTS CHROMIUM UPGRADE PPCD_PROFILE
+TAKES_help        := CELL $(RUNS) $(TRAINING) SCORES PARTS QUICK MINUTES MEGABYTES CARRY LAB TESTS CHROMIUM UPGRADE PPCD_PROFILE
 ALWAYS            := PYTHON PY READY PPCD_CACHE PPCD_FIGURES PPCD_RESULTS PPCD_TIED
 PASSED_ON         := DATA TEACHER PRECISION # as PPCD_DATA, PPCD_TEACHER and PPCD_PRECISION
 BUNDLED           := mnist smoke # profiles whose images come with a package
-AT_PROFILE        := reproduce report claims why compare demo $(if $(DEFAULT_PROFILE),,verify)
+AT_PROFILE        := reproduce report claims why compare demo $(if $(DEFAULT_PROFILE),,verify gpu-train)
 
 bundled = $(if $(filter-out $(BUNDLED),$(PROFILE)),,$(PROFILE))
 takes   = $(filter-out $(and $(filter $1,$(AT_PROFILE)),$(bundled),DATA),$(TAKES_$1))
@@ -103,7 +107,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # each target uses all the cores it should by itself
 .DELETE_ON_ERROR:
-.PHONY: help setup reproduce smoke report claims why compare verify demo paper-scale bench gpu-check lab test test-browser test-wheel lint docs lock clean distclean FORCE
+.PHONY: help setup reproduce smoke report claims why compare verify demo paper-scale bench gpu-check gpu-train lab test test-browser test-wheel lint docs lock clean distclean FORCE
 
 help: ## [-] this list
 	@printf 'Usage: make TARGET [NAME=value ...]; every target sets up first what it needs\n'
@@ -126,6 +130,9 @@ help: ## [-] this list
 	  'SCORES=$(SCORES)' 'for make verify: 1 measures all scores again, half an hour' \
 	  'PARTS=$(PARTS)' 'for make bench: latency or training (empty: both)' \
 	  'QUICK=$(QUICK)' '1: make bench of tiny sizes, to try it, into .cache/bench-quick.json' \
+	  'MINUTES=$(MINUTES)' 'for make gpu-train: that one piece takes at most' \
+	  'MEGABYTES=$(MEGABYTES)' 'for make gpu-train: that its folder takes at most' \
+	  'CARRY=$(CARRY)' 'for make gpu-train: the folder that is carried from piece to piece' \
 	  'LAB=$(LAB)' 'passed on to JupyterLab: LAB="--allow-root" in a container' \
 	  'TESTS=$(TESTS)' 'passed on to pytest: TESTS="-k masks"' \
 	  'CHROMIUM=$(CHROMIUM)' 'for make test-browser: where it is; empty: Debian'"'"'s' \
@@ -166,6 +173,9 @@ bench: $(READY) ## [40 min] speed side by side, on a machine that does nothing e
 
 gpu-check: $(READY) ## [9 min] what a GPU does with all this, at most so long: .cache/gpu-check.json
 	$(PY) -m ppcd gpu-check --device "$(DEVICE)"
+
+gpu-train: $(READY) ## [-] teacher and students at cifar10 on GPUs that are lent for minutes, piece by piece: CARRY=folder
+	$(PY) -m ppcd gpu-train --minutes "$(MINUTES)" --megabytes "$(MEGABYTES)" --carry "$(CARRY)" --device "$(DEVICE)" --profile "$(if $(DEFAULT_PROFILE),cifar10,$(PROFILE))"
 
 lab: $(READY) ## [-] JupyterLab in this folder; options: LAB="--allow-root --port 8899"
 	$(PY) -m jupyterlab $(LAB)

@@ -4,9 +4,10 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from paper import compare
 from paper import questions as evidence
@@ -17,12 +18,14 @@ from paper.real_images import ensure_real_images
 from paper.study import Study, asked_study, study_parser
 from paper.timing import ensure_runtime
 from ppcd import paths
+from ppcd.base import PpcdError
 from ppcd.data.sets import is_name, without_count
 from ppcd.errors import run_command
+from ppcd.progress import say
 from ppcd.runs.copied import has_reference
 from ppcd.runs.directory import Run
 from ppcd.runs.jobs import CLUSTERS
-from ppcd.runs.pool import run_all
+from ppcd.runs.pool import is_due, run_all
 from ppcd.runs.train import resolve_device
 from ppcd.seeds import parse_seeds
 from ppcd.training.config import RunConfig, asked_profile, takes_images
@@ -32,19 +35,20 @@ from ppcd.training.toml import is_file
 
 # Every system of the paper's tables and figures. One claim also needs `ppcd-no-cd` at alpha 0.7, which the repository
 # brings for mnist, which `paper.questions` asks for at natural images, and which is left out here for the sake of time.
-# The order fills two cores: the teacher, which most others wait for, beside runs that need none.
+# The order fills two cores, the teacher, which most others wait for, beside runs that need none; those of Table 3 and
+# Figure 5 come first.
 RECIPES = (
     "biggan",
     "l1-sagan-a0.5",
+    "ppcd-no-cd-a0.5",
+    "ppcd-a0.5",
+    "ppcd-no-pp",
+    "ppcd-two-step-a0.5",
     "l1-biggan-a0.5",
     "sngan",
     "ppcd",
-    "ppcd-a0.5",
     "ppcd-a0.6",
     "ppcd-a0.8",
-    "ppcd-no-pp",
-    "ppcd-no-cd-a0.5",
-    "ppcd-two-step-a0.5",
     "ppcd-two-step-a0.6",
     "ppcd-two-step",
     "ppcd-two-step-a0.8",
@@ -59,17 +63,19 @@ RECIPES = (
     "l1-sagan",
     "l1-sagan-a0.8",
 )
+FIRST = RECIPES[: RECIPES.index("l1-biggan-a0.5")]
 
 # Profiles of minutes are trained again though the repository brings their runs: that is what reproducing means.
 # Of profiles of hours the runs of the reference are taken.
 TRAINED_AGAIN = ("smoke", "mnist")
 PAPER_SCALE = "imagenet128"
+ABLATION = "03_ablation"  # Table 3, Figure 5
 
 
 def plan(study: Study) -> list[RunConfig]:
     """The runs of `make reproduce`, teachers first; for natural images those of `paper.questions` too, some of which
     are of another profile."""
-    runs = []
+    runs = study.configs(FIRST)
     for seed in study.seeds:
         one = replace(study, seeds=(seed,))
         runs += [*one.configs(RECIPES), *evidence.run_configs(one)]
@@ -89,7 +95,7 @@ def notebooks(study: Study) -> list[tuple[str, dict[str, object]]]:
     listed = [
         ("01_train", {**there, "recipe": "ppcd"}),
         ("02_evaluate", {**there, "recipe": "ppcd"}),
-        ("03_ablation", {**there, **several, "alpha": 0.5}),
+        (ABLATION, {**there, **several, "alpha": 0.5}),
         ("04_comparison", {**there, **several}),
         ("05_compression_ratio", {**there, **several}),
         ("06_interpolation", common),
@@ -102,6 +108,38 @@ def notebooks(study: Study) -> list[tuple[str, dict[str, object]]]:
     return [(name, parameters) for name, parameters in listed if parameters is not None]
 
 
+def ablation_first(study: Study, retrain: bool) -> Callable[[RunConfig], None]:
+    """What executes `03_ablation` as soon as the last run of Table 3 and Figure 5 is trained, while others go on."""
+    left = {config.id for config in study.configs(FIRST) if is_due(config, retrain)}
+
+    def when_done(config: RunConfig) -> None:
+        if config.id not in left:
+            return
+        left.remove(config.id)
+        if not left:
+            try:
+                run_notebook(study, ABLATION, dict(notebooks(study))[ABLATION])
+                say(f"Table 3 and Figure 5 are there: {study.results / 'tables' / 'table3.md'}, {study.figures}")
+            except PpcdError as error:  # it is executed again at the end; the trainings go on
+                say(str(error))
+
+    return when_done
+
+
+def run_notebook(study: Study, name: str, parameters: dict[str, object]) -> Path:
+    """Execute a notebook; its output, among the study's results.
+
+    Raises:
+        PpcdError: it failed; what it did is in <name>.failed.ipynb.
+    """
+    from paper.notebook import execute
+
+    print(f"{name}.ipynb is executed", file=sys.stderr, flush=True)
+    output = study.results / "notebooks" / f"{name}.ipynb"
+    execute(paths.repository() / "notebooks" / f"{name}.ipynb", output, parameters)
+    return output
+
+
 def build(study: Study) -> None:
     """Execute the notebooks, which write tables and figures, and make the report.
 
@@ -109,13 +147,9 @@ def build(study: Study) -> None:
         PpcdError: a notebook failed; what it did is in <name>.failed.ipynb.
     """
     from paper.artifacts.report import build_report
-    from paper.notebook import execute
 
-    target = study.results / "notebooks"
-    for name, parameters in notebooks(study):
-        print(f"{name}.ipynb is executed", file=sys.stderr, flush=True)
-        execute(paths.repository() / "notebooks" / f"{name}.ipynb", target / f"{name}.ipynb", parameters)
-    report = build_report(target / "09_report.ipynb", study)
+    outputs = {name: run_notebook(study, name, parameters) for name, parameters in notebooks(study)}
+    report = build_report(outputs["09_report"], study)
     print(f"tables:  {study.results / 'tables'}\nfigures: {study.figures}\nreport:  {report}")
 
 
@@ -188,7 +222,14 @@ def reproduce(
         again = trains_again(study, retrain)
         found = resolve_device("auto" if launcher == "slurm" else device)
         trained_on = device if launcher == "slurm" else found
-        run_all(runs, device=trained_on, retrain=again, processes=processes, cluster=launcher)
+        run_all(
+            runs,
+            device=trained_on,
+            retrain=again,
+            processes=processes,
+            cluster=launcher,
+            when_done=ablation_first(study, again),
+        )
         judged = {*RECIPES, *evidence.inquiry(study).leakage, *RECIPES_OF_CLAIMS}
         own = study.complete(
             run
@@ -236,9 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again.add_argument("--reuse", action="store_true", help="copy the complete runs of the repository")
     again.add_argument("--retrain", action="store_true", help="train them again")
     parser.add_argument("--processes", type=int, default=1, help="that train each run together, by accelerate launch")
-    parser.add_argument(
-        "--launcher", choices=CLUSTERS, help="each run is a job, of Slurm or on this machine"
-    )
+    parser.add_argument("--launcher", choices=CLUSTERS, help="each run is a job, of Slurm or on this machine")
     again.add_argument(
         "--report-only", action="store_true", help="only tables, figures, report; of several profiles also one page"
     )

@@ -45,10 +45,20 @@ def write_record(directory: Path, record: dict[str, Any], files: Iterable[str]) 
         files: names of the run's files, whose SHA-256 is recorded.
     """
     hashes = {name: file_hash(directory / name) for name in files}
-    whole: dict[str, Any] = {"schema": SCHEMA, **_plain(record), "files": hashes}
-    whole["sha256"] = canonical_hash(whole)
-    paths.write_atomic(directory / "run.json", json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    whole = seal({"schema": SCHEMA, **_plain(record), "files": hashes})
+    paths.write_atomic(directory / "run.json", as_text(whole))
     return Record(whole, directory)
+
+
+def seal(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy whose `sha256` is the hash of all else in it."""
+    unsealed = {name: value for name, value in values.items() if name != "sha256"}
+    return unsealed | {"sha256": canonical_hash(unsealed)}
+
+
+def as_text(sealed: Mapping[str, Any]) -> str:
+    """What `seal` gives, as the text of a file."""
+    return json.dumps(sealed, indent=1, allow_nan=False) + "\n"
 
 
 def read_run(directory: Path) -> Record:
@@ -88,8 +98,7 @@ def _problem(record: dict[str, Any], directory: Path) -> str | None:
     """What is wrong with a record, None if nothing is."""
     if record["schema"] != SCHEMA:
         return f"schema {record['schema']} is not {SCHEMA}, the one this version reads"
-    unsealed = {name: value for name, value in record.items() if name != "sha256"}
-    if record["sha256"] != canonical_hash(unsealed):
+    if record["sha256"] != seal(record)["sha256"]:
         return "it was changed after the run wrote it"
     if record["status"] == "stopped":
         return f"the run is not complete: {record['warnings'][-1]['text']}"

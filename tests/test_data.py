@@ -14,10 +14,11 @@ import torch
 import torchvision
 from PIL import Image
 from reference import refuses
+from torch import Tensor
 
 from ppcd.data import folders
 from ppcd.data import sets as data
-from ppcd.data.batches import BatchSampler
+from ppcd.data.batches import Ahead, BatchSampler
 from ppcd.data.images import to_float, to_uint8
 
 GOLDEN_MNIST = "47888bb3082a9597771d9ae0af590ecf705f87867223f35abcb9b51d0a5182e9"
@@ -352,3 +353,20 @@ def test_an_archive_gives_the_batches_of_memory_and_shares_are_their_parts(store
         assert torch.equal(torch.cat([part for _, part in parts]), labels)
         if batch == 3:  # a state does not depend on the share
             shares[-1].load_state_dict(whole.state_dict())
+
+
+def test_what_is_drawn_ahead_is_what_is_drawn_call_by_call() -> None:
+    """Many at a time, as for a GPU; and the state is that of the last draw that was given out."""
+    found = []
+    for count in (1, 5):
+        random = torch.Generator().manual_seed(0)
+
+        def draw(random: torch.Generator = random) -> tuple[Tensor, ...]:
+            return torch.randn(3, generator=random), torch.randint(9, (2,), generator=random)
+
+        ahead = Ahead(draw, random.get_state, torch.device("cpu"), count)
+        first = [next(ahead)[1] for _ in range(7)]
+        random.set_state(ahead.state)
+        ahead.reset()
+        found.append([torch.cat(given).tolist() for given in [*first, *(next(ahead)[1] for _ in range(4))]])
+    assert found[0] == found[1] and len({tuple(given) for given in found[0]}) == 11

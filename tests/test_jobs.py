@@ -1,6 +1,7 @@
 """Trainings as jobs of submitit: its local executor, and what Slurm is given."""
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -80,7 +81,7 @@ def job_of(command: str, folder: Path) -> Submitted:
 
 
 def wait_for(path: Path) -> None:
-    for _ in range(600):
+    for _ in range(4000):
         if path.exists():
             return
         time.sleep(0.05)
@@ -94,17 +95,20 @@ def test_at_a_time_limit_a_job_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     job = job_of(f"if [ -e {begun} ]; then exit 3; fi; touch {begun}; sleep 60", tmp_path)
     wait_for(begun)
     subprocess.run(["pkill", "-USR2", "-P", job._job.job_id], check=True)
-    assert job.wait(60) == 3 and job.lost is None
+    assert job.wait(200) == 3 and job.lost is None
 
 
 def test_a_job_that_is_cancelled_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By SIGINT, which the commands take over; a process whose SIGINT is ignored would hand that on to its jobs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setenv("PPCD_CACHE", str(tmp_path / "cache"))
     begun, ended = tmp_path / "begun", tmp_path / "ended"
     job = job_of(f"trap 'touch {ended}; exit 143' TERM; touch {begun}; while true; do sleep 0.1; done", tmp_path)
+    signal.signal(signal.SIGINT, before)
     job._job._results_timeout_s = 0
     wait_for(begun)
     job.terminate()
-    assert job.wait(60) == 1
+    assert job.wait(200) == 1
     assert job.lost is not None and job.lost.startswith(f"job {job._job.job_id} was lost")
     wait_for(ended)
 

@@ -20,16 +20,21 @@ from reference import refused
 from paper import numbers
 from paper.claims import CLAIMS
 from paper.notebook import notebook_parameters
-from paper.reproduce import PAPER_SCALE, RECIPES, main, notebooks, of_other_data, plan, reproduce
+from paper.reproduce import FIRST, PAPER_SCALE, RECIPES, main, notebooks, of_other_data, plan, reproduce
 from paper.study import Study
 from paper.why import FIGURE4
 from ppcd import paths
+from ppcd.base import PpcdError
 from ppcd.runs.directory import Run
 from ppcd.runs.pool import LOG, run_all, separate_processes
 from ppcd.runs.train import main as train
 from ppcd.seeds import parse_seeds, write_seeds
 from ppcd.training.config import RunConfig, run_config
 from ppcd.training.recipes import TEACHER, get_recipe
+
+
+def refuse(message: str) -> None:
+    raise PpcdError(message)
 
 
 def config_of(recipe: str, seed: int = 0) -> RunConfig:
@@ -279,6 +284,7 @@ def test_the_plan_covers_every_table_figure_and_claim() -> None:
     assert claimed - needed == {"ppcd-no-cd"}  # left out for the sake of time
     assert needed == set(RECIPES) and len(RECIPES) == len(set(RECIPES))
     assert [config.recipe.name for config in plan(smoke())] == list(RECIPES)
+    assert {TEACHER, *ablation} < set(FIRST) and len(FIRST) < len(RECIPES) / 3
 
 
 @pytest.mark.parametrize("profile", ["mnist", "cifar10-lite"])
@@ -326,6 +332,27 @@ def test_reproduce_trains_then_executes_then_reports(
     steps.clear()
     reproduce(smoke(), report_only=True)
     assert [name for name, *_ in steps] == build
+
+
+def test_the_ablation_is_shown_while_others_train(
+    steps: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once, after the last of its runs that had to be trained; where the notebook fails, the trainings go on."""
+    fake_run("biggan", 0)
+    for fails in (False, True):
+        reproduce(smoke(0, 1), device="cpu")
+        runs, when_done = plan(smoke(0, 1)), steps[0][-1]["when_done"]
+        steps.clear()
+        if fails:
+            monkeypatch.setattr("paper.notebook.execute", lambda *given: refuse("the notebook failed"))
+        for count, config in enumerate(runs):
+            if config.recipe.name != TEACHER or config.seed != 0:
+                when_done(config)
+            assert [step[2].name for step in steps] == ["03_ablation.ipynb"] * (
+                count + 1 >= 2 * len(FIRST) and not fails
+            )
+        steps.clear()
+    assert capsys.readouterr().err.count("the notebook failed") == 1
 
 
 @pytest.mark.parametrize(

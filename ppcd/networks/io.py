@@ -1,7 +1,7 @@
 """Networks as safetensors files: a generator with what is needed to build it again, a teacher's last state."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ppcd.base import PpcdError
 from ppcd.networks.discriminators import Discriminator
 from ppcd.networks.generators import Generator, GeneratorConfig
 from ppcd.paths import write_atomic
-from ppcd.records import read_run
+from ppcd.records import GENERATOR, read_run
 
 LAST, DISCRIMINATOR, MOMENTS = "generator-last.safetensors", "discriminator.safetensors", "moments.safetensors"
 LAST_STATE = (LAST, DISCRIMINATOR, MOMENTS)
@@ -149,15 +149,18 @@ def save_last_state(state: LastState, directory: Path) -> tuple[str, ...]:
     return LAST_STATE
 
 
-def load_last_state(directory: Path) -> LastState:
+def load_last_state(directory: Path, needed: bool = True) -> LastState:
     """What the training of a teacher's complete run ended with: on the CPU, the networks in evaluation mode.
+
+    Args:
+        needed: False where a checkpoint replaces all of it: networks of these shapes do where the files are missing.
 
     Raises:
         PpcdError: the run is not complete or not what was written, or it does not keep its last state.
     """
     record = read_run(directory)
     missing = [name for name in LAST_STATE if not (directory / name).is_file()]
-    if missing:
+    if missing and needed:
         raise PpcdError(
             f"{directory} has no {missing[0]}: only a teacher that was trained here keeps its last state; delete its "
             "directory and train it again"
@@ -165,6 +168,9 @@ def load_last_state(directory: Path) -> LastState:
     profile, arch = record["config"]["profile"], record["config"]["recipe"]["generator"]
     width = profile["teacher_discriminator_width"]
     discriminator = Discriminator(arch, profile["resolution"], profile["num_classes"], width)
+    if missing:
+        config = replace(load_generator(directory / GENERATOR).config, spectral_norm=True)
+        return LastState(Generator(config).eval(), discriminator.eval(), {})
     discriminator.load_state_dict(load_file(directory / DISCRIMINATOR))
     return LastState(load_generator(directory / LAST), discriminator.eval(), load_file(directory / MOMENTS))
 

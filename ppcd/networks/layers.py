@@ -87,8 +87,8 @@ def power_iterations(
     """`power_iteration` of one matrix, or of several at once."""
     with torch.no_grad():
         v = F.normalize(u @ matrix, dim=-1, eps=eps)
-        u_next = F.normalize(v @ matrix.mT, dim=-1, eps=eps)
-    sigma = (v @ matrix.mT @ u_next.mT).squeeze((-2, -1))
+        u_next = F.normalize(v @ matrix.transpose(-2, -1), dim=-1, eps=eps)
+    sigma = (v @ matrix.transpose(-2, -1) @ u_next.transpose(-2, -1)).squeeze((-2, -1))
     return sigma, u_next
 
 

@@ -32,6 +32,7 @@ class TrainingState:
     images: int = 0  # of one step
     losses: Mapping[str, Tensor | float] = field(default_factory=dict)  # loss_d, loss_adv, loss_cd, loss_pp
     rule: MaskRule | GradualRule | None = None  # of the masks that the last step had
+    stop: bool = False  # a callback's wish, in a training by one process: one more step, a checkpoint, and no more
 
     def loss_values(self) -> dict[str, float]:
         """The losses as numbers, asked of the device at once."""

@@ -35,8 +35,8 @@ def fit(
     callbacks: Iterable[Callback] = (),
     checkpoint_every: float = 60.0,
     stop_at: int | None = None,
-) -> None:
-    """Train to the end, from the checkpoint if there is one.
+) -> TrainingState:
+    """Train to the end, from the checkpoint if there is one; where it stands then.
 
     Of several processes the first one saves and shows; all of them read the checkpoint.
 
@@ -78,6 +78,8 @@ def fit(
         watcher.on_start(state)
     try:
         while trainer.iteration < end:
+            if state.stop:
+                end = trainer.iteration + 1
             state.rule = trainer.rule if trainer.phase != "distil" else None
             current = trainer.step()
             now = time.perf_counter()
@@ -109,6 +111,7 @@ def fit(
     finally:
         for watcher in watchers:
             watcher.on_end(state)
+    return state
 
 
 def check_finite(trainer: Trainer, current: dict[str, Tensor], checkpoint: Path) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -137,6 +137,12 @@ def count_workers(asked: int | None, device: str, processes: int = 1) -> int:
     return max(1, cores() // processes)
 
 
+def is_due(config: RunConfig, retrain: bool) -> bool:
+    """Whether a run is to be trained: it is not complete, or a copy of the reference and copies do not count."""
+    run = Run(config)
+    return run.state != "complete" or (retrain and not run.trained_here)
+
+
 def run_all(
     configs: Sequence[RunConfig],
     *,
@@ -145,6 +151,7 @@ def run_all(
     retrain: bool = False,
     processes: int = 1,
     cluster: str | None = None,
+    when_done: Callable[[RunConfig], None] = lambda config: None,
 ) -> list[Run]:
     """Train what is missing, teachers too; returns the runs in the given order.
 
@@ -154,6 +161,7 @@ def run_all(
         retrain: also those that were copied from the reference; else those that it has are copied, not trained.
         processes: that train each run together: on GPUs one for each of them.
         cluster: "slurm" or "local": each run is a job of submitit, of Slurm as many at a time as it takes.
+        when_done: called with each run that has been trained, while others go on.
 
     Raises:
         PpcdError: runs failed; the others were completed first, and nothing of them is lost.
@@ -172,19 +180,18 @@ def run_all(
     jobs = []
     teachers = [teacher for config in configs if (teacher := config.teacher()) is not None]
     for config in {config.id: config for config in [*teachers, *configs]}.values():  # teachers first, each once
-        run = Run(config)
-        complete = run.state == "complete"
-        if not complete or (retrain and not run.trained_here):
-            jobs.append(Job(config, retrain=complete, processes=processes, cluster=cluster))
+        if is_due(config, retrain):
+            again = Run(config).state == "complete"
+            jobs.append(Job(config, retrain=again, processes=processes, cluster=cluster))
     if jobs:
         with describe_stop(lambda: f"stopped with {sum(job.done for job in jobs)} of {len(jobs)} runs trained"):
-            _train(jobs, device, len(jobs) if cluster == "slurm" else workers)
+            _train(jobs, device, len(jobs) if cluster == "slurm" else workers, when_done)
     if failed := [f"{job.config.id}: {job.error}" for job in jobs if job.error]:
         raise PpcdError("; ".join(failed))
     return [Run(config) for config in configs]
 
 
-def _train(jobs: list[Job], device: str, workers: int) -> None:
+def _train(jobs: list[Job], device: str, workers: int, when_done: Callable[[RunConfig], None]) -> None:
     by_id = {job.config.id: job for job in jobs}
     taught_by = [job.config.teacher() for job in jobs]
     teachers = [by_id.get(teacher.id) if teacher else None for teacher in taught_by]
@@ -206,6 +213,8 @@ def _train(jobs: list[Job], device: str, workers: int) -> None:
             for job in [job for job in running if job.collect()]:
                 running.remove(job)
                 say(f"{job.config.id} {'failed: ' + job.error if job.error else 'complete'}")
+                if not job.error:
+                    when_done(job.config)
             if progress.due() or not running:
                 each = [f"{job.config.id.rsplit('-', 1)[0]} {job.fraction():.0%}" for job in running]
                 done = f"{sum(job.done for job in jobs)} of {len(jobs)} runs"

@@ -69,7 +69,8 @@ def train_run(
     Args:
         config: what to train; its teacher is trained first if it is not there.
         device: "auto", "cpu", "cuda" or "mps".
-        callbacks: None shows a progress bar. The history is written in any case.
+        callbacks: None shows a progress bar. The history is written in any case. Where one stops the training
+            (`TrainingState.stop`), the run stays partial.
 
     Raises:
         PpcdError: with one line, for whatever cannot be done.
@@ -165,12 +166,12 @@ def _train(run: Run, data: ImageSet, device: str, callbacks: Sequence[Callback] 
     if together.is_main:
         run.resume()
     try:
-        fit(trainer, run.path(CHECKPOINT), watchers)
+        state = fit(trainer, run.path(CHECKPOINT), watchers)
     except TrainingStopped as stop:
         if together.is_main:
             run.stop(trainer.iteration, stop.kind, str(stop), trainer.notes["warnings"])
         raise
-    if not together.is_main:
+    if not together.is_main or state.stop:
         return
 
     # Slim: the averaged generator is the result, the raw one is evaluated as well
@@ -284,7 +285,8 @@ def _load_teacher(config: RunConfig) -> tuple[Generator | None, dict[str, Any] |
     record = Run(teacher).read()
     about = {"id": record["id"], "generator_sha256": record["files"][GENERATOR]}
     if config.recipe.needs_training_state:
-        origin = checkpoints.load_last_state(teacher.directory)
+        replaced = config.recipe.lambda_teacher_d is None and Run(config).state == "partial"  # by the checkpoint
+        origin = checkpoints.load_last_state(teacher.directory, needed=not replaced)
         about |= {name: record["files"][name] for name in checkpoints.LAST_STATE}
     return checkpoints.load_generator(teacher.directory / GENERATOR), about, origin
 

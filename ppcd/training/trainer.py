@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ppcd.base import PpcdError, moved, named_generator
-from ppcd.data.batches import BatchSampler
+from ppcd.base import PpcdError, named_generator
+from ppcd.data.batches import Ahead, BatchSampler
 from ppcd.data.images import ImageSet
 from ppcd.method.compressor import Compressor
 from ppcd.method.distillation import Distillation
@@ -98,6 +98,7 @@ class Trainer(Step):
 
         # Randomness: one generator for each purpose
         self.noise = named_generator(self.seed, "noise")
+        self._drawn = Ahead(self._draw, self.noise.get_state, self.device)
         flips = named_generator(self.seed, "flips") if profile.flip else None
         order = named_generator(self.seed, "order")
         self.sampler = BatchSampler(data, self.budget.batch_size, order, flips, device, processes.share)
@@ -217,11 +218,14 @@ class Trainer(Step):
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """This process's part of noise z [batch, dim_z] and labels y [batch], as frequent as in the training data."""
-        batch = self.budget.batch_size
+        _, (z, y) = next(self._drawn)
+        return z, y
+
+    def _draw(self) -> tuple[Tensor, Tensor]:
+        batch, labels = self.budget.batch_size, self.data.labels
         z = torch.randn(batch, self.generator.dim_z, generator=self.noise)
-        labels = self.data.labels
         y = labels[torch.randint(len(labels), (batch,), generator=self.noise)]
-        return moved(self.processes.part(z), self.device), moved(self.processes.part(y), self.device)
+        return self.processes.part(z), self.processes.part(y)
 
     def real_batch(self) -> tuple[Tensor, Tensor]:
         return next(self.sampler)
@@ -302,7 +306,7 @@ class Trainer(Step):
             "last": self.last,
             "provenance": self.provenance,
             "watched": self.notes,
-            "noise": self.noise.get_state(),
+            "noise": self._drawn.state,
             "sampler": self.sampler.state_dict(),
             "extra": self.extra_state(),
         }
@@ -328,5 +332,6 @@ class Trainer(Step):
         self.mask_report, self.last = state["mask_report"], state["last"]
         self.provenance, self.notes = state["provenance"], state.get("watched", {})
         self.noise.set_state(state["noise"])
+        self._drawn.reset()
         self.sampler.load_state_dict(state["sampler"])
         self.load_extra_state(state["extra"])
