@@ -30,7 +30,7 @@ from ppcd.training.profiles import get_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "results" / "mnist"
-RUNS = ("biggan-s0-2960d577", "ppcd-s0-a4ad6268")
+RUNS = ("biggan-s0-078208b6", "ppcd-s0-7645a443")
 PPCD = f"runs/{RUNS[1]}"
 
 
