@@ -46,9 +46,9 @@ class Ahead:
         """The tensors of one call, on the CPU and on the device."""
         if not self._drawn:
             drawn, states = zip(*((self._draw(), self._state()) for _ in range(self._count)), strict=True)
-            here = [torch.stack(each) for each in zip(*drawn, strict=True)]
-            there = [moved(each, self._device) for each in here]
-            both = (zip(*(each.unbind() for each in tensors), strict=True) for tensors in (here, there))
+            stacked = [torch.stack(each) for each in zip(*drawn, strict=True)]
+            placed = [moved(each, self._device) for each in stacked]
+            both = (zip(*(each.unbind() for each in tensors), strict=True) for tensors in (stacked, placed))
             self._drawn.extend(zip(*both, states, strict=True))
         here, there, self.state = self._drawn.popleft()
         return here, there
