@@ -141,7 +141,7 @@ help: ## [-] this list
 setup: $(READY) ## [2-6 min] .venv with every package of requirements.lock
 	@:
 
-reproduce: $(READY) ## [23-75 min] train, prune, distil, evaluate; tables, figures, report in reproduction/; compare
+reproduce: $(READY) ## [70 min] train, prune, distil, evaluate; tables, figures, report in reproduction/; compare
 	$(REPRODUCE) $(OPTIONS) --profile "$(PROFILE)"
 
 smoke: $(READY) ## [1-2 min] the same at the smoke profile, with tiny networks: says nothing about quality
