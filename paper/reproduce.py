@@ -221,10 +221,9 @@ def reproduce(
     if not report_only:
         again = trains_again(study, retrain)
         found = resolve_device("auto" if launcher == "slurm" else device)
-        trained_on = device if launcher == "slurm" else found
         run_all(
             runs,
-            device=trained_on,
+            device=device,
             retrain=again,
             processes=processes,
             cluster=launcher,
